@@ -1,0 +1,1 @@
+"""The side that decides what work exists: command line, listing, manifest, feeding, rescue."""

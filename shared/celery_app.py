@@ -1,0 +1,121 @@
+"""The Celery application and the one way to send a message.
+
+``celery -A shared.celery_app`` (Flower) finds ``app``, which is configured when it is first used.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from functools import cache
+from typing import Any
+
+import redis
+from celery import Celery
+from kombu import Exchange, Queue
+from kombu.exceptions import OperationalError
+
+from shared.errors import TransientError
+from shared.messages import Message
+from shared.settings import Settings, load_settings
+from shared.signing import sign
+
+# Kombu's own redelivery is a long-stop: it goes by clients' clocks. The ledger brings back sooner.
+_REDELIVERY_SECONDS = 24 * 3600
+# Messages go to queues directly: an exchange's binding would be lost with a wiped broker.
+_DIRECT = Exchange("")
+
+
+def queue_of(name: str) -> Queue:
+    """A queue that is addressed by its name alone."""
+    return Queue(name, exchange=_DIRECT, routing_key=name)
+
+
+def make_app(settings: Settings, role: str) -> Celery:
+    """The application as one role sees it."""
+    app = Celery("headrace", broker=settings.broker_url, set_as_current=False)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_default_queue="v1.unrouted",
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_consumer="workers.quarantine.consumer:QuarantineConsumer",
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "visibility_timeout": _REDELIVERY_SECONDS,
+            "unacked_key": f"unacked.{role}",
+            "unacked_index_key": f"unacked_index.{role}",
+            "unacked_mutex_key": f"unacked_mutex.{role}",
+            "unacked_mutex_expire": 20,
+            "priority_steps": [0],
+            "socket_timeout": 15,
+            "socket_connect_timeout": 3,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        },
+    )
+    return app
+
+
+@cache
+def _observer_app() -> Celery:
+    return make_app(load_settings(), "observer")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return _observer_app()
+    raise AttributeError(name)
+
+
+class Publisher:
+    """Signs messages and sends them. Thread-safe. Raises TransientError when nobody answers."""
+
+    def __init__(self, settings: Settings, app: Celery | None = None) -> None:
+        self._key = settings.signing_keys[0]
+        self._app = app or make_app(settings, "publisher")
+        self._redis = redis.Redis.from_url(
+            settings.broker_url, socket_timeout=10, socket_connect_timeout=3
+        )
+
+    def send(self, task: str, queue: str, message: Message) -> None:
+        """Send one message to ``queue``, for ``task``."""
+        message_id, body = str(uuid.uuid4()), message.model_dump_json()
+        signature = sign(self._key, task, queue, message_id, body)
+        label = f"{message.job_id} chunk {message.chunk} attempt {message.attempt}"
+        try:
+            with self._app.producer_pool.acquire(block=True, timeout=10) as producer:
+                producer.publish(
+                    json.dumps([[body, signature], {}, {}]),
+                    routing_key=queue,
+                    exchange="",
+                    headers={"task": task, "id": message_id, "argsrepr": label},
+                    correlation_id=message_id,
+                    content_type="application/json",
+                    content_encoding="utf-8",
+                    retry=False,
+                )
+        except (OperationalError, redis.RedisError, OSError) as error:
+            raise _unavailable(error) from error
+
+    def ready_length(self, queue: str) -> int:
+        """How many messages wait in ``queue`` and are with no worker."""
+        try:
+            return int(self._redis.llen(queue))
+        except redis.RedisError as error:
+            raise _unavailable(error) from error
+
+
+def _unavailable(error: Exception) -> TransientError:
+    return TransientError(
+        "broker_unavailable",
+        f"The broker does not answer ({type(error).__name__}).",
+        "Is the stack up? See 'headrace ps'.",
+    )

@@ -1,0 +1,77 @@
+"""A job's own documents in the state bucket: spec, seal, cancellation, closing."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared.pipeline import Frozen, Pipeline
+
+JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+MAX_CHUNK_ITEMS = 512
+
+
+class JobSpec(Frozen):
+    """Everything that decides a job's outcome; written once, by ``enqueue``."""
+
+    version: Literal[1] = 1
+    job_id: JobId
+    job_uid: str = Field(default_factory=lambda: secrets.token_hex(8), pattern=r"^[0-9a-f]{16}$")
+    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    bucket: str = Field(max_length=63)
+    prefix: str = Field(default="", max_length=1024)
+    include: str | None = Field(default=None, max_length=1024)
+    exclude: str | None = Field(default=None, max_length=1024)
+    limit: int | None = Field(default=None, ge=1)
+    retry_of: JobId | None = None
+    chunk_items: int = Field(default=64, ge=1, le=MAX_CHUNK_ITEMS)
+    output_bucket: str = Field(max_length=63)
+    output_prefix: str = Field(default="", max_length=900)
+    pipeline: Pipeline
+    pipeline_sha256: str
+    headrace_version: str
+
+    def differences(self, other: JobSpec) -> list[str]:
+        """The fields in which two specs ask for different work, as ``name: this -> that``."""
+        own = self.model_dump(mode="json", exclude={"job_uid", "created_at", "headrace_version"})
+        theirs = other.model_dump(mode="json", exclude={"job_uid", "created_at"})
+        return [
+            f"{name}: {own[name]} -> {theirs[name]}" for name in own if own[name] != theirs[name]
+        ]
+
+
+class Accounting(Frozen):
+    """Where every listed item ended. ``skipped`` (folder markers) is not among ``listed``."""
+
+    listed: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    skipped: int = 0
+
+    @property
+    def adds_up(self) -> bool:
+        """Does every listed item have exactly one end?"""
+        return self.listed == self.succeeded + self.failed + self.cancelled
+
+
+class Closing(Frozen):
+    """``closed.json``: the end of a job, written once, after ``_SUCCESS``."""
+
+    state: Literal["succeeded", "failed", "cancelled"]
+    accounting: Accounting
+    engine: str | None = None
+    precision: str | None = None
+    device: str | None = None
+    seconds: float = 0.0
+    device_busy: float | None = None
+    error: str | None = None
+    closed_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+
+def new_job_id(pipeline: str) -> str:
+    """A readable id that sorts by time: ``classify-20261121-101502-3f9a``."""
+    return f"{pipeline}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

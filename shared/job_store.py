@@ -1,0 +1,60 @@
+"""Reading and writing a job's documents in the state bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from shared import keys
+from shared.errors import PermanentError
+from shared.job import Closing, JobSpec
+from shared.storage import ObjectMissing, Store
+
+
+class JobStore:
+    """The state bucket's ``jobs/`` folder. Methods raise the store's errors."""
+
+    def __init__(self, store: Store, state_bucket: str) -> None:
+        self.store = store
+        self.bucket = state_bucket
+
+    def job_ids(self) -> Iterator[str]:
+        """Every job that has a folder, in no promised order."""
+        return self.store.list_folders(self.bucket, keys.JOBS)
+
+    def create_spec(self, spec: JobSpec) -> JobSpec:
+        """Write the spec unless there is one. Returns the one that stands."""
+        if self.store.create(self.bucket, keys.spec_key(spec.job_id), _json(spec)):
+            return spec
+        return self.spec(spec.job_id)
+
+    def spec(self, job_id: str) -> JobSpec:
+        """The job's spec; raises PermanentError ``no_such_job``."""
+        try:
+            return JobSpec.model_validate_json(self.store.get(self.bucket, keys.spec_key(job_id)))
+        except ObjectMissing as error:
+            raise PermanentError(
+                "no_such_job", f"There is no job '{job_id}'.", "See 'headrace jobs'."
+            ) from error
+
+    def closing(self, job_id: str) -> Closing | None:
+        """How the job ended; None while it is open."""
+        try:
+            return Closing.model_validate_json(self.store.get(self.bucket, keys.closed_key(job_id)))
+        except ObjectMissing:
+            return None
+
+    def create_closing(self, job_id: str, closing: Closing) -> bool:
+        """Record the end; False where one stands already."""
+        return self.store.create(self.bucket, keys.closed_key(job_id), _json(closing))
+
+    def cancel(self, job_id: str) -> bool:
+        """Ask for cancellation; False where that was done before."""
+        return self.store.create(self.bucket, keys.cancel_key(job_id), b"{}")
+
+    def is_cancelled(self, job_id: str) -> bool:
+        """Was cancellation asked for?"""
+        return self.store.exists(self.bucket, keys.cancel_key(job_id))
+
+
+def _json(document: JobSpec | Closing) -> bytes:
+    return document.model_dump_json(indent=2).encode()

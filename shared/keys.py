@@ -1,0 +1,83 @@
+"""Where things lie in the buckets. Numbers are zero-padded so that listings sort."""
+
+from __future__ import annotations
+
+from shared.job import JobSpec
+
+JOBS = "jobs/"
+
+
+def spec_key(job_id: str) -> str:
+    """The job's spec, create-only."""
+    return f"{JOBS}{job_id}/spec.json"
+
+
+def cancel_key(job_id: str) -> str:
+    """Its presence cancels the job."""
+    return f"{JOBS}{job_id}/cancel.json"
+
+
+def closed_key(job_id: str) -> str:
+    """The end of the job, create-only."""
+    return f"{JOBS}{job_id}/closed.json"
+
+
+def segment_key(job_id: str, number: int) -> str:
+    """Manifest segment ``number``; the seal takes the number after the last."""
+    return f"{JOBS}{job_id}/manifest/{number:08d}.parquet"
+
+
+def chunks_prefix(job_id: str) -> str:
+    """All chunk files of a job."""
+    return f"{JOBS}{job_id}/chunks/"
+
+
+def chunk_key(job_id: str, chunk: int) -> str:
+    """The result of one chunk, create-only."""
+    return f"{chunks_prefix(job_id)}{chunk:09d}.parquet"
+
+
+def chunk_of_key(key: str) -> int:
+    """The chunk number in a chunk file's key."""
+    return int(key.rsplit("/", 1)[-1].removesuffix(".parquet"))
+
+
+def output_root(spec: JobSpec) -> str:
+    """The folder of a job's output in the output bucket, ending in a slash."""
+    base = spec.output_prefix.strip("/")
+    return f"{base}/{spec.job_id}/" if base else f"{spec.job_id}/"
+
+
+def rows_prefix(spec: JobSpec) -> str:
+    """The parts that users read, and nothing else."""
+    return f"{output_root(spec)}rows/"
+
+
+def part_key(spec: JobSpec, part: int) -> str:
+    """One part; its chunk range follows from its number."""
+    return f"{rows_prefix(spec)}part-{part:05d}.parquet"
+
+
+def output_manifest_key(spec: JobSpec) -> str:
+    """The list of parts with their counts, create-only."""
+    return f"{output_root(spec)}manifest.json"
+
+
+def success_key(spec: JobSpec) -> str:
+    """The empty marker that a job is complete, create-only."""
+    return f"{output_root(spec)}_SUCCESS"
+
+
+LARGEST_PART_CHUNKS = 512
+
+
+def part_range(part: int) -> tuple[int, int]:
+    """The chunks ``[first, end)`` of a part: 1, 2, 4, ... then 512 chunks each.
+
+    Small first parts show rows early in a small job; equal later ones keep their number low.
+    """
+    doublings = LARGEST_PART_CHUNKS.bit_length() - 1
+    if part < doublings:
+        return 2**part - 1, 2 ** (part + 1) - 1
+    first = 2**doublings - 1 + (part - doublings) * LARGEST_PART_CHUNKS
+    return first, first + LARGEST_PART_CHUNKS

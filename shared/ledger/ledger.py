@@ -1,0 +1,276 @@
+"""The ledger's transitions, each one script that compares and sets.
+
+A script that finds another incarnation, job, attempt, state or holder changes nothing and answers
+``Stale``: the message or the worker in question is merely late. See ARCHITECTURE.md for the states.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from shared.errors import TransientError
+from shared.ledger.records import ChunkRef, Claim, JobProgress, LiveWorker, Stage, WorkerIdentity
+from shared.queues import preprocess_queue
+from shared.settings import Settings
+
+_T = TypeVar("_T")
+_SCRIPTS = Path(__file__).parent / "scripts"
+
+
+class Stale(Exception):
+    """The chunk has moved on. ``reason``: incarnation, job, cancelled, done, attempt or state."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@cache
+def _script_text(name: str) -> str:
+    return (_SCRIPTS / "_prelude.lua").read_text() + (_SCRIPTS / f"{name}.lua").read_text()
+
+
+class Ledger:
+    """One connection to the ledger. Thread-safe. Every method may raise TransientError."""
+
+    def __init__(
+        self, client: redis.Redis, *, first_queue: str, lease_seconds: float = 6.0
+    ) -> None:
+        self._client: Any = client  # redis-py's types promise more than they know
+        self._first_queue = first_queue
+        self._lease_ms = int(lease_seconds * 1000)
+        self._scripts: dict[str, Any] = {}
+
+    def incarnation(self) -> str | None:
+        """The id that this ledger was born with; None where it is empty."""
+        value = self._call(lambda: self._client.get("hr:incarnation"))
+        return value if value is None else str(value)
+
+    def begin(self, incarnation: str) -> str:
+        """Give an empty ledger its id. Returns the id that stands, ours or an earlier one."""
+        return str(self._run("begin", incarnation))
+
+    def open_job(
+        self, incarnation: str, job_uid: str, job_id: str, done: Iterable[int] = ()
+    ) -> None:
+        """Make a job known, with the chunks that the bucket shows to be done. Idempotent."""
+        chunks = ",".join(map(str, done))
+        self._checked("open_job", incarnation, job_uid, job_id, chunks)
+
+    def feed(
+        self, incarnation: str, job_uid: str, first: int, end: int, *, bound: int
+    ) -> tuple[int, list[ChunkRef]]:
+        """Queue new chunks of ``[first, end)`` while the first queue is below ``bound``.
+
+        Returns the next cursor and the chunks queued; their messages are the caller's to send.
+        """
+        answer = self._checked("feed", incarnation, job_uid, first, end, self._first_queue, bound)
+        pairs = zip(answer[1::2], answer[2::2], strict=True)
+        return int(answer[0]), [
+            ChunkRef(incarnation, job_uid, int(chunk), int(attempt)) for chunk, attempt in pairs
+        ]
+
+    def claim(self, ref: ChunkRef, stage: Stage, worker: WorkerIdentity) -> Claim:
+        """queued(stage) -> held. A held chunk is never claimed again, not even by its holder."""
+        answer = self._checked(
+            "claim", *_args(ref), stage, worker.name, self._lease_ms, worker.describe()
+        )
+        return Claim(ref, int(answer[0]))
+
+    def advance(
+        self, ref: ChunkRef, stage: Stage, worker: WorkerIdentity, next_stage: Stage, queue: str
+    ) -> None:
+        """held(stage) -> queued(next_stage) on ``queue``. Repeating it is success."""
+        self._checked("advance", *_args(ref), stage, worker.name, next_stage, queue)
+
+    def finish(self, ref: ChunkRef, worker: WorkerIdentity, counters: dict[str, float]) -> None:
+        """held(results) -> done, adding the counters once. Repeating it is success."""
+        pairs = [part for item in counters.items() for part in item]
+        self._checked("finish", *_args(ref), worker.name, *pairs)
+
+    def give_back(self, ref: ChunkRef, stage: Stage, worker: WorkerIdentity) -> ChunkRef:
+        """held -> queued(preprocess), unharmed. The new attempt's message is the caller's."""
+        answer = self._checked("give_back", *_args(ref), stage, worker.name, self._first_queue)
+        return ChunkRef(ref.incarnation, ref.job_uid, ref.chunk, int(answer[0]))
+
+    def renew(self, incarnation: str, worker: WorkerIdentity, named: Iterable[str]) -> None:
+        """Renew the lease and name the chunks in hand (``ChunkRef.name``)."""
+        self._checked("renew", incarnation, worker.name, self._lease_ms, worker.describe(), *named)
+
+    def depart(self, incarnation: str, worker: WorkerIdentity) -> None:
+        """End in good order: what this worker still holds may be rescued at once."""
+        self._checked("depart", incarnation, worker.name)
+
+    def rescue_held(self, incarnation: str) -> list[ChunkRef]:
+        """Send back what dead workers hold, and what live ones no longer name."""
+        return _refs(incarnation, self._checked("rescue_held", incarnation, self._first_queue))
+
+    def rescue_queued(self, incarnation: str, queue: str, count: int) -> list[ChunkRef]:
+        """Send back the ``count`` oldest queued chunks of ``queue``: their messages are lost."""
+        answer = self._checked("rescue_queued", incarnation, queue, count, self._first_queue)
+        return _refs(incarnation, answer)
+
+    def reopen(self, incarnation: str, job_uid: str, chunk: int) -> None:
+        """Clear the done bit of a chunk whose file is missing from the bucket."""
+        self._checked("reopen", incarnation, job_uid, chunk)
+
+    def cancel_job(self, incarnation: str, job_uid: str) -> None:
+        """Make every chunk in flight stale; nothing more of this job is fed."""
+        self._checked("cancel_job", incarnation, job_uid)
+
+    def close_job(self, incarnation: str, job_uid: str) -> None:
+        """Forget a job that the bucket shows to be closed."""
+        self._checked("close_job", incarnation, job_uid)
+
+    def staged(self, refs: list[ChunkRef]) -> list[bool]:
+        """For each chunk: is this very attempt queued for, or held by, the inference stage?"""
+        if not refs:
+            return []
+        answer = self._run("staged", "", *(part for ref in refs for part in _args(ref)))
+        return [bool(value) for value in answer]
+
+    def queued_count(self, queue: str) -> int:
+        """How many chunks the ledger holds to be queued on ``queue``."""
+        return int(self._call(lambda: self._client.zcard(f"hr:queued:{queue}")))
+
+    def queues(self) -> list[str]:
+        """Every queue that chunks are recorded on."""
+        keys = self._call(lambda: list(self._client.scan_iter("hr:queued:*", count=1000)))
+        return sorted(key.removeprefix("hr:queued:") for key in keys)
+
+    def jobs(self) -> list[str]:
+        """The uids of the jobs that are open here."""
+        return sorted(self._call(lambda: self._client.smembers("hr:jobs")))
+
+    def done_chunks(self, job_uid: str) -> set[int]:
+        """The chunks recorded as done."""
+        bits = self._call(lambda: self._client.get(f"hr:{job_uid}:done")) or ""
+        raw = bits.encode("utf-8", "surrogateescape")  # as decode_responses has decoded it
+        return {
+            8 * place + bit
+            for place, byte in enumerate(raw)
+            for bit in range(8)
+            if byte >> (7 - bit) & 1
+        }
+
+    def progress(self, job_uid: str) -> JobProgress | None:
+        """Hints for a progress bar; None where the job is not open here."""
+
+        def read() -> tuple[Any, ...]:
+            pipe = self._client.pipeline()
+            pipe.hgetall(f"hr:job:{job_uid}")
+            pipe.bitcount(f"hr:{job_uid}:done")
+            pipe.hlen(f"hr:{job_uid}:live")
+            return tuple(pipe.execute())
+
+        fields, done, live = self._call(read)
+        if not fields:
+            return None
+        job_id, cancelled = fields.pop("job_id", ""), bool(fields.pop("cancelled", None))
+        counters = {key: float(value) for key, value in fields.items()}
+        return JobProgress(job_uid, job_id, done, live, cancelled, counters)
+
+    def workers(self) -> list[LiveWorker]:
+        """The workers whose leases stand."""
+        described = self._call(lambda: self._client.hgetall("hr:workers"))
+        names = sorted(described)
+
+        def read() -> list[Any]:
+            pipe = self._client.pipeline(transaction=False)
+            for name in names:
+                pipe.exists(f"hr:lease:{name}")
+                pipe.hkeys(f"hr:held:{name}")
+            return list(pipe.execute())
+
+        answers = self._call(read) if names else []
+        live = []
+        for name, leased, held in zip(names, answers[::2], answers[1::2], strict=True):
+            if leased:
+                about = json.loads(described[name])
+                about.pop("nonce")
+                live.append(LiveWorker(name=name, held=tuple(sorted(held)), **about))
+        return live
+
+    def hint(self, job_id: str) -> None:
+        """Tell the producer that a job's state in the bucket has changed. Losing it costs time."""
+        self._call(lambda: self._client.rpush("hr:hints", job_id))
+
+    def take_hints(self) -> list[str]:
+        """The jobs hinted at since the last call."""
+        return list(self._call(lambda: self._client.lpop("hr:hints", 1000)) or [])
+
+    def lead(self, token: str, seconds: float) -> bool:
+        """Take or keep the producers' leadership. It saves work; the bucket decides."""
+        milliseconds = int(seconds * 1000)
+
+        def take() -> bool:
+            if self._client.set("hr:leader", token, nx=True, px=milliseconds):
+                return True
+            if self._client.get("hr:leader") != token:
+                return False
+            return bool(self._client.pexpire("hr:leader", milliseconds))
+
+        return self._call(take)
+
+    def stop_leading(self, token: str) -> None:
+        """Let another producer lead at once."""
+        if self._call(lambda: self._client.get("hr:leader")) == token:
+            self._call(lambda: self._client.delete("hr:leader"))
+
+    def stale_counts(self) -> dict[str, int]:
+        """How many late messages and transitions were dropped, by reason."""
+        counts = self._call(lambda: self._client.hgetall("hr:stale"))
+        return {reason: int(count) for reason, count in counts.items()}
+
+    def _checked(self, name: str, *args: Any) -> list[Any]:
+        answer = self._run(name, *args)
+        if answer[0] == "stale":
+            raise Stale(answer[1])
+        return list(answer[1:])
+
+    def _run(self, name: str, *args: Any) -> Any:
+        script = self._scripts.get(name)
+        if script is None:
+            script = self._scripts[name] = self._client.register_script(_script_text(name))
+        return self._call(lambda: script(args=[str(arg) for arg in args]))
+
+    def _call(self, action: Callable[[], _T]) -> _T:
+        try:
+            return action()
+        except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ReadOnlyError) as error:
+            raise TransientError(
+                "ledger_unavailable",
+                f"The ledger does not answer ({type(error).__name__}).",
+                "Is the stack up? See 'headrace ps'.",
+            ) from error
+
+
+def _args(ref: ChunkRef) -> tuple[str, str, int, int]:
+    return ref.incarnation, ref.job_uid, ref.chunk, ref.attempt
+
+
+def _refs(incarnation: str, flat: list[Any]) -> list[ChunkRef]:
+    triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+    return [ChunkRef(incarnation, uid, int(chunk), int(attempt)) for uid, chunk, attempt in triples]
+
+
+def connect(settings: Settings) -> Ledger:
+    """Connect lazily to ``settings.ledger_url``; timeouts are short and nothing is retried."""
+    client = redis.Redis.from_url(
+        settings.ledger_url,
+        decode_responses=True,
+        encoding_errors="surrogateescape",
+        socket_timeout=10,
+        socket_connect_timeout=3,
+        health_check_interval=15,
+        retry=Retry(NoBackoff(), 1),
+    )
+    return Ledger(client, first_queue=preprocess_queue(), lease_seconds=settings.lease_seconds)

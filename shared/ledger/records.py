@@ -1,0 +1,90 @@
+"""What goes into the ledger and comes out of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """The three stages a chunk passes, in order."""
+
+    PREPROCESS = "preprocess"
+    INFERENCE = "inference"
+    RESULTS = "results"
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRef:
+    """One attempt at one chunk of one job, under one incarnation of the ledger."""
+
+    incarnation: str
+    job_uid: str
+    chunk: int
+    attempt: int
+
+    @property
+    def name(self) -> str:
+        """How holds and leases name the chunk, whatever the attempt."""
+        return f"{self.job_uid} {self.chunk}"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A hold on a chunk. ``losses``: how often a holder was lost at this stage before."""
+
+    ref: ChunkRef
+    losses: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerIdentity:
+    """One worker process, once: a restarted process is another worker."""
+
+    role: str
+    process: str
+    host_id: str
+    pid: int = field(default_factory=os.getpid)
+    nonce: str = field(default_factory=lambda: secrets.token_hex(4))
+
+    @property
+    def name(self) -> str:
+        """Unique for ever, and without spaces."""
+        return f"{self.process}@{self.host_id}:{self.pid}:{self.nonce}"
+
+    def describe(self) -> str:
+        """What the ledger keeps about a worker, as JSON."""
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWorker:
+    """A worker whose lease stands, and the names of the chunks it holds."""
+
+    name: str
+    role: str
+    process: str
+    host_id: str
+    pid: int
+    held: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """Hints about a running job. What counts is computed from the rows when it closes."""
+
+    job_uid: str
+    job_id: str
+    done_chunks: int
+    live_chunks: int
+    cancelled: bool
+    counters: dict[str, float]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds from the job's opening here to its last finished chunk."""
+        start, end = self.counters.get("opened_at_ms"), self.counters.get("last_done_at_ms")
+        return (end - start) / 1000 if start and end else 0.0

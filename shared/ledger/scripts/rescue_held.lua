@@ -1,0 +1,23 @@
+-- Sends back what is held by workers whose lease is gone, or unnamed in two renewals.
+-- ARGV: incarnation, first queue. Returns {'ok', uid, chunk, attempt, ...}
+if not incarnation_matches() then return stale('incarnation') end
+local rescued = {'ok'}
+for _, worker in ipairs(redis.call('HKEYS', 'hr:workers')) do
+  local dead = redis.call('EXISTS', 'hr:lease:' .. worker) == 0
+  local held = redis.call('HGETALL', 'hr:held:' .. worker)
+  for i = 1, #held, 2 do
+    if dead or tonumber(held[i + 1]) >= 2 then
+      local uid, chunk = string.match(held[i], '(%S+) (%d+)')
+      local e = read_live(uid, chunk)
+      if e and e.state == 'held' and e.owner == worker then
+        e.losses[e.stage] = e.losses[e.stage] + 1
+        rescued[#rescued + 1], rescued[#rescued + 2] = uid, chunk
+        rescued[#rescued + 1] = send_back(uid, chunk, e, ARGV[2])
+      else
+        redis.call('HDEL', 'hr:held:' .. worker, held[i])
+      end
+    end
+  end
+  if dead then redis.call('HDEL', 'hr:workers', worker) end
+end
+return rescued

@@ -1,0 +1,135 @@
+"""The three messages between the stages. References and results travel here, pixels never.
+
+Every field is bounded and unknown fields are refused: what does not validate is a dead letter.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from shared.errors import ItemErrorCode
+from shared.job import MAX_CHUNK_ITEMS, JobId
+from shared.ledger.records import ChunkRef
+from shared.pipeline import EngineName, Frozen, Pipeline, Precision
+
+SCHEMA_VERSION = 1
+MAX_MESSAGE_BYTES = 8 * 2**20
+
+Key = Annotated[str, Field(min_length=1, max_length=1024)]
+Seconds = Annotated[float, Field(ge=0, le=10**7, allow_inf_nan=False)]
+ShortText = Annotated[str, Field(max_length=200)]
+
+
+class Item(Frozen):
+    """One listed object; with ``frame`` null it is a still image."""
+
+    key: Key
+    etag: ShortText
+    size: int = Field(ge=0, le=5 * 2**40)
+
+
+class ItemFailure(Frozen):
+    """Why one item failed."""
+
+    error_code: ItemErrorCode
+    error_message: str = Field(max_length=500)
+
+
+class StagedItem(Frozen):
+    """An item after preprocessing: its row in the slot, or its failure.
+
+    ``width`` and ``height`` are pixels after orientation, null where they were never known.
+    """
+
+    item: Item
+    width: int | None = Field(default=None, ge=1, le=10**6)
+    height: int | None = Field(default=None, ge=1, le=10**6)
+    failure: ItemFailure | None = None
+
+
+class Prediction(Frozen):
+    """One label with its score."""
+
+    label: ShortText
+    score: float = Field(allow_inf_nan=False)
+
+
+class ResultItem(StagedItem):
+    """An item after inference; empty predictions where it failed."""
+
+    predictions: list[Prediction] = Field(default=[], max_length=100)
+
+
+class Timings(Frozen):
+    """Where a chunk's time went, in seconds; ``*_at`` are Unix times of the host that did it."""
+
+    fetch_seconds: Seconds = 0.0
+    slot_wait_seconds: Seconds = 0.0
+    decode_seconds: Seconds = 0.0
+    device_wait_seconds: Seconds = 0.0
+    device_seconds: Seconds = 0.0
+    device_started_at: float = Field(default=0.0, ge=0, le=10**11)
+    device_ended_at: float = Field(default=0.0, ge=0, le=10**11)
+
+
+class Slot(Frozen):
+    """A staged chunk's place: slot ``index`` of the ring of ``host_id``, ``images`` rows of it.
+
+    The pixels are uint8 of shape (images, height, width, 3), C order, from the slot's first byte.
+    """
+
+    host_id: ShortText
+    index: int = Field(ge=0, le=10_000)
+    images: int = Field(ge=0, le=MAX_CHUNK_ITEMS)
+
+
+class Message(Frozen):
+    """What every message begins with: which attempt at which chunk, and of which job."""
+
+    schema_version: Literal[1] = 1
+    incarnation: str = Field(pattern=r"^[0-9a-f]{16}$")
+    job_id: JobId
+    job_uid: str = Field(pattern=r"^[0-9a-f]{16}$")
+    chunk: int = Field(ge=0, lt=2**31)
+    attempt: int = Field(ge=1, lt=2**31)
+    pipeline: Pipeline
+
+    @property
+    def ref(self) -> ChunkRef:
+        """The ledger's name for this attempt."""
+        return ChunkRef(self.incarnation, self.job_uid, self.chunk, self.attempt)
+
+
+class Chunk(Message):
+    """producer -> preprocess: fetch and decode these."""
+
+    bucket: str = Field(min_length=3, max_length=63)
+    items: list[Item] = Field(min_length=1, max_length=MAX_CHUNK_ITEMS)
+
+
+class Batch(Message):
+    """preprocess -> inference: these pixels lie in this slot; failed items have none."""
+
+    bucket: str = Field(min_length=3, max_length=63)
+    items: list[StagedItem] = Field(min_length=1, max_length=MAX_CHUNK_ITEMS)
+    slot: Slot | None
+    timings: Timings
+
+    @model_validator(mode="after")
+    def _pixels_for_all(self) -> Batch:
+        staged = sum(item.failure is None for item in self.items)
+        if staged != (self.slot.images if self.slot else 0):
+            raise ValueError("the slot's images must equal the items that did not fail")
+        return self
+
+
+class Result(Message):
+    """inference -> collector: the rows of one chunk."""
+
+    items: list[ResultItem] = Field(min_length=1, max_length=MAX_CHUNK_ITEMS)
+    engine: EngineName | None
+    precision: Precision | None
+    device: ShortText | None
+    timings: Timings

@@ -1,0 +1,48 @@
+"""Names of queues and tasks: the schema's major version, the stage, the lane.
+
+A newer schema has queues of its own, so that workers of two versions can run side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+VERSION = "v1"
+LANE = "bulk"
+
+PREPROCESS_TASK = "headrace.preprocess"
+INFERENCE_TASK = "headrace.inference"
+RESULTS_TASK = "headrace.results"
+
+
+@dataclass(frozen=True, slots=True)
+class QueueInfo:
+    """A queue, the role that consumes it, and the Celery task that it carries."""
+
+    name: str
+    role: str
+    task: str
+
+
+def preprocess_queue() -> str:
+    """The queue of chunks that wait to be fetched and decoded."""
+    return f"{VERSION}.preprocess.{LANE}"
+
+
+def inference_queue(host_id: str) -> str:
+    """The queue of batches whose pixels lie in the staging ring of one host."""
+    return f"{VERSION}.inference.{LANE}.{host_id}"
+
+
+def results_queue() -> str:
+    """The queue of results that wait to be written."""
+    return f"{VERSION}.results.{LANE}"
+
+
+def queues(host_id: str) -> list[QueueInfo]:
+    """Every queue that the workers of a host consume, in the order of the flow."""
+    return [
+        QueueInfo(preprocess_queue(), "preprocess", PREPROCESS_TASK),
+        QueueInfo(inference_queue(host_id), "inference", INFERENCE_TASK),
+        QueueInfo(results_queue(), "collector", RESULTS_TASK),
+    ]

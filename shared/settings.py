@@ -1,0 +1,127 @@
+"""Where everything is: one settings object, read from the home's file and the environment.
+
+``headrace up`` writes ``<home>/settings.json`` (mode 0600). Environment variables named
+``HEADRACE_*`` (``HEADRACE_BROKER_URL``, ``HEADRACE_S3__ENDPOINT``, ...) override the file, and are
+all that is needed where there is no file, as in a container.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from shared.errors import UsageError
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+SETTINGS_FILE = "settings.json"
+
+Secret = Annotated[str, Field(repr=False)]
+
+
+class S3Settings(BaseModel):
+    """How to reach one S3-compatible store. ``endpoint`` is ``host:port``, without a scheme."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    endpoint: str
+    access_key: Secret
+    secret_key: Secret
+    region: str = "us-east-1"
+    secure: bool = False
+
+
+class RingSettings(BaseModel):
+    """The staging ring of this host: ``slot_counts`` slots of each of ``slot_bytes``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    directory: Path
+    slot_bytes: tuple[int, ...]
+    slot_counts: tuple[int, ...]
+
+
+class Settings(BaseSettings):
+    """Everything that a process of ours has to know about its surroundings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HEADRACE_", env_nested_delimiter="__", extra="ignore"
+    )
+
+    home: Path
+    mode: str = "local"
+    host_id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")
+    broker_url: Secret
+    ledger_url: Secret
+    staging_url: Secret = ""
+    s3: S3Settings
+    ring: RingSettings
+    signing_keys: tuple[str, ...] = Field(min_length=1, max_length=2, repr=False)
+    flower_url: str = ""
+    state_bucket: str = "state"
+    models_bucket: str = "models"
+    results_bucket: str = "results"
+    plugins: Path = PROJECT_ROOT / "plugins"
+    lease_seconds: float = Field(default=6.0, gt=0, le=10)
+    preprocess_queue_chunks: int = Field(default=16, ge=1)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, which arrives as the constructor's arguments."""
+        return env_settings, init_settings
+
+
+def default_home() -> Path:
+    """``$HEADRACE_HOME``, or ``.headrace`` beside the project, whatever the current directory."""
+    configured = os.environ.get("HEADRACE_HOME")
+    return Path(configured).expanduser().absolute() if configured else PROJECT_ROOT / ".headrace"
+
+
+def load_settings(home: Path | None = None) -> Settings:
+    """Read the settings of ``home``. Raises UsageError where there are none or they are wrong."""
+    home = home or default_home()
+    path = home / SETTINGS_FILE
+    try:
+        values = json.loads(path.read_text()) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            "bad_settings", f"Cannot read {path}: {error}.", "Run 'headrace up' to write it anew."
+        ) from error
+    try:
+        return Settings(**{**values, "home": home})
+    except ValidationError as error:
+        if not values:
+            raise UsageError(
+                "no_stack", f"No stack is set up in {home}.", "Run 'headrace up' first."
+            ) from error
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            "bad_settings", f"{path}: {where}: {first['msg']}.", "Mend it or run 'headrace up'."
+        ) from error
+
+
+def save_settings(settings: Settings) -> None:
+    """Write the settings file atomically, readable by its owner only."""
+    path = settings.home / SETTINGS_FILE
+    temporary = path.with_suffix(".json.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(settings.model_dump_json(indent=2, exclude={"home"}))
+    temporary.replace(path)

@@ -1,0 +1,109 @@
+"""Running one role as a Celery worker: one process, a threads pool, one queue."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from celery import Celery, signals
+
+from shared.celery_app import make_app, queue_of
+from shared.errors import HeadraceError
+from shared.ledger import Stage
+from shared.messages import Batch, Chunk, Message, Result
+from shared.queues import queues
+from shared.settings import load_settings
+from workers.lease import LeaseKeeper
+from workers.quarantine import consumer, transport
+from workers.quarantine.inspection import Contract
+from workers.quarantine.ward import Ward
+from workers.runtime import Runtime, StageFunction
+
+Setup = Callable[[Runtime], StageFunction]
+
+_ROLES: dict[str, tuple[Stage, type[Message]]] = {
+    "preprocess": (Stage.PREPROCESS, Chunk),
+    "inference": (Stage.INFERENCE, Batch),
+    "collector": (Stage.RESULTS, Result),
+}
+
+log = logging.getLogger(__name__)
+
+
+def make_task(
+    app: Celery, contract: Contract, stage: Stage, runtime: Runtime, function: StageFunction
+) -> None:
+    """Register the stage's Celery task. Its message was inspected before it got here."""
+
+    @app.task(name=contract.task, shared=False)  # type: ignore[untyped-decorator]
+    def run(body: str, signature: str) -> None:
+        del signature
+        message = contract.message_type.model_validate_json(body)
+        runtime.process(message, stage, function)
+
+
+def run_worker(role: str, *, concurrency: int, setup: Setup) -> int:
+    """Run the role until it is told to stop. Returns the exit code.
+
+    ``setup`` makes the stage's function, and returns only when the worker is ready to work.
+    """
+    _log_to_stderr()
+    try:
+        settings = load_settings()
+        runtime = Runtime(settings, role)
+        stage, message_type = _ROLES[role]
+        (info,) = (q for q in queues(settings.host_id) if q.role == role)
+        contract = Contract(info.name, info.task, message_type, settings.signing_keys)
+        ward = Ward(redis.Redis.from_url(settings.broker_url, socket_timeout=10), contract.queue)
+        transport.install(ward)
+        consumer.install(contract, ward)
+        app = make_app(settings, role)
+        app.conf.task_queues = [queue_of(contract.queue)]
+        make_task(app, contract, stage, runtime, setup(runtime))
+    except HeadraceError as error:
+        log.error("%s", error)
+        return 1
+    return _serve(app, runtime, concurrency)
+
+
+def _serve(app: Celery, runtime: Runtime, concurrency: int) -> int:
+    lease = LeaseKeeper(runtime)
+
+    def on_ready(**_: Any) -> None:
+        lease.start()
+        log.info("%s is ready", runtime.identity.name)
+
+    def on_shutdown(**_: Any) -> None:
+        runtime.stop()
+
+    signals.worker_ready.connect(on_ready, weak=False)
+    signals.worker_shutting_down.connect(on_shutdown, weak=False)
+    worker = app.Worker(
+        hostname=f"{runtime.identity.process}@{runtime.identity.host_id}",
+        pool_cls="threads",
+        concurrency=concurrency,
+        loglevel="WARNING",
+        task_events=True,
+        without_gossip=True,
+        without_mingle=True,
+        optimization="fair",
+    )
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the supervisor's affair
+    worker.start()
+    runtime.stop()
+    lease.end()
+    return int(worker.exitcode or 0)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    for chatty in ("celery", "kombu", "amqp"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

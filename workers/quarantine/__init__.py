@@ -1,0 +1,1 @@
+"""What malformed messages meet: they are moved to the dead letters, and kill nothing."""

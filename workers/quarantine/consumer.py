@@ -1,0 +1,62 @@
+"""Celery's consumer, with every message inspected before anything is done with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from celery.worker.consumer import Consumer
+from vine import promise
+
+from workers.quarantine.inspection import Contract, Malformed, inspect
+from workers.quarantine.ward import Ward
+
+_contract: Contract | None = None
+_ward: Ward | None = None
+
+
+def install(contract: Contract, ward: Ward) -> None:
+    """Say what this process's queue carries, before the worker starts."""
+    global _contract, _ward
+    _contract, _ward = contract, ward
+
+
+class QuarantineConsumer(Consumer):  # type: ignore[misc]
+    """A consumer whose malformed messages become dead letters."""
+
+    def create_task_handler(self, promise: Any = promise) -> Callable[[Any], Any]:
+        handle = super().create_task_handler(promise)
+
+        def on_task_received(message: Any) -> Any:
+            assert _contract is not None  # run_worker installs it before it starts Celery
+            try:
+                message.headers = inspect(_contract, message)
+            except Malformed as problem:
+                return self._quarantine(message, problem.layer, problem.reason)
+            message.properties = {"correlation_id": message.headers["id"]}
+            return handle(message)
+
+        return on_task_received
+
+    # Inspection leaves nothing for these; should Celery find more, it is kept all the same.
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        self._quarantine(message, "body", repr(exc))
+
+    def on_unknown_message(self, _body: Any, message: Any) -> None:
+        self._quarantine(message, "headers", "not a task message")
+
+    def on_unknown_task(self, _body: Any, message: Any, exc: Exception) -> None:
+        self._quarantine(message, "headers", f"unknown task {exc}")
+
+    def on_invalid_task(self, _body: Any, message: Any, exc: Exception) -> None:
+        self._quarantine(message, "headers", repr(exc))
+
+    def _quarantine(self, message: Any, layer: str, reason: str) -> None:
+        assert _ward is not None
+        channel = message.channel
+        unacked = (channel.unacked_key, channel.unacked_index_key, message.delivery_tag)
+        raw = json.dumps(message._raw).encode()
+        _ward.admit(layer=layer, reason=reason, raw=raw, unacked=unacked)
+        message.ack()  # so that the channel's own count of what it holds is right

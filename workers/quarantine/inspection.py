@@ -1,0 +1,105 @@
+"""Is this a message of ours? Everything is checked before Celery acts on anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from shared.messages import MAX_MESSAGE_BYTES, Message
+from shared.signing import verify
+
+
+class Malformed(Exception):
+    """``layer`` says where the message is wrong: headers, content_type, body, signature, schema."""
+
+    def __init__(self, layer: str, reason: str) -> None:
+        super().__init__(f"{layer}: {reason}")
+        self.layer = layer
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What one queue carries."""
+
+    queue: str
+    task: str
+    message_type: type[Message]
+    signing_keys: Sequence[str]
+
+
+def inspect(contract: Contract, message: Any) -> dict[str, Any]:
+    """Check a kombu message to the last field, or raise Malformed.
+
+    Returns headers made anew from what is signed: eta, expires, time limits, retries and callbacks
+    that somebody may have put beside a signed body are never seen by Celery.
+    """
+    headers = message.headers
+    if not isinstance(headers, dict):
+        raise Malformed("headers", "the headers are no object")
+    task, message_id = headers.get("task"), headers.get("id")
+    if task != contract.task:
+        raise Malformed("headers", f"the task is not {contract.task}")
+    if not isinstance(message_id, str) or not 1 <= len(message_id) <= 100:
+        raise Malformed("headers", "the id is no short text")
+    if headers.get("compression"):
+        raise Malformed("content_type", "compressed bodies are refused")
+    if message.content_type != "application/json" or message.content_encoding != "utf-8":
+        raise Malformed("content_type", "the content type is not application/json in utf-8")
+    body, signature = _payload(message.body)
+    if not verify(contract.signing_keys, task, contract.queue, message_id, body, signature):
+        raise Malformed("signature", "not signed with our key for this task, queue and id")
+    parsed = _parse(contract.message_type, body)
+    return _clean_headers(contract.task, message_id, parsed)
+
+
+def _payload(raw: Any) -> tuple[str, str]:
+    if not isinstance(raw, str | bytes):
+        raise Malformed("body", "there is no body")
+    if len(raw) > MAX_MESSAGE_BYTES:
+        raise Malformed("body", f"the body is over {MAX_MESSAGE_BYTES} bytes")
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise Malformed("body", f"the body is not JSON: {error}") from error
+    match body:
+        case [[str(payload), str(signature)], dict(kwargs), dict(embed)] if not kwargs | embed:
+            try:
+                payload.encode()
+                signature.encode()
+            except UnicodeEncodeError as error:
+                raise Malformed("body", "the body has a lone surrogate") from error
+            return payload, signature
+    raise Malformed("body", "the body is not [[payload, signature], {}, {}]")
+
+
+def _parse(message_type: type[Message], body: str) -> Message:
+    try:
+        return message_type.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "message"
+        raise Malformed("schema", f"{where}: {first['msg']}") from error
+
+
+def _clean_headers(task: str, message_id: str, message: Message) -> dict[str, Any]:
+    return {
+        "lang": "py",
+        "task": task,
+        "id": message_id,
+        "root_id": message_id,
+        "parent_id": None,
+        "group": None,
+        "retries": 0,
+        "eta": None,
+        "expires": None,
+        "timelimit": [None, None],
+        "argsrepr": f"{message.job_id} chunk {message.chunk} attempt {message.attempt}",
+        "kwargsrepr": "",
+        "origin": "headrace",
+        "ignore_result": True,
+    }

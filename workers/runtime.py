@@ -1,0 +1,160 @@
+"""What surrounds a stage's plain function: claim, hold, advance, publish, and never an exception.
+
+A stage is a function of one message that returns what is to happen next. Everything that touches
+the ledger or the broker on its behalf is here, once, for all stages.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from shared.celery_app import Publisher
+from shared.errors import TransientError
+from shared.ledger import Ledger, Stage, Stale, WorkerIdentity
+from shared.ledger import connect as connect_ledger
+from shared.messages import Batch, Chunk, Message, Result
+from shared.patience import patiently
+from shared.queues import PREPROCESS_TASK, preprocess_queue
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Queue the chunk for the next stage.
+
+    ``release`` lets go of what must be held until the ledger has moved the chunk on; ``abandon``
+    is called instead where the chunk was given to somebody else meanwhile.
+    """
+
+    stage: Stage
+    task: str
+    queue: str
+    message: Message
+    release: Callable[[], None] = _nothing
+    abandon: Callable[[], None] = _nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The chunk is finished; ``counters`` are added to the job's, once."""
+
+    counters: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """The chunk returns to the first queue unharmed. ``chunk`` is its message, where at hand."""
+
+
+Outcome = Forward | Done | GiveBack
+StageFunction = Callable[[Any], Outcome]
+
+
+class Runtime:
+    """One worker process: its connections, its identity, and the chunks that it has in hand."""
+
+    def __init__(self, settings: Settings, role: str) -> None:
+        process = os.environ.get("HEADRACE_PROCESS", f"{role}-1")
+        self.settings = settings
+        self.identity = WorkerIdentity(role=role, process=process, host_id=settings.host_id)
+        self.ledger: Ledger = connect_ledger(settings)
+        self.publisher = Publisher(settings)
+        self.stopping = threading.Event()
+        self.in_hand: set[str] = set()
+        self._stop_callbacks: list[Callable[[], None]] = []
+
+    def on_stop(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when the worker begins to stop."""
+        self._stop_callbacks.append(callback)
+
+    def stop(self) -> None:
+        """Begin to stop: what waits for something gives its chunk back."""
+        self.stopping.set()
+        for callback in self._stop_callbacks:
+            callback()
+
+    def patiently(self, action: Callable[[], _T]) -> _T:
+        """Wait out a service that does not answer."""
+        return patiently(action, stopping=self.stopping)
+
+    def process(self, message: Message, stage: Stage, function: StageFunction) -> None:
+        """Take one message through this stage. Raises nothing."""
+        try:
+            self.patiently(lambda: self.ledger.claim(message.ref, stage, self.identity))
+        except Stale as stale:
+            log.debug("dropped %s: %s", message.ref.name, stale.reason)
+            return
+        except TransientError as error:
+            log.warning("could not claim %s: %s", message.ref.name, error)
+            return
+        self.in_hand.add(message.ref.name)
+        try:
+            self._carry_out(message, stage, function(message))
+        except Stale as stale:
+            log.info("%s was given to somebody else: %s", message.ref.name, stale.reason)
+        except BaseException:
+            # Left unnamed from here on, the chunk comes back through two renewals.
+            log.exception("%s failed at %s", message.ref.name, stage)
+        finally:
+            self.in_hand.discard(message.ref.name)
+
+    def _carry_out(self, message: Message, stage: Stage, outcome: Outcome) -> None:
+        ref, identity = message.ref, self.identity
+        if isinstance(outcome, Done):
+            self.patiently(lambda: self.ledger.finish(ref, identity, outcome.counters))
+        elif isinstance(outcome, GiveBack):
+            self._give_back(message, stage)
+        else:
+            self._forward(message, stage, outcome)
+
+    def _forward(self, message: Message, stage: Stage, outcome: Forward) -> None:
+        try:
+            self.patiently(
+                lambda: self.ledger.advance(
+                    message.ref, stage, self.identity, outcome.stage, outcome.queue
+                )
+            )
+        except BaseException:
+            outcome.abandon()
+            raise
+        outcome.release()
+        self.patiently(lambda: self.publisher.send(outcome.task, outcome.queue, outcome.message))
+
+    def _give_back(self, message: Message, stage: Stage) -> None:
+        again = self.patiently(lambda: self.ledger.give_back(message.ref, stage, self.identity))
+        chunk = _as_chunk(message, again.attempt)
+        if chunk is not None:
+            self.patiently(lambda: self.publisher.send(PREPROCESS_TASK, preprocess_queue(), chunk))
+
+
+def _as_chunk(message: Message, attempt: int) -> Chunk | None:
+    """The first stage's message for the chunk of any stage's, where that is known.
+
+    A result no longer knows its bucket: the producer finds it missing from the queue and sends it.
+    """
+    if isinstance(message, Result):
+        return None
+    assert isinstance(message, Chunk | Batch)
+    items = [i if isinstance(message, Chunk) else i.item for i in message.items]  # type: ignore[union-attr]
+    return Chunk(
+        incarnation=message.incarnation,
+        job_id=message.job_id,
+        job_uid=message.job_uid,
+        chunk=message.chunk,
+        attempt=attempt,
+        pipeline=message.pipeline,
+        bucket=message.bucket,
+        items=items,
+    )
