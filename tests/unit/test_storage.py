@@ -1,0 +1,259 @@
+"""What the store's adapter decides by itself: names, errors, limits, and which store is asked."""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from shared.errors import HeadraceError, UsageError
+from shared.settings import RingSettings, S3Settings, Settings
+from shared.storage import (
+    AccessDenied,
+    BucketMissing,
+    ObjectMissing,
+    ObjectTooLarge,
+    StoreUnavailable,
+    clients,
+    connect,
+    parse_s3_url,
+    resolve_store,
+)
+from shared.storage.s3 import S3ObjectStore
+
+S3 = S3Settings(endpoint="127.0.0.1:9", access_key="key", secret_key="secret")
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("s3://photos", ("photos", "")),
+        ("s3://photos/", ("photos", "")),
+        ("s3://my.photos-2/a/b/", ("my.photos-2", "a/b/")),
+        ("s3://photos/a b/%20#1?x=1", ("photos", "a b/%20#1?x=1")),
+        ("s3://photos//a", ("photos", "/a")),
+    ],
+)
+def test_an_s3_url_is_taken_literally(url: str, parts: tuple[str, str]) -> None:
+    assert parse_s3_url(url) == parts
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "photos",
+        "/photos",
+        "http://photos/a",
+        "S3://photos",
+        "s3:/photos",
+        "s3://",
+        "s3:///a",
+        "s3://ab",
+        "s3://" + "a" * 64,
+        "s3://Photos",
+        "s3://my_photos",
+        "s3://-photos",
+        "s3://photos-",
+        "s3://my..photos",
+        "s3://127.0.0.1/a",
+        "s3://photos\n/a",
+        "s3://phötos",
+    ],
+)
+def test_what_is_no_s3_url_is_a_usage_error(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_s3_url(url)
+    assert caught.value.hint
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "kind", [AccessDenied, BucketMissing, ObjectMissing, ObjectTooLarge, StoreUnavailable]
+)
+def test_errors_survive_pickling(kind: type[HeadraceError]) -> None:
+    error = pickle.loads(pickle.dumps(kind("code", "message.", "hint")))
+    assert type(error) is kind
+    assert (error.code, str(error)) == ("code", "message. hint")
+
+
+@contextmanager
+def answering(head: bytes) -> Iterator[S3Settings]:
+    """A server that answers every request with ``head``, and then is silent."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        held = []
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection = server.accept()[0]
+                except OSError:
+                    return
+                held.append(connection)
+                connection.recv(65536)
+                connection.sendall(head)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield S3.model_copy(update={"endpoint": "127.0.0.1:%d" % server.getsockname()[1]})
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        for connection in held:
+            connection.close()
+
+
+@pytest.mark.parametrize("key", ["plain", "line\nbreak"], ids=ascii)
+def test_too_large_an_object_is_refused_without_its_body(key: str) -> None:
+    head = (
+        b'HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\nETag: "x"\r\n'
+        b"Last-Modified: Sat, 21 Nov 2026 08:00:00 GMT\r\n\r\n"
+    )
+    with answering(head) as s3, pytest.raises(ObjectTooLarge) as caught:
+        S3ObjectStore(s3).get_object("bucket", key, max_bytes=10**11)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["plain", "line\nbreak"], ids=ascii)
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\nETag: "x"\r\n'
+        b"Last-Modified: Sat, 21 Nov 2026 08:00:00 GMT\r\n\r\nhalf",
+    ],
+    ids=["before the answer", "within the body"],
+)
+def test_a_silent_store_is_unavailable(
+    key: str, head: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "READ_SECONDS", 1)
+    monkeypatch.setattr(clients, "RETRY_SECONDS", 0)
+    with answering(head) as s3, pytest.raises(StoreUnavailable) as caught:
+        S3ObjectStore(s3).get("bucket", key)
+    assert s3.endpoint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_endpoint_that_is_no_store_is_unavailable() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\n<hr>"
+    with answering(head) as s3, pytest.raises(StoreUnavailable) as caught:
+        list(S3ObjectStore(s3).list("bucket"))
+    assert s3.endpoint in str(caught.value)
+
+
+def test_connects_once_to_the_same_store() -> None:
+    assert connect(S3) is connect(S3.model_copy())
+    assert connect(S3) is not connect(S3.model_copy(update={"secret_key": "other"}))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        home=tmp_path,
+        host_id="here",
+        broker_url="redis://127.0.0.1/0",
+        ledger_url="redis://127.0.0.1/0",
+        s3=S3,
+        ring=RingSettings(directory=tmp_path, slot_bytes=(1,), slot_counts=(1,)),
+        signing_keys=("key",),
+    )
+
+
+STORES = """
+stores:
+  - name: lab
+    endpoint: lab.example:9000
+    secure: false
+    buckets: ["lab-*", shared]
+    credentials: {from: environment, access_key: LAB_KEY, secret_key: LAB_SECRET}
+  - name: filed
+    endpoint: s3.example
+    region: eu-central-1
+    buckets: ["lab-filed", "filed-?"]
+    credentials: {from: file, path: PATH, profile: photos}
+  - name: cloud
+    endpoint: s3.example
+    buckets: [cloud]
+    credentials: {from: instance}
+"""
+
+
+def test_a_bucket_is_asked_for_where_the_first_pattern_matches(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = tmp_path / "credentials"
+    keys.write_text(
+        "[default]\naws_access_key_id = no\naws_secret_access_key = no\n"
+        "[photos]\naws_access_key_id = fk\naws_secret_access_key = f%s\n"
+    )
+    file = tmp_path / "stores.yaml"
+    file.write_text(STORES.replace("PATH", str(keys)))
+    monkeypatch.setenv("LAB_KEY", "lk")
+    monkeypatch.setenv("LAB_SECRET", "ls")
+    own = connect(S3)
+    lab = connect(S3Settings(endpoint="lab.example:9000", access_key="lk", secret_key="ls"))
+    filed = connect(
+        S3Settings(
+            endpoint="s3.example",
+            access_key="fk",
+            secret_key="f%s",
+            region="eu-central-1",
+            secure=True,
+        )
+    )
+    for bucket, expected in {
+        "photos": own,
+        "lab-1": lab,
+        "lab-filed": lab,
+        "shared": lab,
+        "shared2": own,
+        "filed-1": filed,
+        "filed-10": own,
+    }.items():
+        assert resolve_store(settings, bucket, file) is expected
+    with pytest.raises(UsageError, match="'cloud'.*instance"):
+        resolve_store(settings, "cloud", file)
+
+
+def test_missing_credentials_are_named(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "stores.yaml"
+    file.write_text(STORES.replace("PATH", str(tmp_path / "nowhere")))
+    monkeypatch.delenv("LAB_KEY", raising=False)
+    with pytest.raises(UsageError, match="'lab'.*LAB_KEY"):
+        resolve_store(settings, "lab-1", file)
+    with pytest.raises(UsageError, match="'filed'.*nowhere"):
+        resolve_store(settings, "filed-1", file)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("stores: [{name: a, endpont: b}]", "endpont|endpoint"),
+        ("stores: [", "line 1"),
+        ("store: []", "store"),
+        ("- a", "dictionary|instance"),
+        (STORES.replace("from: instance", "from: nowhere"), "credentials"),
+        (STORES.replace("endpoint: s3.example", "endpoint: https://s3.example"), "endpoint"),
+    ],
+)
+def test_a_wrong_stores_file_says_where(
+    settings: Settings, tmp_path: Path, text: str, said: str
+) -> None:
+    file = tmp_path / "stores.yaml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=said) as caught:
+        resolve_store(settings, "photos", file)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_settings_store_serves_where_no_file_is(settings: Settings, tmp_path: Path) -> None:
+    assert resolve_store(settings, "photos", tmp_path / "none.yaml") is connect(S3)
+    assert resolve_store(settings, "photos") is connect(S3)
