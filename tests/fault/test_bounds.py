@@ -1,0 +1,65 @@
+"""With nobody to infer, everything waits at its bound, and goes on when somebody comes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import psutil
+import redis
+
+from shared.settings import load_settings
+from shared.staging import Layout
+from tests.stack import Stack, small_images
+from tests.waiting import wait_for
+
+IMAGES = 5000
+HOLD_SECONDS = 60.0
+
+
+def queue_lengths(stack: Stack) -> dict[str, int]:
+    broker: Any = redis.Redis.from_url(stack.info["broker_url"])
+    return {queue["role"]: broker.llen(queue["name"]) for queue in stack.info["queues"]}
+
+
+def memory_bytes(stack: Stack) -> int:
+    return sum(
+        psutil.Process(pid).memory_info().rss - psutil.Process(pid).memory_info().shared
+        for role in ("producer", "preprocess", "collector")
+        for pid in stack.pids(role)
+    )
+
+
+def test_nothing_grows_while_the_inference_worker_is_away(stack: Stack) -> None:
+    stack.put("bounds", small_images(IMAGES, seed=1))
+    stack.run("scale", "inference=0")
+    job = stack.enqueue("s3://bounds/")
+    settings = load_settings(stack.home)
+    slots = len(Layout.of(settings.ring).places)
+    ledger: Any = redis.Redis.from_url(settings.ledger_url, decode_responses=True)
+
+    def stuck() -> bool:
+        lengths = queue_lengths(stack)
+        return (
+            lengths["inference"] > 0 and lengths["preprocess"] == settings.preprocess_queue_chunks
+        )
+
+    wait_for(stuck, what="the queues at their bounds", deadline_seconds=60)
+    time.sleep(2)  # the last slot is being filled: not a wait for an outcome
+    lengths, memory = queue_lengths(stack), memory_bytes(stack)
+    assert lengths["inference"] <= slots
+    until = time.monotonic() + HOLD_SECONDS
+    while time.monotonic() < until:
+        assert queue_lengths(stack) == lengths
+        time.sleep(1)
+    grown = memory_bytes(stack) - memory
+    print(f"\nqueues {lengths}, slots {slots}, {memory >> 20} MiB, grown by {grown >> 10} KiB")
+    assert grown < 32 * 2**20
+    uid = next(iter(ledger.smembers("hr:jobs")))
+    attempts = {line.split()[2] for line in ledger.hvals(f"hr:{uid}:live")}
+    assert attempts == {"1"}, "a chunk was sent again though nothing was lost"
+
+    stack.run("scale", "inference=1")
+    assert stack.finish(job)["images"]["succeeded"] == IMAGES
+    verdict = stack.auditor.audit("bounds", "", job)
+    assert verdict.clean, verdict

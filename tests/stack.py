@@ -1,0 +1,132 @@
+"""A real stack for tests: started, driven and ended by the command line, in a home of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+from botocore.config import Config
+from PIL import Image
+
+from tests.auditor import Auditor
+from tests.waiting import wait_for
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMAND_SECONDS = 180
+
+
+@dataclass
+class Stack:
+    """One home. ``run`` types a command; everything else looks at what came of it."""
+
+    home: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(
+        self, *arguments: str, check: bool = True, timeout: float = COMMAND_SECONDS, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Type ``headrace ARGUMENTS``. AssertionError with its stderr where it fails."""
+        done = subprocess.run(
+            [sys.executable, "-m", "producer", *arguments],
+            cwd=options.pop("cwd", ROOT),
+            env={**os.environ, "HEADRACE_HOME": str(self.home), **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            **options,
+        )
+        assert not check or done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *arguments: str) -> Any:
+        """The answer of a command under ``--json``."""
+        return json.loads(self.run(*arguments, "--json").stdout)
+
+    def enqueue(self, source: str, *arguments: str, pipeline: str = "classify") -> str:
+        """Enqueue and return the job's id."""
+        answer = self.json("enqueue", source, "--pipeline", pipeline, *arguments)
+        return str(answer["job_id"])
+
+    def finish(self, job: str, *, deadline_seconds: float = 240) -> dict[str, Any]:
+        """Wait for a job to close. Returns its status."""
+        wait_for(
+            lambda: self.status(job)["state"] not in ("listing", "running"),
+            what=f"the end of {job}: {self.status(job)}",
+            deadline_seconds=deadline_seconds,
+            every=0.5,
+        )
+        return self.status(job)
+
+    def status(self, job: str) -> dict[str, Any]:
+        """What ``status --json`` says."""
+        return dict(self.json("status", job))
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """What ``info --json`` says; the processes of the moment are in ``pids``."""
+        return dict(self.json("info"))
+
+    def pids(self, role: str) -> list[int]:
+        """The processes of a role, as they are now."""
+        processes = self.json("info")["processes"]
+        return [process["pid"] for process in processes if process["role"] == role]
+
+    @cached_property
+    def s3(self) -> Any:
+        """A client of another make than the product's."""
+        store = self.info["s3"]
+        return boto3.client(
+            "s3",
+            endpoint_url=f"http://{store['endpoint']}",
+            aws_access_key_id=store["access_key"],
+            aws_secret_access_key=store["secret_key"],
+            region_name=store["region"],
+            config=Config(s3={"addressing_style": "path"}, max_pool_connections=16),
+        )
+
+    @cached_property
+    def auditor(self) -> Auditor:
+        store = self.info["s3"]
+        return Auditor(store["endpoint"], store["access_key"], store["secret_key"])
+
+    def put(self, bucket: str, objects: dict[str, bytes]) -> None:
+        """Put objects, sixteen at a time, into a bucket that is made where it is missing."""
+        names = [entry["Name"] for entry in self.s3.list_buckets()["Buckets"]]
+        if bucket not in names:
+            self.s3.create_bucket(Bucket=bucket)
+        with ThreadPoolExecutor(16) as pool:
+            list(
+                pool.map(
+                    lambda item: self.s3.put_object(Bucket=bucket, Key=item[0], Body=item[1]),
+                    objects.items(),
+                )
+            )
+
+    def rows(self, job: str) -> list[dict[str, Any]]:
+        """The rows as ``results --format jsonl`` prints them."""
+        text = self.run("results", job, "--format", "jsonl").stdout
+        return [json.loads(line) for line in text.splitlines()]
+
+
+def small_images(count: int, *, prefix: str = "", seed: int = 0) -> dict[str, bytes]:
+    """``count`` small JPEGs with distinct contents, by key."""
+    random = np.random.default_rng(seed)
+    images = {}
+    for number in range(count):
+        pixels = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        sink = io.BytesIO()
+        Image.fromarray(pixels).resize((96, 72)).save(sink, "JPEG")
+        images[f"{prefix}{number:06d}.jpg"] = sink.getvalue()
+    return images
