@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -36,11 +36,26 @@ class JobSpec(Frozen):
 
     def differences(self, other: JobSpec) -> list[str]:
         """The fields in which two specs ask for different work, as ``name: this -> that``."""
-        own = self.model_dump(mode="json", exclude={"job_uid", "created_at", "headrace_version"})
-        theirs = other.model_dump(mode="json", exclude={"job_uid", "created_at"})
+        own, theirs = _leaves(self._work()), _leaves(other._work())
+        names = sorted(own.keys() | theirs.keys())
         return [
-            f"{name}: {own[name]} -> {theirs[name]}" for name in own if own[name] != theirs[name]
+            f"{name}: {own.get(name)} -> {theirs.get(name)}"
+            for name in names
+            if own.get(name) != theirs.get(name)
         ]
+
+    def _work(self) -> dict[str, Any]:
+        incidental = {"job_uid", "created_at", "headrace_version", "pipeline_sha256"}
+        return self.model_dump(mode="json", exclude=incidental)
+
+
+def _leaves(values: dict[str, Any], parent: str = "") -> dict[str, Any]:
+    """Nested fields under dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = _leaves(value, f"{parent}{name}.") if isinstance(value, dict) else None
+        flat |= {f"{parent}{name}": value} if inner is None else inner
+    return flat
 
 
 class Accounting(Frozen):

@@ -55,6 +55,16 @@ class JobStore:
         """Was cancellation asked for?"""
         return self.store.exists(self.bucket, keys.cancel_key(job_id))
 
+    def add_retry(self, job_id: str, retry_id: str) -> None:
+        """Link a retry to the job that it retries; before its spec, so that none is unknown."""
+        self.store.put(self.bucket, keys.retries_prefix(job_id) + retry_id, b"")
+
+    def retries(self, job_id: str) -> list[str]:
+        """The jobs that retry this one, sorted by id; such a job may not have come to be."""
+        prefix = keys.retries_prefix(job_id)
+        found = self.store.list(self.bucket, prefix)
+        return sorted(info.key.removeprefix(prefix) for info in found)
+
 
 def _json(document: JobSpec | Closing) -> bytes:
     return document.model_dump_json(indent=2).encode()

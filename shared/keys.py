@@ -22,9 +22,19 @@ def closed_key(job_id: str) -> str:
     return f"{JOBS}{job_id}/closed.json"
 
 
+def retries_prefix(job_id: str) -> str:
+    """One empty object for each job that retries this one, under that job's id."""
+    return f"{JOBS}{job_id}/retries/"
+
+
+def manifest_prefix(job_id: str) -> str:
+    """All of a job's manifest: the highest number is the seal once there is one."""
+    return f"{JOBS}{job_id}/manifest/"
+
+
 def segment_key(job_id: str, number: int) -> str:
     """Manifest segment ``number``; the seal takes the number after the last."""
-    return f"{JOBS}{job_id}/manifest/{number:08d}.parquet"
+    return f"{manifest_prefix(job_id)}{number:08d}.parquet"
 
 
 def chunks_prefix(job_id: str) -> str:

@@ -11,6 +11,9 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 PythonClass = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]{0,99}:[A-Za-z_]\w{0,99}$")]
 Channels = tuple[float, float, float]
+SidePixels = Annotated[int, Field(ge=1, le=4096)]
+ObjectBytes = Annotated[int, Field(ge=1, le=2**30)]
+AreaPixels = Annotated[int, Field(ge=1, le=10**9)]
 
 EngineName = Literal["torch", "onnxruntime", "python"]
 EnginePolicy = Literal["auto", "torch", "onnxruntime"]
@@ -30,10 +33,10 @@ class Preprocess(Frozen):
     The result is uint8 RGB of shape (crop_pixels, crop_pixels, 3).
     """
 
-    resize_shorter_pixels: int = Field(default=256, ge=1, le=4096)
-    crop_pixels: int = Field(default=224, ge=1, le=4096)
-    max_object_bytes: int = Field(default=64 * 2**20, ge=1, le=2**30)
-    max_pixels: int = Field(default=100_000_000, ge=1, le=10**9)
+    resize_shorter_pixels: SidePixels = 256
+    crop_pixels: SidePixels = 224
+    max_object_bytes: ObjectBytes = 64 * 2**20
+    max_pixels: AreaPixels = 100_000_000
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Preprocess:
@@ -59,7 +62,8 @@ class Model(Frozen):
 
     Exactly one of ``architecture`` (weights in the models bucket under ``name/sha256``) and
     ``python_class`` (``module:Class`` under the plugins folder) is set. ``mean`` and ``std`` are
-    per RGB channel, for pixels scaled to 0..1.
+    per RGB channel, for pixels scaled to 0..1. ``sha256`` is that of the weights file, or of the
+    file that defines the class (``shared.plugins``).
     """
 
     name: Name

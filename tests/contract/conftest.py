@@ -32,7 +32,7 @@ SERVERS: dict[str, Callable[[Path], RunningServer]] = {
 }
 
 
-@pytest.fixture(scope="session", params=SERVERS.values(), ids=SERVERS.keys())
+@pytest.fixture(scope="session", params=list(SERVERS.values()), ids=list(SERVERS))
 def s3(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[S3Settings]:

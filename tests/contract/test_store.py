@@ -9,7 +9,7 @@ import socket
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -262,7 +262,7 @@ def test_making_a_bucket_twice_is_fine(store: Store, bucket: str) -> None:
     assert not store.bucket_exists("contract-nowhere")
 
 
-OPERATIONS = {
+OPERATIONS: dict[str, Callable[[Store, str], object]] = {
     "get": lambda store, bucket: store.get(bucket, "a"),
     "get odd": lambda store, bucket: store.get(bucket, "a\n"),
     "head": lambda store, bucket: store.head(bucket, "a"),
@@ -277,7 +277,7 @@ OPERATIONS = {
     "delete odd": lambda store, bucket: store.delete(bucket, "a\n"),
     "delete_many": lambda store, bucket: store.delete_many(bucket, ["a", "a\n"]),
 }
-EXISTS = {
+EXISTS: dict[str, Callable[[Store, str], object]] = {
     "exists": lambda store, bucket: store.exists(bucket, "a"),
     "bucket_exists": lambda store, bucket: store.bucket_exists(bucket),
 }

@@ -19,7 +19,7 @@ import redis
 from minio import Minio
 from minio.error import S3Error
 
-from producer.stack import Program, down, logs, processes, restart, running, scale, up
+from producer.stack import Program, down, logs, processes, restart, scale, up
 from producer.stack.home import find_home
 from producer.stack.leftovers import find_processes
 from producer.stack.ports import HOST
@@ -53,18 +53,10 @@ up(Path(sys.argv[1]), None, print, (Program("stub", SLEEP),))
 
 @pytest.fixture(scope="module")
 def stub(tmp_path_factory):
-    """One role, as a table; and a web server in Flower's place."""
+    """The table of roles, with one."""
     script = tmp_path_factory.mktemp("stub role") / "worker # 1.py"
     script.write_text(WORKER)
-
-    def web_server(record):
-        port = str(record.ports["flower"])
-        command = (sys.executable, "-m", "http.server", "--bind", HOST, port)
-        return Program("flower", command, is_role=False)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(running, "flower", web_server)
-        yield (Program("stub", (sys.executable, str(script))),)
+    return (Program("stub", (sys.executable, str(script))),)
 
 
 @pytest.fixture
@@ -136,9 +128,10 @@ def test_nothing_listens_beyond_loopback(stack):
         for connection in psutil.Process(pid).net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     ]
-    assert len(listening) >= 12
+    assert len(listening) == 12
     assert {address.ip for address in listening} == {"127.0.0.1"}
-    assert int(settings.s3.endpoint.rpartition(":")[2]) in {address.port for address in listening}
+    expected = {int(url.rpartition(":")[2]) for url in (settings.s3.endpoint, settings.flower_url)}
+    assert expected <= {address.port for address in listening}
 
 
 def test_no_secret_is_on_a_command_line_or_readable_by_others(stack):

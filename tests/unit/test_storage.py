@@ -100,11 +100,13 @@ def answering(head: bytes) -> Iterator[S3Settings]:
 
         thread = threading.Thread(target=serve)
         thread.start()
-        yield S3.model_copy(update={"endpoint": "127.0.0.1:%d" % server.getsockname()[1]})
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join()
-        for connection in held:
-            connection.close()
+        try:
+            yield S3.model_copy(update={"endpoint": f"127.0.0.1:{server.getsockname()[1]}"})
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for connection in held:
+                connection.close()
 
 
 @pytest.mark.parametrize("key", ["plain", "line\nbreak"], ids=ascii)
@@ -216,7 +218,7 @@ def test_a_bucket_is_asked_for_where_the_first_pattern_matches(
         "filed-10": own,
     }.items():
         assert resolve_store(settings, bucket, file) is expected
-    with pytest.raises(UsageError, match="'cloud'.*instance"):
+    with pytest.raises(UsageError, match=r"'cloud'.*instance"):
         resolve_store(settings, "cloud", file)
 
 
@@ -226,9 +228,9 @@ def test_missing_credentials_are_named(
     file = tmp_path / "stores.yaml"
     file.write_text(STORES.replace("PATH", str(tmp_path / "nowhere")))
     monkeypatch.delenv("LAB_KEY", raising=False)
-    with pytest.raises(UsageError, match="'lab'.*LAB_KEY"):
+    with pytest.raises(UsageError, match=r"'lab'.*LAB_KEY"):
         resolve_store(settings, "lab-1", file)
-    with pytest.raises(UsageError, match="'filed'.*nowhere"):
+    with pytest.raises(UsageError, match=r"'filed'.*nowhere"):
         resolve_store(settings, "filed-1", file)
 
 

@@ -38,7 +38,8 @@ class Normalised(torch.nn.Module):
 def build_network(architecture: str, weights: Path, mean: Channels, std: Channels) -> Normalised:
     """The architecture with the weights of a ``.pth`` state dict, in evaluation mode, on the CPU.
 
-    Raises PermanentError where torchvision has no such classifier or the weights are not its own.
+    Raises PermanentError where torchvision has no such classifier or the weights are not its own,
+    and OSError where they cannot be read.
     """
     if architecture not in torchvision.models.list_models(module=torchvision.models):
         raise PermanentError(
@@ -49,6 +50,8 @@ def build_network(architecture: str, weights: Path, mean: Channels, std: Channel
     network = torchvision.models.get_model(architecture, weights=None)
     try:
         network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    except OSError:
+        raise
     except Exception as error:
         raise PermanentError(
             "bad_weights",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import sys
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from importlib.util import module_from_spec
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from shared.errors import UsageError
+from shared.plugins import plugin_sha256, plugin_source
 from workers.inference.errors import ModelUnusable, one_line
 
 
@@ -22,49 +22,39 @@ def load_class(python_class: str, plugins: Path, sha256: str) -> type[Any]:
     Raises ModelUnusable.
     """
     module_name, _, class_name = python_class.partition(":")
-    module = _import(module_name, plugins, sha256)
-    found = getattr(module, class_name, None)
+    try:
+        path, source = plugin_source(python_class, plugins)
+    except UsageError as error:
+        raise ModelUnusable(error.message, error.hint) from error
+    if plugin_sha256(source) != sha256:
+        raise ModelUnusable(
+            f"{path} is not the version that the job was enqueued with.",
+            "Enqueue the job again, or give the worker the same plugins folder.",
+        )
+    found = getattr(_run_module(module_name, path, source, plugins), class_name, None)
     if not isinstance(found, type):
-        raise ModelUnusable(f"{module.__file__} defines no class '{class_name}'.")
+        raise ModelUnusable(f"{path} defines no class '{class_name}'.")
     return found
 
 
-def _import(name: str, plugins: Path, sha256: str) -> ModuleType:
-    spec, loader = _find(name, plugins)
-    source = loader.get_data(loader.path)
-    if hashlib.sha256(source).hexdigest() != sha256:
-        raise ModelUnusable(
-            f"{loader.path} is not the version that the job was enqueued with.",
-            "Enqueue the job again, or give the worker the same plugins folder.",
-        )
+def _run_module(name: str, path: Path, source: bytes, plugins: Path) -> ModuleType:
+    before = sys.modules.get(name.partition(".")[0])
+    if before is not None and not _home(before).is_relative_to(plugins):
+        raise ModelUnusable(f"{path} has the name of an installed module.", "Rename the plugin.")
+    spec = spec_from_file_location(name, path)
+    assert spec is not None
     if str(plugins) not in sys.path:  # last: for the plugin's own imports of its neighbours
         sys.path.append(str(plugins))
-    module = module_from_spec(spec)
-    sys.modules[name] = module
+    importlib.invalidate_caches()
+    module = sys.modules[name] = module_from_spec(spec)
     try:
-        exec(loader.source_to_code(source, loader.path), module.__dict__)
+        exec(compile(source, path, "exec"), module.__dict__)
     except BaseException as error:
-        del sys.modules[name]
-        raise ModelUnusable(f"{loader.path} cannot be imported: {one_line(error)}") from error
+        sys.modules.pop(name, None)
+        raise ModelUnusable(f"{path} cannot be imported: {one_line(error)}") from error
     return module
 
 
-def _find(name: str, plugins: Path) -> tuple[ModuleSpec, SourceFileLoader]:
-    """The module's spec, looked for below ``plugins`` alone, whatever else has its name."""
-    importlib.invalidate_caches()
-    root, *rest = name.split(".")
-    spec = PathFinder.find_spec(root, [str(plugins)])
-    for index, part in enumerate(rest, start=1):
-        places = spec.submodule_search_locations if spec else None
-        full = ".".join([root, *rest[:index]])
-        spec = PathFinder.find_spec(full, places) if places and part else None
-    if spec is None or not isinstance(spec.loader, SourceFileLoader):
-        raise ModelUnusable(
-            f"There is no module '{name}' in the plugins folder {plugins}.",
-            "Put it there, or set HEADRACE_PLUGINS to where it is.",
-        )
-    loaded = sys.modules.get(root)
-    origin = str(getattr(loaded, "__file__", None) or "")
-    if loaded is not None and not Path(origin or "/").is_relative_to(plugins):
-        raise ModelUnusable(f"'{root}' is the name of an installed package.", "Rename the plugin.")
-    return spec, spec.loader
+def _home(module: ModuleType) -> Path:
+    """The file of a module, or a folder of a package without one; ``/`` for a built-in."""
+    return Path(module.__file__ or next(iter(getattr(module, "__path__", ["/"]))))

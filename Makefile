@@ -1,0 +1,74 @@
+.DEFAULT_GOAL := help
+.PHONY: help install install-demo install-dev up down ps demo test test-unit test-contract \
+        test-integration test-e2e test-fault check schemas clean
+
+# The first Python that is new enough; PYTHON=... overrides it.
+ifndef PYTHON
+PYTHON := $(shell for p in python3.11 python3 python3.12 python3.13; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+endif
+INSTALL := $(or $(PYTHON),python3) tools/install.py
+RUN := .venv/bin/python
+TIERS := unit contract integration e2e fault
+MODE ?= auto
+ARGS ?=
+DOCKER_ANSWERS = [ -f docker-compose.yml ] && docker info >/dev/null 2>&1 \
+  && docker compose version >/dev/null 2>&1
+
+help: ## List the targets
+	@awk -F ': .*## ' '/^[a-z0-9-]+:.*## /{printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: ## Make .venv with what the product needs; PYTHON=... chooses the interpreter
+	@$(INSTALL) base inference
+
+install-demo:
+	@$(INSTALL) base inference demo
+
+install-dev:
+	@$(INSTALL) base inference demo dev
+
+up: install ## Start everything; MODE=local or MODE=docker forces where
+	@mode=$(MODE) why="as MODE says"; \
+	if [ "$$mode" = auto ] && $(DOCKER_ANSWERS); then \
+	  mode=docker why="a Docker engine answers and docker compose is there"; \
+	elif [ "$$mode" = auto ]; then \
+	  mode=local why="no Docker engine with docker compose and a docker-compose.yml"; fi; \
+	echo "Starting in mode $$mode: $$why." >&2; \
+	case "$$mode" in \
+	  docker) docker compose up --detach --wait ;; \
+	  local) .venv/bin/headrace up ;; \
+	  *) echo "MODE is local or docker." >&2; exit 2 ;; esac
+
+down: install ## Stop everything; data and queues stay
+	@if [ "$(MODE)" != local ] && $(DOCKER_ANSWERS); then docker compose down; fi
+	@if [ "$(MODE)" != docker ]; then .venv/bin/headrace down; fi
+
+ps: install ## Show the processes
+	@if [ "$(MODE)" != local ] && $(DOCKER_ANSWERS); then docker compose ps; fi
+	@if [ "$(MODE)" != docker ]; then .venv/bin/headrace ps; fi
+
+demo: install-demo ## Classify real photos, start to end; KEEP=1 leaves the stack up
+	@KEEP="$(KEEP)" $(RUN) -m examples.demo
+
+test: install-dev ## Run all tests, tier by tier; ARGS=... goes to pytest
+	@$(RUN) -m pytest $(TIERS:%=tests/%) $(ARGS)
+
+test-unit: ## Run the tests of one tier: test-unit, -contract, -integration, -e2e, -fault
+$(TIERS:%=test-%): test-%: install-dev
+	@$(RUN) -m pytest tests/$* $(ARGS)
+
+check: install-dev ## Lint, format, types, import contracts, schemas
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+	@.venv/bin/lint-imports
+	@$(RUN) -m tools.schemas --check
+
+schemas: install ## Write docs/ schemas anew from the code
+	@$(RUN) -m tools.schemas
+
+clean: ## Remove .venv and caches; stops a running stack and keeps its data
+	@if [ -x .venv/bin/headrace ]; then .venv/bin/headrace down; fi
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
+	  build *.egg-info demo-results
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The command line: what ``headrace`` understands, and how it answers."""

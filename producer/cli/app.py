@@ -1,0 +1,42 @@
+"""The commands, group by group, as one application."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from producer.cli import dead_letters, doctor, jobs, models, pipelines, results, stack, upload
+
+app = typer.Typer(
+    name="headrace",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for group in (stack, upload, jobs, results, doctor):
+    app.add_typer(group.app)
+app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(models.app, name="models")
+app.add_typer(pipelines.app, name="pipelines")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from producer.version import version
+
+        typer.echo(version())
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="The version.")
+    ] = False,
+) -> None:
+    """Run deep-learning models over buckets of images; every image ends in exactly one row.
+
+    The stack lies in $HEADRACE_HOME, or in .headrace beside the project.
+    """

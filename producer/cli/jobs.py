@@ -1,0 +1,269 @@
+"""``enqueue``, ``status``, ``wait``, ``jobs``, ``resume``, ``cancel``, ``retry``, ``rm``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from producer.cli.exits import INTERRUPTED
+from producer.cli.output import (
+    JSON_HELP,
+    answer,
+    answer_json,
+    confirm,
+    example,
+    printable,
+    say,
+    table,
+    warn,
+)
+from producer.cli.progress import Counter, show_job
+from shared.errors import HeadraceError, UsageError
+
+if TYPE_CHECKING:
+    from producer.connections import Connections
+    from producer.jobs import JobStatus
+
+app = typer.Typer()
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
+AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
+FailOnImages = Annotated[
+    bool, typer.Option("--fail-on-image-errors", help="Exit 1 if any image failed.")
+]
+
+
+@app.command(
+    epilog=example(
+        "enqueue s3://photos/2026 --pipeline classify --wait",
+        "enqueue s3://photos --pipeline ./mine.yaml --include '*.jpg' --limit 1000 --json",
+    )
+)
+def enqueue(
+    source: Annotated[str, typer.Argument(metavar="s3://BUCKET/PREFIX")],
+    pipeline: Annotated[str, typer.Option(metavar="NAME|FILE", help="What to run.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Return when it has ended.")] = False,
+    job_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="The same id and spec continues a job.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, max=512, help="Images per chunk; 64 if left out.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images.")] = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="s3://BUCKET/PREFIX", help="Default: s3://results.")
+    ] = None,
+    include: Annotated[
+        str | None, typer.Option(metavar="GLOB", help="Only keys that match, as a whole.")
+    ] = None,
+    exclude: Annotated[
+        str | None, typer.Option(metavar="GLOB", help="No keys that match, as a whole.")
+    ] = None,
+    fail_on_image_errors: FailOnImages = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a pipeline over every image under a prefix. Prints the job's id, and returns at once.
+
+    With --wait it shows progress, and then what 'status' prints.
+    """
+    from producer.connections import connect
+    from producer.jobs import JobRequest, Submitted, submit
+
+    connections = connect()
+    request = JobRequest(
+        source, pipeline, job_id, batch_size, limit, output, include, exclude
+    )
+    submitted = submit(connections, request, warn).job_id
+    if wait:
+        _wait(connections, submitted, as_json, fail_on_image_errors)
+    elif as_json:
+        answer_json(Submitted(job_id=submitted))
+    else:
+        answer(submitted)
+
+
+@app.command(epilog=example("status", "status classify-20261121-101502-3f9a --json"))
+def status(
+    job_id: Annotated[str | None, typer.Argument(metavar="[JOB]", help="The latest if left out.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show progress until it ends.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show how far a job is, or how it ended."""
+    from producer.connections import connect
+    from producer.jobs import job_status, latest_job_id
+
+    connections = connect()
+    job_id = job_id or latest_job_id(connections)
+    if watch:
+        _show(_follow(connections, job_id, None), as_json)
+    else:
+        _show(job_status(connections, job_id, warn), as_json)
+
+
+@app.command(epilog=example("wait classify-20261121-101502-3f9a --timeout 600"))
+def wait(
+    job_id: JobId,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, metavar="S", help="Give up after so many seconds.")
+    ] = None,
+    fail_on_image_errors: FailOnImages = False,
+    as_json: AsJson = False,
+) -> None:
+    """Return when a job has ended; exit 1 unless it succeeded. Prints what 'status' prints."""
+    from producer.connections import connect
+
+    _wait(connect(), job_id, as_json, fail_on_image_errors, timeout)
+
+
+@app.command(epilog=example("jobs", "jobs --limit 10 --json"))
+def jobs(
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the jobs, newest first."""
+    from producer.connections import connect
+    from producer.jobs import all_statuses
+
+    found = all_statuses(connect(), warn, limit)
+    if as_json:
+        answer_json(found)
+    elif found:
+        table(
+            ("JOB", "PIPELINE", "STATE", "LISTED", "SUCCEEDED", "FAILED", "CREATED"),
+            [
+                (
+                    *(job.job_id, job.pipeline, job.state),
+                    *(job.images.listed, job.images.succeeded, job.images.failed),
+                    f"{job.created_at.astimezone():%Y-%m-%d %H:%M:%S}",
+                )
+                for job in found
+            ],
+        )
+    else:
+        say("There are no jobs yet.")
+
+
+@app.command(epilog=example("resume classify-20261121-101502-3f9a"))
+def resume(job_id: JobId) -> None:
+    """Have the producer take up a job at once, which it would do by itself in a while."""
+    from producer.connections import connect
+    from producer.jobs import resume as resume_job
+
+    resume_job(connect(), job_id, warn)
+    answer(job_id)
+
+
+@app.command(epilog=example("cancel classify-20261121-101502-3f9a"))
+def cancel(job_id: JobId) -> None:
+    """End a job early. The rows that it has are kept."""
+    from producer.connections import connect
+    from producer.jobs import cancel as cancel_job
+
+    cancel_job(connect(), job_id, warn)
+    answer(job_id)
+
+
+@app.command(epilog=example("retry classify-20261121-101502-3f9a --failed"))
+def retry(
+    job_id: JobId,
+    failed: Annotated[bool, typer.Option("--failed", help="The images that failed.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when it has ended.")] = False,
+    fail_on_image_errors: FailOnImages = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the failed images of a job again, as a new job that is linked to it."""
+    from producer.connections import connect
+    from producer.jobs import Submitted
+    from producer.jobs import retry as retry_job
+
+    if not failed:
+        raise UsageError("which_images", "Say which images: --failed.", "See 'headrace retry --help'.")
+    connections = connect()
+    submitted = retry_job(connections, job_id, warn).job_id
+    if wait:
+        _wait(connections, submitted, as_json, fail_on_image_errors)
+    elif as_json:
+        answer_json(Submitted(job_id=submitted))
+    else:
+        answer(submitted)
+
+
+@app.command(epilog=example("rm classify-20261121-101502-3f9a --yes"))
+def rm(
+    job_id: JobId,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove an ended or cancelled job: its rows and all else that is kept of it."""
+    from producer.connections import connect
+    from producer.jobs import remove, require_removable
+
+    connections = connect()
+    require_removable(connections, job_id)
+    confirm(f"Remove the job '{job_id}' and its output?", yes)
+    remove(connections, job_id)
+    answer(f"{job_id} was removed.")
+
+
+def _wait(
+    connections: Connections,
+    job_id: str,
+    as_json: bool,
+    fail_on_image_errors: bool,
+    timeout_seconds: float | None = None,
+) -> None:
+    ended = _follow(connections, job_id, timeout_seconds)
+    _show(ended, as_json)
+    if ended.state != "succeeded":
+        reason = f": {ended.error}" if ended.error else ""
+        raise HeadraceError(f"job_{ended.state}", f"The job '{job_id}' is {ended.state}{reason}.")
+    if fail_on_image_errors and ended.images.failed:
+        raise HeadraceError(
+            "images_failed", f"{ended.images.failed} images failed.", f"See 'headrace errors {job_id}'."
+        )
+
+
+def _follow(connections: Connections, job_id: str, timeout_seconds: float | None) -> JobStatus:
+    """Show a job's progress to its end. Ctrl-C leaves the job alone."""
+    from producer.jobs import follow
+
+    looks = follow(connections, job_id, warn, timeout_seconds=timeout_seconds)
+    try:
+        with Counter(job_id, "images") as counter:
+            for look in looks:
+                show_job(counter, look)
+    except KeyboardInterrupt:
+        say(
+            f"The job goes on. Follow it: headrace wait {job_id}; "
+            f"end it: headrace cancel {job_id}"
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    return look
+
+
+def _show(status: JobStatus, as_json: bool) -> None:
+    if as_json:
+        answer_json(status)
+        return
+    images = status.images
+    counts = {**images.model_dump(), "skipped": status.skipped}
+    shown = [f"{counts.pop('listed') or 0:,} listed"]
+    shown += [f"{count:,} {name}" for name, count in counts.items() if count]
+    engine = " ".join(filter(None, (status.engine, status.precision, status.device)))
+    rate = f"{status.images_per_second:,.0f} images/s" if status.images_per_second else ""
+    busy = f"device {status.device_busy:.0%} busy" if status.device_busy is not None else ""
+    took = f"{status.seconds:,.1f} s" if status.seconds else ""
+    lines = {
+        "job": status.job_id,
+        "state": status.state,
+        "images": ", ".join(shown),
+        "speed": ", ".join(filter(None, (took, rate, busy))),
+        "pipeline": status.pipeline,
+        "model": f"{status.model} {status.model_version[:12]}",
+        "engine": engine,
+        "output": status.output,
+        "error": status.error or "",
+    }
+    for name, text in lines.items():
+        if text:
+            answer(f"{name:<9} {printable(text)}")

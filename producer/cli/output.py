@@ -1,0 +1,106 @@
+"""What a command prints: the answer on stdout, and everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
+
+import typer
+
+from shared.errors import HeadraceError, UsageError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+JSON_HELP = "Answer in JSON, as docs/schemas says."
+
+
+def example(*commands: str) -> str:
+    """The end of a command's help; its lines are not to be joined."""
+    return "\b\n" + "\n".join(["Example:", *(f"  headrace {command}" for command in commands)])
+
+
+def is_plain(stream: TextIO) -> bool:
+    """Whether to write there without colours and bars: no terminal, or one that wants none."""
+    return not stream.isatty() or bool(os.environ.get("NO_COLOR")) or _terminal() == "dumb"
+
+
+def _terminal() -> str:
+    return os.environ.get("TERM", "")
+
+
+def answer(text: str) -> None:
+    """A line of the answer."""
+    print(text)  # noqa: T201
+
+
+def answer_json(value: BaseModel | Sequence[BaseModel]) -> None:
+    """The answer to ``--json``: one model, or an array of them."""
+    if isinstance(value, Sequence):
+        text = json.dumps([one.model_dump(mode="json") for one in value], indent=2)
+    else:
+        text = value.model_dump_json(indent=2)
+    answer(text)
+
+
+def say(text: str) -> None:
+    """Progress."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def warn(text: str) -> None:
+    """Something that the user should know, though the command goes on."""
+    say(f"headrace: warning: {text}")
+
+
+def print_error(error: HeadraceError, as_json: bool) -> None:
+    """One line, or one JSON object. A hint may have more lines, such as the end of a log."""
+    message = " ".join(error.message.split())
+    if as_json:
+        body = {"code": error.code, "message": message, "hint": error.hint}
+        say(json.dumps({"error": body}))
+        return
+    head = "headrace: error:"
+    if not is_plain(sys.stderr):
+        head = typer.style(head, fg="red", bold=True)
+    say(f"{head} {message} {error.hint}".rstrip())
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask before destroying. Raises UsageError without a terminal, Abort on a no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("needs_yes", f"{question} There is nobody to ask.", "Say --yes.")
+    typer.confirm(question, abort=True, err=True)
+
+
+def printable(text: object) -> str:
+    """As it is where it prints; a terminal must not obey what is in a key."""
+    plain = "" if text is None else str(text)
+    if plain.isprintable():
+        return plain
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in plain
+    )
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Columns of text; numbers stand right. Nothing is cut off."""
+    from rich.cells import cell_len
+
+    lines = [list(header), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(cell_len(line[column]) for line in lines) for column in range(len(header))]
+    right = [
+        bool(rows) and all(isinstance(row[column], int | float | None) for row in rows)
+        for column in range(len(header))
+    ]
+    for line in lines:
+        cells = []
+        for text, width, to_the_right in zip(line, widths, right, strict=True):
+            space = " " * (width - cell_len(text))
+            cells.append(space + text if to_the_right else text + space)
+        answer("  ".join(cells).rstrip())

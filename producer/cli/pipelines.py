@@ -1,0 +1,53 @@
+"""``pipelines``: what there is to run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from producer.cli.output import JSON_HELP, answer, answer_json, example, table
+
+app = typer.Typer(help="The pipelines in config/pipelines, and files of your own.")
+
+AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
+
+
+@app.command("list", epilog=example("pipelines list"))
+def list_pipelines(as_json: AsJson = False) -> None:
+    """List the pipelines."""
+    from shared.catalog import list_pipelines as summaries
+
+    found = summaries()
+    if as_json:
+        answer_json(found)
+    else:
+        table(("PIPELINE", "MODEL", "ABOUT"), [(p.name, p.model, p.description) for p in found])
+
+
+@app.command(epilog=example("pipelines show classify", "pipelines show ./mine.yaml --json"))
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE")], as_json: AsJson = False
+) -> None:
+    """Show a pipeline with all that follows from its model and from defaults."""
+    from producer.pipelines import PipelineView
+    from shared.catalog import show_pipeline
+
+    fields = show_pipeline(name)
+    if as_json:
+        answer_json(PipelineView.model_validate(fields))
+        return
+    import yaml
+
+    answer(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True).rstrip())
+
+
+@app.command(epilog=example("pipelines validate ./mine.yaml"))
+def validate(file: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
+    """Check a pipeline's file; what is wrong is named with its line."""
+    from shared.catalog import validate_file
+    from shared.settings import plugins_folder
+
+    validate_file(file, plugins=plugins_folder())
+    answer(f"{file} is fine.")

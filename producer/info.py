@@ -1,0 +1,118 @@
+"""What there is to know of a stack, as ``info`` and ``ps`` show it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel
+
+from producer.stack import ProcessState, processes
+from shared import ledger as ledgers
+from shared.errors import HeadraceError
+from shared.queues import queues
+from shared.settings import S3Settings, Settings, default_home, load_settings
+
+MASK = "***"
+
+
+class QueueRow(BaseModel):
+    """A queue, the role that consumes it and the Celery task that it carries."""
+
+    name: str
+    role: str
+    task: str
+
+
+class ProcessPid(BaseModel):
+    """A process; ``pid`` is the one to signal."""
+
+    role: str
+    name: str
+    pid: int
+
+
+class StackInfo(BaseModel):
+    """Where everything of a stack is, with the admin's credentials."""
+
+    home: str
+    mode: str
+    broker_url: str
+    ledger_url: str
+    staging_url: str
+    s3: S3Settings
+    flower_url: str
+    queues: list[QueueRow]
+    processes: list[ProcessPid]
+
+    def masked(self) -> StackInfo:
+        """The same without passwords and keys."""
+        s3 = self.s3.model_copy(update={"access_key": MASK, "secret_key": MASK})
+        urls = ("broker_url", "ledger_url", "staging_url", "flower_url")
+        return self.model_copy(
+            update={"s3": s3, **{name: _masked(getattr(self, name)) for name in urls}}
+        )
+
+
+class ProcessRow(BaseModel):
+    """One line of ``ps``. ``held``: chunks in hand, null where the ledger does not say."""
+
+    role: str
+    name: str
+    pid: int
+    state: str
+    uptime_seconds: float
+    held: int | None
+
+
+def stack_info() -> StackInfo:
+    """The stack of this home, whether it is up or not. Raises UsageError where none is set up."""
+    settings = load_settings()
+    return StackInfo(
+        home=str(settings.home),
+        mode=settings.mode,
+        broker_url=settings.broker_url,
+        ledger_url=settings.ledger_url,
+        staging_url=settings.staging_url,
+        s3=settings.s3,
+        flower_url=settings.flower_url,
+        queues=[QueueRow(name=q.name, role=q.role, task=q.task) for q in queues(settings.host_id)],
+        processes=[
+            ProcessPid(role=process.role, name=process.name, pid=process.pid)
+            for process in processes(settings.home)
+        ],
+    )
+
+
+def process_rows(warn: Callable[[str], None], home: Path | None = None) -> list[ProcessRow]:
+    """Every process of the stack, with what it holds. None where it is not up."""
+    home = home or default_home()
+    found = processes(home)
+    held = _held(load_settings(home), warn) if found else None
+    return [_row(process, held) for process in found]
+
+
+def _row(process: ProcessState, held: dict[tuple[str, int], int] | None) -> ProcessRow:
+    return ProcessRow(
+        role=process.role,
+        name=process.name,
+        pid=process.pid,
+        state=process.state,
+        uptime_seconds=process.uptime_seconds,
+        held=None if held is None else held.get((process.name, process.pid)),
+    )
+
+
+def _held(settings: Settings, warn: Callable[[str], None]) -> dict[tuple[str, int], int] | None:
+    try:
+        workers = ledgers.connect(settings).workers()
+    except HeadraceError as error:
+        warn(str(error))
+        return None
+    return {(worker.process, worker.pid): len(worker.held) for worker in workers}
+
+
+def _masked(url: str) -> str:
+    password = urlsplit(url).password
+    return url.replace(f":{password}@", f":{MASK}@") if password else url

@@ -1,0 +1,25 @@
+"""Jobs as their users see them: making, following, ending and removing them."""
+
+from producer.jobs.following import all_specs, all_statuses, follow, latest_job_id
+from producer.jobs.lifecycle import cancel, remove, require_removable, resume, retry
+from producer.jobs.requests import JobRequest, Submitted
+from producer.jobs.status import ImageCounts, JobStatus, job_status
+from producer.jobs.submission import submit
+
+__all__ = [
+    "ImageCounts",
+    "JobRequest",
+    "JobStatus",
+    "Submitted",
+    "all_specs",
+    "all_statuses",
+    "cancel",
+    "follow",
+    "job_status",
+    "latest_job_id",
+    "remove",
+    "require_removable",
+    "resume",
+    "retry",
+    "submit",
+]

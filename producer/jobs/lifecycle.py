@@ -1,0 +1,155 @@
+"""What may be done to a job after it was enqueued."""
+
+from __future__ import annotations
+
+from producer.connections import Connections
+from producer.jobs.following import all_specs, follow
+from producer.jobs.status import Warn, job_status
+from producer.jobs.submission import announce
+from producer.version import version
+from shared.errors import HeadraceError, PermanentError
+from shared.job import JobSpec, new_job_id
+from shared.keys import (
+    JOBS,
+    cancel_key,
+    closed_key,
+    output_root,
+    spec_key,
+    success_key,
+)
+
+CLOSING_SECONDS = 10.0
+
+
+def cancel(connections: Connections, job_id: str, warn: Warn) -> None:
+    """Ask for the end of a job; doing so twice is fine. Raises PermanentError ``job_ended``."""
+    connections.jobs.spec(job_id)
+    _require_open(connections, job_id)
+    connections.jobs.cancel(job_id)
+    announce(connections, job_id, warn)
+
+
+def resume(connections: Connections, job_id: str, warn: Warn) -> None:
+    """Have the producer look at a job at once, which it would do later by itself."""
+    connections.jobs.spec(job_id)
+    _require_open(connections, job_id)
+    if connections.jobs.is_cancelled(job_id):
+        raise PermanentError(
+            "job_cancelled", f"The job '{job_id}' is cancelled.", "Enqueue it anew."
+        )
+    announce(connections, job_id, warn)
+
+
+def retry(connections: Connections, job_id: str, warn: Warn) -> JobSpec:
+    """A new job over what failed in an ended one, with the same pipeline and linked to it.
+
+    A job that was retried before is retried from its last retry on.
+    """
+    last = _last_retry(connections, job_id)
+    status = job_status(connections, last, warn)
+    if not status.has_ended:
+        raise PermanentError(
+            "job_open",
+            f"The job '{last}' has not ended yet.",
+            f"Run 'headrace wait {last}' first.",
+        )
+    if not status.images.failed:
+        raise PermanentError("nothing_failed", f"Nothing in the job '{last}' failed.")
+    parent = connections.jobs.spec(last)
+    own = {"job_id", "job_uid", "created_at", "limit"}
+    fresh = JobSpec.model_validate(
+        {
+            **parent.model_dump(exclude=own),
+            "job_id": new_job_id(parent.pipeline.name),
+            "retry_of": last,
+            "headrace_version": version(),
+        }
+    )
+    connections.jobs.add_retry(last, fresh.job_id)
+    connections.jobs.create_spec(fresh)
+    announce(connections, fresh.job_id, warn)
+    return fresh
+
+
+def remove(connections: Connections, job_id: str) -> None:
+    """Delete an ended or cancelled job: its output, then its state. Repeat it if interrupted."""
+    if spec := require_removable(connections, job_id):
+        _let_it_close(connections, job_id)
+        _remove_output(connections, spec)
+    jobs, folder = connections.jobs, f"{JOBS}{job_id}/"
+    # Without its closing a job would run again, so the spec goes first of the two.
+    last = (spec_key(job_id), cancel_key(job_id), closed_key(job_id))
+    found = [info.key for info in jobs.store.list(jobs.bucket, folder)]
+    jobs.store.delete_many(jobs.bucket, [key for key in found if key not in last])
+    for key in last:
+        jobs.store.delete(jobs.bucket, key)
+
+
+def require_removable(connections: Connections, job_id: str) -> JobSpec | None:
+    """The spec of a job that may be removed; None where an earlier removal has taken it.
+
+    Raises PermanentError ``no_such_job``, ``job_open``, or ``job_needed`` by a running retry.
+    """
+    jobs = connections.jobs
+    try:
+        spec = jobs.spec(job_id)
+    except PermanentError as error:
+        folder = f"{JOBS}{job_id}/"
+        if "/" in job_id or not any(jobs.store.list(jobs.bucket, folder)):
+            raise
+        return None
+    if not jobs.closing(job_id) and not jobs.is_cancelled(job_id):
+        raise PermanentError(
+            "job_open", f"The job '{job_id}' is not over.", f"Run 'headrace cancel {job_id}' first."
+        )
+    for other in all_specs(connections):
+        if other.retry_of == job_id and not jobs.closing(other.job_id):
+            raise PermanentError(
+                "job_needed",
+                f"The job '{other.job_id}' retries '{job_id}' and is not over.",
+                f"Run 'headrace wait {other.job_id}' first.",
+            )
+    return spec
+
+
+def _let_it_close(connections: Connections, job_id: str) -> None:
+    """What closes a cancelled job, seconds after, must not write when it is gone."""
+    try:
+        for _ in follow(connections, job_id, _silent, timeout_seconds=CLOSING_SECONDS):
+            pass
+    except HeadraceError as error:
+        if error.code != "timed_out":
+            raise
+
+
+def _silent(_text: str) -> None:
+    return None
+
+
+def _remove_output(connections: Connections, spec: JobSpec) -> None:
+    store = connections.store_of(spec.output_bucket)
+    if not store.bucket_exists(spec.output_bucket):
+        return
+    store.delete(spec.output_bucket, success_key(spec))  # nobody is to take the rest for whole
+    found = store.list(spec.output_bucket, output_root(spec))
+    store.delete_many(spec.output_bucket, [info.key for info in found])
+
+
+def _require_open(connections: Connections, job_id: str) -> None:
+    if closing := connections.jobs.closing(job_id):
+        raise PermanentError(
+            "job_ended",
+            f"The job '{job_id}' has ended already: {closing.state}.",
+            f"See 'headrace status {job_id}'.",
+        )
+
+
+def _last_retry(connections: Connections, job_id: str) -> str:
+    """The end of the chain of retries that begins with the job."""
+    for retry_id in connections.jobs.retries(job_id):
+        try:
+            connections.jobs.spec(retry_id)
+        except PermanentError:  # it was never written, or has been removed
+            continue
+        return _last_retry(connections, retry_id)
+    return job_id

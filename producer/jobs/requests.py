@@ -1,0 +1,29 @@
+"""What a user asks for, before anything is looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+DEFAULT_CHUNK_ITEMS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """The arguments of ``enqueue``. ``chunk_items`` None: 64, or as many as a slot holds."""
+
+    source: str
+    pipeline: str
+    job_id: str | None = None
+    chunk_items: int | None = None
+    limit: int | None = None
+    output: str | None = None
+    include: str | None = None
+    exclude: str | None = None
+
+
+class Submitted(BaseModel):
+    """The answer to ``enqueue`` and ``retry``."""
+
+    job_id: str

@@ -1,0 +1,186 @@
+"""What is known of a job: from its closing, or else from its manifest and the ledger's hints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from producer.connections import Connections
+from shared.errors import PermanentError, TransientError
+from shared.job import Closing, JobSpec
+from shared.keys import manifest_prefix, output_root
+from shared.ledger import JobProgress
+from shared.manifest import ManifestReader, Seal
+
+Warn = Callable[[str], None]
+State = Literal["listing", "running", "succeeded", "failed", "cancelled"]
+
+
+class ImageCounts(BaseModel):
+    """How many images are where; null where the ledger does not answer."""
+
+    listed: int | None
+    succeeded: int | None
+    failed: int | None
+    pending: int | None
+    cancelled: int
+
+
+class JobStatus(BaseModel):
+    """A job as ``status`` shows it. ``device_busy`` is a share from 0 to 1."""
+
+    job_id: str
+    pipeline: str
+    model: str
+    model_version: str
+    engine: str | None
+    precision: str | None
+    device: str | None
+    state: State
+    images: ImageCounts
+    images_per_second: float | None
+    device_busy: float | None
+    seconds: float | None
+    created_at: datetime
+    output: str
+    error: str | None
+    skipped: int = Field(default=0, exclude=True)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will change."""
+        return self.state not in ("listing", "running")
+
+
+class JobWatch:
+    """Looks at one job again and again; each look costs a few requests."""
+
+    def __init__(self, connections: Connections, spec: JobSpec, warn: Warn) -> None:
+        self.spec = spec
+        self._connections = connections
+        self._warn = warn
+        self._listing = _Listing(connections, spec)
+
+    def look(self) -> JobStatus:
+        """What is known now. Raises the store's errors."""
+        closing = self._connections.jobs.closing(self.spec.job_id)
+        if closing is None:
+            return self._open()
+        return _with_retries(self._connections, _closed(self.spec, closing), self._warn)
+
+    def _open(self) -> JobStatus:
+        self._listing.read_on()
+        seal, listed = self._listing.seal, self._listing.listed
+        try:
+            progress = self._connections.ledger.progress(self.spec.job_uid)
+        except TransientError as error:
+            self._warn(str(error))
+            images = ImageCounts(
+                listed=listed, succeeded=None, failed=None, pending=None, cancelled=0
+            )
+            return _status(self.spec, "running" if seal else "listing", images)
+        images = _hinted(listed, progress)
+        status = _status(self.spec, "running" if seal else "listing", images)
+        status.skipped = seal.skipped if seal else 0
+        status.seconds = progress.seconds if progress else 0.0
+        status.images_per_second = _rate(images, status.seconds)
+        return status
+
+
+class _Listing:
+    """How many items the manifest has so far: exactly once it is sealed, about before."""
+
+    def __init__(self, connections: Connections, spec: JobSpec) -> None:
+        jobs = connections.jobs
+        self._spec, self._store, self._bucket = spec, jobs.store, jobs.bucket
+        self._reader = ManifestReader(jobs.store, jobs.bucket, spec.job_id)
+        self.listed = 0
+        self.seal: Seal | None = None
+
+    def read_on(self) -> None:
+        """Look at the last part alone, which says where it stands in the whole."""
+        prefix = manifest_prefix(self._spec.job_id)
+        count = 0 if self.seal else sum(1 for _ in self._store.list(self._bucket, prefix))
+        last = self._reader.part(count - 1) if count else None
+        if isinstance(last, Seal):
+            self.seal, self.listed = last, last.listed
+        elif last is not None:
+            full = last.end_chunk * self._spec.chunk_items
+            self.listed = full - self._spec.chunk_items + len(last.chunks[-1])
+
+
+def job_status(connections: Connections, job_id: str, warn: Warn) -> JobStatus:
+    """One look at one job. Raises PermanentError ``no_such_job``, and the store's errors."""
+    return JobWatch(connections, connections.jobs.spec(job_id), warn).look()
+
+
+def _hinted(listed: int, progress: JobProgress | None) -> ImageCounts:
+    counters = progress.counters if progress else {}
+    failed = min(listed, int(counters.get("failed", 0)))
+    succeeded = min(listed - failed, int(counters.get("succeeded", 0)))
+    pending = listed - succeeded - failed
+    return ImageCounts(
+        listed=listed, succeeded=succeeded, failed=failed, pending=pending, cancelled=0
+    )
+
+
+def _closed(spec: JobSpec, closing: Closing) -> JobStatus:
+    counted = closing.accounting
+    images = ImageCounts(
+        listed=counted.listed,
+        succeeded=counted.succeeded,
+        failed=counted.failed,
+        pending=counted.listed - counted.succeeded - counted.failed - counted.cancelled,
+        cancelled=counted.cancelled,
+    )
+    status = _status(spec, closing.state, images)
+    status.engine, status.precision, status.device = (
+        closing.engine,
+        closing.precision,
+        closing.device,
+    )
+    status.seconds, status.device_busy = closing.seconds, closing.device_busy
+    status.images_per_second = _rate(images, closing.seconds)
+    status.error, status.skipped = closing.error, counted.skipped
+    return status
+
+
+def _with_retries(connections: Connections, status: JobStatus, warn: Warn) -> JobStatus:
+    """Each image that a retry has mended counts as succeeded and no longer as failed."""
+    for retry_id in connections.jobs.retries(status.job_id):
+        try:
+            mended = job_status(connections, retry_id, warn).images.succeeded or 0
+        except PermanentError:  # it was never written, or has been removed
+            continue
+        images = status.images
+        images.succeeded = (images.succeeded or 0) + mended
+        images.failed = max(0, (images.failed or 0) - mended)
+    return status
+
+
+def _rate(images: ImageCounts, seconds: float) -> float | None:
+    done = (images.succeeded or 0) + (images.failed or 0)
+    return round(done / seconds, 2) if seconds > 0 and done else None
+
+
+def _status(spec: JobSpec, state: State, images: ImageCounts) -> JobStatus:
+    return JobStatus(
+        job_id=spec.job_id,
+        pipeline=spec.pipeline.name,
+        model=spec.pipeline.model.name,
+        model_version=spec.pipeline.model.sha256,
+        engine=None,
+        precision=None,
+        device=None,
+        state=state,
+        images=images,
+        images_per_second=None,
+        device_busy=None,
+        seconds=None,
+        created_at=spec.created_at,
+        output=f"s3://{spec.output_bucket}/{output_root(spec)}",
+        error=None,
+    )

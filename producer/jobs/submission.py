@@ -1,0 +1,143 @@
+"""Turning a request into a job: everything is checked first, and then one object is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from producer.connections import Connections
+from producer.jobs.checks import (
+    require_images,
+    require_output,
+    warn_without_producer,
+)
+from producer.jobs.requests import DEFAULT_CHUNK_ITEMS, JobRequest
+from producer.version import version
+from shared.catalog import resolve
+from shared.errors import PermanentError, TransientError, UsageError
+from shared.job import JobSpec, new_job_id
+from shared.pipeline import Pipeline
+from shared.settings import Settings
+from shared.storage import parse_s3_url
+
+Warn = Callable[[str], None]
+
+
+def submit(connections: Connections, request: JobRequest, warn: Warn) -> JobSpec:
+    """Write the job's spec and tell the producer. Returns the spec that stands.
+
+    The same ``job_id`` with the same spec continues. Raises HeadraceError for all that would keep
+    the job from ever running, before anything is written.
+    """
+    spec = make_spec(connections, request)
+    standing = _standing(connections, spec) if request.job_id else None
+    if standing is None:
+        require_images(connections, spec)
+        require_output(connections, spec)
+        standing = connections.jobs.create_spec(spec)
+        _require_same(standing, spec)
+    if closing := connections.jobs.closing(standing.job_id) if request.job_id else None:
+        warn(f"the job '{standing.job_id}' has ended already: {closing.state}.")
+        return standing
+    announce(connections, standing.job_id, warn)
+    return standing
+
+
+def announce(connections: Connections, job_id: str, warn: Warn) -> None:
+    """Hint to the producer that there is work; it finds it later even without."""
+    try:
+        connections.ledger.hint(job_id)
+        warn_without_producer(connections, warn)
+    except TransientError as error:
+        warn(f"queued; {error.message} The job starts when it does.")
+
+
+def make_spec(connections: Connections, request: JobRequest) -> JobSpec:
+    """The spec that a request means. Raises UsageError, and the store's errors."""
+    settings = connections.settings
+    bucket, prefix = parse_s3_url(request.source)
+    output_bucket, output_prefix = settings.results_bucket, ""
+    if request.output:
+        output_bucket, output_prefix = parse_s3_url(request.output)
+    models = connections.store_of(settings.models_bucket)
+    pipeline = resolve(request.pipeline, settings, models)
+    try:
+        return JobSpec(
+            job_id=request.job_id or new_job_id(pipeline.name),
+            bucket=bucket,
+            prefix=prefix,
+            include=request.include,
+            exclude=request.exclude,
+            limit=request.limit,
+            chunk_items=_chunk_items(request.chunk_items, pipeline, settings),
+            output_bucket=output_bucket,
+            output_prefix=output_prefix,
+            pipeline=pipeline,
+            pipeline_sha256=pipeline.sha256,
+            headrace_version=version(),
+        )
+    except ValidationError as error:
+        raise _refused(error) from error
+
+
+def _refused(error: ValidationError) -> UsageError:
+    first = error.errors(include_url=False)[0]
+    field = str(first["loc"][0])
+    if field == "job_id":
+        return UsageError(
+            "bad_job_id",
+            f"{first['input']!r} cannot be a job's id.",
+            "Take up to 100 letters, digits, '-', '_' and '.', the first a letter or a digit.",
+        )
+    return UsageError("bad_option", f"{field}: {first['msg']}.", "See 'headrace enqueue --help'.")
+
+
+def _chunk_items(wanted: int | None, pipeline: Pipeline, settings: Settings) -> int:
+    """How many images a chunk has: they must fit into one slot of the staging ring."""
+    image_bytes, slot_bytes = pipeline.preprocess.image_bytes, max(settings.ring.slot_bytes)
+    room = slot_bytes // image_bytes
+    if not room:
+        raise UsageError(
+            "image_too_large",
+            f"One image of '{pipeline.name}' takes {image_bytes} bytes, and the largest slot of "
+            f"the staging ring has {slot_bytes}.",
+            "Lower the pipeline's crop_pixels.",
+        )
+    if wanted is not None and wanted > room:
+        raise UsageError(
+            "batch_too_large",
+            f"{wanted} images of '{pipeline.name}' do not fit the largest slot of the staging "
+            f"ring ({slot_bytes >> 20} MiB).",
+            f"Take --batch-size {room} or less.",
+        )
+    return wanted or min(DEFAULT_CHUNK_ITEMS, room)
+
+
+def _standing(connections: Connections, spec: JobSpec) -> JobSpec | None:
+    """The job of that id, if there is one. Raises UsageError where it is another job."""
+    try:
+        standing = connections.jobs.spec(spec.job_id)
+    except PermanentError as error:
+        if error.code != "no_such_job":
+            raise
+    else:
+        _require_same(standing, spec)
+        return standing
+    if connections.jobs.closing(spec.job_id):
+        raise UsageError(
+            "job_half_removed",
+            f"The job '{spec.job_id}' was removed, but not all of it.",
+            f"Run 'headrace rm {spec.job_id}' again.",
+        )
+    return None
+
+
+def _require_same(standing: JobSpec, spec: JobSpec) -> None:
+    differences = standing.differences(spec)
+    if differences:
+        raise UsageError(
+            "job_exists",
+            f"There is a job '{spec.job_id}' with another spec: {'; '.join(differences)}.",
+            "Take another --job-id, or repeat it as it was.",
+        )

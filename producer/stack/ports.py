@@ -1,0 +1,83 @@
+"""Free ports on loopback, kept from one ``up`` to the next."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shared.errors import HeadraceError
+
+HOST = "127.0.0.1"
+# Below the ports that Linux gives to outgoing connections, which would take ours now and then.
+PORT_RANGE = range(20_000, 32_000)
+# SeaweedFS's admin server takes a second port, this much above its first.
+ADMIN_OFFSET = 10_000
+ADMIN_RANGE = range(20_000, 22_000)
+SEAWEEDFS_SERVERS = ("master", "volume", "filer", "s3")
+PORT_NAMES = (
+    "valkey",
+    *SEAWEEDFS_SERVERS,
+    *(f"{server}_grpc" for server in SEAWEEDFS_SERVERS),
+    "admin",
+    "flower",
+)
+ATTEMPTS = 1000
+
+
+@contextmanager
+def choosing() -> Iterator[None]:
+    """Keep other stacks of this user from choosing ports, until ours are listened on."""
+    path = Path(tempfile.gettempdir()) / f"headrace-{os.getuid()}.ports"
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def choose_ports(known: dict[str, int], echo: Callable[[str], None]) -> dict[str, int]:
+    """A free port for each of PORT_NAMES: the known one, or else another, which it tells."""
+    chosen: dict[str, int] = {}
+    for name in PORT_NAMES:
+        port = known.get(name)
+        if port is None or not _fits(name, port, chosen):
+            chosen[name] = _another(name, chosen)
+            if port is not None:
+                echo(f"Port {port} ({name}) is taken by another program: using {chosen[name]}.")
+        else:
+            chosen[name] = port
+    return chosen
+
+
+def _another(name: str, chosen: dict[str, int]) -> int:
+    candidates = ADMIN_RANGE if name == "admin" else PORT_RANGE
+    for port in random.choices(candidates, k=ATTEMPTS):
+        if _fits(name, port, chosen):
+            return port
+    raise HeadraceError(
+        "no_port",
+        f"No free port between {candidates.start} and {candidates.stop}.",
+        "End programs that listen there.",
+    )
+
+
+def _fits(name: str, port: int, chosen: dict[str, int]) -> bool:
+    wanted = {port, port + ADMIN_OFFSET} if name == "admin" else {port}
+    taken = set(chosen.values()) | {chosen.get("admin", 0) + ADMIN_OFFSET}
+    return not wanted & taken and all(map(is_free, wanted))
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port of loopback now."""
+    with socket.socket() as probe:
+        # As servers do: connections that have ended a moment ago do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,61 @@
+"""What the stack runs, as a table: the services, our roles, and Flower."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from producer.stack.ports import HOST
+from producer.stack.record import StackRecord
+
+# glibc gives freed pages back at once without it: large images decode 1.7 times as fast with it.
+KEEP_FREED_PAGES = {"MALLOC_TOP_PAD_": "67108864"}
+WORKER_STOP_SECONDS = 120
+SERVICE_STOP_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One kind of process. ``is_role``: it is one of ours, so it scales and holds a lease."""
+
+    role: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    stop_seconds: int = WORKER_STOP_SECONDS
+    is_role: bool = True
+
+
+def _role(role: str, module: str, **environment: str) -> Program:
+    return Program(role, (sys.executable, "-m", module), {**KEEP_FREED_PAGES, **environment})
+
+
+# In the order of the flow, which is also the order in which they stop: each finishes what it has.
+ROLES: tuple[Program, ...] = (
+    _role("producer", "producer.role"),
+    _role("preprocess", "workers.preprocess", OMP_NUM_THREADS="1"),
+    _role("inference", "workers.inference"),
+    _role("collector", "workers.collector"),
+)
+
+
+def flower(record: StackRecord) -> Program:
+    """Flower, which reads the broker's address from the settings like every worker."""
+    port = record.ports["flower"]
+    return Program(
+        "flower",
+        (
+            *(sys.executable, "-m", "celery", "-A", "shared.celery_app"),
+            *("flower", f"--address={HOST}", f"--port={port}"),
+        ),
+        {"FLOWER_UNAUTHENTICATED_API": "true"},
+        stop_seconds=10,
+        is_role=False,
+    )
+
+
+def process_names(program: Program, scale: Mapping[str, int]) -> list[str]:
+    """The names of a program's processes: those of roles are numbered."""
+    if not program.is_role:
+        return [program.role]
+    return [f"{program.role}-{number + 1}" for number in range(scale.get(program.role, 0))]

@@ -1,0 +1,43 @@
+"""Pipelines and models: YAML files, checked to the line, and resolved to values."""
+
+from shared.catalog.catalog import Catalog, Entry, constants, labels, weights_model
+from shared.catalog.files import ClassModelFile, ModelFile, PipelineFile, WeightsModelFile
+from shared.catalog.inspect import (
+    PipelineSummary,
+    list_pipelines,
+    show_pipeline,
+    validate_file,
+)
+from shared.catalog.published import (
+    ModelConstants,
+    PublishedModel,
+    model_key,
+    publish,
+    published,
+    published_versions,
+)
+from shared.catalog.resolve import require_unchanged, resolve
+
+__all__ = [
+    "Catalog",
+    "ClassModelFile",
+    "Entry",
+    "ModelConstants",
+    "ModelFile",
+    "PipelineFile",
+    "PipelineSummary",
+    "PublishedModel",
+    "WeightsModelFile",
+    "constants",
+    "labels",
+    "list_pipelines",
+    "model_key",
+    "publish",
+    "published",
+    "published_versions",
+    "require_unchanged",
+    "resolve",
+    "show_pipeline",
+    "validate_file",
+    "weights_model",
+]

@@ -1,0 +1,136 @@
+"""The pipelines and models that there are: YAML files in ``config/``, found by their names."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from shared.catalog.documents import Document, one_line, read_document, suggestion
+from shared.catalog.files import FORMS, MODEL_FILE, ModelFile, PipelineFile, WeightsModelFile
+from shared.catalog.published import ModelConstants
+from shared.errors import UsageError
+from shared.pipeline import Name
+from shared.settings import PROJECT_ROOT
+
+CONFIG = PROJECT_ROOT / "config"
+SUFFIX = ".yaml"
+_MAX_LABELS_BYTES = 2**22
+
+Content = TypeVar("Content", bound=ModelFile | PipelineFile, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[Content]):
+    """One file: its name, what it says, and where it says it."""
+
+    name: str
+    content: Content
+    document: Document
+
+
+class Catalog:
+    """The files below one folder. Methods raise UsageError for what is missing or wrong."""
+
+    def __init__(self, folder: Path = CONFIG) -> None:
+        self._pipelines = folder / "pipelines"
+        self._models = folder / "models"
+
+    def pipeline_names(self) -> list[str]:
+        """Every pipeline that has a file, sorted."""
+        return _names(self._pipelines)
+
+    def model_names(self) -> list[str]:
+        """Every model that has a file, sorted."""
+        return _names(self._models)
+
+    def pipeline(self, name_or_path: str) -> Entry[PipelineFile]:
+        """A pipeline by name, or from a file where there is a slash or a ``.yaml`` in it."""
+        if "/" in name_or_path or name_or_path.endswith((SUFFIX, ".yml")):
+            return self.pipeline_file(Path(name_or_path).expanduser())
+        _require("pipeline", name_or_path, self.pipeline_names())
+        entry = self.pipeline_file(self._pipelines / f"{name_or_path}{SUFFIX}")
+        if entry.name != name_or_path:
+            raise entry.document.error(("name",), f"must be '{name_or_path}', as the file's")
+        return entry
+
+    def pipeline_file(self, path: Path) -> Entry[PipelineFile]:
+        """A pipeline from a file, which names it unless it says a name."""
+        document = read_document(path)
+        content: PipelineFile = document.parse(PipelineFile, FORMS)
+        return Entry(content.name or _name_of(path, document), content, document)
+
+    def model(self, name: str) -> Entry[ModelFile]:
+        """A model by name."""
+        _require("model", name, self.model_names())
+        path = self._models / f"{name}{SUFFIX}"
+        document = read_document(path)
+        content: ModelFile = document.parse(MODEL_FILE, FORMS)
+        return Entry(_name_of(path, document), content, document)
+
+
+def weights_model(entry: Entry[ModelFile]) -> Entry[WeightsModelFile]:
+    """The same entry, of a model that has weights. Raises UsageError for a Python class."""
+    content = entry.content
+    if isinstance(content, WeightsModelFile):
+        return Entry(entry.name, content, entry.document)
+    raise UsageError(
+        "no_weights",
+        f"The model '{entry.name}' is a Python class, which has no weights to bring.",
+        "It is found in the plugins folder as it is.",
+    )
+
+
+def labels(entry: Entry[WeightsModelFile]) -> bytes | None:
+    """The labels file, one class a line; None where the model names none. Raises UsageError."""
+    if entry.content.labels is None:
+        return None
+    path = entry.document.path.parent / entry.content.labels
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_LABELS_BYTES + 1)
+        lines = data.decode().rstrip("\n").split("\n")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise entry.document.error(("labels",), f"cannot read {path}: {reason}") from error
+    if len(data) > _MAX_LABELS_BYTES:
+        raise entry.document.error(("labels",), f"{path} is over {_MAX_LABELS_BYTES} bytes")
+    if not all(line.strip() for line in lines):
+        raise entry.document.error(("labels",), f"{path} has an empty line; one class a line")
+    return data
+
+
+def constants(entry: Entry[WeightsModelFile]) -> ModelConstants:
+    """What a version made from this file has baked in, beside its weights."""
+    content, found = entry.content, labels(entry)
+    return ModelConstants.model_validate(
+        {
+            **content.model_dump(include={"architecture", "image_pixels", "mean", "std"}),
+            "labels_sha256": hashlib.sha256(found).hexdigest() if found is not None else None,
+        }
+    )
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob(f"*{SUFFIX}"))
+
+
+def _require(kind: str, name: str, known: list[str]) -> None:
+    if name not in known:
+        raise UsageError(
+            f"no_such_{kind}",
+            f"There is no {kind} '{one_line(name)}': {suggestion(name, known)}",
+            f"See 'headrace {kind}s list'.",
+        )
+
+
+def _name_of(path: Path, document: Document) -> str:
+    try:
+        return TypeAdapter(Name).validate_python(path.stem)
+    except ValidationError as error:
+        raise document.error(
+            ("name",), f"the file's name, '{path.stem}', is not: {FORMS['name']}"
+        ) from error

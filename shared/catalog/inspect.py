@@ -1,0 +1,83 @@
+"""What the command line shows of pipelines, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shared.catalog.catalog import Catalog, Entry
+from shared.catalog.classes import class_version
+from shared.catalog.files import ClassModelFile, ModelFile, PipelineFile
+from shared.catalog.resolve import preprocess, referenced_model
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSummary:
+    """One line of ``pipelines list``. ``model`` is a name, or ``module:Class``."""
+
+    name: str
+    model: str
+    description: str
+
+
+def list_pipelines(catalog: Catalog | None = None) -> list[PipelineSummary]:
+    """Every pipeline in ``config/``. Raises UsageError for a file that is wrong."""
+    catalog = catalog or Catalog()
+    entries = [catalog.pipeline(name) for name in catalog.pipeline_names()]
+    return [
+        PipelineSummary(e.name, _model_word(e.content), e.content.description or "")
+        for e in entries
+    ]
+
+
+def show_pipeline(name_or_path: str, catalog: Catalog | None = None) -> dict[str, Any]:
+    """A pipeline with all that follows from its model and from defaults, fit for JSON.
+
+    Asks no store: whether the model has been pulled is not told. Raises UsageError.
+    """
+    catalog = catalog or Catalog()
+    entry = catalog.pipeline(name_or_path)
+    model = referenced_model(entry, catalog)
+    content = entry.content
+    return {
+        "name": entry.name,
+        "path": str(entry.document.path),
+        "description": content.description or "",
+        "preprocess": preprocess(entry, model.content.image_pixels).model_dump(mode="json"),
+        "model": _model_fields(model, content.model_version),
+        "engine": content.engine,
+        "precision": content.precision,
+        "postprocess": content.postprocess.model_dump(mode="json"),
+    }
+
+
+def validate_file(
+    path: Path, catalog: Catalog | None = None, plugins: Path | None = None
+) -> PipelineFile:
+    """Check a pipeline's file, its model and, where ``plugins`` is given, its class there.
+
+    Asks no store. Raises UsageError.
+    """
+    catalog = catalog or Catalog()
+    entry = catalog.pipeline_file(path)
+    model = referenced_model(entry, catalog)
+    preprocess(entry, model.content.image_pixels)
+    if isinstance(model.content, ClassModelFile) and plugins is not None:
+        class_version(model.content.python, plugins)
+    return entry.content
+
+
+def _model_word(content: PipelineFile) -> str:
+    return content.model if isinstance(content.model, str) else content.model.python
+
+
+def _model_fields(model: Entry[ModelFile], version: str | None) -> dict[str, Any]:
+    if isinstance(model.content, ClassModelFile):
+        return {"name": model.name, "python": model.content.python}
+    wanted = {"architecture", "mean", "std", "licence"}
+    return {
+        "name": model.name,
+        "sha256": version or model.content.sha256,
+        **model.content.model_dump(include=wanted),
+    }

@@ -1,0 +1,69 @@
+"""Renewing a worker's lease: the sign of life that names the chunks in hand."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection
+
+from shared.errors import TransientError
+from shared.ledger import Ledger, Stale, WorkerIdentity
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 0.5
+
+
+class LeaseKeeper:
+    """A thread that renews the lease three times in its length.
+
+    ``in_hand`` gives the names (``ChunkRef.name``) of the chunks that are being worked on.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        identity: WorkerIdentity,
+        lease_seconds: float,
+        in_hand: Callable[[], Collection[str]] = tuple,
+    ) -> None:
+        self._ledger = ledger
+        self._identity = identity
+        self._interval_seconds = lease_seconds / 3
+        self._in_hand = in_hand
+        self._incarnation: str | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the worker counts as live from the first renewal on."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Stop renewing and take the lease away at once."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+        if self._incarnation is not None:
+            try:
+                self._ledger.depart(self._incarnation, self._identity)
+            except (TransientError, Stale):
+                log.debug("the lease is left to run out")
+
+    def _run(self) -> None:
+        renewed = True
+        while not self._ended.is_set():
+            was, renewed = renewed, self._renew()
+            if was and not renewed:
+                log.warning("the lease of %s is not renewed", self._identity.name)
+            self._ended.wait(self._interval_seconds if renewed else _RETRY_SECONDS)
+
+    def _renew(self) -> bool:
+        try:
+            self._incarnation = self._ledger.incarnation()
+            if self._incarnation is None:  # the producer has not begun the ledger yet
+                return False
+            self._ledger.renew(self._incarnation, self._identity, self._in_hand())
+        except (TransientError, Stale):
+            return False
+        return True

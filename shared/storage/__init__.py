@@ -1,0 +1,32 @@
+"""Object stores: one small port, ``Store``, and its adapter for everything that speaks S3."""
+
+from shared.storage.errors import (
+    AccessDenied,
+    AlreadyExists,
+    BucketMissing,
+    ObjectChanged,
+    ObjectMissing,
+    ObjectTooLarge,
+    StoreUnavailable,
+    UnsupportedKey,
+)
+from shared.storage.port import ObjectInfo, Store
+from shared.storage.registry import connect, resolve_store
+from shared.storage.urls import check_bucket_name, parse_s3_url
+
+__all__ = [
+    "AccessDenied",
+    "AlreadyExists",
+    "BucketMissing",
+    "ObjectChanged",
+    "ObjectInfo",
+    "ObjectMissing",
+    "ObjectTooLarge",
+    "Store",
+    "StoreUnavailable",
+    "UnsupportedKey",
+    "check_bucket_name",
+    "connect",
+    "parse_s3_url",
+    "resolve_store",
+]

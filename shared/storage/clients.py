@@ -1,0 +1,99 @@
+"""The two S3 libraries, set up so that nothing but our settings decides what they do.
+
+obstore also reads ``AWS_*`` variables and both kinds of proxy variables, and a session token or
+``AWS_ENDPOINT_URL_S3`` of the user's shell would win over what is passed; hence the explicit
+values below. Stores are reached directly, never through a proxy of the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import certifi
+from minio import Minio
+from obstore.store import S3Store
+from urllib3 import PoolManager, Retry, Timeout
+
+from shared.settings import S3Settings
+
+if TYPE_CHECKING:
+    from obstore.store import S3Credential
+
+CONNECT_SECONDS = 3
+# Bounds silence, not the whole transfer: model weights may take longer than this.
+READ_SECONDS = 30
+TRANSFER_SECONDS = 600
+# No retry starts after this, so a store that is down is reported within seconds.
+RETRY_SECONDS = 4
+CONNECTIONS = 64
+
+
+def bucket_client(s3: S3Settings, bucket: str) -> S3Store:
+    """obstore's client, which is bound to one bucket."""
+    url = f"{'https' if s3.secure else 'http'}://{s3.endpoint}"
+    credential: S3Credential = {
+        "access_key_id": s3.access_key,
+        "secret_access_key": s3.secret_key,
+        "token": None,
+        "expires_at": None,
+    }
+    return S3Store(
+        bucket,
+        config={
+            "aws_endpoint_url_s3": url,
+            "region": s3.region,
+            "virtual_hosted_style_request": False,
+            "skip_signature": False,
+            "request_payer": False,
+            "s3_express": False,
+            "conditional_put": "etag",
+        },
+        client_options={
+            "allow_http": not s3.secure,
+            "connect_timeout": f"{CONNECT_SECONDS}s",
+            "read_timeout": f"{READ_SECONDS}s",
+            "timeout": f"{TRANSFER_SECONDS}s",
+            # The only way to switch the proxies of the environment off.
+            "proxy_url": url,
+            "proxy_excludes": s3.endpoint.rpartition(":")[0] or s3.endpoint,
+        },
+        retry_config={
+            "max_retries": 4,
+            "retry_timeout": timedelta(seconds=RETRY_SECONDS),
+            "backoff": {
+                "init_backoff": timedelta(milliseconds=100),
+                "max_backoff": timedelta(seconds=1),
+                "base": 2,
+            },
+        },
+        credential_provider=lambda: credential,
+    )
+
+
+def admin_client(s3: S3Settings) -> Minio:
+    """The ``minio`` SDK's client."""
+    pool = PoolManager(
+        maxsize=CONNECTIONS,
+        block=True,
+        timeout=Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+        retries=Retry(
+            total=3,
+            connect=1,
+            read=1,
+            backoff_factor=0.2,
+            status_forcelist=(429, 500, 502, 503, 504),
+            allowed_methods=None,  # all of them: every request of ours may be repeated
+        ),
+        cert_reqs="CERT_REQUIRED",
+        ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
+    )
+    return Minio(
+        s3.endpoint,
+        s3.access_key,
+        s3.secret_key,
+        secure=s3.secure,
+        region=s3.region,
+        http_client=pool,
+    )

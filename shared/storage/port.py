@@ -1,0 +1,94 @@
+"""What Headrace needs of an object store, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One object as listed: its whole key, its ETag without quotes, its size in bytes."""
+
+    key: str
+    etag: str
+    size: int
+
+
+class Store(Protocol):
+    """One endpoint with one set of credentials; safe to use from many threads.
+
+    Keys are taken and given literally, whatever is in them: nothing is decoded, normalised or
+    stripped. Every method raises AccessDenied, BucketMissing, StoreUnavailable, or UnsupportedKey
+    for a key that cannot be asked for at all; what else it raises, it says.
+    """
+
+    def get(self, bucket: str, key: str) -> bytes:
+        """The whole object. Raises ObjectMissing."""
+        ...
+
+    def get_object(
+        self, bucket: str, key: str, *, max_bytes: int | None = None, etag: str | None = None
+    ) -> tuple[ObjectInfo, bytes]:
+        """The object and what it is, of one version. Raises ObjectMissing.
+
+        Raises ObjectChanged unless it has ``etag``, and ObjectTooLarge if it has more than
+        ``max_bytes``; both before the body is read.
+        """
+        ...
+
+    def head(self, bucket: str, key: str) -> ObjectInfo:
+        """What the object is, without its bytes. Raises ObjectMissing."""
+        ...
+
+    def exists(self, bucket: str, key: str) -> bool:
+        """Is the object there? Where the bucket is not, it is not either."""
+        ...
+
+    def put(self, bucket: str, key: str, data: bytes) -> None:
+        """Write the object, over one that is there."""
+        ...
+
+    def create(self, bucket: str, key: str, data: bytes) -> bool:
+        """Write the object unless there is one: of any number of writers, one gets True.
+
+        False may follow an own write whose answer was lost: read what is there. Raises
+        UnsupportedKey for control characters, ``//``, and a slash at either end.
+        """
+        ...
+
+    def put_file(self, bucket: str, key: str, path: Path) -> None:
+        """Write a file's bytes, over an object that is there. Raises OSError for the file."""
+        ...
+
+    def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Every object whose key starts with ``prefix``, in the store's own order.
+
+        A page at a time: memory does not grow with the bucket. Raises at the first ``next``.
+        """
+        ...
+
+    def list_folders(self, bucket: str, prefix: str) -> Iterator[str]:
+        """The names, without slashes, of the folders directly in the folder ``prefix``.
+
+        A store that keeps folders, as SeaweedFS does, names an emptied one for minutes more.
+        """
+        ...
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Delete the object; a missing one is fine."""
+        ...
+
+    def delete_many(self, bucket: str, keys: Iterable[str]) -> None:
+        """Delete objects by the thousand; missing ones are fine."""
+        ...
+
+    def bucket_exists(self, bucket: str) -> bool:
+        """Is the bucket there?"""
+        ...
+
+    def make_bucket(self, bucket: str) -> None:
+        """Make the bucket; one that is there is fine. Raises AlreadyExists for another's."""
+        ...

@@ -1,0 +1,176 @@
+"""One suite for every engine that runs torchvision classifiers, on random weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torchvision.transforms import functional
+
+from shared.errors import PermanentError
+from shared.pipeline import Channels, Model
+from workers.inference.engines import Engine, Images
+from workers.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
+from workers.inference.engines.torch_engine import TorchEngine
+from workers.inference.export import main as export
+
+PIXELS = 64
+MEAN: Channels = (0.485, 0.456, 0.406)
+STD: Channels = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Files:
+    """One model, as it lies in the cache."""
+
+    model: Model
+    weights: Path
+    onnx: Path
+    network: torch.nn.Module
+
+
+def command(weights: Path, onnx: Path, architecture: str = "mobilenet_v3_small") -> list[str]:
+    values = [*("--mean", *map(str, MEAN)), *("--std", *map(str, STD))]
+    files = ["--weights", str(weights), "--output", str(onnx)]
+    return [*files, "--architecture", architecture, *values, "--image-pixels", str(PIXELS)]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    torch.manual_seed(1)
+    folder = tmp_path_factory.mktemp("model")
+    network = torchvision.models.get_model("mobilenet_v3_small", weights=None)
+    # A fresh network gives the same logits for everything, until its batch norms have seen some.
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = None
+    with torch.no_grad():
+        network.train()(torch.stack([normalised(image) for image in random_images(32)]))
+    network.eval()
+    weights, onnx = folder / "weights.pth", folder / "model.onnx"
+    torch.save(network.state_dict(), weights)
+    assert export(command(weights, onnx)) == 0
+    model = Model(
+        name="small",
+        sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+        architecture="mobilenet_v3_small",
+        mean=MEAN,
+        std=STD,
+    )
+    return Files(model, weights, onnx, network)
+
+
+def make_torch(files: Files) -> Engine:
+    return TorchEngine(files.model, files.weights, "float32", cuda=False)
+
+
+def make_onnxruntime(files: Files) -> Engine:
+    return OnnxRuntimeEngine(files.model, files.onnx, PIXELS)
+
+
+@pytest.fixture(params=[make_torch, make_onnxruntime], ids=["torch", "onnxruntime"])
+def engine(request: pytest.FixtureRequest, files: Files) -> Iterator[Engine]:
+    make: Callable[[Files], Engine] = request.param
+    engine = make(files)
+    yield engine
+    engine.close()
+
+
+def random_images(count: int) -> Images:
+    random = np.random.default_rng(count)
+    coarse = random.integers(0, 256, (count, 4, 4, 3), np.uint8)
+    return coarse.repeat(PIXELS // 4, axis=1).repeat(PIXELS // 4, axis=2)
+
+
+def normalised(image: Images) -> torch.Tensor:
+    """As torchvision's transforms do it."""
+    return functional.normalize(functional.to_tensor(image), [*MEAN], [*STD])
+
+
+def plainly(files: Files, images: Images) -> np.ndarray:
+    """What torchvision itself makes of the images."""
+    with torch.inference_mode():
+        logits: np.ndarray = files.network(torch.stack([normalised(i) for i in images])).numpy()
+        return logits
+
+
+def distance(found: np.ndarray, expected: np.ndarray) -> float:
+    """The worst difference, as a share of the largest logit."""
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 64])
+def test_logits_are_those_of_plain_torchvision(engine: Engine, files: Files, count: int) -> None:
+    images = random_images(count)
+    expected, found = plainly(files, images), engine.run(images)
+    assert isinstance(found, np.ndarray)
+    assert (found.dtype, found.shape) == (np.float32, (count, 1000))
+    assert distance(found, expected) < 1e-3
+    assert np.array_equal(found.argmax(axis=1), expected.argmax(axis=1))
+    assert count < 7 or len(set(found.argmax(axis=1))) > 1
+
+
+def test_an_image_is_answered_alike_in_any_batch(engine: Engine) -> None:
+    images = random_images(9)
+    together = np.asarray(engine.run(images))
+    alone = np.concatenate([engine.run(images[n : n + 1]) for n in range(9)])
+    assert distance(alone, together) < 1e-3
+
+
+def test_answers_outlive_the_pixels_and_the_next_run(engine: Engine) -> None:
+    images = random_images(3)
+    first = np.asarray(engine.run(images))
+    copy = first.copy()
+    images[:] = 0
+    engine.run(images)
+    assert np.array_equal(first, copy)
+
+
+def test_an_engine_says_what_it_is(engine: Engine) -> None:
+    assert engine.name in ("torch", "onnxruntime")
+    assert (engine.precision, engine.device) == ("float32", "cpu")
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_torch_computes_in_other_precisions(files: Files, precision: str) -> None:
+    engine = TorchEngine(files.model, files.weights, precision, cuda=False)  # type: ignore[arg-type]
+    images = random_images(4)
+    expected, found = plainly(files, images), np.asarray(engine.run(images))
+    assert found.dtype == np.float32
+    assert engine.precision == precision
+    assert 1e-5 < distance(found, expected) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("changes", "pixels"),
+    [({"sha256": "0" * 64}, PIXELS), ({"mean": (0.5, 0.5, 0.5)}, PIXELS), ({}, PIXELS + 1)],
+)
+def test_a_graph_that_was_exported_for_something_else_is_refused(
+    files: Files, changes: dict[str, object], pixels: int
+) -> None:
+    model = files.model.model_copy(update=changes)
+    with pytest.raises(PermanentError, match=r"model\.onnx of 'small'"):
+        OnnxRuntimeEngine(model, files.onnx, pixels)
+
+
+def test_export_refuses_weights_of_another_architecture(
+    files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "model.onnx"
+    assert export(command(files.weights, output, "resnet18")) == 1
+    assert export(command(files.weights, output, "resnet_of_my_own")) == 1
+    assert export(command(tmp_path / "none.pth", output)) == 1
+    printed = capsys.readouterr()
+    assert not printed.out
+    lines = printed.err.splitlines()
+    assert len(lines) == 3
+    assert "do not fit torchvision's resnet18" in lines[0]
+    assert "no classifier named 'resnet_of_my_own'" in lines[1]
+    assert "No such file" in lines[2]
+    assert list(tmp_path.iterdir()) == []

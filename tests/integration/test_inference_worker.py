@@ -1,0 +1,228 @@
+"""The real inference worker: real broker, ledger, store, ring, engine and plugin."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import redis
+import torch
+import torchvision
+
+from shared.celery_app import Publisher
+from shared.ledger import Ledger, Stage, WorkerIdentity
+from shared.ledger import connect as connect_ledger
+from shared.messages import Batch, Item, Result, Slot, StagedItem, Timings
+from shared.pipeline import Model, Pipeline
+from shared.queues import INFERENCE_TASK, inference_queue, results_queue
+from shared.settings import RingSettings, S3Settings, Settings, save_settings
+from shared.staging import StagingRing, create_ring, open_ring
+from shared.storage import Store, connect
+from tests import samples
+from tests.servers import start_seaweedfs, start_valkey
+from tests.waiting import wait_for
+
+PIXELS = 32
+REPOSITORY = Path(__file__).parents[2]
+HELPER = WorkerIdentity("preprocess", "helper", "testhost")
+BRIGHTNESS = """
+class Brightness:
+    def __call__(self, images):
+        return ["bright" if image.mean() > 100 else "dark" for image in images]
+"""
+
+
+@dataclass
+class Stand:
+    """A worker at work, and what stands before and behind it."""
+
+    settings: Settings
+    ledger: Ledger
+    ring: StagingRing
+    publisher: Publisher
+    client: redis.Redis
+    store: Store
+    log: Path
+    chunks: int = 0
+
+    def send(self, pipeline: Pipeline, *values: int) -> int:
+        """Stage images, each of one value, as preprocessing does. Returns the chunk's number."""
+        chunk, self.chunks = self.chunks, self.chunks + 1
+        _, (ref,) = self.ledger.feed(
+            samples.INCARNATION, samples.JOB_UID, chunk, chunk + 1, bound=100
+        )
+        self.ledger.claim(ref, Stage.PREPROCESS, HELPER)
+        pixels = np.repeat(np.array(values, np.uint8), PIXELS * PIXELS * 3)
+        hold = self.ring.take(pixels.size, ref, staged=self.ledger.staged, stopping=lambda: False)
+        hold.pixels[: pixels.size] = pixels
+        queue = inference_queue("testhost")
+        self.ledger.advance(ref, Stage.PREPROCESS, HELPER, Stage.INFERENCE, queue)
+        hold.release()
+        batch = Batch(
+            incarnation=samples.INCARNATION,
+            job_id="job",
+            job_uid=samples.JOB_UID,
+            chunk=chunk,
+            attempt=ref.attempt,
+            pipeline=pipeline,
+            bucket="photos",
+            items=[StagedItem(item=Item(key=f"{n}", etag="e", size=1)) for n in range(len(values))],
+            slot=Slot(host_id="testhost", index=hold.index, images=len(values)),
+            timings=Timings(),
+        )
+        self.publisher.send(INFERENCE_TASK, queue, batch)
+        return chunk
+
+    def results(self, count: int) -> dict[int, Result]:
+        """The next ``count`` messages for the collector, by chunk."""
+        wait_for(
+            lambda: self.client.llen(results_queue()) >= count,
+            what=f"{count} results: {self.log.read_text()[-2000:]}",
+            deadline_seconds=60,
+        )
+        found = {}
+        for _ in range(count):
+            envelope = json.loads(self.client.rpop(results_queue()))  # type: ignore[arg-type]
+            (body, _signature), _, _ = json.loads(base64.b64decode(envelope["body"]))
+            result = Result.model_validate_json(body)
+            found[result.chunk] = result
+        return found
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    home = tmp_path_factory.mktemp("worker home")
+    (home / "plugins").mkdir()
+    (home / "plugins" / "brightness.py").write_text(BRIGHTNESS)
+    valkey, weed = start_valkey(home / "valkey"), start_seaweedfs(home / "weed")
+    settings = samples.settings(home, valkey.url).model_copy(
+        update={
+            "plugins": home / "plugins",
+            "ring": RingSettings(
+                directory=home / "ring", slot_bytes=(70 * PIXELS * PIXELS * 3,), slot_counts=(4,)
+            ),
+            "s3": S3Settings(
+                endpoint=weed.endpoint, access_key=weed.access_key, secret_key=weed.secret_key
+            ),
+        }
+    )
+    save_settings(settings)
+    create_ring(settings.ring)
+    ledger = connect_ledger(settings)
+    ledger.begin(samples.INCARNATION)
+    ledger.open_job(samples.INCARNATION, samples.JOB_UID, "job")
+    store = connect(settings.s3)
+    store.make_bucket("models")
+    log = home / "worker.log"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "workers.inference"],
+        env={**os.environ, "HEADRACE_HOME": str(home), "HEADRACE_PROCESS": "inference-1"},
+        stderr=log.open("wb"),
+        cwd=REPOSITORY,
+    )
+    try:
+        wait_for(ledger.workers, what="the worker's lease")
+        yield Stand(
+            settings,
+            ledger,
+            open_ring(settings.ring, "testhost"),
+            Publisher(settings),
+            redis.Redis.from_url(valkey.url),
+            store,
+            log,
+        )
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+        weed.stop()
+        valkey.stop()
+
+
+def pipeline(model: Model, **changes: object) -> Pipeline:
+    preprocess = {"resize_shorter_pixels": PIXELS, "crop_pixels": PIXELS}
+    fields = {"name": "p", "model": model, "preprocess": preprocess, **changes}
+    return Pipeline.model_validate(fields)
+
+
+def pushed_model(stand: Stand, folder: Path) -> Model:
+    """A small classifier of random weights, put into the bucket as ``models pull`` does it."""
+    weights, onnx = folder / "weights.pth", folder / "model.onnx"
+    torch.save(
+        torchvision.models.get_model("mobilenet_v3_small", weights=None).state_dict(), weights
+    )
+    options = [
+        *("--weights", str(weights), "--architecture", "mobilenet_v3_small"),
+        *("--mean", "0.5", "0.5", "0.5", "--std", "0.25", "0.25", "0.25"),
+        *("--image-pixels", str(PIXELS), "--output", str(onnx)),
+    ]
+    command = [sys.executable, "-m", "workers.inference.export", *options]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"")
+    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (folder / "labels.txt").write_text("".join(f"class {n}\n" for n in range(1000)))
+    for file in ("weights.pth", "model.onnx", "labels.txt"):
+        stand.store.put_file("models", f"small/{sha256}/{file}", folder / file)
+    return Model(
+        name="small",
+        sha256=sha256,
+        architecture="mobilenet_v3_small",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    )
+
+
+def test_both_engines_answer_through_the_real_worker(stand: Stand, tmp_path: Path) -> None:
+    model = pushed_model(stand, tmp_path)
+    for engine in ("torch", "onnxruntime"):
+        chunks = [stand.send(pipeline(model, engine=engine), *range(n, 64 + n)) for n in range(3)]
+        results = stand.results(3)
+        assert sorted(results) == chunks
+        for result in results.values():
+            assert (result.engine, result.precision, result.device) == (engine, "float32", "cpu")
+            assert result.timings.device_seconds > 0
+            for item in result.items:
+                assert item.failure is None
+                assert len(item.predictions) == 5
+                assert item.predictions[0].label.startswith("class ")
+    cached = stand.settings.home / "cache" / "models" / "small" / model.sha256
+    assert {path.name for path in cached.iterdir()} == {"weights.pth", "model.onnx", "labels.txt"}
+
+
+def test_a_users_class_answers_through_the_real_worker(stand: Stand) -> None:
+    sha256 = hashlib.sha256(BRIGHTNESS.encode()).hexdigest()
+    model = Model(name="brightness", sha256=sha256, python_class="brightness:Brightness")
+    chunk = stand.send(pipeline(model), 10, 200)
+    result = stand.results(1)[chunk]
+    assert [item.predictions[0].label for item in result.items] == ["dark", "bright"]
+    assert (result.engine, result.precision) == ("python", None)
+
+
+def test_a_model_that_is_not_in_the_bucket_fails_its_images(stand: Stand) -> None:
+    model = Model(name="absent", sha256="a" * 64, architecture="mobilenet_v3_small")
+    chunk = stand.send(pipeline(model), 1, 2)
+    failures = [item.failure for item in stand.results(1)[chunk].items]
+    assert all(f and "headrace models pull absent" in f.error_message for f in failures)
+    assert stand.log.read_text().count("model 'absent' cannot be used") == 1
+
+
+def test_all_slots_are_free_again(stand: Stand) -> None:
+    holds = [
+        stand.ring.take(
+            1,
+            stand.ledger.feed(samples.INCARNATION, samples.JOB_UID, n, n + 1, bound=100)[1][0],
+            staged=lambda refs: [True for _ in refs],
+            stopping=lambda: False,
+        )
+        for n in range(1000, 1004)
+    ]
+    for hold in holds:
+        hold.abandon()

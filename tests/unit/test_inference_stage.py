@@ -1,0 +1,248 @@
+"""The stage on real slots: what becomes of items, slots and errors. No broker, no ledger."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.errors import ItemErrorCode, TransientError
+from shared.ledger import ChunkRef, Stage
+from shared.messages import Batch, Item, ItemFailure, Result, Slot, StagedItem, Timings
+from shared.queues import RESULTS_TASK, results_queue
+from shared.settings import RingSettings
+from shared.staging import StagingRing, create_ring, open_ring
+from tests.fake_engine import POISON, FakeEngine, images_of, loop_over
+from tests.samples import INCARNATION, JOB_UID, pipeline
+from workers.inference.device import DeviceLoop
+from workers.inference.errors import ModelUnusable
+from workers.inference.models import LoadedModel, ModelKey
+from workers.inference.stage import InferenceStage
+from workers.runtime import Forward, GiveBack
+
+PIXELS = 4
+CORRUPT = ItemFailure(error_code=ItemErrorCode.CORRUPT, error_message="It is damaged.")
+PIPELINE = pipeline(
+    preprocess={"resize_shorter_pixels": PIXELS, "crop_pixels": PIXELS}, postprocess={"top_k": 1}
+)
+
+
+@pytest.fixture
+def ring(tmp_path: Path) -> StagingRing:
+    settings = RingSettings(directory=tmp_path / "ring", slot_bytes=(4096,), slot_counts=(1,))
+    create_ring(settings)
+    return open_ring(settings, "here")
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+MakeStage = Callable[..., InferenceStage]
+
+
+@pytest.fixture
+def make_stage(ring: StagingRing) -> Iterator[MakeStage]:
+    loops: list[DeviceLoop] = []
+
+    def make(
+        engine: FakeEngine | Callable[[ModelKey], LoadedModel],
+        stopping: threading.Event | None = None,
+    ) -> InferenceStage:
+        loops.append(loop_over(engine))
+        return InferenceStage(ring, loops[-1], stopping or threading.Event())
+
+    yield make
+    for loop in loops:
+        loop.close()
+
+
+def staged(ring: StagingRing, *firsts: int | None, chunk: int = 1) -> Batch:
+    """A batch whose images begin with ``firsts``, staged as preprocessing does; None failed."""
+    items = [
+        StagedItem(
+            item=Item(key=f"{n}.jpg", etag="e", size=1),
+            width=40 + n,
+            failure=CORRUPT if first is None else None,
+        )
+        for n, first in enumerate(firsts)
+    ]
+    good = [first for first in firsts if first is not None]
+    slot = None
+    if good:
+        ref = ChunkRef(INCARNATION, JOB_UID, chunk, 1)
+        hold = ring.take(1, ref, staged=lambda refs: [False for _ in refs], stopping=lambda: False)
+        pixels = images_of(*good, pixels=PIXELS).ravel()
+        hold.pixels[: pixels.size] = pixels
+        hold.release()
+        slot = Slot(host_id="here", index=hold.index, images=len(good))
+    return Batch(
+        incarnation=INCARNATION,
+        job_id="job",
+        job_uid=JOB_UID,
+        chunk=chunk,
+        attempt=1,
+        pipeline=PIPELINE,
+        bucket="photos",
+        items=items,
+        slot=slot,
+        timings=Timings(decode_seconds=2.5),
+    )
+
+
+def result_of(outcome: Forward | GiveBack) -> Result:
+    assert isinstance(outcome, Forward)
+    assert (outcome.stage, outcome.task) == (Stage.RESULTS, RESULTS_TASK)
+    assert outcome.queue == results_queue()
+    assert isinstance(outcome.message, Result)
+    return Result.model_validate_json(outcome.message.model_dump_json())
+
+
+def labels(result: Result) -> list[str]:
+    """Each item's label, or its error code."""
+    return [
+        i.failure.error_code.value if i.failure else i.predictions[0].label for i in result.items
+    ]
+
+
+def slot_is_free(ring: StagingRing) -> bool:
+    """Free without a word from the ledger: its reader cleared it."""
+    hold = ring.take(
+        1,
+        ChunkRef("x" * 16, "y" * 16, 0, 1),
+        staged=lambda refs: [True for _ in refs],
+        stopping=lambda: False,
+    )
+    hold.abandon()
+    return True
+
+
+def test_every_item_gets_its_own_answer_and_failed_ones_pass_through(
+    ring: StagingRing, engine: FakeEngine, make_stage: MakeStage
+) -> None:
+    batch = staged(ring, 7, None, 9)
+    result = result_of(make_stage(engine)(batch))
+    assert labels(result) == ["7", "corrupt", "9"]
+    assert [i.item for i in result.items] == [i.item for i in batch.items]
+    assert [i.width for i in result.items] == [40, 41, 42]
+    assert result.items[1].failure == CORRUPT
+    assert result.ref == batch.ref
+    assert (result.engine, result.precision, result.device) == ("torch", "float32", "fake")
+    assert slot_is_free(ring)
+
+
+def test_timings_ride_along(ring: StagingRing, engine: FakeEngine, make_stage: MakeStage) -> None:
+    timings = result_of(make_stage(engine)(staged(ring, 1))).timings
+    assert timings.decode_seconds == 2.5
+    assert 0 < timings.device_seconds < 5
+    assert 0 < timings.device_started_at <= timings.device_ended_at
+
+
+def test_without_pixels_no_model_is_needed(ring: StagingRing, make_stage: MakeStage) -> None:
+    def load(key: ModelKey) -> LoadedModel:
+        raise AssertionError
+
+    result = result_of(make_stage(load)(staged(ring, None, None)))
+    assert labels(result) == ["corrupt", "corrupt"]
+    assert result.engine is None
+
+
+def test_a_slot_that_was_given_on_gives_the_chunk_back(
+    ring: StagingRing, engine: FakeEngine, make_stage: MakeStage
+) -> None:
+    lost = staged(ring, 1, chunk=1)
+    staged(ring, 2, chunk=2)
+    assert isinstance(make_stage(engine)(lost), GiveBack)
+    assert engine.batches == []
+
+
+def test_an_error_is_narrowed_to_the_images_that_raise_alone(
+    ring: StagingRing, engine: FakeEngine, make_stage: MakeStage
+) -> None:
+    result = result_of(make_stage(engine)(staged(ring, 1, POISON, None, 3, POISON)))
+    assert labels(result) == ["1", "model_error", "corrupt", "3", "model_error"]
+    failure = result.items[1].failure
+    assert failure is not None
+    assert failure.error_message == "ValueError: poisoned image"
+    assert result.engine == "torch"
+    assert slot_is_free(ring)
+
+
+def test_an_error_of_the_batch_alone_fails_nobody(ring: StagingRing, make_stage: MakeStage) -> None:
+    class SmallDevice(FakeEngine):
+        def run(self, images):  # type: ignore[no-untyped-def]
+            if len(images) > 1:
+                raise MemoryError
+            return super().run(images)
+
+    assert labels(result_of(make_stage(SmallDevice())(staged(ring, 1, 2, 3)))) == ["1", "2", "3"]
+
+
+def test_neighbours_from_other_chunks_succeed(tmp_path: Path) -> None:
+    settings = RingSettings(directory=tmp_path / "many", slot_bytes=(4096,), slot_counts=(3,))
+    create_ring(settings)
+    ring, engine = open_ring(settings, "here"), FakeEngine()
+    loop = loop_over(engine, max_wait_seconds=20, submitters=3)
+    stage = InferenceStage(ring, loop, threading.Event())
+    batches = [staged(ring, n, n + 1, chunk=n) for n in (1, 10)]
+    batches.append(staged(ring, POISON, chunk=20))
+    results: dict[int, list[str]] = {}
+
+    def work(batch: Batch) -> None:
+        results[batch.chunk] = labels(result_of(stage(batch)))
+
+    threads = [threading.Thread(target=work, args=(batch,)) for batch in batches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    loop.close()
+    assert results == {1: ["1", "2"], 10: ["10", "11"], 20: ["model_error"]}
+    assert sorted(engine.batches[0]) == [1, 2, 10, 11, POISON]
+
+
+def test_a_model_that_cannot_be_loaded_fails_every_image_with_the_reason(
+    ring: StagingRing, make_stage: MakeStage
+) -> None:
+    def load(key: ModelKey) -> LoadedModel:
+        raise ModelUnusable("There is no tiny/model.onnx.", "Run 'headrace models pull tiny'.")
+
+    result = result_of(make_stage(load)(staged(ring, 1, None)))
+    assert labels(result) == ["model_error", "corrupt"]
+    failure = result.items[0].failure
+    assert failure is not None
+    assert failure.error_message.startswith("There is no tiny/model.onnx. Run")
+    assert result.engine is None
+    assert slot_is_free(ring)
+
+
+def test_a_store_that_does_not_answer_is_waited_for(
+    ring: StagingRing, engine: FakeEngine, make_stage: MakeStage
+) -> None:
+    attempts: list[ModelKey] = []
+
+    def load(key: ModelKey) -> LoadedModel:
+        attempts.append(key)
+        if len(attempts) < 3:
+            raise TransientError("store_unavailable", "It does not answer.")
+        return LoadedModel(engine)
+
+    assert labels(result_of(make_stage(load)(staged(ring, 5)))) == ["5"]
+    assert len(attempts) == 3
+
+
+def test_stopping_ends_the_wait_for_the_store(
+    ring: StagingRing, make_stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.patience._STOPPING_GRACE_SECONDS", 0.01)
+    stopping = threading.Event()
+
+    def load(key: ModelKey) -> LoadedModel:
+        stopping.set()
+        raise TransientError("store_unavailable", "It does not answer.")
+
+    assert isinstance(make_stage(load, stopping)(staged(ring, 5)), GiveBack)
+    assert slot_is_free(ring)

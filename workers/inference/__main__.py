@@ -1,0 +1,11 @@
+"""``python -m workers.inference``: one device worker."""
+
+from __future__ import annotations
+
+import sys
+
+from workers.celery_worker import run_worker
+from workers.inference.task import CONCURRENCY, setup
+
+if __name__ == "__main__":
+    sys.exit(run_worker("inference", concurrency=CONCURRENCY, setup=setup))

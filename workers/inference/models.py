@@ -1,0 +1,136 @@
+"""Loaded models: the few that were used last, ready to run."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from shared.errors import HeadraceError, TransientError
+from shared.pipeline import EnginePolicy, Model, Pipeline, PrecisionPolicy
+from workers.inference.artefacts import Artefacts
+from workers.inference.engines import Engine
+from workers.inference.engines.choose import Choice, choose
+from workers.inference.engines.hardware import has_cuda
+from workers.inference.errors import ModelUnusable, one_line
+from workers.inference.plugins import load_class
+
+LOADED_MODELS = 2
+# A model that was refused is not tried again for each chunk of its job.
+REFUSED_SECONDS = 30.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelKey:
+    """What decides what is loaded: two chunks with one key may share a device batch."""
+
+    model: Model
+    engine: EnginePolicy
+    precision: PrecisionPolicy
+    image_pixels: int
+
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> ModelKey:
+        """The key of a pipeline's model."""
+        size = pipeline.preprocess.crop_pixels
+        return cls(pipeline.model, pipeline.engine, pipeline.precision, size)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """An engine that is ready, and the names of its classes (none: they have none)."""
+
+    engine: Engine
+    labels: tuple[str, ...] = ()
+
+
+Load = Callable[[ModelKey], LoadedModel]
+
+
+class LoadedModels:
+    """An LRU of loaded models; one thread uses it."""
+
+    def __init__(self, load: Load, *, capacity: int = LOADED_MODELS) -> None:
+        self._load = load
+        self._capacity = capacity
+        self._loaded: OrderedDict[ModelKey, LoadedModel] = OrderedDict()
+        self._refused: dict[ModelKey, tuple[float, ModelUnusable]] = {}
+
+    def get(self, key: ModelKey) -> LoadedModel:
+        """The model, loaded now if need be. Raises ModelUnusable, or TransientError."""
+        if key in self._loaded:
+            self._loaded.move_to_end(key)
+            return self._loaded[key]
+        self._raise_if_refused(key)
+        while len(self._loaded) >= self._capacity:
+            _, oldest = self._loaded.popitem(last=False)
+            oldest.engine.close()
+        try:
+            self._loaded[key] = self._load(key)
+        except ModelUnusable as error:
+            log.error("model '%s' cannot be used: %s", key.model.name, error)
+            self._refused[key] = (time.monotonic(), error)
+            raise
+        return self._loaded[key]
+
+    def close(self) -> None:
+        """Close every engine."""
+        while self._loaded:
+            self._loaded.popitem()[1].engine.close()
+
+    def _raise_if_refused(self, key: ModelKey) -> None:
+        now = time.monotonic()
+        self._refused = {k: v for k, v in self._refused.items() if now - v[0] < REFUSED_SECONDS}
+        if key in self._refused:
+            error = self._refused[key][1]
+            raise ModelUnusable(error.message, error.hint)
+
+
+def load_model(key: ModelKey, artefacts: Artefacts, plugins: Path) -> LoadedModel:
+    """Choose the engine, fetch what it needs, load it, and run it once where that is safe.
+
+    Raises ModelUnusable for all that trying again will not mend, else TransientError.
+    """
+    started = time.monotonic()
+    try:
+        choice = choose(key.model, key.engine, key.precision, cuda=has_cuda())
+        loaded = LoadedModel(_engine(key, choice, artefacts, plugins), artefacts.labels(key.model))
+        if choice.engine != "python":  # a user's class may count its calls, or refuse black images
+            size = key.image_pixels
+            loaded.engine.run(np.zeros((1, size, size, 3), np.uint8))
+    except (ModelUnusable, TransientError):
+        raise
+    except HeadraceError as error:
+        raise ModelUnusable(error.message, error.hint) from error
+    except BaseException as error:
+        raise ModelUnusable(f"'{key.model.name}' cannot be loaded: {one_line(error)}") from error
+    log.info(
+        "model '%s' %s: %s %s on %s, because %s; ready in %.1f s",
+        *(key.model.name, key.model.sha256[:12], choice.engine, choice.precision or ""),
+        *(loaded.engine.device, choice.reason, time.monotonic() - started),
+    )
+    return loaded
+
+
+def _engine(key: ModelKey, choice: Choice, artefacts: Artefacts, plugins: Path) -> Engine:
+    """Each engine's library is imported only where the engine is chosen."""
+    model = key.model
+    if model.python_class is not None:
+        from workers.inference.engines.python_engine import PythonEngine
+
+        return PythonEngine(load_class(model.python_class, plugins, model.sha256))
+    if choice.engine == "torch":
+        from workers.inference.engines.torch_engine import TorchEngine
+
+        assert choice.precision is not None
+        return TorchEngine(model, artefacts.weights(model), choice.precision, cuda=has_cuda())
+    from workers.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(model, artefacts.onnx(model), key.image_pixels)

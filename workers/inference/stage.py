@@ -1,0 +1,141 @@
+"""The inference stage: a batch's pixels become a result. Knows nothing of Celery."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from shared.errors import TransientError
+from shared.ledger import Stage
+from shared.messages import Batch, ItemFailure, Result, ResultItem, Timings
+from shared.patience import patiently
+from shared.pipeline import Postprocess
+from shared.queues import RESULTS_TASK, results_queue
+from shared.staging import SlotGone, StagingRing
+from workers.inference.device import DeviceLoop, Inferred
+from workers.inference.engines import Images
+from workers.inference.errors import EngineError, ModelUnusable
+from workers.inference.models import ModelKey
+from workers.inference.postprocess import Answer, answers, model_failure
+from workers.runtime import Forward, GiveBack
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """An answer for each image, and the runs of the device that led to them."""
+
+    answers: list[Answer] = field(default_factory=list)
+    runs: list[Inferred] = field(default_factory=list)
+
+
+class InferenceStage:
+    """Called with a Batch, by several threads at once.
+
+    A batch on which the engine raises is narrowed to single images at once, so that only those
+    that raise alone fail. A model that cannot be loaded fails every image, so that the job ends
+    and says why; a store that does not answer fails none, and is waited for.
+    """
+
+    def __init__(self, ring: StagingRing, device: DeviceLoop, stopping: threading.Event) -> None:
+        self._ring = ring
+        self._device = device
+        self._stopping = stopping
+
+    def __call__(self, batch: Batch) -> Forward | GiveBack:
+        """The result, for the collector. The slot is free when this returns, however it does."""
+        if batch.slot is None or not batch.slot.images:
+            return _forward(batch, _Outcome())
+        try:
+            hold = self._ring.read(batch.slot, batch.ref)
+        except SlotGone:
+            return GiveBack()
+        try:
+            preprocess = batch.pipeline.preprocess
+            shape = (batch.slot.images, preprocess.crop_pixels, preprocess.crop_pixels, 3)
+            images = hold.pixels[: batch.slot.images * preprocess.image_bytes].reshape(shape)
+            outcome = patiently(lambda: self._infer(batch, images), stopping=self._stopping)
+        except TransientError:  # the worker stops before the model can be had
+            return GiveBack()
+        finally:
+            hold.release()
+        return _forward(batch, outcome)
+
+    def _infer(self, batch: Batch, images: Images) -> _Outcome:
+        key, postprocess = ModelKey.of(batch.pipeline), batch.pipeline.postprocess
+        try:
+            run = self._device.submit(key, images).result()
+            return _Outcome(_answers(run, postprocess), [run])
+        except ModelUnusable as error:
+            return _Outcome([model_failure(str(error))] * len(images))
+        except EngineError:
+            return self._infer_one_by_one(key, images, postprocess)
+
+    def _infer_one_by_one(
+        self, key: ModelKey, images: Images, postprocess: Postprocess
+    ) -> _Outcome:
+        singles = (images[i : i + 1] for i in range(len(images)))
+        futures = [self._device.submit(key, single, alone=True) for single in singles]
+        outcome = _Outcome()
+        for future in futures:
+            try:
+                run = future.result()
+            except (EngineError, ModelUnusable) as error:
+                outcome.answers.append(model_failure(str(error)))
+            else:
+                outcome.answers.extend(_answers(run, postprocess))
+                outcome.runs.append(run)
+        return outcome
+
+
+def _answers(run: Inferred, postprocess: Postprocess) -> list[Answer]:
+    return answers(run.outputs, run.model.labels, postprocess)
+
+
+def _forward(batch: Batch, outcome: _Outcome) -> Forward:
+    engine = outcome.runs[0].model.engine if outcome.runs else None
+    result = Result(
+        incarnation=batch.incarnation,
+        job_id=batch.job_id,
+        job_uid=batch.job_uid,
+        chunk=batch.chunk,
+        attempt=batch.attempt,
+        pipeline=batch.pipeline,
+        items=_items(batch, outcome.answers),
+        engine=engine and engine.name,
+        precision=engine and engine.precision,
+        device=engine and engine.device,
+        timings=_timings(batch.timings, outcome.runs),
+    )
+    return Forward(Stage.RESULTS, RESULTS_TASK, results_queue(), result)
+
+
+def _items(batch: Batch, given: list[Answer]) -> list[ResultItem]:
+    """The batch's items in their order; those that failed before have no answer."""
+    remaining = iter(given)
+    items = []
+    for staged in batch.items:
+        answer: Answer = staged.failure or next(remaining)
+        failed = isinstance(answer, ItemFailure)
+        items.append(
+            ResultItem(
+                item=staged.item,
+                width=staged.width,
+                height=staged.height,
+                failure=answer if failed else None,
+                predictions=[] if failed else answer,
+            )
+        )
+    return items
+
+
+def _timings(before: Timings, runs: list[Inferred]) -> Timings:
+    if not runs:
+        return before
+    return before.model_copy(
+        update={
+            "device_wait_seconds": runs[0].wait_seconds,
+            "device_seconds": sum(run.device_seconds for run in runs),
+            "device_started_at": min(run.started_at for run in runs),
+            "device_ended_at": max(run.ended_at for run in runs),
+        }
+    )
