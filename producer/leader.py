@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from producer.feed import JobFeed, Sender
 from producer.lister import Lister
-from producer.listing import BucketListing, Listing
+from producer.listing import Listing
 from producer.rescue import Rescuer
 from shared import keys
 from shared.errors import PermanentError, TransientError
@@ -213,17 +213,3 @@ class Leader:
             job.feed.send(ref)
         except (PermanentError, TransientError) as error:
             log.warning("%s: chunk %d not sent yet: %s", job.spec.job_id, ref.chunk, error)
-
-
-def bucket_listing(settings: Settings) -> ListingOf:
-    """Listings by job spec, from the store that serves the job's bucket."""
-    from producer.failed_rows import FailedRows
-    from shared.storage import resolve_store
-
-    def listing_of(spec: JobSpec) -> Listing:
-        store = resolve_store(settings, spec.bucket)
-        if spec.retry_of is not None:
-            return FailedRows(settings, store, spec)
-        return BucketListing(store, spec)
-
-    return listing_of

@@ -1,4 +1,4 @@
-"""Where a job's items come from: a bucket, or the failed rows of an earlier job."""
+"""Where a job's items come from: its bucket; see ``failed_rows`` for those of a retry."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ class Listing(Protocol):
     skipped: int
 
     def __iter__(self) -> Iterator[Item]:
-        """The items, in the source's order. Raises the store's errors."""
+        """Each item once, in no promised order. Raises HeadraceError where it cannot be done."""
         ...
 
 
-def matches(spec: JobSpec, key: str) -> bool:
-    """Do the job's globs let this key in? They are matched against the whole key."""
-    included = spec.include is None or fnmatchcase(key, spec.include)
-    return included and not (spec.exclude is not None and fnmatchcase(key, spec.exclude))
+def is_folder_marker(info: ObjectInfo) -> bool:
+    """An object by which tools make folders: empty, and with a name that ends in a slash."""
+    return info.key.endswith("/") and info.size == 0
 
 
-def is_folder_marker(found: ObjectInfo) -> bool:
-    """Keys that end in a slash and have no bytes are how tools make folders: no images."""
-    return found.size == 0 and found.key.endswith("/")
+def wants(spec: JobSpec, key: str) -> bool:
+    """Do the job's patterns let this key in? They match the whole key, ``*`` slashes too."""
+    if spec.include is not None and not fnmatchcase(key, spec.include):
+        return False
+    return spec.exclude is None or not fnmatchcase(key, spec.exclude)
 
 
 class BucketListing:
-    """Everything under the job's prefix that its globs let in, but folder markers."""
+    """Everything under the job's prefix that its patterns let in, but folder markers."""
 
     def __init__(self, store: Store, spec: JobSpec) -> None:
-        self._store = store
-        self._spec = spec
+        self._store, self._spec = store, spec
         self.skipped = 0
 
     def __iter__(self) -> Iterator[Item]:
         self.skipped = 0
         for found in self._store.list(self._spec.bucket, self._spec.prefix):
-            if not matches(self._spec, found.key):
+            if not wants(self._spec, found.key):
                 continue
             if is_folder_marker(found):
                 self.skipped += 1

@@ -9,10 +9,14 @@ import secrets
 import signal
 import sys
 import threading
+from functools import partial
 
-from producer.leader import Leader, bucket_listing
+from producer.failed_rows import FailedRows
+from producer.leader import Leader
+from producer.listing import BucketListing, Listing
 from shared.celery_app import Publisher
 from shared.errors import HeadraceError, TransientError
+from shared.job import JobSpec
 from shared.job_store import JobStore
 from shared.lease import LeaseKeeper
 from shared.ledger import Ledger, WorkerIdentity
@@ -74,8 +78,14 @@ class Role:
 
     def _make_leader(self) -> Leader:
         settings = self._settings
-        jobs = JobStore(resolve_store(settings, settings.state_bucket), settings.state_bucket)
-        listing_of = bucket_listing(settings)
+        store_of = partial(resolve_store, settings)
+        jobs = JobStore(store_of(settings.state_bucket), settings.state_bucket)
+
+        def listing_of(spec: JobSpec) -> Listing:
+            if spec.retry_of is not None:
+                return FailedRows(store_of, jobs, spec)
+            return BucketListing(store_of(spec.bucket), spec)
+
         return Leader(settings, jobs, listing_of, self._ledger, Publisher(settings))
 
     def _end(self) -> None:

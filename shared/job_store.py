@@ -36,6 +36,10 @@ class JobStore:
                 "no_such_job", f"There is no job '{job_id}'.", "See 'headrace jobs'."
             ) from error
 
+    def has_spec(self, job_id: str) -> bool:
+        """Is there such a job? Stores list the folders of removed ones for a while."""
+        return self.store.exists(self.bucket, keys.spec_key(job_id))
+
     def closing(self, job_id: str) -> Closing | None:
         """How the job ended; None while it is open."""
         try:

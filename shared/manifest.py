@@ -13,6 +13,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -32,7 +33,7 @@ _SCHEMA = pa.schema(
     ]
 )
 _SEAL = b"headrace.seal"
-_CACHED_SEGMENTS = 4
+_KEPT_SEGMENTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +79,8 @@ def encode_seal(seal: Seal) -> bytes:
 
 def decode(data: bytes) -> Segment | Seal:
     """What ``encode_segment`` or ``encode_seal`` made."""
-    table = pq.read_table(io.BytesIO(data))
-    metadata = table.schema.metadata or {}
-    if _SEAL in metadata:
-        return Seal(**json.loads(metadata[_SEAL]))
-    numbers, names, etags, sizes = (column.to_pylist() for column in table.columns)
-    chunks: dict[int, list[Item]] = {}
-    for number, key, etag, size in zip(numbers, names, etags, sizes, strict=True):
-        chunks.setdefault(number, []).append(Item(key=key, etag=etag, size=size))
-    return Segment(numbers[0], tuple(map(tuple, chunks.values())))
+    part = _decode(data)
+    return part.segment() if isinstance(part, _Page) else part
 
 
 def _to_parquet(table: pa.Table) -> bytes:
@@ -95,59 +89,87 @@ def _to_parquet(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
+class _Page:
+    """A segment as it is kept: its columns, a tenth of what its items take."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._columns = table.drop_columns(["chunk"])
+        self._numbers = table["chunk"].to_numpy()  # ascending
+        self.first_chunk = int(self._numbers[0])
+        self.end_chunk = int(self._numbers[-1]) + 1
+
+    def items(self, chunk: int) -> Items:
+        first, end = np.searchsorted(self._numbers, (chunk, chunk + 1))
+        return tuple(Item(**row) for row in self._columns.slice(first, end - first).to_pylist())
+
+    def segment(self) -> Segment:
+        return Segment(
+            self.first_chunk, tuple(map(self.items, range(self.first_chunk, self.end_chunk)))
+        )
+
+
+def _decode(data: bytes) -> _Page | Seal:
+    table = pq.read_table(io.BytesIO(data))
+    metadata = table.schema.metadata or {}
+    return Seal(**json.loads(metadata[_SEAL])) if _SEAL in metadata else _Page(table)
+
+
 class ManifestReader:
     """Reads one job's manifest as it grows. Thread-safe; keeps a few segments in memory."""
 
     def __init__(self, store: Store, bucket: str, job_id: str) -> None:
         self._store, self._bucket, self._job_id = store, bucket, job_id
         self._lock = threading.RLock()
-        self._first_chunks: list[int] = []  # by segment number, as far as read
+        self._first_chunks: list[int] = []  # by segment number, as far as read in order
         self._seal: Seal | None = None
-        self._cache: OrderedDict[int, Segment] = OrderedDict()
+        self._pages: OrderedDict[int, _Page] = OrderedDict()
 
     def part(self, number: int) -> Segment | Seal | None:
-        """Segment or seal ``number``; None where it is not written yet."""
-        with self._lock:
-            if number in self._cache:
-                self._cache.move_to_end(number)
-                return self._cache[number]
-            if self._seal is not None and number == len(self._first_chunks):
-                return self._seal
-            try:
-                part = decode(self._store.get(self._bucket, keys.segment_key(self._job_id, number)))
-            except ObjectMissing:
-                return None
-            self._remember(number, part)
-            return part
+        """Segment or seal ``number``; None where it is not written, or past the seal."""
+        part = self._part(number)
+        return part.segment() if isinstance(part, _Page) else part
 
     def seal(self) -> Seal | None:
         """The seal, once it is written. Reads what is new since the last call."""
         with self._lock:
-            while self._seal is None and self.part(len(self._first_chunks)) is not None:
+            while self._seal is None and self._part(len(self._first_chunks)) is not None:
                 pass
             return self._seal
 
     def items(self, chunk: int) -> Items:
         """The items of any chunk. Raises PermanentError where the manifest has none such."""
         with self._lock:
-            number = bisect.bisect_right(self._first_chunks, chunk) - 1
-            segment = self.part(number) if number >= 0 else None
-            while not isinstance(segment, Segment) or chunk >= segment.end_chunk:
+            number = max(0, bisect.bisect_right(self._first_chunks, chunk) - 1)
+            while isinstance(page := self._part(number), _Page):
+                if page.first_chunk <= chunk < page.end_chunk:
+                    return page.items(chunk)
                 number += 1
-                segment = self.part(number)
-                if not isinstance(segment, Segment):
-                    raise PermanentError(
-                        "no_such_chunk", f"Job {self._job_id} has no chunk {chunk} in its manifest."
-                    )
-            return segment.chunks[chunk - segment.first_chunk]
+        raise PermanentError(
+            "no_such_chunk", f"The manifest of the job '{self._job_id}' has no chunk {chunk}."
+        )
 
-    def _remember(self, number: int, part: Segment | Seal) -> None:
+    def _part(self, number: int) -> _Page | Seal | None:
+        with self._lock:
+            if self._seal is not None and number >= len(self._first_chunks):
+                return self._seal if number == len(self._first_chunks) else None
+            if number in self._pages:
+                self._pages.move_to_end(number)
+                return self._pages[number]
+            try:
+                data = self._store.get(self._bucket, keys.segment_key(self._job_id, number))
+            except ObjectMissing:
+                return None
+            part = _decode(data)
+            self._remember(number, part)
+            return part
+
+    def _remember(self, number: int, part: _Page | Seal) -> None:
+        is_next = number == len(self._first_chunks)
         if isinstance(part, Seal):
-            if number == len(self._first_chunks):
-                self._seal = part
+            self._seal = part if is_next else self._seal
             return
-        if number == len(self._first_chunks):
+        if is_next:
             self._first_chunks.append(part.first_chunk)
-        self._cache[number] = part
-        while len(self._cache) > _CACHED_SEGMENTS:
-            self._cache.popitem(last=False)
+        self._pages[number] = part
+        while len(self._pages) > _KEPT_SEGMENTS:
+            self._pages.popitem(last=False)

@@ -16,6 +16,7 @@ from shared.pipeline import EngineName, Frozen, Pipeline, Precision
 
 SCHEMA_VERSION = 1
 MAX_MESSAGE_BYTES = 8 * 2**20
+MAX_SIDE_PIXELS = 10**6
 
 Key = Annotated[str, Field(min_length=1, max_length=1024)]
 Seconds = Annotated[float, Field(ge=0, le=10**7, allow_inf_nan=False)]
@@ -44,8 +45,8 @@ class StagedItem(Frozen):
     """
 
     item: Item
-    width: int | None = Field(default=None, ge=1, le=10**6)
-    height: int | None = Field(default=None, ge=1, le=10**6)
+    width: int | None = Field(default=None, ge=1, le=MAX_SIDE_PIXELS)
+    height: int | None = Field(default=None, ge=1, le=MAX_SIDE_PIXELS)
     failure: ItemFailure | None = None
 
 

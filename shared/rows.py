@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -80,10 +80,13 @@ def to_parquet(table: pa.Table, metadata: dict[str, str]) -> bytes:
 def from_parquet(data: bytes) -> tuple[pa.Table, dict[str, str]]:
     """The table and our part of the footer's metadata."""
     table = pq.read_table(io.BytesIO(data))
-    raw: Iterable[tuple[bytes, bytes]] = (table.schema.metadata or {}).items()
-    own = {
+    return table, own_metadata(table.schema.metadata)
+
+
+def own_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
+    """Our part of a footer's metadata, under our names."""
+    return {
         name.decode().removeprefix("headrace."): value.decode()
-        for name, value in raw
+        for name, value in (metadata or {}).items()
         if name.startswith(b"headrace.")
     }
-    return table, own

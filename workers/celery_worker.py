@@ -85,13 +85,13 @@ def _serve(app: Celery, runtime: Runtime, concurrency: int) -> int:
     def on_shutdown(**_: Any) -> None:
         runtime.stop()
 
+    signals.setup_logging.connect(lambda **_: None, weak=False)  # ours stands already
     signals.worker_ready.connect(on_ready, weak=False)
     signals.worker_shutting_down.connect(on_shutdown, weak=False)
     worker = app.Worker(
         hostname=f"{runtime.identity.process}@{runtime.identity.host_id}",
         pool_cls="threads",
         concurrency=concurrency,
-        loglevel="WARNING",
         task_events=True,
         without_gossip=True,
         without_mingle=True,

@@ -19,6 +19,7 @@ from examples.demo.images import DAMAGED, build
 ROOT = Path(__file__).resolve().parents[2]
 HOME = Path(os.environ.get("HEADRACE_DEMO_HOME", ROOT / ".headrace-demo")).absolute()
 RESULTS = ROOT / "demo-results"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 SOURCE = "s3://demo/images"
 
 
@@ -44,7 +45,7 @@ def run() -> list[str]:
     """The demo proper. Returns what is wrong with its outcome, nothing if all is well."""
     HOME.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    images = build(HOME / "images", HOME / "cache" / "demo", say)
+    images = build(HOME / "images", CACHE / "headrace" / "samples", say)
     say(f"{images} images with distinct contents, and {len(DAMAGED)} damaged ones")
     headrace("up")
     headrace("models", "pull", "mobilenet_v2")

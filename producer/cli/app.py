@@ -11,9 +11,9 @@ from producer.cli import dead_letters, doctor, jobs, models, pipelines, results,
 app = typer.Typer(
     name="headrace",
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"max_content_width": 100},
 )
 for group in (stack, upload, jobs, results, doctor):
     app.add_typer(group.app)

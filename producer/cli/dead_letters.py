@@ -41,9 +41,7 @@ def list_letters(as_json: AsJson = False) -> None:
 
 
 @app.command(epilog=example("dead-letters show 1795248000000-0123456789ab"))
-def show(
-    letter_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson = False
-) -> None:
+def show(letter_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson = False) -> None:
     """Show one, with the bytes as they lay in the queue."""
     from producer.dead_letters import connect, detail, row
 

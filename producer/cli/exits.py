@@ -11,7 +11,6 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 from typer.exceptions import Abort, TyperException
 
@@ -27,10 +26,10 @@ def run(arguments: Sequence[str]) -> int:
     try:
         from producer.cli.app import app
 
-        code = app(args=list(arguments), prog_name="headrace", standalone_mode=False)
+        code = app(args=list(arguments) or ["--help"], prog_name="headrace", standalone_mode=False)
         sys.stdout.flush()
-        return cast(int, code) if isinstance(code, int) else 0
-    except BrokenPipeError:  # whoever read our answer has enough of it
+        return code if isinstance(code, int) else 0
+    except (BrokenPipeError, SystemExit):  # typer exits where whoever read us has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (KeyboardInterrupt, Abort):
@@ -42,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     except TyperException as error:
         print_error(_usage_error(error), as_json)
         return error.exit_code
-    except Exception as error:  # noqa: BLE001: the last resort of the whole program
+    except Exception as error:  # noqa: BLE001  the last resort of the whole program
         print_error(_unexpected(error), as_json)
         return 1
 
@@ -51,6 +50,7 @@ def _usage_error(error: TyperException) -> HeadraceError:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "headrace"
     message = " ".join(error.format_message().split())
+    message = message if message.endswith((".", "?")) else f"{message}."
     return HeadraceError("usage", message, f"See '{command} --help'.")
 
 
@@ -74,7 +74,9 @@ def _keep(text: str) -> Path | None:
     for folder in (default_home(), Path(tempfile.gettempdir())):
         path = folder / f"headrace-error-{os.getuid()}.log"
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+            descriptor = os.open(
+                path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600
+            )
             with os.fdopen(descriptor, "a") as file:
                 file.write(text + "\n")
         except OSError:

@@ -71,9 +71,7 @@ def enqueue(
     from producer.jobs import JobRequest, Submitted, submit
 
     connections = connect()
-    request = JobRequest(
-        source, pipeline, job_id, batch_size, limit, output, include, exclude
-    )
+    request = JobRequest(source, pipeline, job_id, batch_size, limit, output, include, exclude)
     submitted = submit(connections, request, warn).job_id
     if wait:
         _wait(connections, submitted, as_json, fail_on_image_errors)
@@ -85,7 +83,9 @@ def enqueue(
 
 @app.command(epilog=example("status", "status classify-20261121-101502-3f9a --json"))
 def status(
-    job_id: Annotated[str | None, typer.Argument(metavar="[JOB]", help="The latest if left out.")] = None,
+    job_id: Annotated[
+        str | None, typer.Argument(metavar="[JOB]", help="The latest if left out.")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show progress until it ends.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -178,7 +178,9 @@ def retry(
     from producer.jobs import retry as retry_job
 
     if not failed:
-        raise UsageError("which_images", "Say which images: --failed.", "See 'headrace retry --help'.")
+        raise UsageError(
+            "which_images", "Say which images: --failed.", "See 'headrace retry --help'."
+        )
     connections = connect()
     submitted = retry_job(connections, job_id, warn).job_id
     if wait:
@@ -219,7 +221,9 @@ def _wait(
         raise HeadraceError(f"job_{ended.state}", f"The job '{job_id}' is {ended.state}{reason}.")
     if fail_on_image_errors and ended.images.failed:
         raise HeadraceError(
-            "images_failed", f"{ended.images.failed} images failed.", f"See 'headrace errors {job_id}'."
+            "images_failed",
+            f"{ended.images.failed} images failed.",
+            f"See 'headrace errors {job_id}'.",
         )
 
 
@@ -233,10 +237,7 @@ def _follow(connections: Connections, job_id: str, timeout_seconds: float | None
             for look in looks:
                 show_job(counter, look)
     except KeyboardInterrupt:
-        say(
-            f"The job goes on. Follow it: headrace wait {job_id}; "
-            f"end it: headrace cancel {job_id}"
-        )
+        say(f"The job goes on. Follow it: headrace wait {job_id}; end it: headrace cancel {job_id}")
         raise typer.Exit(INTERRUPTED) from None
     return look
 

@@ -69,5 +69,7 @@ def push(
 
     connections = connect()
     settings = connections.settings
-    pushed = push_model(name, file, settings, connections.store_of(settings.models_bucket), echo=say)
+    pushed = push_model(
+        name, file, settings, connections.store_of(settings.models_bucket), echo=say
+    )
     answer_json(pushed) if as_json else answer(f"{pushed.name}@{pushed.sha256}")

@@ -6,14 +6,11 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 import typer
 
 from shared.errors import HeadraceError, UsageError
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
 
 JSON_HELP = "Answer in JSON, as docs/schemas says."
 
@@ -37,13 +34,11 @@ def answer(text: str) -> None:
     print(text)  # noqa: T201
 
 
-def answer_json(value: BaseModel | Sequence[BaseModel]) -> None:
-    """The answer to ``--json``: one model, or an array of them."""
-    if isinstance(value, Sequence):
-        text = json.dumps([one.model_dump(mode="json") for one in value], indent=2)
-    else:
-        text = value.model_dump_json(indent=2)
-    answer(text)
+def answer_json(value: object) -> None:
+    """The answer to ``--json``: a model, a dataclass, or an array of either."""
+    from pydantic_core import to_json
+
+    answer(to_json(value, indent=2).decode())
 
 
 def say(text: str) -> None:

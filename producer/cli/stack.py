@@ -17,7 +17,10 @@ AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 @app.command(epilog=example("up", "up --workers preprocess=4,inference=1"))
 def up(
     workers: Annotated[
-        str, typer.Option(metavar="ROLE=N,...", help="How many processes of a role, kept until changed.")
+        str,
+        typer.Option(
+            metavar="ROLE=N,...", help="How many processes of a role, kept until changed."
+        ),
     ] = "",
 ) -> None:
     """Start the whole system on this machine, or bring a running one to the given numbers.
@@ -54,7 +57,14 @@ def ps(as_json: AsJson = False) -> None:
         table(
             ("ROLE", "NAME", "PID", "STATE", "UPTIME", "CHUNKS"),
             [
-                (row.role, row.name, row.pid or None, row.state, _uptime(row.uptime_seconds), row.held)
+                (
+                    row.role,
+                    row.name,
+                    row.pid or None,
+                    row.state,
+                    _uptime(row.uptime_seconds),
+                    row.held,
+                )
                 for row in rows
             ],
         )
@@ -64,7 +74,9 @@ def ps(as_json: AsJson = False) -> None:
 
 @app.command(epilog=example("logs", "logs inference -f", "logs preprocess-1 --tail 200"))
 def logs(
-    role: Annotated[str | None, typer.Argument(help="A role or one process; all if left out.")] = None,
+    role: Annotated[
+        str | None, typer.Argument(help="A role or one process; all if left out.")
+    ] = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Show what is added.")] = False,
     tail: Annotated[int, typer.Option(min=0, help="How many lines of each log.")] = 20,
 ) -> None:

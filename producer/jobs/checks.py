@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from fnmatch import fnmatchcase
 from itertools import islice
 
 from producer.connections import Connections
+from producer.listing import is_folder_marker, wants
 from shared.errors import PermanentError
 from shared.job import JobSpec
 from shared.storage import BucketMissing
@@ -21,7 +20,7 @@ def require_images(connections: Connections, spec: JobSpec) -> None:
     listed = 0
     for info in islice(store.list(spec.bucket, spec.prefix), LOOKED_AT_KEYS):
         listed += 1
-        if is_wanted(spec, info.key):
+        if wants(spec, info.key) and not is_folder_marker(info):
             return
     if listed == LOOKED_AT_KEYS:
         return
@@ -29,8 +28,8 @@ def require_images(connections: Connections, spec: JobSpec) -> None:
     if listed:
         raise PermanentError(
             "no_images",
-            f"None of the {listed} objects under {where!a} is wanted.",
-            "Check --include and --exclude; they match whole keys.",
+            f"None of the {listed} objects under {where!a} is wanted by {_patterns(spec)}.",
+            "The patterns match whole keys, as in --include '*.jpg'.",
         )
     raise PermanentError("no_images", f"There is nothing under {where!a}.", "Check the prefix.")
 
@@ -58,16 +57,7 @@ def require_output(connections: Connections, spec: JobSpec) -> None:
         ) from error
 
 
-def warn_without_producer(connections: Connections, warn: Callable[[str], None]) -> None:
-    """Say that a job will wait where no producer lives. Raises TransientError."""
-    if not any(worker.role == "producer" for worker in connections.ledger.workers()):
-        warn("queued; no producer is running: headrace up")
-
-
-def is_wanted(spec: JobSpec, key: str) -> bool:
-    """Whether the listing takes the key."""
-    if key.endswith("/"):
-        return False
-    if spec.include is not None and not fnmatchcase(key, spec.include):
-        return False
-    return spec.exclude is None or not fnmatchcase(key, spec.exclude)
+def _patterns(spec: JobSpec) -> str:
+    given = {"--include": spec.include, "--exclude": spec.exclude}
+    named = [f"{option} {pattern!a}" for option, pattern in given.items() if pattern is not None]
+    return " ".join(named) or "the listing, which leaves out folder markers"

@@ -55,6 +55,8 @@ def all_specs(connections: Connections) -> list[JobSpec]:
             if error.code != "no_such_job":
                 raise
             return None
+        except ValueError:  # no spec of this version's
+            return None
 
     with ThreadPoolExecutor(PARALLEL_READS) as pool:
         specs = [spec for spec in pool.map(read, connections.jobs.job_ids()) if spec]

@@ -93,7 +93,7 @@ def require_removable(connections: Connections, job_id: str) -> JobSpec | None:
     jobs = connections.jobs
     try:
         spec = jobs.spec(job_id)
-    except PermanentError as error:
+    except PermanentError:
         folder = f"{JOBS}{job_id}/"
         if "/" in job_id or not any(jobs.store.list(jobs.bucket, folder)):
             raise

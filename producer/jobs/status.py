@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from producer.connections import Connections
 from shared.errors import PermanentError, TransientError
@@ -22,7 +22,7 @@ State = Literal["listing", "running", "succeeded", "failed", "cancelled"]
 class ImageCounts(BaseModel):
     """How many images are where; null where the ledger does not answer."""
 
-    listed: int | None
+    listed: int
     succeeded: int | None
     failed: int | None
     pending: int | None
@@ -30,7 +30,10 @@ class ImageCounts(BaseModel):
 
 
 class JobStatus(BaseModel):
-    """A job as ``status`` shows it. ``device_busy`` is a share from 0 to 1."""
+    """A job as ``status`` shows it.
+
+    ``device_busy`` is a share from 0 to 1; ``skipped`` counts folder markers, which are not listed.
+    """
 
     job_id: str
     pipeline: str
@@ -47,7 +50,7 @@ class JobStatus(BaseModel):
     created_at: datetime
     output: str
     error: str | None
-    skipped: int = Field(default=0, exclude=True)
+    skipped: int = 0
 
     @property
     def has_ended(self) -> bool:

@@ -7,11 +7,7 @@ from collections.abc import Callable
 from pydantic import ValidationError
 
 from producer.connections import Connections
-from producer.jobs.checks import (
-    require_images,
-    require_output,
-    warn_without_producer,
-)
+from producer.jobs.checks import require_images, require_output
 from producer.jobs.requests import DEFAULT_CHUNK_ITEMS, JobRequest
 from producer.version import version
 from shared.catalog import resolve
@@ -31,26 +27,37 @@ def submit(connections: Connections, request: JobRequest, warn: Warn) -> JobSpec
     the job from ever running, before anything is written.
     """
     spec = make_spec(connections, request)
-    standing = _standing(connections, spec) if request.job_id else None
-    if standing is None:
-        require_images(connections, spec)
-        require_output(connections, spec)
-        standing = connections.jobs.create_spec(spec)
-        _require_same(standing, spec)
-    if closing := connections.jobs.closing(standing.job_id) if request.job_id else None:
-        warn(f"the job '{standing.job_id}' has ended already: {closing.state}.")
-        return standing
+    if request.job_id and (standing := _standing(connections, spec)):
+        return _continue(connections, standing, warn)
+    require_images(connections, spec)
+    require_output(connections, spec)
+    standing = connections.jobs.create_spec(spec)
+    _require_same(standing, spec)
     announce(connections, standing.job_id, warn)
     return standing
 
 
 def announce(connections: Connections, job_id: str, warn: Warn) -> None:
-    """Hint to the producer that there is work; it finds it later even without."""
+    """Hint to the producer that there is something to do; it finds it later even without."""
     try:
         connections.ledger.hint(job_id)
-        warn_without_producer(connections, warn)
+        if not any(worker.role == "producer" for worker in connections.ledger.workers()):
+            warn("queued; no producer is running: headrace up")
     except TransientError as error:
-        warn(f"queued; {error.message} The job starts when it does.")
+        warn(f"queued; {error.message} It is taken up when the ledger answers.")
+
+
+def _continue(connections: Connections, standing: JobSpec, warn: Warn) -> JobSpec:
+    closing = connections.jobs.closing(standing.job_id)
+    if closing is not None:
+        warn(f"the job '{standing.job_id}' has ended already: {closing.state}.")
+    elif connections.jobs.is_cancelled(standing.job_id):
+        raise PermanentError(
+            "job_cancelled", f"The job '{standing.job_id}' is cancelled.", "Take another --job-id."
+        )
+    else:
+        announce(connections, standing.job_id, warn)
+    return standing
 
 
 def make_spec(connections: Connections, request: JobRequest) -> JobSpec:

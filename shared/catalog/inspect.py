@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,10 @@ from shared.catalog.catalog import Catalog, Entry
 from shared.catalog.classes import class_version
 from shared.catalog.files import ClassModelFile, ModelFile, PipelineFile
 from shared.catalog.resolve import preprocess, referenced_model
+from shared.pipeline import Frozen
 
 
-@dataclass(frozen=True, slots=True)
-class PipelineSummary:
+class PipelineSummary(Frozen):
     """One line of ``pipelines list``. ``model`` is a name, or ``module:Class``."""
 
     name: str
@@ -26,7 +25,9 @@ def list_pipelines(catalog: Catalog | None = None) -> list[PipelineSummary]:
     catalog = catalog or Catalog()
     entries = [catalog.pipeline(name) for name in catalog.pipeline_names()]
     return [
-        PipelineSummary(e.name, _model_word(e.content), e.content.description or "")
+        PipelineSummary(
+            name=e.name, model=_model_word(e.content), description=e.content.description or ""
+        )
         for e in entries
     ]
 

@@ -150,16 +150,12 @@ class Ledger:
         """The uids of the jobs that are open here."""
         return sorted(self._call(lambda: self._client.smembers("hr:jobs")))
 
-    def done_chunks(self, job_uid: str) -> set[int]:
-        """The chunks recorded as done."""
-        bits = self._call(lambda: self._client.get(f"hr:{job_uid}:done")) or ""
-        raw = bits.encode("utf-8", "surrogateescape")  # as decode_responses has decoded it
-        return {
-            8 * place + bit
-            for place, byte in enumerate(raw)
-            for bit in range(8)
-            if byte >> (7 - bit) & 1
-        }
+    def done_between(self, job_uid: str, first: int, end: int) -> int:
+        """How many of the chunks ``[first, end)`` are recorded as done."""
+        if end <= first:
+            return 0
+        key = f"hr:{job_uid}:done"
+        return int(self._call(lambda: self._client.bitcount(key, first, end - 1, "BIT")))
 
     def progress(self, job_uid: str) -> JobProgress | None:
         """Hints for a progress bar; None where the job is not open here."""
@@ -267,7 +263,6 @@ def connect(settings: Settings) -> Ledger:
     client = redis.Redis.from_url(
         settings.ledger_url,
         decode_responses=True,
-        encoding_errors="surrogateescape",
         socket_timeout=10,
         socket_connect_timeout=3,
         health_check_interval=15,

@@ -94,7 +94,7 @@ def _translate(error: Exception, endpoint: str, bucket: str, where: str) -> Head
         return AccessDenied(
             "access_denied",
             f"{endpoint} refuses {where}: {detail or 'access denied'}.",
-            "Check this store's access key and secret key, and what they may do.",
+            "Check the credentials of this store, and what they may do.",
         )
     if code == "BucketAlreadyExists":
         return AlreadyExists(

@@ -63,12 +63,12 @@ class Bench:
         assert constants.architecture == "resnet18"
         output.write_bytes(b"onnx of " + weights.read_bytes()[:8])
 
-    def pull(self, from_path: Path | None = None):
+    def pull(self, from_file: Path | None = None):
         return pull_model(
             "pets",
             self.settings,
             self.store,
-            from_path=from_path,
+            from_file=from_file,
             echo=self.said.append,
             catalog=self.catalog,
             export=self.export,

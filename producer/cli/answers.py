@@ -1,0 +1,54 @@
+"""The type of every ``--json`` answer, by the command that gives it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from producer.dead_letters import DeadLetterCount, DeadLetterDetail, DeadLetterRow
+from producer.doctor import Check
+from producer.info import ProcessRow, StackInfo
+from producer.jobs import JobStatus, Submitted
+from producer.models import ModelStatus, PulledModel
+from producer.pipelines import PipelineView
+from producer.results import ErrorSummary
+from producer.upload import UploadReport
+from shared.catalog import PipelineSummary
+
+
+class ErrorBody(BaseModel):
+    """What is wrong, a stable code for it, and what to do."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class ErrorAnswer(BaseModel):
+    """Every error under ``--json``, on stderr."""
+
+    error: ErrorBody
+
+
+ANSWERS: dict[str, Any] = {
+    "dead-letters-list": list[DeadLetterRow],
+    "dead-letters-purge": DeadLetterCount,
+    "dead-letters-replay": DeadLetterCount,
+    "dead-letters-show": DeadLetterDetail,
+    "doctor": list[Check],
+    "enqueue": Submitted,
+    "errors": list[ErrorSummary],
+    "info": StackInfo,
+    "jobs": list[JobStatus],
+    "models-list": list[ModelStatus],
+    "models-pull": PulledModel,
+    "models-push": PulledModel,
+    "pipelines-list": list[PipelineSummary],
+    "pipelines-show": PipelineView,
+    "ps": list[ProcessRow],
+    "retry": Submitted,
+    "status": JobStatus,
+    "upload": UploadReport,
+    "wait": JobStatus,
+}

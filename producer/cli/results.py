@@ -1,0 +1,113 @@
+"""``results`` and ``errors``: what came of every image."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+import typer
+
+from producer.cli.output import JSON_HELP, answer, answer_json, example, printable, say, table, warn
+from shared.errors import UsageError
+
+if TYPE_CHECKING:
+    from producer.results import Format
+
+app = typer.Typer()
+
+TABLE_ROWS = 20
+FORMATS = ("csv", "jsonl", "parquet")
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
+
+
+@app.command(
+    epilog=example(
+        "results classify-20261121-101502-3f9a --status failed",
+        "results classify-20261121-101502-3f9a --format parquet -o rows.parquet",
+    )
+)
+def results(
+    job_id: JobId,
+    form: Annotated[
+        Literal["table", "csv", "jsonl", "parquet"] | None,
+        typer.Option("--format", help="Default: as FILE's ending says, else a table."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write there.")
+    ] = None,
+    status: Annotated[Literal["ok", "failed"] | None, typer.Option(help="Only such rows.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help=f"At most so many rows; a table shows {TABLE_ROWS}.")
+    ] = None,
+) -> None:
+    """Print a job's rows, one for each image, as far as there are any yet."""
+    from producer.connections import connect
+    from producer.results import iter_rows, write_file, write_rows
+
+    chosen = _format(form, file)
+    if chosen == "parquet" and file is None and sys.stdout.isatty():
+        raise UsageError("binary", "Parquet is not for terminals.", "Say -o FILE.")
+    connections = connect()
+    spec = connections.jobs.spec(job_id)
+    if connections.jobs.closing(job_id) is None:
+        warn(f"the job '{job_id}' has not ended: these are its rows so far.")
+    shown = (limit or TABLE_ROWS) + 1 if chosen == "table" else limit
+    rows = iter_rows(connections.store_of, connections.jobs, spec, status=status, limit=shown)
+    if chosen == "table":
+        _show([row for part in rows for row in part.to_pylist()], limit or TABLE_ROWS)
+    elif file is None:
+        write_rows(rows, cast("Format", chosen), sys.stdout.buffer)
+    else:
+        count = write_file(rows, cast("Format", chosen), file)
+        say(f"{count} rows in {file}")
+
+
+@app.command(epilog=example("errors classify-20261121-101502-3f9a"))
+def errors(
+    job_id: JobId, as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False
+) -> None:
+    """Count the failed images of a job by error, with an example of each and what to do."""
+    from producer.connections import connect
+    from producer.results import error_summary, iter_rows
+
+    connections = connect()
+    spec = connections.jobs.spec(job_id)
+    rows = iter_rows(connections.store_of, connections.jobs, spec, status="failed")
+    found = error_summary(rows)
+    if as_json:
+        answer_json(found)
+        return
+    for error in found:
+        answer(f"{error.code}: {error.count}")
+        answer(printable(f"  {error.advice}"))
+        answer(printable(f"  for example {error.example_key}: {error.example_message}"))
+    if not found:
+        say("No image failed.")
+
+
+def _format(form: str | None, file: Path | None) -> str:
+    ending = file.suffix.removeprefix(".") if file else ""
+    chosen = form or (ending if ending in FORMATS else "table")
+    if file and chosen == "table":
+        raise UsageError(
+            "which_format",
+            f"A table is not written to {file}.",
+            f"Say --format {'|'.join(FORMATS)}.",
+        )
+    return chosen
+
+
+def _show(rows: list[dict[str, object]], limit: int) -> None:
+    header = ("KEY", "STATUS", "LABEL", "SCORE", "ERROR")
+    table(header, [_cells(row) for row in rows[:limit]])
+    if len(rows) > limit:
+        say(f"These are the first {limit} rows. Say --limit N or --format csv for more.")
+
+
+def _cells(row: dict[str, object]) -> tuple[object, ...]:
+    score = row["score"]
+    shown = f"{score:.4f}" if isinstance(score, float) else None
+    error = f"{row['error_code']}: {row['error_message']}" if row["error_code"] else None
+    return row["key"], row["status"], row["label"], shown, error

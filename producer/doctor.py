@@ -1,0 +1,216 @@
+"""Looking at everything that has to be well, one thing at a time."""
+
+from __future__ import annotations
+
+import platform
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import redis
+from pydantic import BaseModel
+
+from producer.info import process_rows
+from producer.models import list_models
+from producer.stack.readiness import answers_http
+from shared import ledger as ledgers
+from shared.errors import HeadraceError, UsageError
+from shared.settings import Settings, default_home, load_settings
+from shared.staging import Layout
+from shared.storage import resolve_store
+
+FREE_BYTES = 2 << 30
+MAX_SKEW_SECONDS = 2.0
+MIN_PYTHON = (3, 11)
+
+
+class Check(BaseModel):
+    """One thing that was looked at. ``fix`` says what to do unless it is ``ok``."""
+
+    name: str
+    state: Literal["ok", "warning", "failed"]
+    detail: str
+    fix: str = ""
+
+
+def examine() -> Iterator[Check]:
+    """Every check, one after the other; those of a stack only where one is up."""
+    home = default_home()
+    yield _python()
+    yield _disk(home)
+    try:
+        settings = load_settings(home)
+    except UsageError as error:
+        yield _not_up(error.message)
+        return
+    yield _guarded("ring", lambda: _ring(settings))
+    processes = process_rows(lambda _: None, home)
+    if not processes and settings.mode == "local":
+        yield _not_up(f"The stack in {home} is not up.")
+        return
+    broker = redis.Redis.from_url(settings.broker_url, socket_timeout=3, socket_connect_timeout=3)
+    yield _guarded("broker", lambda: _answers(broker, "broker"))
+    yield _guarded("ledger", lambda: _ledger(settings))
+    yield _guarded("clock", lambda: _clock(broker))
+    yield _guarded("store", lambda: _store(settings))
+    yield _guarded("roles", lambda: _roles(settings))
+    for process in processes:
+        if process.state != "running":
+            yield Check(
+                name=process.name,
+                state="failed",
+                detail=f"The process is {process.state}.",
+                fix=f"See 'headrace logs {process.name}', then 'headrace restart {process.name}'.",
+            )
+    if settings.flower_url:
+        yield _guarded("flower", lambda: _flower(settings))
+    yield from _models(settings)
+
+
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except HeadraceError as error:
+        return Check(name=name, state="failed", detail=error.message, fix=error.hint)
+    except redis.RedisError as error:
+        return Check(
+            name=name,
+            state="failed",
+            detail=f"It does not answer ({type(error).__name__}).",
+            fix="See 'headrace ps' and 'headrace logs valkey'.",
+        )
+
+
+def _python() -> Check:
+    found = sys.version_info[:2] >= MIN_PYTHON
+    return Check(
+        name="python",
+        state="ok" if found else "failed",
+        detail=f"Python {platform.python_version()} on {platform.system()} {platform.machine()}.",
+        fix="" if found else "Take Python 3.11 or later: make install PYTHON=python3.11.",
+    )
+
+
+def _disk(home: Path) -> Check:
+    place = next(path for path in (home, *home.parents) if path.exists())
+    free_bytes = shutil.disk_usage(place).free
+    enough = free_bytes >= FREE_BYTES
+    return Check(
+        name="disk",
+        state="ok" if enough else "failed",
+        detail=f"{free_bytes / 1e9:.1f} GB are free for {home}.",
+        fix="" if enough else "Free 2 GB, or set HEADRACE_HOME to a folder on another disk.",
+    )
+
+
+def _not_up(detail: str) -> Check:
+    return Check(name="stack", state="warning", detail=detail, fix="Run 'headrace up'.")
+
+
+def _ring(settings: Settings) -> Check:
+    layout = Layout.of(settings.ring)
+    size = f"{len(layout.places)} slots, {layout.total_bytes >> 20} MiB in {layout.directory}"
+    pixels = layout.pixels_path
+    if not pixels.exists() or pixels.stat().st_size != layout.total_bytes:
+        return Check(
+            name="ring", state="warning", detail=f"Not there: {size}.", fix="Run 'headrace up'."
+        )
+    status = pixels.stat()
+    if status.st_blocks * 512 < layout.total_bytes:
+        return Check(
+            name="ring",
+            state="failed",
+            detail=f"Not fully allocated: {size}.",
+            fix="Run 'headrace down', free space there, and run 'headrace up'.",
+        )
+    return Check(name="ring", state="ok", detail=f"{size}.")
+
+
+def _answers(client: redis.Redis, name: str) -> Check:
+    client.ping()
+    return Check(name=name, state="ok", detail="It answers.")
+
+
+def _ledger(settings: Settings) -> Check:
+    incarnation = ledgers.connect(settings).incarnation()
+    if incarnation is None:
+        return Check(
+            name="ledger",
+            state="warning",
+            detail="It is empty: no producer has begun it.",
+            fix="See 'headrace logs producer'.",
+        )
+    return Check(name="ledger", state="ok", detail=f"It answers; incarnation {incarnation}.")
+
+
+def _clock(broker: redis.Redis) -> Check:
+    before = time.time()
+    seconds, microseconds = broker.time()
+    here = (before + time.time()) / 2
+    skew_seconds = here - (seconds + microseconds / 1e6)
+    well = abs(skew_seconds) <= MAX_SKEW_SECONDS
+    return Check(
+        name="clock",
+        state="ok" if well else "failed",
+        detail=f"{abs(skew_seconds):.3f} s apart from the broker's.",
+        fix="" if well else "Set both clocks, for instance by NTP.",
+    )
+
+
+def _store(settings: Settings) -> Check:
+    bucket = settings.state_bucket
+    store = resolve_store(settings, bucket)
+    key, data = f"doctor/{secrets.token_hex(8)}", secrets.token_bytes(16)
+    store.put(bucket, key, data)
+    found = store.get(bucket, key)
+    store.delete(bucket, key)
+    well = found == data
+    does = "takes and gives objects" if well else "gave other bytes than it took"
+    return Check(
+        name="store",
+        state="ok" if well else "failed",
+        detail=f"{settings.s3.endpoint} {does}.",
+        fix="" if well else "See 'headrace logs seaweedfs'.",
+    )
+
+
+def _roles(settings: Settings) -> Check:
+    alive = {worker.role for worker in ledgers.connect(settings).workers()}
+    missing = [r for r in ("producer", "preprocess", "inference", "collector") if r not in alive]
+    if missing:
+        return Check(
+            name="roles",
+            state="failed",
+            detail=f"No live {', '.join(missing)}.",
+            fix=f"See 'headrace logs {missing[0]}'.",
+        )
+    return Check(name="roles", state="ok", detail="Every role is alive.")
+
+
+def _flower(settings: Settings) -> Check:
+    well = answers_http(settings.flower_url)
+    return Check(
+        name="flower",
+        state="ok" if well else "failed",
+        detail=f"{settings.flower_url} {'answers' if well else 'does not answer'}.",
+        fix="" if well else "Run 'headrace restart flower'.",
+    )
+
+
+def _models(settings: Settings) -> Iterator[Check]:
+    try:
+        models = list_models(resolve_store(settings, settings.models_bucket), settings)
+    except HeadraceError as error:
+        yield Check(name="models", state="failed", detail=error.message, fix=error.hint)
+        return
+    for model in models:
+        yield Check(
+            name=f"model {model.name}",
+            state="ok" if model.pulled else "warning",
+            detail="It is ready." if model.pulled else "It is not in the models bucket.",
+            fix="" if model.pulled else f"Run 'headrace models pull {model.name}'.",
+        )

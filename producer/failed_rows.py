@@ -1,0 +1,43 @@
+"""The items of a retry: what failed in earlier jobs, as the bucket has it now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from producer.results import StoreOf, iter_rows
+from shared.job import JobSpec
+from shared.job_store import JobStore
+from shared.messages import Item
+from shared.storage import AccessDenied, ObjectMissing
+
+
+class FailedRows:
+    """The newest failed rows of the job that was retried first, each looked up again.
+
+    An object that cannot be looked up keeps what was known of it, and so fails again.
+    """
+
+    def __init__(self, store_of: StoreOf, jobs: JobStore, spec: JobSpec) -> None:
+        self._store_of, self._jobs, self._spec = store_of, jobs, spec
+        self.skipped = 0
+
+    def __iter__(self) -> Iterator[Item]:
+        store = self._store_of(self._spec.bucket)
+        for table in iter_rows(self._store_of, self._jobs, self._first(), status="failed"):
+            for row in table.select(["key", "etag", "size"]).to_pylist():
+                try:
+                    found = store.head(self._spec.bucket, row["key"])
+                    yield Item(key=found.key, etag=found.etag, size=found.size)
+                except (ObjectMissing, AccessDenied):
+                    yield Item(**row)
+
+    def _first(self) -> JobSpec:
+        """Retries of retries lead back to it, unless it was removed.
+
+        A retry that was cancelled leaves some of its parent's failures as they were.
+        """
+        assert self._spec.retry_of is not None
+        first = self._jobs.spec(self._spec.retry_of)
+        while first.retry_of is not None and self._jobs.has_spec(first.retry_of):
+            first = self._jobs.spec(first.retry_of)
+        return first

@@ -1,0 +1,36 @@
+"""A pipeline as ``pipelines show --json`` prints it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.pipeline import EnginePolicy, Postprocess, PrecisionPolicy, Preprocess
+
+
+class ModelView(BaseModel):
+    """The model: with ``python`` a class in the plugins folder, else weights of a version."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    python: str | None = None
+    sha256: str | None = None
+    architecture: str | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    licence: str | None = None
+
+
+class PipelineView(BaseModel):
+    """A pipeline with all that follows from its model and from defaults."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    path: str
+    description: str
+    preprocess: Preprocess
+    model: ModelView
+    engine: EnginePolicy
+    precision: PrecisionPolicy
+    postprocess: Postprocess

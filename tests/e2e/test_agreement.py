@@ -1,0 +1,60 @@
+"""``classify`` beside a plain torchvision script on real photos, whichever the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from torchvision.transforms import v2 as transforms
+
+from tests.stack import Stack
+
+LEAST_AGREEMENT = 0.99
+
+
+@pytest.fixture(scope="module")
+def reference(photos: list[Path], stack: Stack) -> dict[str, str]:
+    """Labels by file name, as torchvision's documentation would compute them."""
+    (weights,) = (stack.home / "cache" / "downloads").glob("*.pth")
+    names = torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1.meta["categories"]
+    model = torchvision.models.mobilenet_v2()
+    model.load_state_dict(torch.load(weights, weights_only=True))
+    model.eval()
+    prepare = transforms.Compose(
+        [
+            transforms.PILToTensor(),
+            transforms.Resize(256, antialias=True),
+            transforms.CenterCrop(224),
+            transforms.ToDtype(torch.float32, scale=True),
+            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
+    labels = {}
+    with torch.inference_mode():
+        for start in range(0, len(photos), 32):
+            group = photos[start : start + 32]
+            batch = torch.stack([prepare(Image.open(path).convert("RGB")) for path in group])
+            for path, index in zip(group, model(batch).argmax(1).tolist(), strict=True):
+                labels[path.name] = names[index]
+    return labels
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+def test_top_1_agrees_with_torchvision(
+    stack: Stack, photos: list[Path], reference: dict[str, str], engine: str, tmp_path: Path
+) -> None:
+    stack.run("upload", str(photos[0].parent), "s3://agreement/photos")
+    pipeline = tmp_path / "classify.yaml"
+    pipeline.write_text(f"name: classify\nmodel: mobilenet_v2\nengine: {engine}\n")
+    job = stack.enqueue("s3://agreement/photos", pipeline=str(pipeline))
+    status = stack.finish(job)
+    assert (status["state"], status["engine"]) == ("succeeded", engine)
+    labels = {row["key"].rsplit("/", 1)[-1]: row["label"] for row in stack.rows(job)}
+    assert labels.keys() == reference.keys()
+    agreeing = sum(labels[name] == reference[name] for name in labels)
+    print(f"\n{engine}: {agreeing} of {len(labels)} top-1 labels as torchvision's")
+    assert agreeing >= LEAST_AGREEMENT * len(labels)

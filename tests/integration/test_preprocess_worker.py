@@ -1,0 +1,172 @@
+"""The real preprocess worker: real broker, ledger, store and ring, and nobody behind it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import redis
+
+from shared.celery_app import Publisher
+from shared.ledger import Ledger
+from shared.ledger import connect as connect_ledger
+from shared.messages import Batch, Chunk, Item
+from shared.queues import PREPROCESS_TASK, inference_queue, preprocess_queue
+from shared.settings import RingSettings, S3Settings, Settings, save_settings
+from shared.staging import StagingRing, create_ring, open_ring
+from shared.storage import Store, connect
+from tests import samples
+from tests.pictures import encoded, picture
+from tests.servers import start_seaweedfs, start_valkey
+from tests.waiting import wait_for
+
+PIXELS = 16
+IMAGE_BYTES = PIXELS * PIXELS * 3
+SLOTS = 2
+REPOSITORY = Path(__file__).parents[2]
+PIPELINE = samples.pipeline(preprocess={"resize_shorter_pixels": PIXELS, "crop_pixels": PIXELS})
+BUCKET = "photos"
+
+
+@dataclass
+class Stand:
+    """A worker at work, and what stands before and behind it."""
+
+    settings: Settings
+    ledger: Ledger
+    ring: StagingRing
+    publisher: Publisher
+    client: redis.Redis
+    store: Store
+    process: subprocess.Popen[bytes]
+    chunks: int = 0
+
+    def send(self, items: list[Item]) -> int:
+        """Queue a chunk of ``items``. Returns its number."""
+        number, self.chunks = self.chunks, self.chunks + 1
+        _, (ref,) = self.ledger.feed(
+            samples.INCARNATION, samples.JOB_UID, number, number + 1, bound=100
+        )
+        chunk = Chunk(
+            incarnation=samples.INCARNATION,
+            job_id="job",
+            job_uid=samples.JOB_UID,
+            chunk=number,
+            attempt=ref.attempt,
+            pipeline=PIPELINE,
+            bucket=BUCKET,
+            items=items,
+        )
+        self.publisher.send(PREPROCESS_TASK, preprocess_queue(), chunk)
+        return number
+
+    def next_batch(self) -> Batch:
+        """The next message for inference."""
+        queue = inference_queue("testhost")
+        wait_for(lambda: self.client.llen(queue), what="a batch", deadline_seconds=60)
+        envelope = json.loads(self.client.rpop(queue))  # type: ignore[arg-type]
+        (body, _signature), _, _ = json.loads(base64.b64decode(envelope["body"]))
+        return Batch.model_validate_json(body)
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Iterator[Stand]:
+    home = tmp_path / "worker home"
+    valkey, weed = start_valkey(home / "valkey"), start_seaweedfs(home / "weed")
+    settings = samples.settings(home, valkey.url).model_copy(
+        update={
+            "ring": RingSettings(
+                directory=home / "ring", slot_bytes=(8 * IMAGE_BYTES,), slot_counts=(SLOTS,)
+            ),
+            "s3": S3Settings(
+                endpoint=weed.endpoint, access_key=weed.access_key, secret_key=weed.secret_key
+            ),
+        }
+    )
+    save_settings(settings)
+    create_ring(settings.ring)
+    ledger = connect_ledger(settings)
+    ledger.begin(samples.INCARNATION)
+    ledger.open_job(samples.INCARNATION, samples.JOB_UID, "job")
+    store = connect(settings.s3)
+    store.make_bucket(BUCKET)
+    log = home / "worker.log"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "workers.preprocess"],
+        env={**os.environ, "HEADRACE_HOME": str(home), "HEADRACE_PROCESS": "preprocess-1"},
+        stderr=log.open("wb"),
+        cwd=REPOSITORY,
+    )
+    try:
+        wait_for(ledger.workers, what="the worker's lease", deadline_seconds=60)
+        yield Stand(
+            settings,
+            ledger,
+            open_ring(settings.ring, "testhost"),
+            Publisher(settings),
+            redis.Redis.from_url(valkey.url),
+            store,
+            process,
+        )
+    finally:
+        process.terminate()
+        code = process.wait(30)
+        weed.stop()
+        valkey.stop()
+        assert code == 0, log.read_text()
+
+
+def upload(stand: Stand, objects: dict[str, bytes]) -> list[Item]:
+    """Put the objects, and give them as a listing names them, in the order given."""
+    for key, data in objects.items():
+        stand.store.put(BUCKET, key, data)
+    listed = {info.key: info for info in stand.store.list(BUCKET)}
+    return [Item(key=key, etag=listed[key].etag, size=listed[key].size) for key in objects]
+
+
+def test_objects_become_pixels_or_explained_failures(stand: Stand) -> None:
+    grays = {f"photos/ü {n}#?%.png": encoded(picture().point([n] * 768)) for n in (10, 20)}
+    items = upload(
+        stand, {"empty": b"", **grays, "text": b"text", "replaced": b"old", "gone": b"-"}
+    )
+    stand.store.put(BUCKET, "replaced", b"new")
+    stand.store.delete(BUCKET, "gone")
+    number = stand.send(items)
+    batch = stand.next_batch()
+    assert (batch.chunk, [entry.item for entry in batch.items]) == (number, items)
+    assert [entry.failure and entry.failure.error_code.value for entry in batch.items] == [
+        *("empty", None, None),
+        *("not_an_image", "changed", "missing"),
+    ]
+    assert [(entry.width, entry.height) for entry in batch.items][1] == (64, 48)
+    assert batch.slot is not None
+    assert stand.ledger.staged([batch.ref]) == [True]
+    hold = stand.ring.read(batch.slot, batch.ref)
+    assert np.array_equal(hold.pixels[: 2 * IMAGE_BYTES], np.repeat([10, 20], IMAGE_BYTES))
+    hold.release()
+
+
+def test_a_worker_that_finds_no_free_slot_gives_its_chunks_back_when_told_to_stop(
+    stand: Stand,
+) -> None:
+    items = upload(stand, {"a.png": encoded(picture())})
+    for _ in range(SLOTS + 2):  # two staged, and two that its two threads wait with
+        stand.send(items)
+    for _ in range(SLOTS):
+        stand.next_batch()
+    waiting = wait_for(
+        lambda: [w.held for w in stand.ledger.workers() if len(w.held) == 2], what="two held"
+    )
+    assert len(waiting[0]) == 2
+    stand.process.terminate()
+    assert stand.process.wait(20) == 0
+    assert stand.publisher.ready_length(preprocess_queue()) == 2
+    assert stand.ledger.queued_count(preprocess_queue()) == 2

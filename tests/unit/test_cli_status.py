@@ -1,0 +1,240 @@
+"""What is said of a job comes from its closing, else from its manifest and the ledger's hints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from producer.jobs import (
+    JobRequest,
+    JobStatus,
+    all_statuses,
+    cancel,
+    follow,
+    job_status,
+    latest_job_id,
+    remove,
+    require_removable,
+    resume,
+    retry,
+    submit,
+)
+from shared.errors import HeadraceError
+from shared.job import Accounting, Closing
+from shared.keys import closed_key, output_root, segment_key, spec_key, success_key
+from shared.ledger import JobProgress
+from shared.manifest import Seal, Segment, encode_seal, encode_segment
+from shared.messages import Item
+from tests.fake_connections import Fake, fake_connections
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Fake:
+    fake = fake_connections(tmp_path)
+    fake.put_images("photos", "a.jpg")
+    return fake
+
+
+@pytest.fixture
+def job(fake: Fake) -> str:
+    request = JobRequest("s3://photos", str(fake.pipeline), job_id="job", chunk_items=2)
+    return submit(fake.connections, request, fake.warnings.append).job_id
+
+
+def look(fake: Fake, job: str = "job") -> JobStatus:
+    return job_status(fake.connections, job, fake.warnings.append)
+
+
+def put_segment(fake: Fake, number: int, first_chunk: int, *sizes: int) -> None:
+    chunks = tuple(
+        tuple(Item(key=f"{number}-{chunk}-{i}", etag="e", size=1) for i in range(size))
+        for chunk, size in enumerate(sizes)
+    )
+    data = encode_segment(Segment(first_chunk, chunks))
+    fake.store.put("state", segment_key("job", number), data)
+
+
+def put_progress(fake: Fake, **counters: float) -> None:
+    uid = fake.connections.jobs.spec("job").job_uid
+    fake.ledger.jobs[uid] = JobProgress(uid, "job", 1, 1, False, counters)
+
+
+def close(fake: Fake, job: str = "job", **counts: int) -> None:
+    closing = Closing(
+        state="succeeded",
+        accounting=Accounting(**counts),
+        engine="python",
+        device="cpu",
+        seconds=2.0,
+        device_busy=0.5,
+    )
+    assert fake.connections.jobs.create_closing(job, closing)
+
+
+def test_before_anything_is_listed(fake: Fake, job: str) -> None:
+    status = look(fake, job)
+    assert status.state == "listing"
+    assert set(status.images.model_dump().values()) == {0}
+
+
+def test_listing_then_running(fake: Fake, job: str) -> None:
+    put_segment(fake, 0, 0, 2)
+    put_segment(fake, 1, 1, 2, 2, 1)
+    assert (look(fake).state, look(fake).images.listed) == ("listing", 7)
+    fake.store.put("state", segment_key("job", 2), encode_seal(Seal(4, 7, 7, skipped=3)))
+    put_progress(fake, succeeded=3, failed=1, opened_at_ms=1000, last_done_at_ms=3000)
+    status = look(fake)
+    assert status.state == "running"
+    assert status.images.model_dump() == {
+        "listed": 7,
+        "succeeded": 3,
+        "failed": 1,
+        "pending": 3,
+        "cancelled": 0,
+    }
+    assert (status.seconds, status.images_per_second, status.skipped) == (2.0, 2.0, 3)
+
+
+def test_hints_never_exceed_what_is_listed(fake: Fake, job: str) -> None:
+    put_segment(fake, 0, 0, 2)
+    put_progress(fake, succeeded=9, failed=1)
+    images = look(fake).images
+    assert (images.listed, images.succeeded, images.failed, images.pending) == (2, 1, 1, 0)
+
+
+def test_without_a_ledger_the_bucket_still_answers(fake: Fake, job: str) -> None:
+    put_segment(fake, 0, 0, 2)
+    fake.ledger.down = True
+    status = look(fake)
+    assert (status.images.listed, status.images.succeeded, status.images.pending) == (2, None, None)
+    assert fake.warnings == ["The ledger does not answer."]
+
+
+def test_closed(fake: Fake, job: str) -> None:
+    close(fake, listed=7, succeeded=5, failed=2, skipped=1)
+    fake.ledger.down = True  # is not asked
+    status = look(fake)
+    assert (status.state, status.engine, status.device) == ("succeeded", "python", "cpu")
+    assert (status.images_per_second, status.device_busy, status.images.pending) == (3.5, 0.5, 0)
+    assert fake.warnings == []
+
+
+def test_the_json_is_the_contract(fake: Fake, job: str) -> None:
+    fields = json.loads(look(fake).model_dump_json())
+    assert list(fields) == [
+        *("job_id", "pipeline", "model", "model_version", "engine", "precision", "device"),
+        *("state", "images", "images_per_second", "device_busy", "seconds", "created_at"),
+        *("output", "error", "skipped"),
+    ]
+    assert list(fields["images"]) == ["listed", "succeeded", "failed", "pending", "cancelled"]
+    assert fields["output"] == "s3://results/job/"
+
+
+def test_follow_ends_with_the_job(fake: Fake, job: str) -> None:
+    looks = follow(fake.connections, job, fake.warnings.append)
+    assert next(looks).state == "listing"
+    close(fake, listed=1, succeeded=1)
+    assert [status.state for status in looks][-1] == "succeeded"
+
+
+def test_follow_gives_up_in_time_and_warns_once(fake: Fake, job: str) -> None:
+    fake.ledger.down = True
+    looks = follow(fake.connections, job, fake.warnings.append, timeout_seconds=0.5)
+    with pytest.raises(HeadraceError, match=r"still listing after 0.5 seconds"):
+        list(looks)
+    assert len(fake.warnings) == 1
+
+
+def test_cancel_and_resume(fake: Fake, job: str) -> None:
+    resume(fake.connections, job, fake.warnings.append)
+    cancel(fake.connections, job, fake.warnings.append)
+    cancel(fake.connections, job, fake.warnings.append)
+    assert fake.connections.jobs.is_cancelled(job)
+    assert fake.ledger.hints == [job] * 4
+    with pytest.raises(HeadraceError, match="is cancelled"):
+        resume(fake.connections, job, fake.warnings.append)
+    close(fake)
+    with pytest.raises(HeadraceError, match="has ended already: succeeded"):
+        cancel(fake.connections, job, fake.warnings.append)
+
+
+def test_retry_links_a_new_job_and_the_parent_counts_what_it_mends(fake: Fake, job: str) -> None:
+    with pytest.raises(HeadraceError, match="has not ended yet"):
+        retry(fake.connections, job, fake.warnings.append)
+    close(fake, listed=10, succeeded=6, failed=4)
+    first = retry(fake.connections, job, fake.warnings.append)
+    parent = fake.connections.jobs.spec(job)
+    assert (first.retry_of, first.pipeline, first.chunk_items) == (job, parent.pipeline, 2)
+    assert first.job_uid != parent.job_uid
+    with pytest.raises(HeadraceError, match="has not ended yet"):
+        retry(fake.connections, job, fake.warnings.append)
+    close(fake, first.job_id, listed=4, succeeded=3, failed=1)
+    second = retry(fake.connections, job, fake.warnings.append)
+    assert second.retry_of == first.job_id
+    close(fake, second.job_id, listed=1, succeeded=1)
+    images = look(fake, job).images
+    assert (images.listed, images.succeeded, images.failed) == (10, 10, 0)
+    with pytest.raises(HeadraceError, match="Nothing in the job"):
+        retry(fake.connections, job, fake.warnings.append)
+
+
+def test_jobs_newest_first(fake: Fake, job: str) -> None:
+    request = JobRequest("s3://photos", str(fake.pipeline), job_id="a-later-one")
+    submit(fake.connections, request, fake.warnings.append)
+    fake.store.put("state", "jobs/removed/chunks/000000000.parquet", b"")  # has no spec
+    listed = all_statuses(fake.connections, fake.warnings.append, None)
+    assert [status.job_id for status in listed] == ["a-later-one", "job"]
+    assert latest_job_id(fake.connections) == "a-later-one"
+    assert len(all_statuses(fake.connections, fake.warnings.append, 1)) == 1
+
+
+def put_output(fake: Fake, job: str) -> None:
+    spec = fake.connections.jobs.spec(job)
+    for key in (success_key(spec), f"{output_root(spec)}rows/part-00000.parquet", "job-2/_SUCCESS"):
+        fake.store.put("results", key, b"")
+    put_segment(fake, 0, 0, 2)
+
+
+def test_rm_takes_the_job_and_nothing_else(fake: Fake, job: str) -> None:
+    put_output(fake, job)
+    with pytest.raises(HeadraceError, match="is not over"):
+        remove(fake.connections, job)
+    close(fake)
+    fake.store.put("state", "jobs/job-2/spec.json", b"{}")
+    remove(fake.connections, job)
+    assert list(fake.store.buckets["state"]) == ["jobs/job-2/spec.json"]
+    assert list(fake.store.buckets["results"]) == ["job-2/_SUCCESS"]
+    with pytest.raises(HeadraceError, match="no job"):
+        remove(fake.connections, job)
+
+
+def test_an_interrupted_rm_can_be_repeated_and_never_reopens_the_job(
+    fake: Fake, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_output(fake, job)
+    close(fake)
+    delete = type(fake.store).delete
+
+    def dies(self: object, bucket: str, key: str) -> None:
+        if key == closed_key(job):
+            raise KeyboardInterrupt
+        delete(fake.store, bucket, key)
+
+    monkeypatch.setattr(type(fake.store), "delete", dies)
+    with pytest.raises(KeyboardInterrupt):
+        remove(fake.connections, job)
+    assert spec_key(job) not in fake.store.buckets["state"]
+    request = JobRequest("s3://photos", str(fake.pipeline), job_id=job)
+    with pytest.raises(HeadraceError, match="not all of it"):
+        submit(fake.connections, request, fake.warnings.append)
+    monkeypatch.setattr(type(fake.store), "delete", delete)
+    remove(fake.connections, job)
+    assert fake.store.buckets["state"] == {}
+
+
+def test_rm_of_something_inside_a_job_is_refused(fake: Fake, job: str) -> None:
+    put_segment(fake, 0, 0, 2)
+    with pytest.raises(HeadraceError, match="no job"):
+        require_removable(fake.connections, f"{job}/manifest")

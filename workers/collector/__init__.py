@@ -1,0 +1,1 @@
+"""Writes results back: chunk files, parts, and the end of a job."""

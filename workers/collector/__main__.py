@@ -1,0 +1,32 @@
+"""``python -m workers.collector``: one collector."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+from functools import partial
+
+from shared.job_store import JobStore
+from shared.storage import resolve_store
+from workers.celery_worker import run_worker
+from workers.collector.stage import CollectStage
+from workers.collector.sweep import Sweep
+from workers.runtime import Runtime
+
+CONCURRENCY = 2
+
+
+def setup(runtime: Runtime) -> CollectStage:
+    """The stage's function; the sweep runs beside it until the worker stops."""
+    settings = runtime.settings
+    state = resolve_store(settings, settings.state_bucket)
+    jobs = JobStore(state, settings.state_bucket)
+    sweep = Sweep(runtime.ledger, jobs, partial(resolve_store, settings))
+    runtime.on_stop(sweep.end)
+    atexit.register(sweep.join, 5.0)  # a thread in native code must not meet a dying interpreter
+    sweep.start()
+    return CollectStage(state, settings.state_bucket, runtime.stopping)
+
+
+if __name__ == "__main__":
+    sys.exit(run_worker("collector", concurrency=CONCURRENCY, setup=setup))

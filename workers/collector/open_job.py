@@ -1,0 +1,108 @@
+"""One open job as a collector sees it: its parts grow, and then it is closed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from datetime import UTC, datetime
+
+from shared.errors import PermanentError
+from shared.job import Accounting, Closing, JobSpec
+from shared.job_store import JobStore
+from shared.ledger import JobProgress, Ledger
+from shared.manifest import ManifestReader, Seal
+from shared.storage import Store
+from workers.collector import closing as closings
+from workers.collector.output_manifest import account, summarise
+from workers.collector.rollup import RollUp
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 5.0
+
+
+class OpenJob:
+    """``attend`` does what can be done now. Whatever this knows can be learnt again."""
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        jobs: JobStore,
+        output: Store,
+        ledger: Ledger,
+        readers: Executor,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.spec = spec
+        self._jobs, self._output, self._ledger, self._clock = jobs, output, ledger, clock
+        self._manifest = ManifestReader(jobs.store, jobs.bucket, spec.job_id)
+        self._rollup = RollUp(spec, jobs.store, jobs.bucket, output, self._manifest, readers)
+        self._look_due = clock()
+        self._seal: Seal | None = None
+        self._cancelled = False
+
+    def attend(self, incarnation: str, progress: JobProgress) -> None:
+        """Roll up what is complete, and close the job if nothing more will come.
+
+        What trying again cannot mend ends the job as failed. Raises TransientError, Stale.
+        """
+        nothing_moves = progress.live_chunks == 0 or progress.cancelled
+        if nothing_moves or self._clock() >= self._look_due:
+            self._look_due = self._clock() + LOOK_SECONDS
+            standing = self._jobs.closing(self.spec.job_id)
+            if standing is not None:
+                self._leave(incarnation, standing)
+                return
+            self._look()
+        try:
+            self._go_on(incarnation)
+        except PermanentError as error:
+            self._leave(incarnation, self._fail(error))
+
+    def _look(self) -> None:
+        """Ask the bucket what the ledger only hints at."""
+        self._seal = self._manifest.seal()
+        self._cancelled = self._seal is not None and (
+            self._seal.cancelled or self._jobs.is_cancelled(self.spec.job_id)
+        )
+
+    def _go_on(self, incarnation: str) -> None:
+        seal = self._seal
+        if seal is not None and self._cancelled:
+            self._rollup.take_what_is_there(seal.chunks)
+        else:
+            self._roll_up(incarnation, seal.chunks if seal else None)
+        if seal is None or self._rollup.next_range(seal.chunks):
+            return
+        parts, now = self._rollup.parts, datetime.now(UTC)
+        proposed = summarise(self.spec, seal, parts, cancelled=self._cancelled, ended_at=now)
+        ended = closings.close(self._jobs, self._output, self.spec, proposed)
+        log.info("%s: %s, %s", self.spec.job_id, ended.state, ended.accounting)
+        self._leave(incarnation, ended)
+
+    def _roll_up(self, incarnation: str, chunks: int | None) -> None:
+        for chunk in self._rollup.advance(self._is_done, chunks):
+            log.warning("%s: the file of chunk %d is missing", self.spec.job_id, chunk)
+            self._ledger.reopen(incarnation, self.spec.job_uid, chunk)
+
+    def _is_done(self, span: range) -> bool:
+        return self._ledger.done_between(self.spec.job_uid, span.start, span.stop) == len(span)
+
+    def _fail(self, error: PermanentError) -> Closing:
+        log.error("%s: cannot be closed: %s", self.spec.job_id, error)
+        parts, seal = self._rollup.parts, self._seal
+        return closings.record(
+            self._jobs,
+            self.spec,
+            Closing(
+                state="failed",
+                accounting=account(seal, parts, cancelled=False) if seal else Accounting(),
+                error=" ".join(str(error).split()),
+            ),
+        )
+
+    def _leave(self, incarnation: str, closing: Closing) -> None:
+        closings.drop_chunk_files(self._jobs, self.spec, closing)
+        self._ledger.close_job(incarnation, self.spec.job_uid)

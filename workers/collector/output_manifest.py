@@ -1,0 +1,196 @@
+"""``manifest.json``: what a job made, as users read it. Written once; it decides the accounting."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from importlib import metadata
+from typing import Literal
+
+from shared import keys
+from shared.job import Accounting, Closing, JobSpec
+from shared.manifest import Seal
+from shared.pipeline import Frozen
+from workers.collector import durations
+from workers.collector.durations import STEPS, Durations
+from workers.collector.part import EngineUse, Part, total_engines
+
+_LIBRARIES = ("celery", "numpy", "onnxruntime", "pillow", "pyarrow", "simplejpeg", "torch")
+
+
+class PartEntry(Frozen):
+    """One part, counted from its own footer as it was read back."""
+
+    name: str
+    first_chunk: int
+    end_chunk: int
+    rows: int
+    succeeded: int
+    failed: int
+    size_bytes: int
+
+
+class StepTime(Frozen):
+    """Seconds that a step took, summed over all workers, and the mean for one image."""
+
+    seconds: float
+    milliseconds_per_image: float
+
+
+class ListedTotals(Frozen):
+    """What the sealed manifest says. ``cancelled``: the listing was cut short."""
+
+    chunks: int
+    images: int
+    total_bytes: int
+    skipped: int
+    cancelled: bool
+
+
+class Versions(Frozen):
+    """What the results come from. ``libraries`` are those installed beside the collector."""
+
+    headrace: str
+    python: str
+    model: str
+    model_sha256: str
+    pipeline: str
+    pipeline_sha256: str
+    libraries: dict[str, str]
+
+
+class OutputManifest(Frozen):
+    """The document. ``seconds`` runs from ``enqueue`` to here; ``device_busy`` is 0 to 1."""
+
+    version: Literal[1] = 1
+    job_id: str
+    job_uid: str
+    state: Literal["succeeded", "failed", "cancelled"]
+    error: str | None
+    accounting: Accounting
+    listed: ListedTotals
+    parts: tuple[PartEntry, ...]
+    started_at: datetime
+    ended_at: datetime
+    seconds: float
+    images_per_second: float | None
+    device_busy: float | None
+    timings: dict[str, StepTime]
+    engines: tuple[EngineUse, ...]
+    versions: Versions
+
+    def closing(self) -> Closing:
+        """How the job ended, as the state bucket keeps it."""
+        main = self.engines[0] if self.engines else None
+        return Closing(
+            state=self.state,
+            accounting=self.accounting,
+            engine=main and main.engine,
+            precision=main and main.precision,
+            device=main and main.device,
+            seconds=self.seconds,
+            device_busy=self.device_busy,
+            error=self.error,
+        )
+
+
+def summarise(
+    spec: JobSpec, seal: Seal, parts: Sequence[Part], *, cancelled: bool, ended_at: datetime
+) -> OutputManifest:
+    """The manifest of a job whose parts all stand."""
+    footers = [part.footer for part in parts]
+    accounting = account(seal, parts, cancelled=cancelled)
+    rows = accounting.succeeded + accounting.failed
+    state: Literal["succeeded", "failed", "cancelled"] = "succeeded"
+    error = None
+    if not accounting.adds_up:
+        state = "failed"
+        error = f"The parts have {rows} rows for {accounting.listed} listed images."
+    elif seal.cancelled or accounting.cancelled:
+        state = "cancelled"
+    spent = durations.total(footer.durations for footer in footers)
+    seconds = round(max(0.0, (ended_at - spec.created_at).total_seconds()), 3)
+    return OutputManifest(
+        job_id=spec.job_id,
+        job_uid=spec.job_uid,
+        state=state,
+        error=error,
+        accounting=accounting,
+        listed=ListedTotals(
+            chunks=seal.chunks,
+            images=seal.listed,
+            total_bytes=seal.total_bytes,
+            skipped=seal.skipped,
+            cancelled=seal.cancelled,
+        ),
+        parts=tuple(_entry(spec, part) for part in parts),
+        started_at=spec.created_at,
+        ended_at=ended_at,
+        seconds=seconds,
+        images_per_second=round(rows / seconds, 2) if rows and seconds else None,
+        device_busy=None if spent.device_busy is None else round(spent.device_busy, 4),
+        timings=_step_times(spent, rows),
+        engines=total_engines(use for footer in footers for use in footer.engines),
+        versions=_versions(spec),
+    )
+
+
+def account(seal: Seal, parts: Sequence[Part], *, cancelled: bool) -> Accounting:
+    """Where every listed image ended, by the parts' own footers."""
+    succeeded = sum(part.footer.succeeded for part in parts)
+    failed = sum(part.footer.failed for part in parts)
+    return Accounting(
+        listed=seal.listed,
+        succeeded=succeeded,
+        failed=failed,
+        cancelled=max(0, seal.listed - succeeded - failed) if cancelled else 0,
+        skipped=seal.skipped,
+    )
+
+
+def _entry(spec: JobSpec, part: Part) -> PartEntry:
+    footer = part.footer
+    return PartEntry(
+        name=keys.part_key(spec, part.number).removeprefix(keys.output_root(spec)),
+        first_chunk=footer.first_chunk,
+        end_chunk=footer.end_chunk,
+        rows=footer.rows,
+        succeeded=footer.succeeded,
+        failed=footer.failed,
+        size_bytes=part.size_bytes,
+    )
+
+
+def _step_times(spent: Durations, images: int) -> dict[str, StepTime]:
+    return {
+        step: StepTime(
+            seconds=round(spent.of_step(step), 3),
+            milliseconds_per_image=round(spent.of_step(step) * 1000 / max(1, images), 3),
+        )
+        for step in STEPS
+    }
+
+
+def _versions(spec: JobSpec) -> Versions:
+    return Versions(
+        headrace=spec.headrace_version,
+        python=platform.python_version(),
+        model=spec.pipeline.model.name,
+        model_sha256=spec.pipeline.model.sha256,
+        pipeline=spec.pipeline.name,
+        pipeline_sha256=spec.pipeline_sha256,
+        libraries=_libraries(),
+    )
+
+
+@cache
+def _libraries() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,128 @@
+"""Parts: the rows of a fixed range of chunks, in the folder that users read. Create-only."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from shared import keys
+from shared.errors import PermanentError
+from shared.job import JobSpec
+from shared.pipeline import EngineName, Frozen, Precision
+from shared.rows import SCHEMA, own_metadata, to_parquet
+from shared.storage import ObjectMissing, Store
+from workers.collector import durations
+from workers.collector.chunk_file import ChunkFile
+from workers.collector.durations import Durations
+from workers.collector.footer import Footer
+
+
+class EngineUse(Frozen):
+    """An engine that served ``images`` images."""
+
+    engine: EngineName
+    precision: Precision | None
+    device: str | None
+    images: int
+
+
+class PartFooter(Footer):
+    """What a part says about itself: the chunks ``[first_chunk, end_chunk)`` and their sums.
+
+    ``chunks`` is how many of them it holds: in a cancelled job not all. ``input_bytes`` is the
+    listed size of its images.
+    """
+
+    job_uid: str
+    first_chunk: int
+    end_chunk: int
+    chunks: int
+    rows: int
+    succeeded: int
+    failed: int
+    input_bytes: int
+    durations: Durations
+    engines: tuple[EngineUse, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part as it was read back from the bucket; ``size_bytes`` is that of the object."""
+
+    number: int
+    size_bytes: int
+    footer: PartFooter
+
+
+def encode_part(spec: JobSpec, first: int, end: int, files: list[ChunkFile]) -> bytes:
+    """The part of chunks ``[first, end)`` from those of its chunk files that there are."""
+    rows = pa.concat_tables([SCHEMA.empty_table(), *(file.rows for file in files)])
+    succeeded = pc.sum(pc.equal(rows["status"], "ok")).as_py() or 0
+    footer = PartFooter(
+        job_uid=spec.job_uid,
+        first_chunk=first,
+        end_chunk=end,
+        chunks=len(files),
+        rows=rows.num_rows,
+        succeeded=succeeded,
+        failed=rows.num_rows - succeeded,
+        input_bytes=pc.sum(rows["size"]).as_py() or 0,
+        durations=durations.total(durations.of_chunk(file.footer.timings) for file in files),
+        engines=_engines_of(files),
+    )
+    return to_parquet(rows, footer.metadata())
+
+
+def read_part(store: Store, spec: JobSpec, number: int, first: int, end: int) -> Part | None:
+    """Part ``number`` as it stands; None where there is none.
+
+    Raises PermanentError ``bad_part`` unless it holds chunks ``[first, end)`` of this very job.
+    """
+    key = keys.part_key(spec, number)
+    try:
+        data = store.get(spec.output_bucket, key)
+    except ObjectMissing:
+        return None
+    where = f"s3://{spec.output_bucket}/{key}"
+    try:
+        parquet = pq.read_metadata(io.BytesIO(data))
+        footer = PartFooter.of_metadata(own_metadata(parquet.metadata))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _bad_part(where, "cannot be read") from error
+    if footer.job_uid != spec.job_uid:
+        raise _bad_part(where, "belongs to another job of this name")
+    if (footer.first_chunk, footer.end_chunk, footer.rows) != (first, end, parquet.num_rows):
+        raise _bad_part(where, "does not hold the rows that it should")
+    return Part(number, len(data), footer)
+
+
+def total_engines(uses: Iterable[EngineUse]) -> tuple[EngineUse, ...]:
+    """Each engine once, the one with most images first."""
+    images: Counter[tuple[EngineName, Precision | None, str | None]] = Counter()
+    for use in uses:
+        images[use.engine, use.precision, use.device] += use.images
+    return tuple(
+        EngineUse(engine=engine, precision=precision, device=device, images=count)
+        for (engine, precision, device), count in images.most_common()
+    )
+
+
+def _engines_of(files: list[ChunkFile]) -> tuple[EngineUse, ...]:
+    footers = [file.footer for file in files]
+    return total_engines(
+        EngineUse(engine=f.engine, precision=f.precision, device=f.device, images=f.succeeded)
+        for f in footers
+        if f.engine is not None
+    )
+
+
+def _bad_part(where: str, problem: str) -> PermanentError:
+    return PermanentError(
+        "bad_part", f"{where} {problem}.", "Take another job id or another output folder."
+    )

@@ -1,0 +1,97 @@
+"""Rolling up: chunk files become parts, range after range, while the job runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from shared import keys
+from shared.errors import PermanentError
+from shared.job import JobSpec
+from shared.manifest import ManifestReader
+from shared.storage import Store
+from workers.collector.chunk_file import ChunkFile, bad_chunk_file, read_chunk_file
+from workers.collector.part import Part, encode_part, read_part
+
+
+class RollUp:
+    """One job's parts, in order. ``parts``: those that stand, as they were read back.
+
+    Everything is create-only under fixed names, so any number of collectors may do this at once.
+    Methods raise the store's errors, and PermanentError for files that none of us wrote.
+    """
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        state: Store,
+        state_bucket: str,
+        output: Store,
+        manifest: ManifestReader,
+        readers: Executor,
+    ) -> None:
+        self._spec = spec
+        self._state, self._state_bucket = state, state_bucket
+        self._output = output
+        self._manifest = manifest
+        self._readers = readers
+        self.parts: list[Part] = []
+
+    def next_range(self, chunks: int | None) -> range:
+        """The chunks of the part to come; empty after the last of ``chunks`` (null: no seal)."""
+        first, end = keys.part_range(len(self.parts))
+        return range(first, end if chunks is None else min(end, chunks))
+
+    def advance(self, is_done: Callable[[range], bool], chunks: int | None) -> list[int]:
+        """Make the parts whose chunks are all done. Returns done chunks that have no file."""
+        while (span := self.next_range(chunks)) and is_done(span):
+            if self._find(span):
+                continue
+            files = dict(zip(span, self._readers.map(self._read, span), strict=True))
+            missing = [chunk for chunk, file in files.items() if file is None]
+            if missing:
+                # Chunk files go only after all parts stand: another collector may have closed.
+                if self._find(span):
+                    continue
+                return missing
+            self._make(span, list(files.values()))
+        return []
+
+    def take_what_is_there(self, chunks: int) -> None:
+        """Make all parts of a cancelled job from the chunk files that there are.
+
+        Every range gets its part, be it empty: a part made later would not be counted.
+        """
+        found = self._state.list(self._state_bucket, keys.chunks_prefix(self._spec.job_id))
+        there = {keys.chunk_of_key(info.key) for info in found}
+        while span := self.next_range(chunks):
+            if not self._find(span):
+                present = [chunk for chunk in span if chunk in there]
+                self._make(span, list(self._readers.map(self._read, present)))
+
+    def _find(self, span: range) -> bool:
+        part = read_part(self._output, self._spec, len(self.parts), span.start, span.stop)
+        if part is not None:
+            self.parts.append(part)
+        return part is not None
+
+    def _make(self, span: range, files: list[ChunkFile | None]) -> None:
+        data = encode_part(self._spec, span.start, span.stop, [f for f in files if f is not None])
+        key = keys.part_key(self._spec, len(self.parts))
+        self._output.create(self._spec.output_bucket, key, data)
+        if not self._find(span):  # what counts is what stands
+            raise PermanentError(
+                "part_lost",
+                f"s3://{self._spec.output_bucket}/{key} was written and is gone.",
+                "Leave a job's folder alone while it runs.",
+            )
+
+    def _read(self, chunk: int) -> ChunkFile | None:
+        file = read_chunk_file(self._state, self._state_bucket, self._spec, chunk)
+        if file is not None:
+            listed = [(item.key, item.etag) for item in self._manifest.items(chunk)]
+            rows = zip(file.rows["key"].to_pylist(), file.rows["etag"].to_pylist(), strict=True)
+            if list(rows) != listed:
+                key = keys.chunk_key(self._spec.job_id, chunk)
+                raise bad_chunk_file(f"s3://{self._state_bucket}/{key}", "is not of its manifest")
+        return file

@@ -1,0 +1,42 @@
+"""The collector's stage: a result becomes a chunk file. Knows nothing of Celery."""
+
+from __future__ import annotations
+
+import threading
+
+from shared.errors import TransientError
+from shared.messages import Result
+from shared.patience import patiently
+from shared.storage import Store
+from workers.collector.chunk_file import write_chunk_file
+from workers.runtime import Done, GiveBack
+
+
+class CollectStage:
+    """Called with a Result, by several threads at once.
+
+    A store that does not answer is waited for. A worker that stops meanwhile gives the chunk back,
+    to be computed again: nobody else could be handed its result.
+    """
+
+    def __init__(self, store: Store, state_bucket: str, stopping: threading.Event) -> None:
+        self._store = store
+        self._bucket = state_bucket
+        self._stopping = stopping
+
+    def __call__(self, result: Result) -> Done | GiveBack:
+        """The counters of this result; hints, for a file that stands already counts otherwise."""
+        try:
+            footer = patiently(
+                lambda: write_chunk_file(self._store, self._bucket, result),
+                stopping=self._stopping,
+            )
+        except TransientError:
+            return GiveBack()
+        return Done(
+            {
+                "succeeded": footer.succeeded,
+                "failed": footer.failed,
+                "device_seconds": footer.timings.device_seconds,
+            }
+        )

@@ -1,0 +1,1 @@
+"""Preprocessing: fetch, decode, resize, stage."""

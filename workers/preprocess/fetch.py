@@ -1,0 +1,111 @@
+"""The bytes of a chunk's items, many at once, or why there are none."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from shared.errors import HeadraceError, ItemErrorCode, TransientError, UsageError
+from shared.messages import Item, ItemFailure
+from shared.patience import patiently
+from shared.storage import (
+    BucketMissing,
+    ObjectChanged,
+    ObjectMissing,
+    ObjectTooLarge,
+    Store,
+)
+from workers.preprocess.failures import failure
+
+log = logging.getLogger(__name__)
+
+StoreOf = Callable[[str], Store]
+Payload = bytes | ItemFailure
+
+FETCH_THREADS = 16
+# How long one chunk waits for a store that does not answer, before somebody else may try.
+PATIENCE_SECONDS = 300.0
+# Listed bytes that are fetched ahead of decoding: what a chunk of large objects may hold in memory.
+GROUP_BYTES = 128 * 2**20
+
+_CODES: dict[type[HeadraceError], ItemErrorCode] = {
+    ObjectMissing: ItemErrorCode.MISSING,
+    BucketMissing: ItemErrorCode.MISSING,
+    ObjectChanged: ItemErrorCode.CHANGED,
+    ObjectTooLarge: ItemErrorCode.TOO_LARGE,
+}
+
+
+class Fetcher:
+    """Fetches from whichever store serves a bucket. One per process, shared by its threads."""
+
+    def __init__(
+        self,
+        store_of: StoreOf,
+        stopping: threading.Event,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._store_of = store_of
+        self._stopping = stopping
+        self._patience_seconds = patience_seconds
+        self._executor = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
+
+    def fetch(self, bucket: str, items: Sequence[Item], max_bytes: int) -> list[Payload]:
+        """What each item has to give, in their order.
+
+        Raises TransientError where the store does not answer in time or the worker stops: that
+        is never an item's fault.
+        """
+        deadline = time.monotonic() + self._patience_seconds
+        try:
+            store = self._store_of(bucket)
+        except UsageError as error:  # no credentials for it here
+            return [failure(ItemErrorCode.UNREADABLE, error.message)] * len(items)
+        futures = [
+            self._executor.submit(self._fetch, store, bucket, item, max_bytes, deadline)
+            for item in items
+        ]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+
+    def _fetch(
+        self, store: Store, bucket: str, item: Item, max_bytes: int, deadline: float
+    ) -> Payload:
+        if item.size == 0:
+            return failure(ItemErrorCode.EMPTY, "The object has no bytes.")
+        if item.size > max_bytes:
+            reason = f"The object has {item.size} bytes, more than {max_bytes}."
+            return failure(ItemErrorCode.TOO_LARGE, reason)
+
+        def get() -> bytes:
+            etag = item.etag or None
+            return store.get_object(bucket, item.key, max_bytes=max_bytes, etag=etag)[1]
+
+        patience_seconds = max(0.0, deadline - time.monotonic())
+        try:
+            return patiently(get, stopping=self._stopping, deadline_seconds=patience_seconds)
+        except (TransientError, MemoryError):
+            raise
+        except HeadraceError as error:
+            return failure(_CODES.get(type(error), ItemErrorCode.UNREADABLE), error.message)
+        except Exception as error:  # else its chunk would come back for ever
+            log.exception("cannot fetch %r", item.key)
+            return failure(ItemErrorCode.UNREADABLE, f"{type(error).__name__}: {error}")
+
+
+def by_bytes(items: Sequence[Item], limit: int = GROUP_BYTES) -> Iterator[Sequence[Item]]:
+    """Neighbouring items in groups of at most ``limit`` listed bytes; a larger item is alone."""
+    start = total = 0
+    for index, item in enumerate(items):
+        if index > start and total + item.size > limit:
+            yield items[start:index]
+            start, total = index, 0
+        total += item.size
+    yield items[start:]

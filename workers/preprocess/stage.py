@@ -1,0 +1,168 @@
+"""The preprocess stage: a chunk's references become pixels in a slot. Knows nothing of Celery."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from shared.errors import ItemError, ItemErrorCode, PermanentError, TransientError
+from shared.ledger import Stage
+from shared.messages import Batch, Chunk, Item, ItemFailure, Slot, StagedItem, Timings
+from shared.pipeline import Preprocess
+from shared.queues import INFERENCE_TASK, inference_queue
+from shared.staging import StagingRing, WriteHold
+from shared.staging.ring import Pixels, StagedQuery
+from workers.preprocess.damage import explained
+from workers.preprocess.decode import decode
+from workers.preprocess.failures import failure, failure_of
+from workers.preprocess.fetch import Fetcher, Payload, by_bytes
+from workers.preprocess.resize import resize_into
+from workers.runtime import Forward, GiveBack
+
+_LEDGER_PAUSE_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class _Staging:
+    """A chunk on its way into a slot: an entry for each item so far, a row for each good one."""
+
+    chunk: Chunk
+    hold: WriteHold | None = None
+    entries: list[StagedItem] = field(default_factory=list)
+    images: int = 0
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the time that the body takes to one of the batch's timings."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.monotonic() - started
+
+    def abandon(self) -> None:
+        """Free the slot, if there is one."""
+        if self.hold is not None:
+            self.hold.abandon()
+            self.hold = None
+
+
+class PreprocessStage:
+    """Called with a Chunk, by several threads at once: one decodes while the others fetch.
+
+    ``staged`` asks the ledger which chunks still wait for inference.
+    """
+
+    def __init__(
+        self, fetcher: Fetcher, ring: StagingRing, staged: StagedQuery, stopping: threading.Event
+    ) -> None:
+        self._fetcher = fetcher
+        self._ring = ring
+        self._staged = staged
+        self._stopping = stopping
+        self._decode_turn = threading.Lock()
+
+    def __call__(self, chunk: Chunk) -> Forward | GiveBack:
+        """The batch, for inference, with its slot locked until the runtime has moved it on.
+
+        The rows lie densely, in the order of the items that did not fail. The chunk is given back
+        where the worker stops first, or the store does not answer for minutes.
+        """
+        staging = _Staging(chunk)
+        try:
+            for items in by_bytes(chunk.items):
+                self._add(staging, items)
+            return self._forward(staging)
+        except TransientError:
+            staging.abandon()
+            return GiveBack()
+        except BaseException:
+            staging.abandon()
+            raise
+
+    def _add(self, staging: _Staging, items: Sequence[Item]) -> None:
+        chunk, preprocess = staging.chunk, staging.chunk.pipeline.preprocess
+        with staging.timed("fetch_seconds"):
+            payloads = self._fetcher.fetch(chunk.bucket, items, preprocess.max_object_bytes)
+        refusal = self._ensure_slot(staging, payloads)
+        with self._decode_turn, staging.timed("decode_seconds"):
+            for item, payload in zip(items, payloads, strict=True):
+                staging.entries.append(_stage(staging, item, refusal or payload))
+
+    def _ensure_slot(self, staging: _Staging, payloads: list[Payload]) -> ItemFailure | None:
+        """Take a slot when the first pixels are to come, for all that may follow them."""
+        fetched = sum(isinstance(payload, bytes) for payload in payloads)
+        if staging.hold is not None or not fetched:
+            return None
+        unseen = len(staging.chunk.items) - len(staging.entries) - len(payloads)
+        slot_bytes = (fetched + unseen) * staging.chunk.pipeline.preprocess.image_bytes
+        try:
+            with staging.timed("slot_wait_seconds"):
+                staging.hold = self._take(staging.chunk, slot_bytes)
+        except PermanentError as error:  # no slot is that large: no other worker has a larger one
+            return failure(ItemErrorCode.TOO_LARGE, str(error))
+        return None
+
+    def _take(self, chunk: Chunk, slot_bytes: int) -> WriteHold:
+        while True:
+            try:
+                return self._ring.take(
+                    slot_bytes, chunk.ref, staged=self._staged, stopping=self._stopping.is_set
+                )
+            except TransientError:  # the worker stops, or the ledger does not answer
+                if self._stopping.wait(_LEDGER_PAUSE_SECONDS):
+                    raise
+
+    def _forward(self, staging: _Staging) -> Forward:
+        if not staging.images:
+            staging.abandon()
+        chunk, hold, host_id = staging.chunk, staging.hold, self._ring.host_id
+        batch = Batch(
+            incarnation=chunk.incarnation,
+            job_id=chunk.job_id,
+            job_uid=chunk.job_uid,
+            chunk=chunk.chunk,
+            attempt=chunk.attempt,
+            pipeline=chunk.pipeline,
+            bucket=chunk.bucket,
+            items=staging.entries,
+            slot=hold and Slot(host_id=host_id, index=hold.index, images=staging.images),
+            timings=Timings(**staging.seconds),
+        )
+        queue = inference_queue(host_id)
+        if hold is None:
+            return Forward(Stage.INFERENCE, INFERENCE_TASK, queue, batch)
+        return Forward(Stage.INFERENCE, INFERENCE_TASK, queue, batch, hold.release, hold.abandon)
+
+
+def _stage(staging: _Staging, item: Item, payload: Payload) -> StagedItem:
+    """Put one item into the next row, or say why it cannot be."""
+    if isinstance(payload, ItemFailure):
+        return StagedItem(item=item, failure=payload)
+    assert staging.hold is not None
+    preprocess = staging.chunk.pipeline.preprocess
+    try:
+        width, height = _fill(_row(staging.hold, staging.images, preprocess), payload, preprocess)
+    except ItemError as error:
+        return StagedItem(item=item, failure=failure_of(error))
+    staging.images += 1
+    return StagedItem(item=item, width=width, height=height)
+
+
+def _row(hold: WriteHold, index: int, preprocess: Preprocess) -> Pixels:
+    start, crop = index * preprocess.image_bytes, preprocess.crop_pixels
+    return hold.pixels[start : start + preprocess.image_bytes].reshape(crop, crop, 3)
+
+
+def _fill(row: Pixels, data: bytes, preprocess: Preprocess) -> tuple[int, int]:
+    """Decode and resize into ``row``; the whole image's width and height. Raises ItemError."""
+    decoded = decode(data, preprocess)
+    size = decoded.width, decoded.height
+    with explained(data):
+        resize_into(row, decoded.pixels, size, preprocess.resize_shorter_pixels)
+    return size
