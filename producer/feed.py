@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Protocol
 
 from shared.job import JobSpec
@@ -9,6 +10,9 @@ from shared.ledger import ChunkRef, Ledger
 from shared.manifest import ManifestReader, Seal
 from shared.messages import Chunk, Message
 from shared.queues import PREPROCESS_TASK, preprocess_queue
+
+# So many chunks one script looks at: where most are done, the ledger is not to stand still.
+SPAN_CHUNKS = 4096
 
 
 class Sender(Protocol):
@@ -20,8 +24,10 @@ class Sender(Protocol):
 
 
 class JobFeed:
-    """The cursor of one job under one incarnation. It may start at zero at any time: chunks that
-    are done or live are passed over."""
+    """The cursor of one job under one incarnation.
+
+    It may start at zero at any time: chunks that are done or live are passed over.
+    """
 
     def __init__(
         self,
@@ -31,38 +37,45 @@ class JobFeed:
         sender: Sender,
         incarnation: str,
     ) -> None:
-        self.spec = spec
+        self._spec = spec
         self._reader, self._ledger, self._sender = reader, ledger, sender
         self._incarnation = incarnation
-        self._number = self._cursor = 0
+        self._cursor = 0
+        self._unsent: deque[ChunkRef] = deque()
 
-    def feed(self, *, written: int, bound: int, most: int) -> int:
-        """Queue up to ``most`` chunks while the first queue is below ``bound``.
+    def feed(self, chunks: int, *, bound: int, most: int) -> int:
+        """Queue up to ``most`` of the first ``chunks``, while the first queue is below ``bound``.
 
-        ``written``: how many segments stand. Returns how many chunks were queued. Raises
-        TransientError; what the ledger then holds as queued and has no message is rescued.
+        Returns how many were queued. Raises TransientError and Stale; what was queued and not sent
+        is sent by the next call.
         """
+        self._send_unsent()
         fed = 0
-        while self._number < written and fed < most:
-            part = self._reader.part(self._number)
-            if part is None or isinstance(part, Seal):
-                break
-            end = min(part.end_chunk, max(self._cursor, part.first_chunk) + most - fed)
+        while self._cursor < chunks and fed < most:
+            end = min(chunks, self._cursor + SPAN_CHUNKS)
             self._cursor, refs = self._ledger.feed(
-                self._incarnation, self.spec.job_uid, self._cursor, end, bound=bound
+                self._incarnation,
+                self._spec.job_uid,
+                self._cursor,
+                end,
+                bound=bound,
+                most=most - fed,
             )
-            for ref in refs:
-                self.send(ref)
+            self._unsent.extend(refs)
+            self._send_unsent()
             fed += len(refs)
             if self._cursor < end:
                 break
-            if self._cursor >= part.end_chunk:
-                self._number += 1
         return fed
+
+    def _send_unsent(self) -> None:
+        while self._unsent:
+            self.send(self._unsent[0])
+            self._unsent.popleft()
 
     def send(self, ref: ChunkRef) -> None:
         """Send the first stage's message of one attempt at one chunk."""
-        spec = self.spec
+        spec = self._spec
         chunk = Chunk(
             incarnation=ref.incarnation,
             job_id=spec.job_id,
@@ -75,14 +88,13 @@ class JobFeed:
         )
         self._sender.send(PREPROCESS_TASK, preprocess_queue(), chunk)
 
-    def start_again_if_left(self, written: int) -> None:
-        """At the end of a sealed job with nothing live and something undone, begin at zero.
+    def start_again_if_left(self, seal: Seal) -> None:
+        """At the end with nothing live and something undone, begin at zero.
 
         So a chunk whose file was found missing is fed again.
         """
-        seal = self._reader.part(self._number) if self._number >= written else None
-        if not isinstance(seal, Seal):
+        if self._cursor < seal.chunks:
             return
-        progress = self._ledger.progress(self.spec.job_uid)
+        progress = self._ledger.progress(self._spec.job_uid)
         if progress and progress.live_chunks == 0 and progress.done_chunks < seal.chunks:
-            self._number = self._cursor = 0
+            self._cursor = 0

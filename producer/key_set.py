@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
 
 class KeySet:
-    """Keys in a file of its own, which is gone when the set is closed. For one thread."""
+    """Keys in a file of ``directory`` that goes with the process, however that ends.
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)  # left by a process that was killed
-        self._path = path
-        self._database = sqlite3.connect(path, isolation_level=None)
+    For one thread.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(".keys", dir=directory)
+        self._database = sqlite3.connect(name, isolation_level=None)
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.execute("CREATE TABLE keys (key BLOB PRIMARY KEY) WITHOUT ROWID")
+        os.close(descriptor)
+        Path(name).unlink()  # it stays until it is closed
 
     def update(self, keys: Iterable[str]) -> None:
         """Add keys; those that are there already are fine."""
-        self._database.execute("BEGIN")
         rows = ((key.encode(),) for key in keys)
+        self._database.execute("BEGIN")
         self._database.executemany("INSERT OR IGNORE INTO keys VALUES (?)", rows)
         self._database.execute("COMMIT")
 
@@ -41,4 +47,3 @@ class KeySet:
         trace: TracebackType | None,
     ) -> None:
         self._database.close()
-        self._path.unlink(missing_ok=True)

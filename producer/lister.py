@@ -53,13 +53,14 @@ class Lister:
         self, spec: JobSpec, jobs: JobStore, open_listing: Callable[[], Listing], scratch: Path
     ) -> None:
         self._spec, self._jobs, self._open_listing = spec, jobs, open_listing
-        self._seen_path = scratch / f"{spec.job_uid}.keys"
+        self._scratch = scratch
         self._stopping, self._cancelled = threading.Event(), threading.Event()
         self._begin()
 
     def _begin(self) -> None:
         self.segments = self.chunks = self.listed = 0
         self._bytes = 0
+        self._wanted_items = self._spec.chunk_items
         self._pending: list[Item] = []
         self._written_at = time.monotonic()
 
@@ -80,7 +81,7 @@ class Lister:
         return self._insist(self._list)
 
     def _list(self) -> Seal:
-        with KeySet(self._seen_path) as seen:
+        with KeySet(self._scratch) as seen:
             seal = self._read_on(seen)
             if seal is not None:
                 return seal
@@ -120,10 +121,9 @@ class Lister:
 
     def _is_due(self, *, waiting: bool) -> bool:
         """Is there enough for a segment, or something that a slow listing keeps waiting?"""
-        wanted = min(self._spec.chunk_items * SEGMENT_GROWTH**self.segments, LARGEST_SEGMENT_ITEMS)
-        if not waiting or not self._pending:
-            return len(self._pending) >= wanted
-        return time.monotonic() - self._written_at > FLUSH_SECONDS
+        if not waiting:
+            return len(self._pending) >= self._wanted_items
+        return bool(self._pending) and time.monotonic() - self._written_at > FLUSH_SECONDS
 
     def _flush(self) -> None:
         items, size = self._pending, self._spec.chunk_items
@@ -139,6 +139,8 @@ class Lister:
         self.listed += sum(map(len, segment.chunks))
         self.chunks = segment.end_chunk
         self.segments += 1
+        largest = LARGEST_SEGMENT_ITEMS // self._spec.chunk_items * self._spec.chunk_items
+        self._wanted_items = min(self._wanted_items * SEGMENT_GROWTH, largest)
 
     def _seal(self, skipped: int) -> Seal:
         seal = Seal(

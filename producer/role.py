@@ -1,5 +1,7 @@
-"""``python -m producer.role``: one producer. Any number may run; one leads, by a lock that saves
-work, and the bucket's create-only writes decide where two believe that they lead."""
+"""``python -m producer.role``: one producer. Any number may run, and one leads.
+
+It leads by a lock, which saves work; where two believe that they lead, the bucket decides.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,14 @@ import secrets
 import signal
 import sys
 import threading
+import time
 from functools import partial
 
 from producer.failed_rows import FailedRows
 from producer.leader import Leader
 from producer.listing import BucketListing, Listing
 from shared.celery_app import Publisher
-from shared.errors import HeadraceError, TransientError
+from shared.errors import HeadraceError
 from shared.job import JobSpec
 from shared.job_store import JobStore
 from shared.lease import LeaseKeeper
@@ -27,10 +30,12 @@ from shared.storage import resolve_store
 log = logging.getLogger("producer")
 
 LEADERSHIP_SECONDS = 5.0
+RENEW_SECONDS = 1.0
 BUSY_SECONDS = 0.02
 IDLE_SECONDS = 0.1
 STANDBY_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 2.0
+STOP_SECONDS = 2.0
 
 
 class Role:
@@ -41,40 +46,57 @@ class Role:
         self._stopping = stopping
         self._ledger: Ledger = connect_ledger(settings)
         self._token = secrets.token_hex(8)
-        process = os.environ.get("HEADRACE_PROCESS", "producer-1")
-        self._identity = WorkerIdentity("producer", process, settings.host_id)
+        self._led_at = 0.0
         self._leader: Leader | None = None
 
     def run(self) -> None:
-        """Return when told to stop."""
-        lease = LeaseKeeper(self._ledger, self._identity, self._settings.lease_seconds)
-        lease.start()
-        pause_seconds = IDLE_SECONDS
-        while not self._stopping.is_set():
+        """Return when told to stop. Services that do not answer are waited for."""
+        pause_seconds, is_down = IDLE_SECONDS, False
+        while not self._stopping.wait(pause_seconds):
             try:
                 pause_seconds = self._step()
-            except TransientError as error:
-                if pause_seconds < LONGEST_PAUSE_SECONDS / 2:
-                    log.warning("%s", error)
-                pause_seconds = min(pause_seconds * 2, LONGEST_PAUSE_SECONDS)
+                if is_down:
+                    log.info("going on")
+                is_down = False
+            except HeadraceError as error:
+                if not is_down:
+                    log.warning("waiting: %s", error)
+                    pause_seconds = IDLE_SECONDS
+                is_down = True
+                pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
                 if self._leader is not None:
                     self._leader.hold_off()
-            self._stopping.wait(pause_seconds)
-        self._end()
-        lease.end()
+
+    def end(self) -> None:
+        """Stop listing, and let another producer lead at once."""
+        if self._leader is None:
+            return
+        self._leader.end()
+        try:
+            self._ledger.stop_leading(self._token)
+        except HeadraceError:
+            log.info("the leadership is left to run out")
 
     def _step(self) -> float:
         """Returns the seconds until the next step."""
-        if not self._ledger.lead(self._token, LEADERSHIP_SECONDS):
+        if not self._lead():
             if self._leader is not None:
                 log.warning("another producer leads now")
                 self._leader.end()
                 self._leader = None
             return STANDBY_SECONDS
         if self._leader is None:
-            log.info("%s leads", self._identity.name)
+            log.info("leading")
             self._leader = self._make_leader()
         return BUSY_SECONDS if self._leader.tick() else IDLE_SECONDS
+
+    def _lead(self) -> bool:
+        now = time.monotonic()
+        if self._leader is not None and now - self._led_at < RENEW_SECONDS:
+            return True
+        leads = self._ledger.lead(self._token, LEADERSHIP_SECONDS)
+        self._led_at = now if leads else 0.0
+        return leads
 
     def _make_leader(self) -> Leader:
         settings = self._settings
@@ -86,15 +108,10 @@ class Role:
                 return FailedRows(store_of, jobs, spec)
             return BucketListing(store_of(spec.bucket), spec)
 
-        return Leader(settings, jobs, listing_of, self._ledger, Publisher(settings))
-
-    def _end(self) -> None:
-        if self._leader is not None:
-            self._leader.end()
-            try:
-                self._ledger.stop_leading(self._token)
-            except TransientError:
-                log.info("the leadership is left to run out")
+        return Leader(
+            *(settings, jobs, listing_of, self._ledger, Publisher(settings)),
+            keep_leading=self._lead,
+        )
 
 
 def main() -> int:
@@ -108,11 +125,37 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     try:
-        Role(load_settings(), stopping).run()
+        return _run(load_settings(), stopping)
     except HeadraceError as error:
         log.error("%s", error)
         return 1
-    return 0
+
+
+def _run(settings: Settings, stopping: threading.Event) -> int:
+    process = os.environ.get("HEADRACE_PROCESS", "producer-1")
+    identity = WorkerIdentity("producer", process, settings.host_id)
+    lease = LeaseKeeper(connect_ledger(settings), identity, settings.lease_seconds)
+    role = Role(settings, stopping)
+    failed = threading.Event()
+
+    def work() -> None:
+        try:
+            role.run()
+        except Exception:
+            log.exception("%s fails", identity.name)
+            failed.set()
+            stopping.set()
+
+    # In a thread, so that a store that hangs does not keep the process from stopping.
+    thread = threading.Thread(target=work, name="leader", daemon=True)
+    lease.start()
+    thread.start()
+    log.info("%s is ready", identity.name)
+    stopping.wait()
+    thread.join(STOP_SECONDS)
+    role.end()
+    lease.end()
+    return 1 if failed.is_set() else 0
 
 
 if __name__ == "__main__":

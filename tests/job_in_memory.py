@@ -17,7 +17,7 @@ from shared.errors import ItemErrorCode
 from shared.job import Closing, JobSpec
 from shared.job_store import JobStore
 from shared.ledger import JobProgress, Ledger, Stale
-from shared.manifest import Seal, Segment, encode_seal, encode_segment
+from shared.manifest import Items, Seal, Segment, encode_seal, encode_segment
 from shared.messages import Item, ItemFailure, Prediction, Result, ResultItem, Timings
 from shared.storage import ObjectInfo
 from tests.memory_store import MemoryStore
@@ -131,7 +131,14 @@ class MemoryJob:
     Every fifth image fails.
     """
 
-    def __init__(self, chunks: int, chunk_items: int = 2, **spec: Any) -> None:
+    def __init__(
+        self,
+        chunks: int | list[Items],
+        chunk_items: int = 2,
+        *,
+        store: SteppingStore | None = None,
+        **spec: Any,
+    ) -> None:
         given = {
             "job_id": "job",
             "job_uid": JOB_UID,
@@ -142,11 +149,10 @@ class MemoryJob:
             "headrace_version": "1.2.3",
         }
         self.spec = JobSpec.model_validate({**given, **spec})
-        self.store = SteppingStore("state", "results")
+        self.store = store or SteppingStore("state", "results")
         self.jobs = JobStore(self.store, "state")
         self.ledger = SetLedger()
-        names = iter(range(chunks * chunk_items))
-        self.chunks = [tuple(_item(next(names)) for _ in range(chunk_items)) for _ in range(chunks)]
+        self.chunks = chunks if isinstance(chunks, list) else _numbered(chunks, chunk_items)
         self.jobs.create_spec(self.spec)
         self.ledger.open_job(self.spec.job_uid, self.spec.job_id)
         self._segments = self._write_segments()
@@ -198,10 +204,10 @@ class MemoryJob:
         }
         return sample_result(**{**given, **changes})
 
-    def finish(self, *chunks: int) -> None:
+    def finish(self, *chunks: int, **changes: Any) -> None:
         """Do what the collector's stage and the runtime do for these chunks."""
         for chunk in chunks:
-            write_chunk_file(self.store, "state", self.result(chunk))
+            write_chunk_file(self.store, "state", self.result(chunk, **changes))
             if self.spec.job_uid in self.ledger.done:
                 self.ledger.done[self.spec.job_uid].add(chunk)
 
@@ -238,6 +244,11 @@ class MemoryJob:
         standing = self.jobs.closing(self.spec.job_id)
         assert standing is not None
         return standing
+
+
+def _numbered(chunks: int, chunk_items: int) -> list[Items]:
+    names = itertools.count()
+    return [tuple(_item(next(names)) for _ in range(chunk_items)) for _ in range(chunks)]
 
 
 def _item(number: int) -> Item:

@@ -66,13 +66,20 @@ class Ledger:
         self._checked("open_job", incarnation, job_uid, job_id, chunks)
 
     def feed(
-        self, incarnation: str, job_uid: str, first: int, end: int, *, bound: int
+        self,
+        incarnation: str,
+        job_uid: str,
+        first: int,
+        end: int,
+        *,
+        bound: int,
+        most: int = 2**31,
     ) -> tuple[int, list[ChunkRef]]:
-        """Queue new chunks of ``[first, end)`` while the first queue is below ``bound``.
+        """Queue up to ``most`` new chunks of ``[first, end)``, the first queue below ``bound``.
 
         Returns the next cursor and the chunks queued; their messages are the caller's to send.
         """
-        answer = self._checked("feed", incarnation, job_uid, first, end, self._first_queue, bound)
+        answer = self._checked("feed", incarnation, job_uid, first, end, self._first_queue, bound, most)
         pairs = zip(answer[1::2], answer[2::2], strict=True)
         return int(answer[0]), [
             ChunkRef(incarnation, job_uid, int(chunk), int(attempt)) for chunk, attempt in pairs

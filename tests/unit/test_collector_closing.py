@@ -256,3 +256,15 @@ def test_a_busy_job_is_asked_for_little_but_is_closed_in_the_end(job: MemoryJob)
     job.ledger.live[job.spec.job_uid] = 0
     collector.once()
     assert job.closing().state == "succeeded"
+
+
+def test_a_job_that_cannot_be_read_does_not_hold_up_the_others(job: MemoryJob) -> None:
+    job.store.put("state", keys.spec_key("broken"), b"{}")
+    job.ledger.open_job("0" * 16, "broken")
+    job.seal()
+    job.finish_all()
+    collector = job.collector()
+    collector.once()
+    collector.once()
+    assert job.closing().state == "succeeded"
+    assert job.ledger.jobs() == ["0" * 16]

@@ -60,6 +60,9 @@ class Sweep:
                 log.debug("%s: the ledger moved on: %s", uid, stale.reason)
             except HeadraceError as error:
                 self._say(uid, str(error))
+            except Exception as error:
+                if self._is_new(uid, repr(error)):
+                    log.exception("%s: cannot be attended to", uid)
 
     def _attend(self, incarnation: str, uid: str) -> None:
         progress = self._ledger.progress(uid)
@@ -86,9 +89,12 @@ class Sweep:
         return self._open[uid]
 
     def _say(self, what: str, text: str) -> None:
-        if self._said.get(what) != text:
-            self._said[what] = text
+        if self._is_new(what, text):
             log.warning("%s: %s", what, text)
+
+    def _is_new(self, what: str, text: str) -> bool:
+        known, self._said[what] = self._said.get(what), text
+        return known != text
 
     def _run(self) -> None:
         while not self._ending.wait(INTERVAL_SECONDS):

@@ -1,5 +1,5 @@
 -- Queues new chunks of one job while the queue is below its bound.
--- ARGV: incarnation, uid, first chunk, end chunk (exclusive), queue, bound
+-- ARGV: incarnation, uid, first chunk, end chunk (exclusive), queue, bound, most
 -- Returns {'ok', next cursor, chunk, attempt, chunk, attempt, ...}
 if not incarnation_matches() then return stale('incarnation') end
 local uid, chunk, limit, queue = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
@@ -7,7 +7,8 @@ local job = redis.call('HMGET', job_key(uid), 'job_id', 'cancelled', 'reopened')
 if not job[1] then return stale('job') end
 local fed = {'ok', 0}
 local first_attempt = 1 + 1000 * tonumber(job[3] or 0)
-local room = tonumber(ARGV[6]) - redis.call('ZCARD', 'hr:queued:' .. queue)
+local room = math.min(
+  tonumber(ARGV[6]) - redis.call('ZCARD', 'hr:queued:' .. queue), tonumber(ARGV[7]))
 while chunk < limit and room > 0 and not job[2] do
   if redis.call('GETBIT', done_key(uid), chunk) == 0
     and redis.call('HEXISTS', live_key(uid), chunk) == 0 then

@@ -1,0 +1,218 @@
+"""Real collectors: real broker, ledger and store; one is killed, another ends in good order."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from producer.results import iter_rows
+from shared import keys
+from shared.celery_app import Publisher
+from shared.job import Closing, JobSpec
+from shared.job_store import JobStore
+from shared.ledger import ChunkRef, Ledger, Stage, WorkerIdentity
+from shared.ledger import connect as connect_ledger
+from shared.manifest import Seal, Segment, encode_seal, encode_segment
+from shared.messages import Item, Prediction, Result, ResultItem, Timings
+from shared.queues import RESULTS_TASK, results_queue
+from shared.settings import S3Settings, Settings, save_settings
+from shared.storage import Store, connect
+from tests import samples
+from tests.servers import start_seaweedfs, start_valkey
+from tests.waiting import wait_for
+
+REPOSITORY = Path(__file__).parents[2]
+HELPER = WorkerIdentity("inference", "helper", "testhost")
+
+
+@dataclass
+class Stand:
+    """A broker, a ledger and a store, and the collectors that work on them."""
+
+    settings: Settings
+    ledger: Ledger
+    jobs: JobStore
+    publisher: Publisher
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def store(self) -> Store:
+        return self.jobs.store
+
+    def start_collector(self) -> subprocess.Popen[bytes]:
+        """Returns when its lease stands."""
+        name = f"collector-{len(self.processes) + 1}"
+        environment = {"HEADRACE_HOME": str(self.settings.home), "HEADRACE_PROCESS": name}
+        with (self.settings.home / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "workers.collector"],
+                env={**os.environ, **environment},
+                stderr=log,
+                cwd=REPOSITORY,
+            )
+        self.processes.append(process)
+        wait_for(lambda: process.pid in {w.pid for w in self.ledger.workers()}, what=name)
+        return process
+
+    def open_job(self, job_id: str, uid: str, chunks: list[tuple[Item, ...]]) -> JobSpec:
+        """A job whose manifest is written and sealed."""
+        spec = JobSpec(
+            job_id=job_id,
+            job_uid=uid,
+            bucket="photos",
+            output_bucket="results",
+            pipeline=samples.pipeline(),
+            pipeline_sha256=samples.pipeline().sha256,
+            headrace_version="1",
+        )
+        self.jobs.create_spec(spec)
+        seal = Seal(chunks=len(chunks), listed=sum(map(len, chunks)), total_bytes=0, skipped=0)
+        for number, body in enumerate(
+            (encode_segment(Segment(0, tuple(chunks))), encode_seal(seal))
+        ):
+            self.store.put("state", keys.segment_key(job_id, number), body)
+        self.ledger.open_job(samples.INCARNATION, uid, job_id)
+        return spec
+
+    def send(self, spec: JobSpec, chunks: list[tuple[Item, ...]], first: int, end: int) -> None:
+        """Do what producer, preprocessing and inference do for chunks ``[first, end)``."""
+        _, refs = self.ledger.feed(samples.INCARNATION, spec.job_uid, first, end, bound=10_000)
+        for ref in refs:
+            self.bring(spec, chunks, ref)
+
+    def bring(self, spec: JobSpec, chunks: list[tuple[Item, ...]], ref: ChunkRef) -> None:
+        """Take one attempt at a chunk through the first two stages."""
+        for stage, after in ((Stage.PREPROCESS, Stage.INFERENCE), (Stage.INFERENCE, Stage.RESULTS)):
+            self.ledger.claim(ref, stage, HELPER)
+            queue = results_queue() if after is Stage.RESULTS else "elsewhere"
+            self.ledger.advance(ref, stage, HELPER, after, queue)
+        message = result(spec, ref, chunks[ref.chunk])
+        self.publisher.send(RESULTS_TASK, results_queue(), message)
+
+    def rows(self, spec: JobSpec) -> Counter[tuple[str, str]]:
+        found: Counter[tuple[str, str]] = Counter()
+        for info in self.store.list("results", keys.rows_prefix(spec)):
+            table = pq.read_table(io.BytesIO(self.store.get("results", info.key)))
+            found.update(zip(table["key"].to_pylist(), table["etag"].to_pylist(), strict=True))
+        return found
+
+    def closing(self, spec: JobSpec) -> Closing:
+        found = wait_for(lambda: self.jobs.closing(spec.job_id), what=f"the end of {spec.job_id}")
+        assert found is not None
+        return found
+
+
+def result(spec: JobSpec, ref: ChunkRef, items: tuple[Item, ...]) -> Result:
+    best = [Prediction(label="cat", score=0.5)]
+    return Result(
+        incarnation=ref.incarnation,
+        job_id=spec.job_id,
+        job_uid=spec.job_uid,
+        chunk=ref.chunk,
+        attempt=ref.attempt,
+        pipeline=spec.pipeline,
+        items=[ResultItem(item=item, width=4, height=4, predictions=best) for item in items],
+        engine="onnxruntime",
+        precision="float32",
+        device="cpu",
+        timings=Timings(device_seconds=0.1, device_started_at=50.0, device_ended_at=50.1),
+    )
+
+
+def chunks_of(count: int) -> list[tuple[Item, ...]]:
+    return [
+        tuple(Item(key=f"in/{c:04}/{n} é#?.jpg", etag=f"{c}-{n}", size=7) for n in range(4))
+        for c in range(count)
+    ]
+
+
+def identities(chunks: list[tuple[Item, ...]]) -> Counter[tuple[str, str]]:
+    return Counter((item.key, item.etag) for items in chunks for item in items)
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    home = tmp_path_factory.mktemp("collector home")
+    valkey, weed = start_valkey(home / "valkey"), start_seaweedfs(home / "weed")
+    s3 = S3Settings(endpoint=weed.endpoint, access_key=weed.access_key, secret_key=weed.secret_key)
+    settings = samples.settings(home, valkey.url).model_copy(update={"s3": s3})
+    save_settings(settings)
+    ledger = connect_ledger(settings)
+    ledger.begin(samples.INCARNATION)
+    store = connect(settings.s3)
+    for bucket in ("state", "results"):
+        store.make_bucket(bucket)
+    stand = Stand(settings, ledger, JobStore(store, "state"), Publisher(settings))
+    try:
+        yield stand
+    finally:
+        for process in stand.processes:
+            process.kill()
+            process.wait()
+        weed.stop()
+        valkey.stop()
+
+
+def test_a_killed_collector_loses_nothing_and_the_other_closes(stand: Stand) -> None:
+    chunks = chunks_of(120)
+    spec = stand.open_job("photos-1", samples.JOB_UID, chunks)
+    first, second = stand.start_collector(), stand.start_collector()
+    stand.send(spec, chunks, 0, 60)
+    wait_for(lambda: stand.rows(spec), what="the first part")
+    assert stand.rows(spec) <= identities(chunks)
+    stand.send(spec, chunks, 60, 110)
+    first.kill()
+    first.wait()
+    stand.send(spec, chunks, 110, 120)
+
+    def nothing_left() -> bool:
+        """What the killed one held comes back, as the producer sees to."""
+        for ref in stand.ledger.rescue_held(samples.INCARNATION):
+            stand.bring(spec, chunks, ref)
+        progress = stand.ledger.progress(spec.job_uid)
+        lost = stand.ledger.queued_count(results_queue())
+        if progress and progress.live_chunks == lost:  # popped with the killed one's connection
+            for ref in stand.ledger.rescue_queued(samples.INCARNATION, results_queue(), lost):
+                stand.bring(spec, chunks, ref)
+        return stand.jobs.closing(spec.job_id) is not None
+
+    wait_for(nothing_left, what="the end", every=0.5, deadline_seconds=40)
+    closing = stand.closing(spec)
+    assert (closing.state, closing.accounting.succeeded) == ("succeeded", 480)
+    assert (closing.engine, closing.precision, closing.device) == ("onnxruntime", "float32", "cpu")
+    assert stand.rows(spec) == identities(chunks)
+    assert stand.store.exists("results", keys.success_key(spec))
+    manifest: Any = json.loads(stand.store.get("results", keys.output_manifest_key(spec)))
+    assert sum(part["rows"] for part in manifest["parts"]) == 480
+    wait_for(lambda: not stand.ledger.jobs(), what="a ledger without the job")
+    assert not list(stand.store.list("state", keys.chunks_prefix(spec.job_id)))
+    tables = iter_rows(lambda _bucket: stand.store, stand.jobs, spec, status="ok")
+    assert sum(table.num_rows for table in tables) == 480
+    second.terminate()
+    assert second.wait(20) == 0
+
+
+def test_an_output_bucket_that_is_not_there_ends_the_job(stand: Stand) -> None:
+    chunks = chunks_of(1)
+    spec = stand.open_job("photos-2", "4" * 16, chunks)
+    gone = spec.model_copy(update={"output_bucket": "nowhere", "job_id": "photos-3"})
+    gone = gone.model_copy(update={"job_uid": "5" * 16})
+    stand.jobs.create_spec(gone)
+    stand.ledger.open_job(samples.INCARNATION, gone.job_uid, gone.job_id)
+    stand.start_collector()
+    stand.send(spec, chunks, 0, 1)
+    stand.send(gone, chunks, 0, 1)
+    assert stand.closing(gone).state == "failed"
+    assert "nowhere" in (stand.closing(gone).error or "")
+    assert stand.closing(spec).state == "succeeded"
