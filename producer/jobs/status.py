@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
@@ -13,7 +13,9 @@ from shared.errors import PermanentError, TransientError
 from shared.job import Closing, JobSpec
 from shared.keys import manifest_prefix, output_root
 from shared.ledger import JobProgress
-from shared.manifest import ManifestReader, Seal
+
+if TYPE_CHECKING:
+    from shared.manifest import Seal
 
 Warn = Callable[[str], None]
 State = Literal["listing", "running", "succeeded", "failed", "cancelled"]
@@ -97,6 +99,8 @@ class _Listing:
     """How many items the manifest has so far: exactly once it is sealed, about before."""
 
     def __init__(self, connections: Connections, spec: JobSpec) -> None:
+        from shared.manifest import ManifestReader  # brings pyarrow, which enqueueing can do without
+
         jobs = connections.jobs
         self._spec, self._store, self._bucket = spec, jobs.store, jobs.bucket
         self._reader = ManifestReader(jobs.store, jobs.bucket, spec.job_id)
@@ -105,14 +109,16 @@ class _Listing:
 
     def read_on(self) -> None:
         """Look at the last part alone, which says where it stands in the whole."""
+        from shared.manifest import Seal
+
         prefix = manifest_prefix(self._spec.job_id)
         count = 0 if self.seal else sum(1 for _ in self._store.list(self._bucket, prefix))
         last = self._reader.part(count - 1) if count else None
         if isinstance(last, Seal):
             self.seal, self.listed = last, last.listed
         elif last is not None:
-            full = last.end_chunk * self._spec.chunk_items
-            self.listed = full - self._spec.chunk_items + len(last.chunks[-1])
+            before = (last.end_chunk - 1) * self._spec.chunk_items
+            self.listed = before + len(last.chunks[-1])
 
 
 def job_status(connections: Connections, job_id: str, warn: Warn) -> JobStatus:

@@ -18,7 +18,7 @@ from producer import lister as listers
 from producer.lister import Lister, ManifestTaken, Stopped
 from producer.listing import BucketListing, Listing
 from producer.pump import Nothing, pumped
-from shared.errors import TransientError
+from shared.errors import HeadraceError, TransientError
 from shared.job import JobSpec
 from shared.job_store import JobStore
 from shared.keys import segment_key
@@ -110,7 +110,7 @@ def in_thread(action: Callable[[], object]) -> Iterator[list[object]]:
     def run() -> None:
         try:
             outcome.append(action())
-        except Exception as error:
+        except (HeadraceError, Stopped) as error:
             outcome.append(error)
 
     thread = threading.Thread(target=run, daemon=True)

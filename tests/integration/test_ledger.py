@@ -1,0 +1,592 @@
+"""The ledger's transitions on a real Valkey, one by one and in any order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from shared.errors import TransientError
+from shared.ledger import ChunkRef, Ledger, Stage, Stale, WorkerIdentity, connect
+from shared.queues import inference_queue, preprocess_queue, results_queue
+from tests import samples
+from tests.servers import RunningValkey, start_valkey
+from tests.waiting import wait_for
+
+LEASE_SECONDS = 0.5
+FIRST, SECOND, THIRD = preprocess_queue(), inference_queue("testhost"), results_queue()
+FLOW = [
+    (Stage.PREPROCESS, Stage.INFERENCE, SECOND),
+    (Stage.INFERENCE, Stage.RESULTS, THIRD),
+]
+INC, UID = samples.INCARNATION, samples.JOB_UID
+A = WorkerIdentity("preprocess", "a", "testhost", pid=1, nonce="a")
+B = WorkerIdentity("inference", "b", "testhost", pid=2, nonce="b")
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningValkey]:
+    server = start_valkey(tmp_path_factory.mktemp("valkey"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def client(valkey: RunningValkey) -> Any:
+    return redis.Redis.from_url(valkey.url, decode_responses=True)
+
+
+def connect_to(url: str, lease_seconds: float = LEASE_SECONDS) -> Ledger:
+    chosen = samples.settings(Path("/nowhere"), url)
+    return connect(chosen.model_copy(update={"lease_seconds": lease_seconds}))
+
+
+@pytest.fixture
+def ledger(valkey: RunningValkey, client: Any) -> Ledger:
+    """A new ledger with one job and nothing fed."""
+    client.flushall()
+    ledger = connect_to(valkey.url)
+    ledger.begin(INC)
+    ledger.open_job(INC, UID, "job")
+    return ledger
+
+
+def feed(ledger: Ledger, first: int = 0, end: int = 1, **options: int) -> list[ChunkRef]:
+    return ledger.feed(INC, UID, first, end, **{"bound": 100, **options})[1]
+
+
+def stale(action: Callable[[], object]) -> str:
+    with pytest.raises(Stale) as caught:
+        action()
+    return caught.value.reason
+
+
+def take_to(ledger: Ledger, ref: ChunkRef, stage: Stage, worker: WorkerIdentity = A) -> None:
+    """From queued(preprocess) to held(stage)."""
+    for here, following, queue in FLOW:
+        ledger.claim(ref, here, worker)
+        if here == stage:
+            return
+        ledger.advance(ref, here, worker, following, queue)
+    ledger.claim(ref, Stage.RESULTS, worker)
+
+
+def test_an_empty_ledger_is_begun_once(client: Any, ledger: Ledger) -> None:
+    client.flushall()
+    assert ledger.incarnation() is None
+    assert ledger.begin("a" * 16) == ledger.begin("b" * 16) == ledger.incarnation() == "a" * 16
+
+
+def test_a_chunk_passes_every_stage_once(ledger: Ledger) -> None:
+    (ref,) = feed(ledger)
+    assert ref == ChunkRef(INC, UID, 0, 1)
+    take_to(ledger, ref, Stage.RESULTS)
+    ledger.finish(ref, A, {"succeeded": 3, "device_seconds": 0.5})
+    progress = ledger.progress(UID)
+    assert progress is not None
+    assert (progress.done_chunks, progress.live_chunks) == (1, 0)
+    assert progress.counters["succeeded"] == 3
+    assert progress.counters["device_seconds"] == 0.5
+    assert ledger.queues() == []
+    assert ledger.done_between(UID, 0, 1) == 1
+
+
+def test_what_finds_its_own_result_has_succeeded(ledger: Ledger) -> None:
+    (ref,) = feed(ledger)
+    ledger.claim(ref, Stage.PREPROCESS, A)
+    for _ in range(2):
+        ledger.advance(ref, Stage.PREPROCESS, A, Stage.INFERENCE, SECOND)
+    ledger.claim(ref, Stage.INFERENCE, B)
+    ledger.advance(ref, Stage.PREPROCESS, A, Stage.INFERENCE, SECOND)  # late, and still true
+    ledger.advance(ref, Stage.INFERENCE, B, Stage.RESULTS, THIRD)
+    ledger.claim(ref, Stage.RESULTS, A)
+    for _ in range(2):
+        ledger.finish(ref, A, {"succeeded": 1})
+    progress = ledger.progress(UID)
+    assert progress is not None
+    assert progress.counters["succeeded"] == 1
+
+
+def test_a_held_chunk_is_not_claimed_again_not_even_by_its_holder(ledger: Ledger) -> None:
+    (ref,) = feed(ledger)
+    ledger.claim(ref, Stage.PREPROCESS, A)
+    assert stale(lambda: ledger.claim(ref, Stage.PREPROCESS, A)) == "state"
+    assert stale(lambda: ledger.claim(ref, Stage.PREPROCESS, B)) == "state"
+    assert stale(lambda: ledger.claim(ref, Stage.INFERENCE, B)) == "state"
+
+
+def test_everything_with_another_incarnation_is_stale(ledger: Ledger) -> None:
+    (ref,) = feed(ledger)
+    other = replace(ref, incarnation="9" * 16)
+    for action in (
+        lambda: ledger.open_job("9" * 16, UID, "job"),
+        lambda: ledger.feed("9" * 16, UID, 0, 1, bound=9),
+        lambda: ledger.claim(other, Stage.PREPROCESS, A),
+        lambda: ledger.advance(other, Stage.PREPROCESS, A, Stage.INFERENCE, SECOND),
+        lambda: ledger.finish(other, A, {}),
+        lambda: ledger.give_back(other, Stage.PREPROCESS, A),
+        lambda: ledger.renew("9" * 16, A, []),
+        lambda: ledger.depart("9" * 16, A),
+        lambda: ledger.rescue_held("9" * 16),
+        lambda: ledger.rescue_queued("9" * 16, FIRST, 1),
+        lambda: ledger.reopen("9" * 16, UID, 0),
+        lambda: ledger.cancel_job("9" * 16, UID),
+        lambda: ledger.close_job("9" * 16, UID),
+    ):
+        assert stale(action) == "incarnation"
+    assert ledger.staged([other]) == [False]
+    assert ledger.stale_counts()["incarnation"] == 13
+
+
+def test_a_stale_attempt_changes_nothing(ledger: Ledger) -> None:
+    (old,) = feed(ledger)
+    ledger.claim(old, Stage.PREPROCESS, A)
+    new = ledger.give_back(old, Stage.PREPROCESS, A)
+    assert new.attempt == 2
+    assert stale(lambda: ledger.claim(old, Stage.PREPROCESS, B)) == "attempt"
+    ledger.claim(new, Stage.PREPROCESS, B)
+    assert (
+        stale(lambda: ledger.advance(old, Stage.PREPROCESS, A, Stage.INFERENCE, SECOND))
+        == "attempt"
+    )
+    assert stale(lambda: ledger.give_back(old, Stage.PREPROCESS, A)) == "attempt"
+    assert stale(lambda: ledger.finish(old, A, {"succeeded": 1})) == "attempt"
+    ledger.advance(new, Stage.PREPROCESS, B, Stage.INFERENCE, SECOND)
+
+
+def test_only_the_holder_moves_a_chunk_on(ledger: Ledger) -> None:
+    (ref,) = feed(ledger)
+    ledger.claim(ref, Stage.PREPROCESS, A)
+    assert stale(lambda: ledger.give_back(ref, Stage.PREPROCESS, B)) == "attempt"
+    assert (
+        stale(lambda: ledger.advance(ref, Stage.PREPROCESS, B, Stage.INFERENCE, SECOND))
+        == "attempt"
+    )
+
+
+def test_what_a_done_chunk_still_gets_is_stale(ledger: Ledger) -> None:
+    (ref,) = feed(ledger)
+    take_to(ledger, ref, Stage.RESULTS)
+    ledger.finish(ref, A, {})
+    assert stale(lambda: ledger.claim(ref, Stage.PREPROCESS, B)) == "done"
+    ledger.finish(ref, B, {"succeeded": 1})  # the same chunk, done by somebody
+    assert feed(ledger) == []
+    progress = ledger.progress(UID)
+    assert progress is not None
+    assert "succeeded" not in progress.counters
+
+
+def test_feeding_keeps_to_the_bound_and_to_the_most(ledger: Ledger) -> None:
+    cursor, refs = ledger.feed(INC, UID, 0, 100, bound=5)
+    assert (cursor, len(refs), ledger.queued_count(FIRST)) == (5, 5, 5)
+    assert ledger.feed(INC, UID, 5, 100, bound=5) == (5, [])
+    ledger.claim(refs[0], Stage.PREPROCESS, A)
+    assert ledger.feed(INC, UID, 5, 100, bound=5)[0] == 6
+    assert ledger.feed(INC, UID, 6, 100, bound=50, most=2)[0] == 8
+    assert ledger.feed(INC, UID, 0, 8, bound=50) == (8, [])  # all of them are live
+
+
+def test_a_lease_that_runs_out_loses_its_chunks_and_counts_the_loss(ledger: Ledger) -> None:
+    first, second = feed(ledger, 0, 2)
+    take_to(ledger, first, Stage.INFERENCE, A)
+    ledger.claim(second, Stage.PREPROCESS, B)
+    assert ledger.rescue_held(INC) == []
+
+    def rescued() -> list[ChunkRef]:
+        ledger.renew(INC, B, [second.name])
+        return ledger.rescue_held(INC)
+
+    (again,) = wait_for(rescued, what="the end of A's lease", deadline_seconds=5)
+    assert again == replace(first, attempt=2)
+    assert [worker.process for worker in ledger.workers()] == ["b"]
+    assert stale(lambda: ledger.advance(first, Stage.INFERENCE, A, Stage.RESULTS, THIRD))
+    assert ledger.claim(again, Stage.PREPROCESS, B).losses == 0
+    ledger.advance(again, Stage.PREPROCESS, B, Stage.INFERENCE, SECOND)
+    assert ledger.claim(again, Stage.INFERENCE, B).losses == 1
+
+
+def test_a_chunk_unnamed_in_two_renewals_is_lost_and_a_named_one_is_not(ledger: Ledger) -> None:
+    named, unnamed = feed(ledger, 0, 2)
+    for ref in (named, unnamed):
+        ledger.claim(ref, Stage.PREPROCESS, A)
+    ledger.renew(INC, A, [named.name])
+    assert ledger.rescue_held(INC) == []
+    ledger.renew(INC, A, [named.name, unnamed.name])  # it was only being taken in hand
+    ledger.renew(INC, A, [named.name])
+    assert ledger.rescue_held(INC) == []
+    ledger.renew(INC, A, [named.name])
+    assert ledger.rescue_held(INC) == [replace(unnamed, attempt=2)]
+    assert ledger.rescue_held(INC) == []
+
+
+def test_who_departs_is_rescued_at_once(ledger: Ledger) -> None:
+    (ref,) = feed(ledger)
+    ledger.claim(ref, Stage.PREPROCESS, A)
+    ledger.renew(INC, B, [])
+    ledger.depart(INC, B)
+    assert [worker.process for worker in ledger.workers()] == ["a"]
+    ledger.depart(INC, A)
+    assert ledger.workers() == []
+    assert ledger.rescue_held(INC) == [replace(ref, attempt=2)]
+
+
+def test_the_oldest_queued_are_rescued_and_no_loss_is_counted(ledger: Ledger) -> None:
+    refs = feed(ledger, 0, 3)
+    for ref in reversed(refs):
+        ledger.claim(ref, Stage.PREPROCESS, A)
+        ledger.advance(ref, Stage.PREPROCESS, A, Stage.INFERENCE, SECOND)
+        score = {ref.name: -ref.attempt * 10 + ref.chunk}  # as if long ago, the first the oldest
+        ledger._client.zadd(f"hr:queued:{SECOND}", score)
+    assert ledger.staged(refs) == [True, True, True]
+    again = ledger.rescue_queued(INC, SECOND, 2)
+    assert again == [replace(ref, attempt=2) for ref in refs[:2]]
+    assert ledger.staged(refs) == [False, False, True]
+    assert (ledger.queued_count(FIRST), ledger.queued_count(SECOND)) == (2, 1)
+    assert ledger.claim(again[0], Stage.PREPROCESS, A).losses == 0
+    assert ledger.rescue_queued(INC, "no.such.queue", 5) == []
+
+
+def test_a_reopened_chunk_is_fed_with_attempts_that_nobody_had(ledger: Ledger) -> None:
+    (ref,) = feed(ledger)
+    take_to(ledger, ref, Stage.RESULTS)
+    ledger.reopen(INC, UID, 0)  # it is not done
+    ledger.finish(ref, A, {})
+    ledger.reopen(INC, UID, 0)
+    assert ledger.done_between(UID, 0, 1) == 0
+    (again,) = feed(ledger)
+    assert again.attempt > 1000
+    assert stale(lambda: ledger.claim(ref, Stage.PREPROCESS, A)) == "attempt"
+
+
+def test_a_cancelled_job_has_nothing_in_flight_and_is_fed_nothing(ledger: Ledger) -> None:
+    held, queued = feed(ledger, 0, 2)
+    ledger.claim(held, Stage.PREPROCESS, A)
+    ledger.cancel_job(INC, UID)
+    assert stale(lambda: ledger.claim(queued, Stage.PREPROCESS, B)) == "cancelled"
+    assert stale(lambda: ledger.advance(held, Stage.PREPROCESS, A, Stage.INFERENCE, SECOND))
+    assert ledger.feed(INC, UID, 2, 9, bound=9) == (2, [])
+    assert ledger.queues() == []
+    assert ledger.rescue_held(INC) == []
+    progress = ledger.progress(UID)
+    assert progress is not None
+    assert progress.cancelled
+
+
+def test_a_closed_job_leaves_nothing(ledger: Ledger, client: Any) -> None:
+    held, queued, done = feed(ledger, 0, 3)
+    ledger.claim(held, Stage.PREPROCESS, A)
+    take_to(ledger, done, Stage.RESULTS, B)
+    ledger.finish(done, B, {})
+    for _ in range(2):
+        ledger.close_job(INC, UID)
+    assert ledger.jobs() == []
+    assert ledger.progress(UID) is None
+    assert stale(lambda: ledger.claim(queued, Stage.PREPROCESS, B)) == "job"
+    for pattern in (f"*{UID}*", "hr:queued:*", "hr:held:*"):
+        assert client.keys(pattern) == []
+
+
+def test_opening_a_job_marks_what_is_done_but_nothing_that_is_live(ledger: Ledger) -> None:
+    (live,) = feed(ledger)
+    ledger.open_job(INC, UID, "job", [0, 2])
+    assert [ref.chunk for ref in feed(ledger, 0, 4)] == [1, 3]
+    take_to(ledger, live, Stage.RESULTS)
+    ledger.finish(live, A, {})
+    assert ledger.done_between(UID, 0, 4) == 2
+
+
+def test_hints_are_taken_once(ledger: Ledger) -> None:
+    ledger.hint("one")
+    ledger.hint("two")
+    assert ledger.take_hints() == ["one", "two"]
+    assert ledger.take_hints() == []
+
+
+def test_one_leads_until_it_stops_or_its_time_is_up(ledger: Ledger) -> None:
+    assert ledger.lead("one", 60)
+    assert not ledger.lead("two", 60)
+    ledger.stop_leading("two")
+    assert ledger.lead("one", 60)
+    ledger.stop_leading("one")
+    assert ledger.lead("two", 0.2)
+    wait_for(lambda: ledger.lead("one", 60), what="the end of two's time", deadline_seconds=5)
+
+
+def test_a_ledger_that_does_not_answer_is_transient() -> None:
+    with pytest.raises(TransientError, match="does not answer"):
+        connect_to("redis://127.0.0.1:1/0").incarnation()
+
+
+# What follows drives the ledger in any order beside a model of it.
+
+CHUNKS = st.integers(0, 5)
+WORKERS = [
+    WorkerIdentity("any", name, "testhost", pid=n, nonce=name) for n, name in enumerate("xyz")
+]
+WORKER = st.sampled_from(WORKERS)
+QUEUES = {Stage.PREPROCESS: FIRST, Stage.INFERENCE: SECOND, Stage.RESULTS: THIRD}
+NEXT = {Stage.PREPROCESS: Stage.INFERENCE, Stage.INFERENCE: Stage.RESULTS}
+
+
+@dataclass
+class Place:
+    """Where the model has a live chunk. ``holder`` is None while it is queued."""
+
+    stage: Stage
+    attempt: int
+    holder: WorkerIdentity | None = None
+    misses: int = 0
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Every live chunk is in one place, done is undone by reopening alone, attempts only grow."""
+
+    url: str
+
+    @initialize()
+    def begin(self) -> None:
+        self.ledger = connect_to(self.url, lease_seconds=10)  # leases end where a rule says so
+        self.raw: Any = redis.Redis.from_url(self.url, decode_responses=True)
+        self.births = 0
+        self.wipe()
+
+    @rule()
+    def wipe(self) -> None:
+        self.raw.flushall()
+        self.births += 1
+        self.incarnation = self.ledger.begin(f"{self.births:016x}")
+        self.live: dict[int, Place] = {}
+        self.done: set[int] = set()
+        self.highest: Counter[int] = Counter()
+        self.alive: set[WorkerIdentity] = set()
+        self.is_cancelled, self.reopened = False, 0
+        self.ledger.open_job(self.incarnation, UID, "job")
+
+    def ref(self, chunk: int, attempt: int) -> ChunkRef:
+        return ChunkRef(self.incarnation, UID, chunk, attempt)
+
+    def goes(self, expected: bool, action: Callable[[], object]) -> None:
+        """Does the ledger agree with the model on whether this may be?"""
+        if expected:
+            action()
+        else:
+            stale(action)
+
+    def sent_back(self, chunk: int, attempt: int) -> None:
+        assert attempt == self.live[chunk].attempt + 1
+        self.live[chunk] = Place(Stage.PREPROCESS, attempt)
+
+    @rule(first=CHUNKS, count=st.integers(1, 6), bound=st.integers(1, 6))
+    def feed(self, first: int, count: int, bound: int) -> None:
+        queued = sum(p.holder is None and p.stage == Stage.PREPROCESS for p in self.live.values())
+        room = 0 if self.is_cancelled else bound - queued
+        wanted = [c for c in range(first, first + count) if c not in self.live | self.done_map()]
+        _, refs = self.ledger.feed(self.incarnation, UID, first, first + count, bound=bound)
+        assert [ref.chunk for ref in refs] == wanted[: max(0, room)]
+        for ref in refs:
+            self.live[ref.chunk] = Place(Stage.PREPROCESS, ref.attempt)
+            assert ref.attempt > self.highest[ref.chunk]
+
+    def done_map(self) -> dict[int, Place]:
+        return dict.fromkeys(self.done, Place(Stage.RESULTS, 0))
+
+    @rule(chunk=CHUNKS, worker=WORKER, stage=st.sampled_from(Stage), late=st.integers(0, 1))
+    def claim(self, chunk: int, worker: WorkerIdentity, stage: Stage, late: int) -> None:
+        place = self.live.get(chunk)
+        attempt = (place.attempt if place else 1) - late
+        may = place is not None and not late and place.holder is None and place.stage == stage
+        self.goes(may, lambda: self.ledger.claim(self.ref(chunk, attempt), stage, worker))
+        if may and place:
+            place.holder, place.misses = worker, 0
+            self.alive.add(worker)
+
+    @rule(chunk=CHUNKS, worker=WORKER, stage=st.sampled_from(list(NEXT)), late=st.integers(0, 1))
+    def advance(self, chunk: int, worker: WorkerIdentity, stage: Stage, late: int) -> None:
+        place, following = self.live.get(chunk), NEXT[stage]
+        attempt = (place.attempt if place else 1) - late
+        current = place is not None and not late
+        moves = current and place is not None and (place.stage, place.holder) == (stage, worker)
+        is_there = current and place is not None and place.stage == following
+        self.goes(
+            moves or is_there,
+            lambda: self.ledger.advance(
+                self.ref(chunk, attempt), stage, worker, following, QUEUES[following]
+            ),
+        )
+        if moves:
+            self.live[chunk] = Place(following, attempt)
+
+    @rule(chunk=CHUNKS, worker=WORKER, late=st.integers(0, 1))
+    def finish(self, chunk: int, worker: WorkerIdentity, late: int) -> None:
+        place = self.live.get(chunk)
+        attempt = (place.attempt if place else 1) - late
+        ends = (
+            place is not None
+            and not late
+            and (place.stage, place.holder) == (Stage.RESULTS, worker)
+        )
+        ref = self.ref(chunk, attempt)
+        self.goes(ends or chunk in self.done, lambda: self.ledger.finish(ref, worker, {"n": 1}))
+        if ends:
+            del self.live[chunk]
+            self.done.add(chunk)
+
+    @rule(chunk=CHUNKS, worker=WORKER, steps=st.integers(1, 6))
+    def go_on(self, chunk: int, worker: WorkerIdentity, steps: int) -> None:
+        """As it should be: what is queued is claimed, and its holder moves it on."""
+        for _ in range(steps if chunk in self.live else 0):
+            if chunk in self.done:
+                break
+            place = self.live[chunk]
+            if place.holder is None:
+                self.claim(chunk, worker, place.stage, 0)
+            elif place.stage in NEXT:
+                self.advance(chunk, place.holder, place.stage, 0)
+            else:
+                self.finish(chunk, place.holder, 0)
+
+    @rule(chunk=CHUNKS, worker=WORKER, stage=st.sampled_from(Stage))
+    def give_back(self, chunk: int, worker: WorkerIdentity, stage: Stage) -> None:
+        place = self.live.get(chunk)
+        ref = self.ref(chunk, place.attempt if place else 1)
+        if place is not None and (place.stage, place.holder) == (stage, worker):
+            self.sent_back(chunk, self.ledger.give_back(ref, stage, worker).attempt)
+        else:
+            stale(lambda: self.ledger.give_back(ref, stage, worker))
+
+    @rule(worker=WORKER, unnamed=st.sets(CHUNKS))
+    def renew(self, worker: WorkerIdentity, unnamed: set[int]) -> None:
+        held = {c: p for c, p in self.live.items() if p.holder == worker}
+        names = [self.ref(chunk, 0).name for chunk in held if chunk not in unnamed]
+        self.ledger.renew(self.incarnation, worker, names)
+        self.alive.add(worker)
+        for chunk, place in held.items():
+            place.misses = place.misses + 1 if chunk in unnamed else 0
+
+    @rule(worker=WORKER, politely=st.booleans())
+    def die(self, worker: WorkerIdentity, politely: bool) -> None:
+        if politely:
+            self.ledger.depart(self.incarnation, worker)
+        else:
+            self.raw.delete(f"hr:lease:{worker.name}")
+        self.alive.discard(worker)
+
+    @rule()
+    def rescue_held(self) -> None:
+        lost = {
+            chunk
+            for chunk, place in self.live.items()
+            if place.holder and (place.holder not in self.alive or place.misses >= 2)
+        }
+        refs = self.ledger.rescue_held(self.incarnation)
+        assert {ref.chunk for ref in refs} == lost
+        for ref in refs:
+            self.sent_back(ref.chunk, ref.attempt)
+
+    @rule(stage=st.sampled_from(Stage), count=st.integers(1, 4))
+    def rescue_queued(self, stage: Stage, count: int) -> None:
+        queued = [c for c, p in self.live.items() if p.stage == stage and p.holder is None]
+        refs = self.ledger.rescue_queued(self.incarnation, QUEUES[stage], count)
+        assert len({ref.chunk for ref in refs}) == len(refs) == min(count, len(queued))
+        for ref in refs:
+            assert ref.chunk in queued
+            self.sent_back(ref.chunk, ref.attempt)
+
+    @rule(chunk=CHUNKS)
+    def reopen(self, chunk: int) -> None:
+        self.ledger.reopen(self.incarnation, UID, chunk)
+        self.done.discard(chunk)
+
+    @rule(found=st.sets(CHUNKS))
+    def open_again(self, found: set[int]) -> None:
+        self.ledger.open_job(self.incarnation, UID, "job", sorted(found))
+        self.done |= found - self.live.keys()
+
+    @precondition(lambda self: not self.is_cancelled and len(self.live) > 3)
+    @rule()
+    def cancel(self) -> None:
+        self.ledger.cancel_job(self.incarnation, UID)
+        self.live, self.is_cancelled = {}, True
+
+    @precondition(lambda self: len(self.done) > 2)
+    @rule()
+    def close_and_open(self) -> None:
+        self.ledger.close_job(self.incarnation, UID)
+        stale(lambda: self.ledger.feed(self.incarnation, UID, 0, 1, bound=9))
+        self.live, self.done, self.is_cancelled = {}, set(), False
+        self.highest = Counter()
+        self.ledger.open_job(self.incarnation, UID, "job")
+
+    @invariant()
+    def each_live_chunk_is_in_one_place(self) -> None:
+        lines = {
+            int(chunk): line.split() for chunk, line in self.raw.hgetall(f"hr:{UID}:live").items()
+        }
+        assert {c: (line[0], line[1], int(line[2])) for c, line in lines.items()} == {
+            chunk: ("held" if place.holder else "queued", place.stage.value, place.attempt)
+            for chunk, place in self.live.items()
+        }
+        owners = {
+            c: place.holder.name if place.holder else QUEUES[place.stage]
+            for c, place in self.live.items()
+        }
+        assert {c: line[3] for c, line in lines.items()} == owners
+        recorded = [
+            (key.removeprefix("hr:held:"), name)
+            for key in self.raw.keys("hr:held:*")
+            for name in self.raw.hkeys(key)
+        ] + [
+            (key.removeprefix("hr:queued:"), name)
+            for key in self.raw.keys("hr:queued:*")
+            for name in self.raw.zrange(key, 0, -1)
+        ]
+        assert sorted(recorded) == sorted((owner, f"{UID} {c}") for c, owner in owners.items())
+
+    @invariant()
+    def done_is_what_the_model_says(self) -> None:
+        assert not self.done & self.live.keys()
+        for chunk in range(6):
+            assert self.ledger.done_between(UID, chunk, chunk + 1) == (chunk in self.done)
+        progress = self.ledger.progress(UID)
+        assert progress is not None
+        assert (progress.done_chunks, progress.live_chunks) == (len(self.done), len(self.live))
+
+    @invariant()
+    def attempts_only_grow(self) -> None:
+        for chunk, place in self.live.items():
+            assert place.attempt >= self.highest[chunk]
+            self.highest[chunk] = place.attempt
+
+    @invariant()
+    def the_living_are_those_whose_leases_stand(self) -> None:
+        assert {worker.name for worker in self.ledger.workers()} == {w.name for w in self.alive}
+
+
+def test_the_ledger_agrees_with_its_model(valkey: RunningValkey) -> None:
+    class Machine(LedgerMachine):
+        url = valkey.url
+
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
