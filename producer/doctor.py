@@ -16,7 +16,9 @@ from pydantic import BaseModel
 
 from producer.info import process_rows
 from producer.models import list_models
+from producer.stack.home import find_home
 from producer.stack.readiness import answers_http
+from producer.stack.ring import plan_ring
 from shared import ledger as ledgers
 from shared.errors import HeadraceError, UsageError
 from shared.settings import Settings, default_home, load_settings
@@ -45,13 +47,15 @@ def examine() -> Iterator[Check]:
     try:
         settings = load_settings(home)
     except UsageError as error:
+        yield _guarded("ring", lambda: _room_for_ring(home))
         yield _not_up(error.message)
         return
-    yield _guarded("ring", lambda: _ring(settings))
     processes = process_rows(lambda _: None, home)
     if not processes and settings.mode == "local":
+        yield _guarded("ring", lambda: _room_for_ring(home))
         yield _not_up(f"The stack in {home} is not up.")
         return
+    yield _guarded("ring", lambda: _ring(settings))
     broker = redis.Redis.from_url(settings.broker_url, socket_timeout=3, socket_connect_timeout=3)
     yield _guarded("broker", lambda: _answers(broker, "broker"))
     yield _guarded("ledger", lambda: _ledger(settings))
@@ -111,23 +115,24 @@ def _not_up(detail: str) -> Check:
     return Check(name="stack", state="warning", detail=detail, fix="Run 'headrace up'.")
 
 
+def _room_for_ring(home: Path) -> Check:
+    said: list[str] = []
+    ring = plan_ring(find_home(home), said.append)
+    size = f"{sum(ring.slot_counts)} slots have room in {ring.directory}."
+    return Check(name="ring", state="warning" if said else "ok", detail=" ".join([*said, size]))
+
+
 def _ring(settings: Settings) -> Check:
     layout = Layout.of(settings.ring)
-    size = f"{len(layout.places)} slots, {layout.total_bytes >> 20} MiB in {layout.directory}"
+    size = f"{len(layout.places)} slots, {layout.total_bytes >> 20} MiB in {layout.directory}."
     pixels = layout.pixels_path
     if not pixels.exists() or pixels.stat().st_size != layout.total_bytes:
-        return Check(
-            name="ring", state="warning", detail=f"Not there: {size}.", fix="Run 'headrace up'."
-        )
-    status = pixels.stat()
-    if status.st_blocks * 512 < layout.total_bytes:
-        return Check(
-            name="ring",
-            state="failed",
-            detail=f"Not fully allocated: {size}.",
-            fix="Run 'headrace down', free space there, and run 'headrace up'.",
-        )
-    return Check(name="ring", state="ok", detail=f"{size}.")
+        fix = "Run 'headrace down' and 'headrace up'."
+        return Check(name="ring", state="failed", detail=f"Not there: {size}", fix=fix)
+    if pixels.stat().st_blocks * 512 < layout.total_bytes:
+        fix = "Run 'headrace down', free space there, and run 'headrace up'."
+        return Check(name="ring", state="failed", detail=f"Not fully allocated: {size}", fix=fix)
+    return Check(name="ring", state="ok", detail=size)
 
 
 def _answers(client: redis.Redis, name: str) -> Check:

@@ -251,7 +251,7 @@ def _show(status: JobStatus, as_json: bool) -> None:
     shown = [f"{counts.pop('listed') or 0:,} listed"]
     shown += [f"{count:,} {name}" for name, count in counts.items() if count]
     engine = " ".join(filter(None, (status.engine, status.precision, status.device)))
-    rate = f"{status.images_per_second:,.0f} images/s" if status.images_per_second else ""
+    rate = f"{status.images_per_second:,.1f} images/s" if status.images_per_second else ""
     busy = f"device {status.device_busy:.0%} busy" if status.device_busy is not None else ""
     took = f"{status.seconds:,.1f} s" if status.seconds else ""
     lines = {

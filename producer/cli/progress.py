@@ -71,9 +71,8 @@ def show_job(counter: Counter, status: JobStatus) -> None:
     more = [f"{images.failed} failed"] if images.failed else []
     if status.state == "listing":
         more.append("still listing")
-    rate = status.images_per_second
-    if rate:
-        more.append(f"{rate:.0f}/s")
-        if status.state != "listing":
+    if rate := status.images_per_second:
+        more.append(f"{rate:.{0 if rate >= 10 else 1}f}/s")
+        if status.state == "running" and done:
             more.append(f"{(listed - done) / rate:.0f} s left")
     counter.update(done, listed, ", ".join(more))

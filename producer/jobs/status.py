@@ -99,7 +99,8 @@ class _Listing:
     """How many items the manifest has so far: exactly once it is sealed, about before."""
 
     def __init__(self, connections: Connections, spec: JobSpec) -> None:
-        from shared.manifest import ManifestReader  # brings pyarrow, which enqueueing can do without
+        # Brings pyarrow, which enqueueing can do without.
+        from shared.manifest import ManifestReader
 
         jobs = connections.jobs
         self._spec, self._store, self._bucket = spec, jobs.store, jobs.bucket
