@@ -1,11 +1,14 @@
-"""The real photos that a project may have beside it, for the tests that are marked so."""
+"""What tests of several tiers stand on: the real photos beside the project, and a real stack."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.stack import Stack
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,3 +32,32 @@ def shared_data() -> Path:
 def photos(shared_data: Path) -> list[Path]:
     """Real JPEG photos, in the order of their names."""
     return sorted((shared_data / "photos").glob("*.jpg"))
+
+
+PLUGIN = """
+class Shape:
+    def __call__(self, images):
+        return [(f"{image.shape[0]}x{image.shape[1]}", 1.0) for image in images]
+"""
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack that is up, with the model of ``classify``; its home has a space and a per cent."""
+    base = tmp_path_factory.mktemp("stack")
+    plugins = base / "plugins"
+    plugins.mkdir()
+    (plugins / "shape.py").write_text(PLUGIN)
+    stack = Stack(base / "a home at 100%", {"HEADRACE_PLUGINS": str(plugins)})
+    try:
+        stack.run("up")
+        stack.run("models", "pull", "mobilenet_v2", timeout=300)
+        yield stack
+    finally:
+        stack.run("down", check=False)
+
+
+@pytest.fixture(scope="session")
+def plugins(stack: Stack) -> Path:
+    """The folder of plugins that the workers see."""
+    return Path(stack.environment["HEADRACE_PLUGINS"])

@@ -14,10 +14,8 @@ from pathlib import Path
 
 from typer.exceptions import Abort, TyperException
 
-from producer.cli.output import print_error
+from producer.cli.output import INTERRUPTED, print_error
 from shared.errors import HeadraceError
-
-INTERRUPTED = 130
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from producer.cli.exits import INTERRUPTED
 from producer.cli.output import (
+    INTERRUPTED,
     JSON_HELP,
     answer,
     answer_json,

@@ -12,6 +12,7 @@ import typer
 
 from shared.errors import HeadraceError, UsageError
 
+INTERRUPTED = 130  # the exit code after Ctrl-C
 JSON_HELP = "Answer in JSON, as docs/schemas says."
 
 

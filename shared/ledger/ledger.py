@@ -79,7 +79,9 @@ class Ledger:
 
         Returns the next cursor and the chunks queued; their messages are the caller's to send.
         """
-        answer = self._checked("feed", incarnation, job_uid, first, end, self._first_queue, bound, most)
+        answer = self._checked(
+            "feed", incarnation, job_uid, first, end, self._first_queue, bound, most
+        )
         pairs = zip(answer[1::2], answer[2::2], strict=True)
         return int(answer[0]), [
             ChunkRef(incarnation, job_uid, int(chunk), int(attempt)) for chunk, attempt in pairs

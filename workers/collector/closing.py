@@ -17,7 +17,7 @@ from workers.collector.output_manifest import OutputManifest
 def close(jobs: JobStore, output: Store, spec: JobSpec, proposed: OutputManifest) -> Closing:
     """Record the end of a job whose parts all stand. Returns the closing that stands."""
     manifest = _standing(output, spec, proposed)
-    if manifest.state != "failed":
+    if manifest.state == "succeeded":  # whoever waits for the marker wants the whole
         output.create(spec.output_bucket, keys.success_key(spec), b"")
     return record(jobs, spec, manifest.closing())
 
