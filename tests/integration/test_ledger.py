@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
-    initialize,
     invariant,
     precondition,
     rule,
@@ -358,13 +357,14 @@ class LedgerMachine(RuleBasedStateMachine):
 
     url: str
 
-    @initialize()
-    def begin(self) -> None:
+    def __init__(self) -> None:
+        super().__init__()
         self.ledger = connect_to(self.url, lease_seconds=10)  # leases end where a rule says so
         self.raw: Any = redis.Redis.from_url(self.url, decode_responses=True)
         self.births = 0
         self.wipe()
 
+    @precondition(lambda self: len(self.done) > 2)
     @rule()
     def wipe(self) -> None:
         self.raw.flushall()
@@ -517,13 +517,13 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.open_job(self.incarnation, UID, "job", sorted(found))
         self.done |= found - self.live.keys()
 
-    @precondition(lambda self: not self.is_cancelled and len(self.live) > 1)
+    @precondition(lambda self: not self.is_cancelled and len(self.live) > 2)
     @rule()
     def cancel(self) -> None:
         self.ledger.cancel_job(self.incarnation, UID)
         self.live, self.is_cancelled = {}, True
 
-    @precondition(lambda self: len(self.done) > 1)
+    @precondition(lambda self: self.is_cancelled or len(self.done) > 1)
     @rule()
     def close_and_open(self) -> None:
         self.ledger.close_job(self.incarnation, UID)
