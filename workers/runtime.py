@@ -55,7 +55,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class GiveBack:
-    """The chunk returns to the first queue unharmed. ``chunk`` is its message, where at hand."""
+    """The chunk returns to the first queue unharmed."""
 
 
 Outcome = Forward | Done | GiveBack
