@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 import xmlrpc.client
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ PID_FILE = "run/supervisord.pid"
 SOCKET = "supervisor.sock"
 NAME = "supervisord"
 ANSWER_SECONDS = 20
+REAP_SECONDS = 0.1
 
 _HEAD = """\
 [unix_http_server]
@@ -182,8 +184,16 @@ class Supervisor:
         return [*changed, *removed], [*changed, *added]
 
     def remove(self, name: str) -> None:
-        """Forget a process that has stopped."""
-        self.call("removeProcessGroup", name)
+        """Forget a process that has stopped. The supervisor notices a death up to 1 s late."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while True:
+            try:
+                self.call("removeProcessGroup", name)
+                return
+            except xmlrpc.client.Fault as error:
+                if "STILL_RUNNING" not in error.faultString or time.monotonic() > deadline:
+                    raise
+            time.sleep(REAP_SECONDS)
 
     def add(self, name: str) -> None:
         """Learn a process from the configuration read last."""

@@ -315,7 +315,7 @@ def test_wrong_credentials_are_denied(
     stranger = connect(s3.model_copy(update={field: "wrong"}))
     with pytest.raises(AccessDenied) as caught:
         (OPERATIONS | EXISTS)[operation](stranger, bucket)
-    assert_says(caught.value, f"s3://{bucket}", s3.endpoint, "secret key")
+    assert_says(caught.value, f"s3://{bucket}", s3.endpoint, "credentials")
 
 
 @pytest.mark.parametrize("operation", [*OPERATIONS, *EXISTS])

@@ -1,30 +1,20 @@
-"""The ledger's transitions on a real Valkey, one by one and in any order."""
+"""The ledger's transitions on a real Valkey, one by one."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
 
 from shared.errors import TransientError
 from shared.ledger import ChunkRef, Ledger, Stage, Stale, WorkerIdentity, connect
 from shared.queues import inference_queue, preprocess_queue, results_queue
 from tests import samples
-from tests.servers import RunningValkey, start_valkey
+from tests.servers import RunningValkey
 from tests.waiting import wait_for
 
 LEASE_SECONDS = 0.5
@@ -38,14 +28,7 @@ A = WorkerIdentity("preprocess", "a", "testhost", pid=1, nonce="a")
 B = WorkerIdentity("inference", "b", "testhost", pid=2, nonce="b")
 
 
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningValkey]:
-    server = start_valkey(tmp_path_factory.mktemp("valkey"))
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def client(valkey: RunningValkey) -> Any:
     return redis.Redis.from_url(valkey.url, decode_responses=True)
 
@@ -329,264 +312,3 @@ def test_one_leads_until_it_stops_or_its_time_is_up(ledger: Ledger) -> None:
 def test_a_ledger_that_does_not_answer_is_transient() -> None:
     with pytest.raises(TransientError, match="does not answer"):
         connect_to("redis://127.0.0.1:1/0").incarnation()
-
-
-# What follows drives the ledger in any order beside a model of it.
-
-CHUNKS = st.integers(0, 2)
-WORKERS = [
-    WorkerIdentity("any", name, "testhost", pid=n, nonce=name) for n, name in enumerate("xy")
-]
-WORKER = st.sampled_from(WORKERS)
-QUEUES = {Stage.PREPROCESS: FIRST, Stage.INFERENCE: SECOND, Stage.RESULTS: THIRD}
-NEXT = {Stage.PREPROCESS: Stage.INFERENCE, Stage.INFERENCE: Stage.RESULTS}
-
-
-@dataclass
-class Place:
-    """Where the model has a live chunk. ``holder`` is None while it is queued."""
-
-    stage: Stage
-    attempt: int
-    holder: WorkerIdentity | None = None
-    misses: int = 0
-
-
-class LedgerMachine(RuleBasedStateMachine):
-    """Every live chunk is in one place, done is undone by reopening alone, attempts only grow."""
-
-    url: str
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ledger = connect_to(self.url, lease_seconds=10)  # leases end where a rule says so
-        self.raw: Any = redis.Redis.from_url(self.url, decode_responses=True)
-        self.births = 0
-        self.wipe()
-
-    @precondition(lambda self: len(self.done) > 2)
-    @rule()
-    def wipe(self) -> None:
-        self.raw.flushall()
-        self.births += 1
-        self.incarnation = self.ledger.begin(f"{self.births:016x}")
-        self.live: dict[int, Place] = {}
-        self.done: set[int] = set()
-        self.highest: Counter[int] = Counter()
-        self.alive: set[WorkerIdentity] = set()
-        self.is_cancelled, self.reopened = False, 0
-        self.ledger.open_job(self.incarnation, UID, "job")
-
-    def ref(self, chunk: int, attempt: int) -> ChunkRef:
-        return ChunkRef(self.incarnation, UID, chunk, attempt)
-
-    def goes(self, expected: bool, action: Callable[[], object]) -> None:
-        """Does the ledger agree with the model on whether this may be?"""
-        if expected:
-            action()
-        else:
-            stale(action)
-
-    def sent_back(self, chunk: int, attempt: int) -> None:
-        assert attempt == self.live[chunk].attempt + 1
-        self.live[chunk] = Place(Stage.PREPROCESS, attempt)
-
-    @rule(first=CHUNKS, count=st.integers(1, 3), bound=st.integers(1, 4))
-    def feed(self, first: int, count: int, bound: int) -> None:
-        queued = sum(p.holder is None and p.stage == Stage.PREPROCESS for p in self.live.values())
-        room = 0 if self.is_cancelled else bound - queued
-        wanted = [c for c in range(first, first + count) if c not in self.live | self.done_map()]
-        _, refs = self.ledger.feed(self.incarnation, UID, first, first + count, bound=bound)
-        assert [ref.chunk for ref in refs] == wanted[: max(0, room)]
-        for ref in refs:
-            self.live[ref.chunk] = Place(Stage.PREPROCESS, ref.attempt)
-            assert ref.attempt > self.highest[ref.chunk]
-
-    def done_map(self) -> dict[int, Place]:
-        return dict.fromkeys(self.done, Place(Stage.RESULTS, 0))
-
-    @rule(chunk=CHUNKS, worker=WORKER, stage=st.sampled_from(Stage), late=st.integers(0, 1))
-    def claim(self, chunk: int, worker: WorkerIdentity, stage: Stage, late: int) -> None:
-        place = self.live.get(chunk)
-        attempt = (place.attempt if place else 1) - late
-        may = place is not None and not late and place.holder is None and place.stage == stage
-        self.goes(may, lambda: self.ledger.claim(self.ref(chunk, attempt), stage, worker))
-        if may and place:
-            place.holder, place.misses = worker, 0
-            self.alive.add(worker)
-
-    @rule(chunk=CHUNKS, worker=WORKER, stage=st.sampled_from(list(NEXT)), late=st.integers(0, 1))
-    def advance(self, chunk: int, worker: WorkerIdentity, stage: Stage, late: int) -> None:
-        place, following = self.live.get(chunk), NEXT[stage]
-        attempt = (place.attempt if place else 1) - late
-        current = place is not None and not late
-        moves = current and place is not None and (place.stage, place.holder) == (stage, worker)
-        is_there = current and place is not None and place.stage == following
-        self.goes(
-            moves or is_there,
-            lambda: self.ledger.advance(
-                self.ref(chunk, attempt), stage, worker, following, QUEUES[following]
-            ),
-        )
-        if moves:
-            self.live[chunk] = Place(following, attempt)
-
-    @rule(chunk=CHUNKS, worker=WORKER, late=st.integers(0, 1))
-    def finish(self, chunk: int, worker: WorkerIdentity, late: int) -> None:
-        place = self.live.get(chunk)
-        attempt = (place.attempt if place else 1) - late
-        ends = (
-            place is not None
-            and not late
-            and (place.stage, place.holder) == (Stage.RESULTS, worker)
-        )
-        ref = self.ref(chunk, attempt)
-        self.goes(ends or chunk in self.done, lambda: self.ledger.finish(ref, worker, {"n": 1}))
-        if ends:
-            del self.live[chunk]
-            self.done.add(chunk)
-
-    @rule(chunk=CHUNKS, worker=WORKER, steps=st.integers(1, 6))
-    def go_on(self, chunk: int, worker: WorkerIdentity, steps: int) -> None:
-        """As it should be: what is queued is claimed, and its holder moves it on."""
-        for _ in range(steps if chunk in self.live else 0):
-            if chunk in self.done:
-                break
-            place = self.live[chunk]
-            if place.holder is None:
-                self.claim(chunk, worker, place.stage, 0)
-            elif place.stage in NEXT:
-                self.advance(chunk, place.holder, place.stage, 0)
-            else:
-                self.finish(chunk, place.holder, 0)
-
-    @rule(chunk=CHUNKS, worker=WORKER, stage=st.sampled_from(Stage))
-    def give_back(self, chunk: int, worker: WorkerIdentity, stage: Stage) -> None:
-        place = self.live.get(chunk)
-        ref = self.ref(chunk, place.attempt if place else 1)
-        if place is not None and (place.stage, place.holder) == (stage, worker):
-            self.sent_back(chunk, self.ledger.give_back(ref, stage, worker).attempt)
-        else:
-            stale(lambda: self.ledger.give_back(ref, stage, worker))
-
-    @rule(worker=WORKER, unnamed=st.sets(CHUNKS))
-    def renew(self, worker: WorkerIdentity, unnamed: set[int]) -> None:
-        held = {c: p for c, p in self.live.items() if p.holder == worker}
-        names = [self.ref(chunk, 0).name for chunk in held if chunk not in unnamed]
-        self.ledger.renew(self.incarnation, worker, names)
-        self.alive.add(worker)
-        for chunk, place in held.items():
-            place.misses = place.misses + 1 if chunk in unnamed else 0
-
-    @rule(worker=WORKER, politely=st.booleans())
-    def die(self, worker: WorkerIdentity, politely: bool) -> None:
-        if politely:
-            self.ledger.depart(self.incarnation, worker)
-        else:
-            self.raw.delete(f"hr:lease:{worker.name}")
-        self.alive.discard(worker)
-
-    @rule()
-    def rescue_held(self) -> None:
-        lost = {
-            chunk
-            for chunk, place in self.live.items()
-            if place.holder and (place.holder not in self.alive or place.misses >= 2)
-        }
-        refs = self.ledger.rescue_held(self.incarnation)
-        assert {ref.chunk for ref in refs} == lost
-        for ref in refs:
-            self.sent_back(ref.chunk, ref.attempt)
-
-    @rule(stage=st.sampled_from(Stage), count=st.integers(1, 4))
-    def rescue_queued(self, stage: Stage, count: int) -> None:
-        queued = [c for c, p in self.live.items() if p.stage == stage and p.holder is None]
-        refs = self.ledger.rescue_queued(self.incarnation, QUEUES[stage], count)
-        assert len({ref.chunk for ref in refs}) == len(refs) == min(count, len(queued))
-        for ref in refs:
-            assert ref.chunk in queued
-            self.sent_back(ref.chunk, ref.attempt)
-
-    @rule(chunk=CHUNKS)
-    def reopen(self, chunk: int) -> None:
-        self.ledger.reopen(self.incarnation, UID, chunk)
-        self.done.discard(chunk)
-
-    @rule(found=st.sets(CHUNKS))
-    def open_again(self, found: set[int]) -> None:
-        self.ledger.open_job(self.incarnation, UID, "job", sorted(found))
-        self.done |= found - self.live.keys()
-
-    @precondition(lambda self: not self.is_cancelled and len(self.live) > 2)
-    @rule()
-    def cancel(self) -> None:
-        self.ledger.cancel_job(self.incarnation, UID)
-        self.live, self.is_cancelled = {}, True
-
-    @precondition(lambda self: self.is_cancelled or len(self.done) > 1)
-    @rule()
-    def close_and_open(self) -> None:
-        self.ledger.close_job(self.incarnation, UID)
-        stale(lambda: self.ledger.feed(self.incarnation, UID, 0, 1, bound=9))
-        self.live, self.done, self.is_cancelled = {}, set(), False
-        self.highest = Counter()
-        self.ledger.open_job(self.incarnation, UID, "job")
-
-    @invariant()
-    def each_live_chunk_is_in_one_place(self) -> None:
-        lines = {
-            int(chunk): line.split() for chunk, line in self.raw.hgetall(f"hr:{UID}:live").items()
-        }
-        assert {c: (line[0], line[1], int(line[2])) for c, line in lines.items()} == {
-            chunk: ("held" if place.holder else "queued", place.stage.value, place.attempt)
-            for chunk, place in self.live.items()
-        }
-        owners = {
-            c: place.holder.name if place.holder else QUEUES[place.stage]
-            for c, place in self.live.items()
-        }
-        assert {c: line[3] for c, line in lines.items()} == owners
-        recorded = [
-            (key.removeprefix("hr:held:"), name)
-            for key in self.raw.keys("hr:held:*")
-            for name in self.raw.hkeys(key)
-        ] + [
-            (key.removeprefix("hr:queued:"), name)
-            for key in self.raw.keys("hr:queued:*")
-            for name in self.raw.zrange(key, 0, -1)
-        ]
-        assert sorted(recorded) == sorted((owner, f"{UID} {c}") for c, owner in owners.items())
-
-    @invariant()
-    def done_is_what_the_model_says(self) -> None:
-        assert not self.done & self.live.keys()
-        for chunk in range(6):
-            assert self.ledger.done_between(UID, chunk, chunk + 1) == (chunk in self.done)
-        progress = self.ledger.progress(UID)
-        assert progress is not None
-        assert (progress.done_chunks, progress.live_chunks) == (len(self.done), len(self.live))
-
-    @invariant()
-    def attempts_only_grow(self) -> None:
-        for chunk, place in self.live.items():
-            assert place.attempt >= self.highest[chunk]
-            self.highest[chunk] = place.attempt
-
-    @invariant()
-    def the_living_are_those_whose_leases_stand(self) -> None:
-        assert {worker.name for worker in self.ledger.workers()} == {w.name for w in self.alive}
-
-
-def test_the_ledger_agrees_with_its_model(valkey: RunningValkey) -> None:
-    class Machine(LedgerMachine):
-        url = valkey.url
-
-    run_state_machine_as_test(
-        Machine,
-        settings=settings(
-            max_examples=80,
-            stateful_step_count=50,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )

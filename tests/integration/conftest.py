@@ -1,0 +1,34 @@
+"""One Valkey for those tests that need no server of their own; each begins with it empty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from shared.ledger import connect
+from tests import samples
+from tests.servers import RunningValkey, start_valkey
+from tests.yard import BOUND, LEASE_SECONDS, Yard
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningValkey]:
+    server = start_valkey(tmp_path_factory.mktemp("valkey"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def yard(valkey: RunningValkey, tmp_path: Path) -> Iterator[Yard]:
+    changes = {"lease_seconds": LEASE_SECONDS, "preprocess_queue_chunks": BOUND}
+    settings = samples.settings(tmp_path, valkey.url).model_copy(update=changes)
+    client: Any = redis.Redis.from_url(valkey.url, decode_responses=True)
+    client.flushall()
+    yard = Yard(settings, client, connect(settings))
+    yield yard
+    for leader in yard.leaders:
+        leader.end()

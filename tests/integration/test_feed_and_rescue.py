@@ -1,0 +1,246 @@
+"""What the producer feeds, what it rescues, and what it leaves alone, on a real ledger.
+
+Its clock is the test's, so that passes come when they are due and not before; leases are Valkey's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import pytest
+
+from producer.leader import RESCUE_SECONDS, Leader
+from shared.errors import TransientError
+from shared.ledger import Stage, Stale
+from tests.waiting import wait_for
+from tests.yard import BOUND, FIRST, LEASE_SECONDS, SECOND, WORKER, Yard
+
+HOUR = 3600.0
+
+
+def test_the_queue_stays_at_its_bound_until_somebody_takes(yard: Yard) -> None:
+    yard.add_job(20)
+    leader = yard.lead()
+    yard.fill(leader)
+    for _ in range(50):
+        leader.tick()
+        assert yard.queued() == yard.broker.ready_length(FIRST) == BOUND
+    yard.claim()
+    leader.tick()
+    assert yard.queued() == yard.broker.ready_length(FIRST) == BOUND
+    assert sorted(chunk for _, chunk, _ in yard.broker.sent) == [0, 1, 2, 3, 4]
+
+
+def test_a_message_has_the_items_of_its_chunk(yard: Yard) -> None:
+    spec = yard.add_job(3)
+    leader = yard.lead()
+    yard.until(leader, lambda: yard.queued() == 3, "all chunks")
+    messages = [yard.claim() for _ in range(3)]
+    assert [m.chunk for m in messages] == [0, 1, 2]
+    keys = [item.key for message in messages for item in message.items]
+    assert keys == [f"job/{number:04d}.jpg" for number in range(6)]
+    assert (messages[0].job_uid, messages[0].bucket) == (spec.job_uid, "input")
+    assert messages[0].pipeline == spec.pipeline
+
+
+def test_jobs_take_turns(yard: Yard) -> None:
+    specs = [yard.add_job(40, job_id=f"job-{number}") for number in range(3)]
+    leader = yard.lead()
+    yard.until(leader, lambda: all(yard.sealed(s.job_id) for s in specs), "the seals")
+    for _ in range(60):
+        leader.tick()
+        yard.finish(yard.claim())
+    by_job = Counter(uid for uid, _, _ in yard.broker.sent)
+    assert len(by_job) == 3
+    assert min(by_job.values()) >= 15, by_job
+
+
+def test_two_leaders_feed_nothing_twice(yard: Yard) -> None:
+    spec = yard.add_job(60)
+    first, second = yard.lead(), yard.lead()
+    done = threading.Event()
+
+    def lead(leader: Leader) -> None:
+        while not done.is_set():
+            leader.tick()
+
+    threads = [threading.Thread(target=lead, args=(leader,)) for leader in (first, second)]
+    for thread in threads:
+        thread.start()
+    seen: list[int] = []
+
+    def consume() -> bool:
+        while message := yard.broker.take():
+            try:
+                yard.ledger.claim(message.ref, Stage.PREPROCESS, WORKER)
+            except Stale:  # what another leader is about to send again
+                continue
+            yard.finish(message)
+            seen.append(message.chunk)
+        return len(seen) == 60
+
+    try:
+        wait_for(consume, what="all chunks", every=0.01)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert sorted(seen) == list(range(60))
+    assert set(yard.broker.sent) == {(spec.job_uid, chunk, 1) for chunk in range(60)}
+    assert set(yard.broker.sent.values()) == {1}
+
+
+def test_a_wiped_ledger_is_rebuilt_from_the_bucket(yard: Yard) -> None:
+    yard.add_job(8)
+    leader = yard.lead()
+    yard.fill(leader)
+    for _ in range(2):
+        yard.finish(yard.claim())
+    held = yard.claim()
+    before = yard.ledger.incarnation()
+    yard.client.flushall()
+    yard.broker.sent.clear()
+    yard.until(leader, lambda: yard.queued() == BOUND, "the queue filled again")
+    assert yard.ledger.incarnation() not in (None, before)
+    fed = [yard.claim() for _ in range(BOUND)]
+    assert [message.chunk for message in fed] == [2, 3, 4, 5]
+    assert {message.incarnation for message in fed} == {yard.ledger.incarnation()}
+    with pytest.raises(Stale, match="incarnation"):
+        yard.ledger.advance(held.ref, Stage.PREPROCESS, WORKER, Stage.INFERENCE, SECOND)
+
+
+def test_a_new_leader_goes_on_where_the_last_one_was(yard: Yard) -> None:
+    yard.add_job(8)
+    first = yard.lead()
+    yard.fill(first)
+    yard.finish(yard.claim())
+    first.end()
+    second = yard.lead()
+    yard.until(second, lambda: yard.queued() == BOUND, "the queue at its bound")
+    assert sorted(chunk for _, chunk, _ in yard.broker.sent) == [0, 1, 2, 3, 4]
+
+
+def test_a_lost_message_is_sent_again_after_two_passes_and_not_before(yard: Yard) -> None:
+    yard.add_job(20)
+    leader = yard.lead()
+    yard.fill(leader)
+    lost = yard.broker.take()
+    assert lost is not None
+    yard.pass_time(leader, LEASE_SECONDS)  # the last of them is the first pass of all
+    assert yard.attempts() == {1}
+    yard.pass_time(leader, RESCUE_SECONDS)
+    assert yard.attempts() == {1, 2}
+    assert yard.broker.ready_length(FIRST) == yard.queued() == BOUND
+    again = [key for key in yard.broker.sent if key[2] == 2]
+    assert again == [(lost.job_uid, lost.chunk, 2)]
+
+
+def test_what_is_missing_in_one_pass_only_is_not_lost(yard: Yard) -> None:
+    yard.add_job(20)
+    leader = yard.lead()
+    yard.fill(leader)
+    yard.pass_time(leader, LEASE_SECONDS - RESCUE_SECONDS)
+    for _ in range(10):
+        text = yard.client.lpop(FIRST)
+        yard.pass_time(leader, RESCUE_SECONDS)
+        yard.client.lpush(FIRST, text)
+        yard.pass_time(leader, RESCUE_SECONDS)
+    assert yard.attempts() == {1}
+
+
+def test_what_is_missing_in_one_sample_only_is_not_lost(yard: Yard) -> None:
+    """It is with a worker that is about to claim it."""
+    yard.add_job(20)
+    leader = yard.lead()
+    yard.fill(leader)
+    length, calls = yard.broker.ready_length, iter(range(10**6))
+
+    def one_sample_short(queue: str) -> int:
+        return length(queue) - (next(calls) % 3 != 1)
+
+    yard.broker.ready_length = one_sample_short  # type: ignore[method-assign]
+    yard.pass_time(leader, 20)
+    assert yard.attempts() == {1}
+
+
+def test_after_an_outage_nothing_is_lost_for_one_lease(yard: Yard) -> None:
+    yard.add_job(20)
+    leader = yard.lead()
+    yard.fill(leader)
+    yard.pass_time(leader, 10)
+    yard.broker.take()
+    yard.pass_time(leader, RESCUE_SECONDS)
+    leader.hold_off()
+    yard.pass_time(leader, LEASE_SECONDS)
+    assert yard.attempts() == {1}
+    yard.pass_time(leader, RESCUE_SECONDS)
+    assert yard.attempts() == {1, 2}
+
+
+def test_queues_that_are_merely_full_are_left_alone(yard: Yard) -> None:
+    """With nobody to infer, both queues stand full for an hour."""
+    yard.add_job(20)
+    leader = yard.lead()
+    yard.fill(leader)
+    for _ in range(5):
+        yard.stage()
+        leader.tick()
+    yard.until(leader, lambda: yard.queued() == BOUND, "the queue at its bound")
+    sent = dict(yard.broker.sent)
+    for _ in range(60):
+        yard.now += HOUR / 60
+        leader.tick()
+    assert dict(yard.broker.sent) == sent
+    assert (yard.queued(), yard.ledger.queued_count(SECOND)) == (BOUND, 5)
+
+
+def test_a_lost_batch_is_preprocessed_again(yard: Yard) -> None:
+    yard.add_job(2)
+    leader = yard.lead()
+    yard.until(leader, lambda: yard.queued() == 2, "both chunks")
+    lost, _ = yard.stage(), yard.stage()
+    yard.client.lpop(SECOND)
+    yard.pass_time(leader, LEASE_SECONDS + RESCUE_SECONDS)
+    assert yard.ledger.queued_count(SECOND) == 1
+    again = yard.claim()
+    assert (again.chunk, again.attempt, again.items) == (lost.chunk, 2, lost.items)
+
+
+def test_what_a_dead_worker_held_is_sent_again(yard: Yard) -> None:
+    yard.add_job(2)
+    leader = yard.lead()
+    yard.until(leader, lambda: yard.queued() == 2, "both chunks")
+    held = yard.claim()
+    yard.now += HOUR
+    leader.tick()
+    assert yard.attempts() == {1}  # its lease stands
+    wait_for(lambda: yard.ledger.workers() == [], what="the end of the lease")
+    yard.pass_time(leader, RESCUE_SECONDS)
+    assert yard.broker.sent[held.job_uid, held.chunk, 2] == 1
+
+
+def test_a_broker_that_was_away_gets_what_was_not_sent(yard: Yard) -> None:
+    yard.add_job(3)
+    leader = yard.lead()
+    yard.broker.is_down = True
+    with pytest.raises(TransientError):
+        yard.until(leader, lambda: False, "nothing")
+    yard.broker.is_down = False
+    yard.until(leader, lambda: len(yard.broker.sent) == 3, "all messages")
+    assert set(yard.broker.sent.values()) == {1}
+    assert yard.attempts() == {1}
+
+
+def test_a_reopened_chunk_is_fed_again(yard: Yard) -> None:
+    spec = yard.add_job(2)
+    leader = yard.lead()
+    yard.until(leader, lambda: yard.queued() == 2, "both chunks")
+    for _ in range(2):
+        yard.finish(yard.claim())
+    yard.pass_time(leader, 5)
+    assert yard.queued() == 0
+    yard.ledger.reopen(str(yard.ledger.incarnation()), spec.job_uid, 1)
+    yard.pass_time(leader, RESCUE_SECONDS)
+    yard.until(leader, lambda: yard.queued() == 1, "the chunk")
+    assert yard.claim().attempt > 1000

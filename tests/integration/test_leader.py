@@ -1,0 +1,142 @@
+"""How the producer that leads comes to its jobs and parts from them, on a real ledger."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from producer.leader import LOOK_SECONDS, RESCUE_SECONDS
+from shared.errors import TransientError
+from shared.job import Accounting, Closing
+from shared.job_store import JobStore
+from shared.keys import cancel_key, closed_key, segment_key, spec_key
+from shared.manifest import ManifestReader
+from tests.memory_store import MemoryStore
+from tests.yard import Yard
+
+
+def test_a_job_without_a_hint_is_found_by_looking(yard: Yard) -> None:
+    leader = yard.lead()
+    leader.tick()
+    yard.add_job(1)
+    yard.client.delete("hr:hints")
+    leader.tick()
+    assert yard.ledger.jobs() == []
+    yard.now += LOOK_SECONDS
+    yard.until(leader, lambda: yard.queued() == 1, "the job")
+
+
+def test_a_cancelled_job_is_sealed_and_fed_no_more(yard: Yard) -> None:
+    spec = yard.add_job(20)
+    leader = yard.lead()
+    yard.fill(leader)
+    yard.jobs.cancel("job")
+    yard.ledger.hint("job")
+    yard.tick(leader, 3)
+    assert yard.queued() == 0
+    progress = yard.ledger.progress(spec.job_uid)
+    assert progress is not None
+    assert progress.cancelled
+    yard.client.flushall()  # the new ledger knows it too
+    yard.tick(leader, 3)
+    progress = yard.ledger.progress(spec.job_uid)
+    assert progress is not None
+    assert progress.cancelled
+
+
+def test_a_job_cancelled_before_anybody_led_is_sealed_all_the_same(yard: Yard) -> None:
+    yard.add_job(3)
+    yard.jobs.cancel("job")
+    leader = yard.lead()
+    yard.until(leader, yard.sealed, "the seal")
+    seal = ManifestReader(yard.store, "state", "job").seal()
+    assert seal is not None
+    assert yard.broker.sent == Counter()
+
+
+def test_a_closed_job_is_forgotten_and_not_taken_up_again(yard: Yard) -> None:
+    yard.add_job(3)
+    leader = yard.lead()
+    yard.until(leader, lambda: yard.queued() == 3, "all chunks")
+    yard.jobs.create_closing("job", Closing(state="succeeded", accounting=Accounting()))
+    yard.ledger.hint("job")
+    leader.tick()
+    assert yard.ledger.jobs() == []
+    yard.now += LOOK_SECONDS
+    yard.tick(leader, 3)
+    assert yard.ledger.jobs() == []
+
+
+def test_a_job_that_only_the_ledger_knows_is_forgotten(yard: Yard) -> None:
+    leader = yard.lead()
+    leader.tick()
+    incarnation = str(yard.ledger.incarnation())
+    yard.ledger.open_job(incarnation, "f" * 16, "gone")
+    yard.ledger.feed(incarnation, "f" * 16, 0, 3, bound=9)
+    yard.pass_time(leader, RESCUE_SECONDS)
+    assert yard.ledger.jobs() == []
+    assert yard.queued() == 0
+
+
+def test_a_removed_job_makes_room_for_another_of_its_name(yard: Yard) -> None:
+    yard.add_job(3)
+    leader = yard.lead()
+    yard.until(leader, lambda: yard.queued() == 3, "all chunks")
+    yard.jobs.create_closing("job", Closing(state="succeeded", accounting=Accounting()))
+    yard.ledger.hint("job")
+    leader.tick()
+    for key in (closed_key("job"), spec_key("job"), *(segment_key("job", n) for n in range(4))):
+        yard.store.delete("state", key)
+    again = yard.add_job(3)
+    yard.until(leader, lambda: yard.ledger.jobs() == [again.job_uid], "the new job")
+    yard.until(leader, lambda: yard.queued() == 3, "its chunks")
+
+
+@pytest.mark.parametrize("led_before", [True, False])
+def test_a_bucket_that_is_not_there_ends_the_job(yard: Yard, led_before: bool) -> None:
+    leader = yard.lead()
+    if led_before:
+        leader.tick()
+    spec = yard.add_job(0, bucket="nowhere")
+
+    def closing() -> Closing | None:
+        yard.now += 0.1
+        return yard.jobs.closing("job")
+
+    yard.until(leader, closing, "the job's end")
+    ended = yard.jobs.closing("job")
+    assert ended is not None
+    assert (ended.state, ended.accounting) == ("failed", Accounting())
+    assert "nowhere" in str(ended.error)
+    assert spec.job_uid not in yard.ledger.jobs()
+
+
+def test_a_spec_that_cannot_be_read_harms_nobody_else(yard: Yard) -> None:
+    yard.store.put("state", spec_key("bad"), b"{}")
+    yard.store.put("state", cancel_key("half-removed"), b"{}")
+    yard.add_job(1)
+    leader = yard.lead()
+    yard.until(leader, lambda: yard.queued() == 1, "the good job")
+
+
+def test_an_outage_of_the_store_leaves_no_job_behind(yard: Yard) -> None:
+    class Flaky(MemoryStore):
+        down = True
+
+        def get(self, bucket: str, key: str) -> bytes:
+            if self.down:
+                raise TransientError("store_unavailable", "The store does not answer.")
+            return super().get(bucket, key)
+
+    flaky = Flaky()
+    flaky.buckets = yard.store.buckets
+    yard.jobs = JobStore(flaky, "state")
+    yard.add_job(1, job_id="one")
+    yard.add_job(1, job_id="two")
+    leader = yard.lead()
+    for _ in range(3):
+        with pytest.raises(TransientError):
+            leader.tick()
+    flaky.down = False
+    yard.until(leader, lambda: yard.queued() == 2, "both jobs")
