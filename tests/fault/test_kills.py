@@ -66,7 +66,11 @@ class Watch(threading.Thread):
                 self.chunks = chunks
                 self.grown_at.append(time.monotonic())
 
-    def end(self) -> None:
+    def __enter__(self) -> Watch:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
         self.join()
 
@@ -81,13 +85,11 @@ def test_a_fault_in_the_middle_of_a_job_costs_seconds_and_no_row(
     stack: Stack, bucket: str, fault: str, record_property: Callable[[str, object], None]
 ) -> None:
     job = stack.enqueue(bucket, "--batch-size", "16")
-    watch = Watch(stack, job)
-    watch.start()
-    wait_for(lambda: watch.chunks > 3, what="the first chunks")
-    struck = time.monotonic()
-    FAULTS[fault](stack)
-    status = stack.finish(job)
-    watch.end()
+    with Watch(stack, job) as watch:
+        wait_for(lambda: watch.chunks > 3, what="the first chunks")
+        struck = time.monotonic()
+        FAULTS[fault](stack)
+        status = stack.finish(job)
     pause_seconds = watch.longest_pause_seconds(struck)
     record_property("longest_pause_seconds", round(pause_seconds, 1))
     verdict = stack.auditor.audit("faults", "in/", job)

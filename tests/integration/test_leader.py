@@ -13,7 +13,7 @@ from shared.job_store import JobStore
 from shared.keys import cancel_key, closed_key, segment_key, spec_key
 from shared.manifest import ManifestReader
 from tests.memory_store import MemoryStore
-from tests.yard import Yard
+from tests.yard import BOUND, Yard
 
 
 def test_a_job_without_a_hint_is_found_by_looking(yard: Yard) -> None:
@@ -79,7 +79,8 @@ def test_a_job_that_only_the_ledger_knows_is_forgotten(yard: Yard) -> None:
     assert yard.queued() == 0
 
 
-def test_a_removed_job_makes_room_for_another_of_its_name(yard: Yard) -> None:
+@pytest.mark.parametrize("hinted", [True, False])
+def test_a_removed_job_makes_room_for_another_of_its_name(yard: Yard, hinted: bool) -> None:
     yard.add_job(3)
     leader = yard.lead()
     yard.until(leader, lambda: yard.queued() == 3, "all chunks")
@@ -88,7 +89,13 @@ def test_a_removed_job_makes_room_for_another_of_its_name(yard: Yard) -> None:
     leader.tick()
     for key in (closed_key("job"), spec_key("job"), *(segment_key("job", n) for n in range(4))):
         yard.store.delete("state", key)
+    if not hinted:
+        yard.now += LOOK_SECONDS
+        leader.tick()
     again = yard.add_job(3)
+    if not hinted:
+        yard.client.delete("hr:hints")
+        yard.now += LOOK_SECONDS
     yard.until(leader, lambda: yard.ledger.jobs() == [again.job_uid], "the new job")
     yard.until(leader, lambda: yard.queued() == 3, "its chunks")
 
@@ -110,6 +117,29 @@ def test_a_bucket_that_is_not_there_ends_the_job(yard: Yard, led_before: bool) -
     assert (ended.state, ended.accounting) == ("failed", Accounting())
     assert "nowhere" in str(ended.error)
     assert spec.job_uid not in yard.ledger.jobs()
+
+
+def test_a_manifest_that_has_lost_a_segment_ends_the_job(yard: Yard) -> None:
+    yard.add_job(20)
+    first = yard.lead()
+    yard.fill(first)
+    first.end()
+    second = yard.lead()
+    yard.until(second, lambda: yard.queued() == BOUND, "the job being open again")
+    for number in range(1, 4):
+        yard.store.delete("state", segment_key("job", number))
+    yard.client.flushall()
+
+    def closing() -> Closing | None:
+        return yard.jobs.closing("job")
+
+    yard.until(second, closing, "the job's end")
+    ended = closing()
+    assert ended is not None
+    assert (ended.state, ended.error) == (
+        "failed",
+        "The manifest of the job 'job' has no chunk 1.",
+    )
 
 
 def test_a_spec_that_cannot_be_read_harms_nobody_else(yard: Yard) -> None:
