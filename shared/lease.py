@@ -51,7 +51,7 @@ class LeaseKeeper:
                 log.debug("the lease is left to run out")
 
     def _run(self) -> None:
-        renewed = True
+        renewed = False  # on an empty ledger it takes a moment
         while not self._ended.is_set():
             was, renewed = renewed, self._renew()
             if was and not renewed:
