@@ -25,12 +25,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 STAMP = ".headrace-install"
 # Later groups may need earlier ones. With about what each downloads and takes on disk, in GB.
-GROUPS = {"base": (0.2, 0.6), "inference": (3.1, 5.6), "demo": (0.1, 0.4), "dev": (0.1, 0.4)}
+GROUPS = {"base": (0.2, 0.6), "inference": (3.1, 5.6), "demo": (0.1, 0.1), "dev": (0.1, 0.4)}
 # The inference group where torch comes without CUDA.
 WITHOUT_CUDA = (0.3, 0.9)
 MIN_PYTHON = (3, 11)
 PLATFORMS = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64")}
-FREE_GB = 8.0
+FREE_GB = 10.0
 DOWNLOADING = re.compile(r"Downloading (\S+?)-\d\S* \(([\d.]+) (kB|MB|GB)\)")
 UNIT_MB = {"kB": 0.001, "MB": 1.0, "GB": 1000.0}
 SHOWN_MB = 20.0
@@ -53,6 +53,7 @@ def main(arguments: list[str]) -> int:
             raise Refused(f"No such group: {', '.join(sorted(unknown))}. See requirements/.")
         check_python()
         if missing_groups(ROOT, wanted):
+            log(f"ok  Python {platform.python_version()}, with venv and ensurepip")
             check_machine(ROOT)
             with alone(wheels := wheel_folder()):
                 if missing := missing_groups(ROOT, wanted):
@@ -89,9 +90,11 @@ def check_machine(root: Path) -> None:
     if here not in PLATFORMS:
         known = ", ".join(" ".join(pair) for pair in sorted(PLATFORMS))
         raise Refused(f"No packages for {' '.join(here)}. There are for: {known}.")
+    log(f"ok  platform {' '.join(here)}")
     free_gb = shutil.disk_usage(root).free / 1e9
     if free_gb < FREE_GB and not read_stamp(root):
         raise Refused(f"Only {free_gb:.1f} GB are free in {root}: {FREE_GB:.0f} are needed.")
+    log(f"ok  {free_gb:.0f} GB free in {root}")
 
 
 def environment_key(root: Path) -> str:
