@@ -24,7 +24,7 @@ from shared.ledger import Ledger, Stage, WorkerIdentity
 from shared.ledger import connect as connect_ledger
 from shared.messages import Batch, Chunk, Message, Result
 from shared.queues import queues
-from shared.settings import save_settings
+from shared.settings import S3Settings, save_settings
 from tests import samples
 from tests.integration.echo_worker import NOWHERE
 from tests.malformed import CASES, IGNORED, Target, cases, set_at, valid
@@ -98,10 +98,13 @@ class Stand:
         return process.pid, process.create_time(), frozenset(consuming)
 
 
-def start(directory: Path, role: str, *arguments: str) -> Iterator[Stand]:
+def start(
+    directory: Path, role: str, *arguments: str, s3: S3Settings | None = None
+) -> Iterator[Stand]:
     """A broker and a worker of ``role``, until the generator is closed."""
     valkey = start_valkey(directory / "valkey")
     settings = samples.settings(directory, valkey.url)
+    settings = settings.model_copy(update={"s3": s3 or settings.s3})
     save_settings(settings)
     ledger = connect_ledger(settings)
     ledger.begin(samples.INCARNATION)
