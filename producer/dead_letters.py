@@ -11,6 +11,17 @@ from shared.dead_letters import QUARANTINE, DeadLetter, DeadLetters
 from shared.settings import load_settings
 from shared.storage import resolve_store
 
+__all__ = [
+    "QUARANTINE",
+    "DeadLetterCount",
+    "DeadLetterDetail",
+    "DeadLetterRow",
+    "connect",
+    "detail",
+    "purge",
+    "row",
+]
+
 
 class DeadLetterRow(BaseModel):
     """One dead letter, without its bytes."""

@@ -16,7 +16,6 @@ from producer.cli.output import (
     say,
     table,
 )
-from shared.dead_letters import QUARANTINE
 from shared.errors import UsageError
 
 app = typer.Typer(help="Messages that could never have been valid, and why.")
@@ -27,7 +26,7 @@ AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 @app.command("list", epilog=example("dead-letters list --json"))
 def list_letters(as_json: AsJson = False) -> None:
     """List them all, newest first; of a flood, what is still in the broker."""
-    from producer.dead_letters import connect, row
+    from producer.dead_letters import QUARANTINE, connect, row
 
     letters = connect()
     rows = [row(letter) for letter in letters.list()]

@@ -70,18 +70,22 @@ class Overflow:
         Raises TransientError and what the store raises; nothing is lost then.
         """
         moved = 0
-        if not self._letters.load().exceeds(self._limits):
+        load = self._letters.load()
+        if not load.exceeds(self._limits):
             return moved
-        while self._letters.load().exceeds(self._limits, _ENOUGH_ROOM):
+        while load.exceeds(self._limits, _ENOUGH_ROOM):
             if not self._letters.begin_move(self._token, _TURN_SECONDS):
                 break  # another worker is at it
-            batch = self._letters.oldest(_BATCH_LETTERS, _BATCH_BYTES)
+            over = load.entries - int(self._limits.entries * _ENOUGH_ROOM)
+            count = min(over, _BATCH_LETTERS) if over > 0 else _BATCH_LETTERS
+            batch = self._letters.oldest(count, _BATCH_BYTES)
             if not batch:
                 break
             self._store.put(self._bucket, self._key(batch[0]), _lines(batch))
             if not self._letters.forget_moved(self._token, [letter.id for letter in batch]):
                 break
             moved += len(batch)
+            load = self._letters.load()
         return moved
 
     def _key(self, oldest: DeadLetter) -> str:
