@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help install install-demo install-dev up down ps demo test test-unit test-contract \
-        test-integration test-e2e test-fault check schemas clean
+        test-integration test-e2e test-fault fuzz check schemas clean
 
 # The first Python that is new enough; PYTHON=... overrides it.
 ifndef PYTHON
@@ -12,6 +12,7 @@ RUN := .venv/bin/python
 TIERS := unit contract integration e2e fault
 MODE ?= auto
 ARGS ?=
+SECONDS ?= 60
 DOCKER_ANSWERS = [ -f docker-compose.yml ] && docker info >/dev/null 2>&1 \
   && docker compose version >/dev/null 2>&1
 
@@ -56,6 +57,9 @@ test: install-dev ## Run all tests, tier by tier; ARGS=... goes to pytest
 test-unit: ## Run the tests of one tier: test-unit, -contract, -integration, -e2e, -fault
 $(TIERS:%=test-%): test-%: install-dev
 	@$(RUN) -m pytest tests/$* $(ARGS)
+
+fuzz: install-dev ## Search for messages that break their inspection, for SECONDS=60
+	@FUZZ_SECONDS=$(SECONDS) $(RUN) -m pytest tests/unit/test_inspection_fuzz.py $(ARGS)
 
 check: install-dev ## Lint, format, types, import contracts, schemas
 	@$(RUN) -m ruff check .

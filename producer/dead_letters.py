@@ -7,8 +7,20 @@ import base64
 from pydantic import BaseModel
 
 from shared import dead_letters
-from shared.dead_letters import DeadLetter, DeadLetters
+from shared.dead_letters import QUARANTINE, DeadLetter, DeadLetters
 from shared.settings import load_settings
+from shared.storage import resolve_store
+
+__all__ = [
+    "QUARANTINE",
+    "DeadLetterCount",
+    "DeadLetterDetail",
+    "DeadLetterRow",
+    "connect",
+    "detail",
+    "purge",
+    "row",
+]
 
 
 class DeadLetterRow(BaseModel):
@@ -38,6 +50,19 @@ class DeadLetterCount(BaseModel):
 def connect() -> DeadLetters:
     """The dead letters of this home's broker. Raises UsageError where no stack is set up."""
     return dead_letters.connect(load_settings())
+
+
+def purge() -> int:
+    """Throw away those in the broker and those in the bucket. Returns how many there were.
+
+    Raises UsageError where no stack is set up, TransientError where broker or store is away.
+    """
+    settings, letters = load_settings(), connect()
+    store, bucket = resolve_store(settings, settings.state_bucket), settings.state_bucket
+    moved = letters.moved()
+    if moved:
+        store.delete_many(bucket, [found.key for found in store.list(bucket, QUARANTINE)])
+    return letters.purge() + moved
 
 
 def row(letter: DeadLetter) -> DeadLetterRow:

@@ -1,7 +1,8 @@
 """The dead letters: what could never have been a message of ours, kept with where, why and how.
 
 They lie in the broker, beside the queues that they came from, so that a message moves from one to
-the other in one transaction.
+the other in one transaction. The broker's share is bounded: the oldest move on to the state bucket,
+as objects of JSON lines, each line what ``DeadLetter.to_json`` gives.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,14 +22,76 @@ import redis
 from shared.errors import PermanentError, TransientError
 from shared.settings import Settings
 
-_ORDER, _ENTRIES, _REPLAYS = "dead:order", "dead:entries", "dead:replays"
+QUARANTINE = "quarantine/"
+_ORDER, _LETTERS, _RAW = "dead:order", "dead:letters", "dead:raw"
+_BYTES, _MOVED, _MOVER, _REPLAYS = "dead:bytes", "dead:moved", "dead:mover", "dead:replays"
+_KEYS = (_ORDER, _LETTERS, _RAW, _BYTES, _MOVED, _MOVER)
+
+# KEYS besides: the unacked index and hash. ARGV: id, time, about, raw, delivery tag or nothing.
+# Done again after an answer that was lost, it does nothing.
+_ADD = """
+if redis.call('ZADD', KEYS[1], 'NX', ARGV[2], ARGV[1]) == 1 then
+  redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+  redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])
+  redis.call('INCRBY', KEYS[4], #ARGV[3] + #ARGV[4])
+end
+if ARGV[5] then
+  redis.call('ZREM', KEYS[7], ARGV[5])
+  redis.call('HDEL', KEYS[8], ARGV[5])
+end
+return {redis.call('ZCARD', KEYS[1]), tonumber(redis.call('GET', KEYS[4]))}
+"""
+# ARGV: a mover's token, or nothing; then ids. A mover that lost its turn takes nothing away.
+_FORGET = """
+if ARGV[1] ~= '' and redis.call('GET', KEYS[6]) ~= ARGV[1] then return -1 end
+local gone = 0
+for i = 2, #ARGV do
+  local id = ARGV[i]
+  local size = redis.call('HSTRLEN', KEYS[2], id) + redis.call('HSTRLEN', KEYS[3], id)
+  if redis.call('ZREM', KEYS[1], id) == 1 then
+    redis.call('HDEL', KEYS[2], id)
+    redis.call('HDEL', KEYS[3], id)
+    redis.call('DECRBY', KEYS[4], size)
+    gone = gone + 1
+  end
+end
+if ARGV[1] ~= '' then redis.call('INCRBY', KEYS[5], gone) end
+return gone
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the broker keeps of dead letters; ``total_bytes`` counts their own bytes and ours."""
+
+    entries: int = 10_000
+    total_bytes: int = 64 * 2**20
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What of them lies in the broker now."""
+
+    entries: int
+    total_bytes: int
+
+    def exceeds(self, limits: Limits, share: float = 1.0) -> bool:
+        """Is there more than ``share`` of what ``limits`` allow?"""
+        return (
+            self.entries > limits.entries * share or self.total_bytes > limits.total_bytes * share
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One quarantined message. ``layer``: envelope, headers, content_type, body, signature, schema.
+    """One quarantined message.
 
-    ``raw``: the bytes as they lay in the queue. ``replays``: how often it was tried again.
+    ``layer``: envelope, headers, compression, content_type, body, signature, schema, or unforeseen,
+    for what Celery refused although all these were right. ``raw``: the bytes as they lay in the
+    queue. ``replays``: how often it was tried again.
     """
 
     id: str
@@ -39,86 +103,134 @@ class DeadLetter:
     replays: int
     raw: bytes
 
+    def to_json(self) -> str:
+        """One line, with ``raw`` in base64 as ``raw_base64``."""
+        return json.dumps(_about(self) | {"raw_base64": base64.b64encode(self.raw).decode()})
+
 
 class DeadLetters:
     """The dead letters of one broker. Methods raise TransientError when it does not answer."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client: Any = client
+        self._add = client.register_script(_ADD)
+        self._forget = client.register_script(_FORGET)
 
-    def add(
-        self, pipe: Any, *, queue: str, layer: str, reason: str, raw: bytes, replays: int
-    ) -> DeadLetter:
-        """Put a message among the dead letters, within the caller's transaction."""
+    def letter(self, *, queue: str, layer: str, reason: str, raw: bytes) -> DeadLetter:
+        """A letter for a message that was in ``queue``, not yet kept."""
         now = time.time()
-        digest = hashlib.sha256(queue.encode() + b"\0" + raw).hexdigest()
-        letter = DeadLetter(
-            id=f"{int(now * 1000):013d}-{digest[:12]}",
+        return DeadLetter(
+            id=f"{int(now * 1000):013d}-{secrets.token_hex(6)}",
             queue=queue,
             layer=layer,
             reason=reason[:500],
             size=len(raw),
             received_at=datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
-            replays=replays,
+            replays=int(self._call(self._client.hget, _REPLAYS, _digest(queue, raw)) or 0),
             raw=raw,
         )
-        pipe.hset(_ENTRIES, letter.id, _dump(letter))
-        pipe.zadd(_ORDER, {letter.id: now})
-        return letter
 
-    def replays_of(self, queue: str, raw: bytes) -> int:
-        """How often this very message was replayed to this queue."""
-        digest = hashlib.sha256(queue.encode() + b"\0" + raw).hexdigest()
-        return int(self._call(self._client.hget, _REPLAYS, digest) or 0)
+    def add(self, letter: DeadLetter, unacked: tuple[str, str, str] | None = None) -> Load:
+        """Keep the letter; adding it twice keeps one. Returns what lies in the broker then.
+
+        ``unacked``: kombu's index and hash of unacknowledged messages, and the message's tag, by
+        which it is removed from them in the same transaction.
+        """
+        index, entries, *tag = unacked or ("", "")
+        received_at = datetime.fromisoformat(letter.received_at).timestamp()
+        keys = _KEYS + ((index, entries) if unacked else ())
+        values = (letter.id, received_at, json.dumps(_about(letter)), letter.raw, *tag)
+        return Load(*self._call(self._add, keys, values))
+
+    def load(self) -> Load:
+        """How much lies in the broker."""
+        pipe = self._client.pipeline()
+        pipe.zcard(_ORDER)
+        pipe.get(_BYTES)
+        entries, total_bytes = self._call(pipe.execute)
+        return Load(entries, int(total_bytes or 0))
+
+    def moved(self) -> int:
+        """How many were moved to the bucket since they were last purged."""
+        return int(self._call(self._client.get, _MOVED) or 0)
+
+    def begin_move(self, token: str, seconds: int) -> bool:
+        """Take the turn to move letters to the bucket, or keep it; one worker has it at a time."""
+        if self._call(self._client.set, _MOVER, token, nx=True, ex=seconds):
+            return True
+        if _text(self._call(self._client.get, _MOVER) or b"") != token:
+            return False
+        return bool(self._call(self._client.expire, _MOVER, seconds))
+
+    def oldest(self, count: int, max_bytes: int) -> list[DeadLetter]:
+        """Up to ``count`` of the oldest, and no more than ``max_bytes`` of raw bytes, but one."""
+        ids = [_text(i) for i in self._call(self._client.zrange, _ORDER, 0, count - 1)]
+        letters: list[DeadLetter] = []
+        for letter_id, about in zip(ids, self._about(ids), strict=True):
+            if about is None:
+                continue
+            max_bytes -= json.loads(about)["size"]
+            if letters and max_bytes < 0:
+                break
+            raw = self._call(self._client.hget, _RAW, letter_id)
+            if raw is not None:
+                letters.append(_load(about, raw))
+        return letters
+
+    def forget_moved(self, token: str, letter_ids: Sequence[str]) -> bool:
+        """Drop what is in the bucket now; False where it is another's turn, and nothing is."""
+        return int(self._call(self._forget, _KEYS, (token, *letter_ids))) >= 0
 
     def list(self) -> list[DeadLetter]:
-        """All of them, newest first."""
-        ids = self._call(self._client.zrevrange, _ORDER, 0, -1)
-        if not ids:
-            return []
-        entries = self._call(self._client.hmget, _ENTRIES, ids)
-        return [_load(entry) for entry in entries if entry is not None]
+        """All that lie in the broker, newest first, without their bytes."""
+        ids = [_text(i) for i in self._call(self._client.zrevrange, _ORDER, 0, -1)]
+        return [_load(about, b"") for about in self._about(ids) if about is not None]
 
     def show(self, letter_id: str) -> DeadLetter:
         """One of them; raises PermanentError ``no_such_dead_letter``."""
-        entry = self._call(self._client.hget, _ENTRIES, letter_id)
-        if entry is None:
+        pipe = self._client.pipeline()
+        pipe.hget(_LETTERS, letter_id)
+        pipe.hget(_RAW, letter_id)
+        about, raw = self._call(pipe.execute)
+        if about is None or raw is None:
             raise PermanentError(
                 "no_such_dead_letter",
                 f"There is no dead letter '{letter_id}'.",
                 "See 'headrace dead-letters list'.",
             )
-        return _load(entry)
+        return _load(about, raw)
 
     def replay(self, letter_ids: Sequence[str]) -> Sequence[DeadLetter]:
         """Put messages back into their queues as they were; what is still bad comes back."""
         letters = [self.show(letter_id) for letter_id in letter_ids]
         for letter in letters:
-            digest = hashlib.sha256(letter.queue.encode() + b"\0" + letter.raw).hexdigest()
             pipe = self._client.pipeline()
-            pipe.hincrby(_REPLAYS, digest, 1)
+            pipe.hincrby(_REPLAYS, _digest(letter.queue, letter.raw), 1)
             pipe.lpush(letter.queue, letter.raw)
-            self._forget(pipe, letter.id)
+            self._forget(_KEYS, ("", letter.id), client=pipe)
             self._call(pipe.execute)
         return letters
 
     def purge(self) -> int:
-        """Throw all of them away. Returns how many there were."""
-        ids = [_text(value) for value in self._call(self._client.zrange, _ORDER, 0, -1)]
-        pipe = self._client.pipeline()
-        for letter_id in ids:
-            self._forget(pipe, letter_id)
-        self._call(pipe.execute)
-        return len(ids)
+        """Throw away all that lie in the broker, and the count of those in the bucket.
 
-    @staticmethod
-    def _forget(pipe: Any, letter_id: str) -> None:
-        pipe.zrem(_ORDER, letter_id)
-        pipe.hdel(_ENTRIES, letter_id)
+        Returns how many of them lay in the broker.
+        """
+        ids = [_text(i) for i in self._call(self._client.zrange, _ORDER, 0, -1)]
+        gone = sum(
+            int(self._call(self._forget, _KEYS, ("", *ids[start : start + 1000])))
+            for start in range(0, len(ids), 1000)
+        )
+        self._call(self._client.delete, _MOVED, _REPLAYS)
+        return gone
 
-    def _call(self, method: Any, *args: Any) -> Any:
+    def _about(self, ids: Sequence[str]) -> Sequence[bytes | None]:
+        found: Sequence[bytes | None] = self._call(self._client.hmget, _LETTERS, ids) if ids else ()
+        return found
+
+    def _call(self, method: Any, *args: Any, **options: Any) -> Any:
         try:
-            return method(*args)
+            return method(*args, **options)
         except (redis.ConnectionError, redis.TimeoutError) as error:
             raise TransientError(
                 "broker_unavailable",
@@ -131,13 +243,19 @@ def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _dump(letter: DeadLetter) -> str:
-    return json.dumps(asdict(letter) | {"raw": base64.b64encode(letter.raw).decode()})
+def _digest(queue: str, raw: bytes) -> str:
+    return hashlib.sha256(queue.encode() + b"\0" + raw).hexdigest()
 
 
-def _load(entry: bytes | str) -> DeadLetter:
-    fields = json.loads(entry)
-    return DeadLetter(**(fields | {"raw": base64.b64decode(fields["raw"])}))
+def _about(letter: DeadLetter) -> dict[str, Any]:
+    """Everything but the bytes."""
+    fields = asdict(letter)
+    del fields["raw"]
+    return fields
+
+
+def _load(about: bytes, raw: bytes) -> DeadLetter:
+    return DeadLetter(**json.loads(about), raw=raw)
 
 
 def connect(settings: Settings) -> DeadLetters:

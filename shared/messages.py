@@ -19,6 +19,7 @@ MAX_MESSAGE_BYTES = 8 * 2**20
 MAX_SIDE_PIXELS = 10**6
 
 Key = Annotated[str, Field(min_length=1, max_length=1024)]
+BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 Seconds = Annotated[float, Field(ge=0, le=10**7, allow_inf_nan=False)]
 ShortText = Annotated[str, Field(max_length=200)]
 
@@ -106,14 +107,14 @@ class Message(Frozen):
 class Chunk(Message):
     """producer -> preprocess: fetch and decode these."""
 
-    bucket: str = Field(min_length=3, max_length=63)
+    bucket: BucketName
     items: list[Item] = Field(min_length=1, max_length=MAX_CHUNK_ITEMS)
 
 
 class Batch(Message):
     """preprocess -> inference: these pixels lie in this slot; failed items have none."""
 
-    bucket: str = Field(min_length=3, max_length=63)
+    bucket: BucketName
     items: list[StagedItem] = Field(min_length=1, max_length=MAX_CHUNK_ITEMS)
     slot: Slot | None
     timings: Timings

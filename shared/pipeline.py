@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 PythonClass = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]{0,99}:[A-Za-z_]\w{0,99}$")]
-Channels = tuple[float, float, float]
+Channels = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 SidePixels = Annotated[int, Field(ge=1, le=4096)]
 ObjectBytes = Annotated[int, Field(ge=1, le=2**30)]
 AreaPixels = Annotated[int, Field(ge=1, le=10**9)]

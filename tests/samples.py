@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shared.messages import Item, Result, ResultItem, Timings
+from shared.messages import Batch, Chunk, Item, Result, ResultItem, Slot, StagedItem, Timings
 from shared.pipeline import Model, Pipeline
 from shared.settings import RingSettings, S3Settings, Settings
 
@@ -18,16 +18,43 @@ def pipeline(**changes: object) -> Pipeline:
     return Pipeline.model_validate({"name": "classify", "model": model, **changes})
 
 
-def result(chunk: int = 0, attempt: int = 1, **changes: object) -> Result:
-    """A result of one image."""
-    item = ResultItem(item=Item(key="a.jpg", etag="e", size=1))
-    fields = {
+def _begin(chunk: int, attempt: int) -> dict[str, object]:
+    return {
         "incarnation": INCARNATION,
         "job_id": "job",
         "job_uid": JOB_UID,
         "chunk": chunk,
         "attempt": attempt,
         "pipeline": pipeline(),
+    }
+
+
+def chunk(chunk: int = 0, attempt: int = 1) -> Chunk:
+    """A chunk of one image."""
+    items = [Item(key="a.jpg", etag="e", size=1)]
+    return Chunk.model_validate({**_begin(chunk, attempt), "bucket": "photos", "items": items})
+
+
+def batch(chunk: int = 0, attempt: int = 1) -> Batch:
+    """A batch of one image of 64 by 64 pixels, in the third, large slot of the settings' ring."""
+    small = pipeline(preprocess={"resize_shorter_pixels": 64, "crop_pixels": 64})
+    return Batch.model_validate(
+        {
+            **_begin(chunk, attempt),
+            "pipeline": small,
+            "bucket": "photos",
+            "items": [StagedItem(item=Item(key="a.jpg", etag="e", size=1), width=9, height=9)],
+            "slot": Slot(host_id="testhost", index=2, images=1),
+            "timings": Timings(),
+        }
+    )
+
+
+def result(chunk: int = 0, attempt: int = 1, **changes: object) -> Result:
+    """A result of one image."""
+    item = ResultItem(item=Item(key="a.jpg", etag="e", size=1))
+    fields = {
+        **_begin(chunk, attempt),
         "items": [item],
         "engine": None,
         "precision": None,

@@ -8,18 +8,22 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import redis
 from celery import Celery, signals
 
 from shared.celery_app import make_app, queue_of
+from shared.dead_letters import LIMITS, Limits
+from shared.dead_letters import connect as connect_dead_letters
 from shared.errors import HeadraceError
 from shared.lease import LeaseKeeper
 from shared.ledger import Stage
 from shared.messages import Batch, Chunk, Message, Result
 from shared.queues import queues
 from shared.settings import load_settings
+from shared.storage import resolve_store
 from workers.quarantine import consumer, transport
 from workers.quarantine.inspection import Contract
+from workers.quarantine.overflow import Overflow
+from workers.quarantine.slots import slot_check
 from workers.quarantine.ward import Ward
 from workers.runtime import Runtime, StageFunction
 
@@ -46,10 +50,13 @@ def make_task(
         runtime.process(message, stage, function)
 
 
-def run_worker(role: str, *, concurrency: int, setup: Setup) -> int:
+def run_worker(
+    role: str, *, concurrency: int, setup: Setup, dead_letter_limits: Limits = LIMITS
+) -> int:
     """Run the role until it is told to stop. Returns the exit code.
 
     ``setup`` makes the stage's function, and returns only when the worker is ready to work.
+    ``dead_letter_limits``: what the broker keeps of them.
     """
     _log_to_stderr()
     try:
@@ -57,8 +64,9 @@ def run_worker(role: str, *, concurrency: int, setup: Setup) -> int:
         runtime = Runtime(settings, role)
         stage, message_type = _ROLES[role]
         (info,) = (q for q in queues(settings.host_id) if q.role == role)
-        contract = Contract(info.name, info.task, message_type, settings.signing_keys)
-        ward = Ward(redis.Redis.from_url(settings.broker_url, socket_timeout=10), contract.queue)
+        check = slot_check(settings) if message_type is Batch else _no_check
+        contract = Contract(info.name, info.task, message_type, settings.signing_keys, check)
+        ward = _ward(runtime, contract.queue, dead_letter_limits)
         transport.install(ward)
         consumer.install(contract, ward)
         app = make_app(settings, role)
@@ -68,6 +76,21 @@ def run_worker(role: str, *, concurrency: int, setup: Setup) -> int:
         log.error("%s", error)
         return 1
     return _serve(app, runtime, concurrency)
+
+
+def _no_check(_: Message) -> None:
+    return None
+
+
+def _ward(runtime: Runtime, queue: str, limits: Limits) -> Ward:
+    """Where malformed messages go, and the thread that keeps the broker's share of them small."""
+    settings = runtime.settings
+    store = resolve_store(settings, settings.state_bucket)
+    letters = connect_dead_letters(settings)
+    overflow = Overflow(letters, store, settings.state_bucket, runtime.identity.role, limits)
+    overflow.start()
+    runtime.on_stop(overflow.stop)
+    return Ward(letters, queue, limits=limits, stopping=runtime.stopping, overflow=overflow.nudge)
 
 
 def _serve(app: Celery, runtime: Runtime, concurrency: int) -> int:

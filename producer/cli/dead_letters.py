@@ -25,10 +25,13 @@ AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 
 @app.command("list", epilog=example("dead-letters list --json"))
 def list_letters(as_json: AsJson = False) -> None:
-    """List them all, newest first."""
-    from producer.dead_letters import connect, row
+    """List them all, newest first; of a flood, what is still in the broker."""
+    from producer.dead_letters import QUARANTINE, connect, row
 
-    rows = [row(letter) for letter in connect().list()]
+    letters = connect()
+    rows = [row(letter) for letter in letters.list()]
+    if moved := letters.moved():
+        say(f"{moved} older ones lie in the state bucket, under {QUARANTINE}.")
     if as_json:
         answer_json(rows)
     elif rows:
@@ -80,8 +83,9 @@ def purge(
 ) -> None:
     """Throw them all away."""
     from producer.dead_letters import DeadLetterCount, connect
+    from producer.dead_letters import purge as purge_all
 
-    letters = connect()
+    connect()
     confirm("Throw away all dead letters?", yes)
-    count = letters.purge()
+    count = purge_all()
     answer_json(DeadLetterCount(count=count)) if as_json else answer(f"{count} thrown away.")

@@ -1,9 +1,32 @@
-"""A worker that finishes every chunk at once: real Celery, ledger and quarantine, no stage."""
+"""A worker of any role that does nothing with a chunk: real Celery, ledger and quarantine.
+
+Arguments: the role; then, where wanted, how many dead letters the broker keeps, and their bytes.
+"""
 
 import sys
 
+from shared.dead_letters import LIMITS, Limits
+from shared.ledger import Stage
+from shared.messages import Message
+from shared.queues import INFERENCE_TASK
 from workers.celery_worker import run_worker
-from workers.runtime import Done
+from workers.runtime import Done, Forward, Outcome
+
+NOWHERE = "v1.nowhere"
+
+
+def finish(_: Message) -> Outcome:
+    """What the last stage says."""
+    return Done({"ok": 1})
+
+
+def pass_on(message: Message) -> Outcome:
+    """What a stage before it says."""
+    return Forward(Stage.RESULTS, INFERENCE_TASK, NOWHERE, message)
+
 
 if __name__ == "__main__":
-    sys.exit(run_worker("collector", concurrency=2, setup=lambda _: lambda _: Done({"ok": 1})))
+    role, *numbers = sys.argv[1:]
+    limits = Limits(*map(int, numbers)) if numbers else LIMITS
+    function = finish if role == "collector" else pass_on
+    sys.exit(run_worker(role, concurrency=2, setup=lambda _: function, dead_letter_limits=limits))

@@ -1,93 +1,131 @@
-"""A real worker on a real broker meets malformed messages: all kept, none harmful."""
+"""Real workers of every role on a real broker meet malformed messages: all kept, none harmful."""
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import subprocess
 import sys
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import redis
 
 from shared.celery_app import Publisher
-from shared.dead_letters import DeadLetters
+from shared.dead_letters import DeadLetter, DeadLetters
 from shared.dead_letters import connect as connect_dead_letters
 from shared.ledger import Ledger, Stage, WorkerIdentity
 from shared.ledger import connect as connect_ledger
-from shared.messages import Result
-from shared.queues import INFERENCE_TASK, RESULTS_TASK, results_queue
-from shared.settings import save_settings
-from shared.signing import sign
+from shared.messages import Batch, Chunk, Message, Result
+from shared.queues import queues
+from shared.settings import S3Settings, save_settings
 from tests import samples
+from tests.integration.echo_worker import NOWHERE
+from tests.malformed import CASES, IGNORED, Target, cases, set_at, valid
 from tests.servers import start_valkey
 from tests.waiting import wait_for
 
-QUEUE = results_queue()
+ROLES = ("preprocess", "inference", "collector")
+SAMPLES: dict[str, Callable[..., Chunk | Batch | Result]] = {
+    "preprocess": samples.chunk,
+    "inference": samples.batch,
+    "collector": samples.result,
+}
+# A bomb of a quarter of a gigabyte would show.
+LARGEST_RESIDENT_BYTES = 350 * 2**20
 
 
 @dataclass
 class Stand:
     """A worker at work, and everything that a test needs to talk to it."""
 
+    role: str
     process: subprocess.Popen[bytes]
     client: redis.Redis
     ledger: Ledger
     letters: DeadLetters
     publisher: Publisher
-    key: str
+    target: Target
     chunks: int = 0
 
-    def queued_result(self) -> Result:
-        """A result whose chunk the ledger holds to be queued for the collector."""
+    def queued(self) -> Message:
+        """A message whose chunk the ledger holds to be queued for the worker's stage."""
         chunk, self.chunks = self.chunks, self.chunks + 1
-        _, (ref,) = self.ledger.feed(
-            samples.INCARNATION, samples.JOB_UID, chunk, chunk + 1, bound=100
-        )
-        helper = WorkerIdentity("inference", "helper", "testhost")
-        self.ledger.claim(ref, Stage.PREPROCESS, helper)
-        self.ledger.advance(ref, Stage.PREPROCESS, helper, Stage.RESULTS, QUEUE)
-        return samples.result(chunk=chunk)
+        incarnation, uid = samples.INCARNATION, samples.JOB_UID
+        _, (ref,) = self.ledger.feed(incarnation, uid, chunk, chunk + 1, bound=100)
+        helper = WorkerIdentity("test", "helper", "testhost")
+        stage = {"inference": Stage.INFERENCE, "collector": Stage.RESULTS}.get(self.role)
+        if stage is not None:
+            self.ledger.claim(ref, Stage.PREPROCESS, helper)
+            self.ledger.advance(ref, Stage.PREPROCESS, helper, stage, self.target.queue)
+        return SAMPLES[self.role](chunk=chunk)
 
-    def done(self) -> int:
+    def send(self, message: Message) -> None:
+        self.publisher.send(self.target.task, self.target.queue, message)
+
+    def ran(self) -> int:
+        """How many chunks the worker is through with."""
+        if self.role != "collector":
+            return self.ledger.queued_count(NOWHERE)
         progress = self.ledger.progress(samples.JOB_UID)
         assert progress is not None
         return progress.done_chunks
 
     def push(self, raw: bytes) -> None:
-        self.client.lpush(QUEUE, raw)
+        self.client.lpush(self.target.queue, raw)
+
+    def unacked(self) -> int:
+        return int(self.client.zcard(f"unacked_index.{self.role}")) + int(
+            self.client.hlen(f"unacked.{self.role}")
+        )
+
+    def identity(self) -> tuple[Any, ...]:
+        """What changes when the worker restarts or connects anew."""
+        consuming = {c["id"] for c in self.client.client_list() if c["cmd"] == "brpop"}
+        if not consuming:  # between two answers
+            consuming = wait_for(
+                lambda: {c["id"] for c in self.client.client_list() if c["cmd"] == "brpop"},
+                what="a connection that waits for messages",
+                every=0.001,
+            )
+        process = psutil.Process(self.process.pid)
+        return process.pid, process.create_time(), frozenset(consuming)
 
 
-@pytest.fixture(scope="module")
-def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    directory = tmp_path_factory.mktemp("quarantine")
+def start(
+    directory: Path, role: str, *arguments: str, s3: S3Settings | None = None
+) -> Iterator[Stand]:
+    """A broker and a worker of ``role``, until the generator is closed."""
     valkey = start_valkey(directory / "valkey")
     settings = samples.settings(directory, valkey.url)
+    settings = settings.model_copy(update={"s3": s3 or settings.s3})
     save_settings(settings)
     ledger = connect_ledger(settings)
     ledger.begin(samples.INCARNATION)
     ledger.open_job(samples.INCARNATION, samples.JOB_UID, "job")
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.echo_worker"],
-        env={**os.environ, "HEADRACE_HOME": str(directory), "HEADRACE_PROCESS": "collector-1"},
+        [sys.executable, "-m", "tests.integration.echo_worker", role, *arguments],
+        env={**os.environ, "HEADRACE_HOME": str(directory), "HEADRACE_PROCESS": f"{role}-1"},
         stderr=(directory / "worker.log").open("wb"),
         cwd=Path(__file__).parents[2],
     )
+    (info,) = (queue for queue in queues(settings.host_id) if queue.role == role)
     try:
         wait_for(lambda: ledger.workers(), what="the worker's lease")
         yield Stand(
+            role,
             process,
             redis.Redis.from_url(valkey.url),
             ledger,
             connect_dead_letters(settings),
             Publisher(settings),
-            settings.signing_keys[0],
+            Target(role, info.name, settings.signing_keys[0], SAMPLES[role](chunk=2**30)),
         )
     finally:
         process.terminate()
@@ -95,165 +133,128 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
         valkey.stop()
 
 
-def envelope(content: Any, **changes: Any) -> dict[str, Any]:
-    """What kombu would have put into the queue."""
-    encoded = base64.b64encode(json.dumps(content).encode()).decode()
-    message_id = str(uuid.uuid4())
-    return {
-        "body": encoded,
-        "content-type": "application/json",
-        "content-encoding": "utf-8",
-        "headers": {"task": RESULTS_TASK, "id": message_id},
-        "properties": {
-            "delivery_tag": str(uuid.uuid4()),
-            "delivery_info": {"exchange": "", "routing_key": QUEUE},
-            "body_encoding": "base64",
-            "correlation_id": message_id,
-        },
-        **changes,
-    }
+@pytest.fixture(scope="module")
+def stands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Stand]]:
+    """The stand of each role, started when it is first asked for."""
+    with ExitStack() as running:
+
+        @cache
+        def stand_of(role: str) -> Stand:
+            directory = tmp_path_factory.mktemp(role)
+            return running.enter_context(contextmanager(start)(directory, role))
+
+        yield stand_of
 
 
-def signed(stand: Stand, body: str, *, task: str = RESULTS_TASK, queue: str = QUEUE) -> bytes:
-    """An envelope whose body carries our signature, for this task and queue."""
-    whole = envelope(None)
-    message_id = whole["headers"]["id"]
-    payload = [[body, sign(stand.key, task, queue, message_id, body)], {}, {}]
-    whole["body"] = base64.b64encode(json.dumps(payload).encode()).decode()
-    return json.dumps(whole).encode()
+@pytest.fixture(params=ROLES)
+def stand(request: pytest.FixtureRequest, stands: Callable[[str], Stand]) -> Stand:
+    return stands(request.param)
 
 
-def unsigned(stand: Stand) -> bytes:
-    body = samples.result().model_dump_json()
-    return json.dumps(envelope([[body, "0" * 64], {}, {}])).encode()
+def letters_of(stand: Stand, count: int) -> list[DeadLetter]:
+    """The dead letters, with their bytes, once there are ``count``."""
+    found = wait_for(
+        lambda: found if len(found := stand.letters.list()) >= count else None,
+        what=f"{count} dead letters",
+        every=0.002,
+    )
+    return [stand.letters.show(letter.id) for letter in found]
 
 
-def without(name: str) -> bytes:
-    whole = envelope([["{}", "x"], {}, {}])
-    del whole[name]
-    return json.dumps(whole).encode()
-
-
-MALFORMED: dict[str, tuple[str, Any]] = {
-    "not JSON": ("envelope", lambda s: b"\xff\x00 nonsense"),
-    "not an object": ("envelope", lambda s: b"[1, 2]"),
-    "nested too deep": ("envelope", lambda s: b"[" * 100_000),
-    "no properties": ("envelope", lambda s: without("properties")),
-    "no headers": ("envelope", lambda s: without("headers")),
-    "no body": ("envelope", lambda s: without("body")),
-    "bad base64": (
-        "envelope",
-        lambda s: json.dumps({**envelope(None), "body": "*"}).encode(),
-    ),
-    "no content type": ("content_type", lambda s: without("content-type")),
-    "pickle": (
-        "content_type",
-        lambda s: json.dumps(
-            envelope(None, **{"content-type": "application/x-python-serialize"})
-        ).encode(),
-    ),
-    "no task": ("headers", lambda s: json.dumps(envelope(None, headers={"id": "x"})).encode()),
-    "unknown task": (
-        "headers",
-        lambda s: json.dumps(envelope(None, headers={"id": "x", "task": "no.such"})).encode(),
-    ),
-    "unhashable task": (
-        "headers",
-        lambda s: json.dumps(envelope(None, headers={"id": "x", "task": ["a"]})).encode(),
-    ),
-    "no triple": ("body", lambda s: json.dumps(envelope({"a": 1})).encode()),
-    "wrong arity": ("body", lambda s: json.dumps(envelope([["a"], {}, {}])).encode()),
-    "with a callback": (
-        "body",
-        lambda s: json.dumps(envelope([["a", "b"], {}, {"callbacks": [1]}])).encode(),
-    ),
-    "unsigned": ("signature", unsigned),
-    "signed for another task": (
-        "signature",
-        lambda s: signed(s, samples.result().model_dump_json(), task=INFERENCE_TASK),
-    ),
-    "signed for another queue": (
-        "signature",
-        lambda s: signed(s, samples.result().model_dump_json(), queue="v1.other"),
-    ),
-    "not of our schema": ("schema", lambda s: signed(s, '{"schema_version": 1}')),
-    "an unknown field": (
-        "schema",
-        lambda s: signed(
-            s, json.dumps({**json.loads(samples.result().model_dump_json()), "extra": 1})
-        ),
-    ),
-    "not an object in the body": ("schema", lambda s: signed(s, "[]")),
-}
-
-
-@pytest.mark.parametrize("name", MALFORMED)
+@pytest.mark.parametrize(
+    ("stand", "name"),
+    [(role, name) for role in ROLES for name in cases(role)],
+    indirect=["stand"],
+)
 def test_a_malformed_message_becomes_a_dead_letter_and_the_next_one_runs(
     stand: Stand, name: str
 ) -> None:
-    layer, make = MALFORMED[name]
-    raw = make(stand)
+    case = cases(stand.role)[name]
     stand.letters.purge()
-    done = stand.done()
-    result = stand.queued_result()
+    raw, ran, before = case.make(stand.target), stand.ran(), stand.identity()
+    good = stand.queued()
     stand.push(raw)
-    stand.publisher.send(RESULTS_TASK, QUEUE, result)
+    stand.send(good)
 
-    wait_for(lambda: stand.done() == done + 1, what="the good message behind it")
-    (letter,) = wait_for(stand.letters.list, what="the dead letter")
-    assert (letter.queue, letter.layer) == (QUEUE, layer)
+    wait_for(lambda: stand.ran() == ran + 1, what="the good message behind it", every=0.002)
+    (letter,) = letters_of(stand, 1)
+    assert (letter.queue, letter.layer) == (stand.target.queue, case.layer), letter.reason
     assert letter.reason
-    if layer == "envelope":
-        assert letter.raw == raw
-    else:
-        assert json.loads(letter.raw)["body"] == json.loads(raw)["body"]
-    assert stand.process.poll() is None
-    assert stand.client.zcard("unacked_index.collector") == 0
+    assert letter.raw == raw
+    assert letter.size == len(raw)
+    wait_for(lambda: stand.unacked() == 0, what="all acknowledged", every=0.002)
+    assert stand.identity() == before
+
+
+@pytest.mark.parametrize("header", IGNORED)
+def test_headers_that_are_not_signed_are_ignored(stand: Stand, header: str) -> None:
+    stand.letters.purge()
+    before = stand.identity()
+    for value in IGNORED[header]:
+        ran = stand.ran()
+        good = Target(stand.role, stand.target.queue, stand.target.key, stand.queued())
+        whole = set_at(valid(good), ("headers", header), value)
+        set_at(whole, ("properties", header), value)
+        stand.push(json.dumps(set_at(whole, (header,), value)).encode())
+        wait_for(lambda ran=ran: stand.ran() == ran + 1, what="it, at once", every=0.002)
+    wait_for(lambda: stand.unacked() == 0, what="all acknowledged", every=0.002)
+    assert stand.letters.list() == []
+    assert stand.identity() == before
 
 
 def test_a_stale_message_is_dropped_and_is_no_dead_letter(stand: Stand) -> None:
     stand.letters.purge()
-    done = stand.done()
-    result = stand.queued_result()
-    superseded = result.model_copy(update={"attempt": 7})
-    stand.publisher.send(RESULTS_TASK, QUEUE, superseded)
-    stand.publisher.send(RESULTS_TASK, QUEUE, result)
-    stand.publisher.send(RESULTS_TASK, QUEUE, result)
+    ran = stand.ran()
+    good = stand.queued()
+    stand.send(good.model_copy(update={"attempt": 7}))
+    stand.send(good.model_copy(update={"incarnation": "f" * 16}))
+    stand.send(good)
+    stand.send(good)
 
-    wait_for(lambda: stand.done() == done + 1, what="the good message")
-    wait_for(lambda: not stand.client.zcard("unacked_index.collector"), what="all acked")
+    wait_for(lambda: stand.ran() == ran + 1, what="the good message")
+    wait_for(lambda: stand.unacked() == 0, what="all acknowledged")
     assert stand.letters.list() == []
     assert stand.ledger.stale_counts()["attempt"] >= 1
+    assert stand.ledger.stale_counts()["incarnation"] >= 1
 
 
 def test_a_replayed_message_that_is_still_bad_comes_back_with_its_count(stand: Stand) -> None:
     stand.letters.purge()
-    stand.push(unsigned(stand))
-    (letter,) = wait_for(stand.letters.list, what="the dead letter")
+    stand.push(CASES["signature: invented"].make(stand.target))
+    (letter,) = letters_of(stand, 1)
     assert letter.replays == 0
     stand.letters.replay([letter.id])
     (again,) = wait_for(
         lambda: [one for one in stand.letters.list() if one.id != letter.id], what="its return"
     )
     assert again.replays == 1
-    assert again.raw == letter.raw
+    assert stand.letters.show(again.id).raw == letter.raw
 
 
-def test_headers_that_are_not_signed_are_ignored(stand: Stand) -> None:
-    done = stand.done()
-    body = stand.queued_result().model_dump_json()
-    whole = json.loads(signed(stand, body))
-    whole["headers"] |= {"eta": "2999-01-01T00:00:00", "expires": "1999-01-01", "timelimit": [1, 1]}
-    whole["headers"] |= {"retries": 10**9, "stamps": "x"}
-    stand.push(json.dumps(whole).encode())
-    wait_for(lambda: stand.done() == done + 1, what="the message, at once")
+def test_a_replayed_message_that_is_valid_now_runs_once(stand: Stand) -> None:
+    stand.letters.purge()
+    ran = stand.ran()
+    good = Target(stand.role, stand.target.queue, stand.target.key, stand.queued())
+    raw = json.dumps(valid(good)).encode()
+    for _ in range(2):  # as if it had been refused twice, by an older release
+        letter = stand.letters.letter(queue=good.queue, layer="schema", reason="old", raw=raw)
+        stand.letters.add(letter)
+    stand.letters.replay([letter.id for letter in stand.letters.list()])
+    wait_for(lambda: stand.ran() == ran + 1, what="the message")
+    wait_for(lambda: stand.unacked() == 0, what="all acknowledged")
+    assert stand.ran() == ran + 1
+    assert stand.letters.list() == []
+
+
+def test_nothing_that_was_sent_filled_the_worker_or_stopped_it(stand: Stand) -> None:
+    """The last but one on each stand: after bombs, and millions of elements."""
+    status = Path(f"/proc/{stand.process.pid}/status").read_text()
+    (peak,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    assert int(peak.split()[1]) * 1024 < LARGEST_RESIDENT_BYTES
 
 
 def test_a_worker_that_is_told_to_stop_takes_its_lease_away(stand: Stand) -> None:
-    def live_roles() -> set[str]:
-        return {worker.role for worker in stand.ledger.workers()}
-
-    assert "collector" in live_roles()
+    assert stand.role in {worker.role for worker in stand.ledger.workers()}
     stand.process.terminate()
     assert stand.process.wait(20) == 0
-    assert "collector" not in live_roles()
+    assert stand.role not in {worker.role for worker in stand.ledger.workers()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +11,8 @@ from vine import promise
 
 from workers.quarantine.inspection import Contract, Malformed, inspect
 from workers.quarantine.ward import Ward
+
+log = logging.getLogger(__name__)
 
 _contract: Contract | None = None
 _ward: Ward | None = None
@@ -32,10 +34,15 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
             assert _contract is not None  # run_worker installs it before it starts Celery
             try:
                 message.headers = inspect(_contract, message)
+                message.properties = {"correlation_id": message.headers["id"]}
+                return handle(message)
             except Malformed as problem:
                 return self._quarantine(message, problem.layer, problem.reason)
-            message.properties = {"correlation_id": message.headers["id"]}
-            return handle(message)
+            except self.connection_errors:
+                raise  # the broker's affair: Celery connects anew
+            except Exception as error:
+                log.exception("a message that nothing was prepared for")
+                return self._quarantine(message, "unforeseen", repr(error))
 
         return on_task_received
 
@@ -56,7 +63,7 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
     def _quarantine(self, message: Any, layer: str, reason: str) -> None:
         assert _ward is not None
         channel = message.channel
-        unacked = (channel.unacked_key, channel.unacked_index_key, message.delivery_tag)
-        raw = json.dumps(message._raw).encode()
-        _ward.admit(layer=layer, reason=reason, raw=raw, unacked=unacked)
-        message.ack()  # so that the channel's own count of what it holds is right
+        unacked = (channel.unacked_index_key, channel.unacked_key, message.delivery_tag)
+        _ward.admit(layer=layer, reason=reason, raw=message._raw.item, unacked=unacked)
+        if not message.acknowledged:
+            message.ack()  # so that the channel's own count of what it holds is right

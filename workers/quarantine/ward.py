@@ -3,48 +3,92 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
 import redis
 
-from shared.dead_letters import DeadLetters
+from shared.dead_letters import DeadLetter, DeadLetters, Limits, Load
+from shared.errors import TransientError
 
 log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+# Beyond so many times its limits the broker takes no more: the consumer waits for the bucket.
+_HARD_SHARE = 2.0
+_RETRY_SECONDS = 1.0
 
 
 class Ward:
-    """Where one worker's malformed messages go. It has the broker's client to itself."""
+    """Where one worker's malformed messages go.
 
-    def __init__(self, client: redis.Redis, queue: str) -> None:
-        self._client = client
-        self._letters = DeadLetters(client)
+    ``overflow`` is called whenever more lie in the broker than ``limits`` allow.
+    """
+
+    def __init__(
+        self,
+        letters: DeadLetters,
+        queue: str,
+        *,
+        limits: Limits,
+        stopping: threading.Event,
+        overflow: Callable[[], None],
+    ) -> None:
+        self._letters = letters
+        self._limits = limits
+        self._stopping = stopping
+        self._overflow = overflow
+        self._load = Load(0, 0)
+        self._logged_at = 0.0
+        self._unlogged = 0
         self.queue = queue
 
     def admit(
         self, *, layer: str, reason: str, raw: bytes, unacked: tuple[str, str, str] | None = None
     ) -> None:
-        """Keep ``raw``. ``unacked``: the unacked hash, its index, and the message's tag in them."""
+        """Keep ``raw``. ``unacked``: the unacked index, its hash, and the message's tag in them."""
+        self._insist(self._wait_for_room)
+        letter = self._insist(
+            lambda: self._letters.letter(queue=self.queue, layer=layer, reason=reason, raw=raw)
+        )
+        self._load = self._insist(lambda: self._letters.add(letter, unacked))
+        self._log(letter)
+        if self._load.exceeds(self._limits):
+            self._overflow()
+
+    def _insist(self, action: Callable[[], _T]) -> _T:
+        """The message is in no queue any more: to give up would lose it."""
         while True:
             try:
-                self._admit(layer, reason, raw, unacked)
-                return
-            except redis.RedisError as error:
-                # It is in no queue any more: to give up now would lose it.
+                return action()
+            except (redis.RedisError, TransientError) as error:
                 log.warning("cannot keep a dead letter yet: %s", error)
-                time.sleep(1)
+                time.sleep(_RETRY_SECONDS)
 
-    def _admit(
-        self, layer: str, reason: str, raw: bytes, unacked: tuple[str, str, str] | None
-    ) -> None:
-        replays = self._letters.replays_of(self.queue, raw)
-        pipe: Any = self._client.pipeline()
-        letter = self._letters.add(
-            pipe, queue=self.queue, layer=layer, reason=reason, raw=raw, replays=replays
+    def _wait_for_room(self) -> None:
+        """A worker that stops does not wait: the one message that it has in hand is kept."""
+        waits = False
+        while self._load.exceeds(self._limits, _HARD_SHARE) and not self._stopping.is_set():
+            if not waits:
+                log.warning("waiting: too many dead letters, and the bucket takes none")
+            waits = True
+            self._overflow()
+            time.sleep(0.05)
+            self._load = self._letters.load()
+
+    def _log(self, letter: DeadLetter) -> None:
+        """One line a second at most: a flood of them must not become a flood of logs."""
+        if time.monotonic() - self._logged_at < 1:
+            self._unlogged += 1
+            return
+        log.warning(
+            "dead letter %s from %s: %s: %s (%d more since the last line)",
+            letter.id,
+            self.queue,
+            letter.layer,
+            ascii(letter.reason),
+            self._unlogged,
         )
-        if unacked is not None:
-            entries, index, tag = unacked
-            pipe.zrem(index, tag)
-            pipe.hdel(entries, tag)
-        pipe.execute()
-        log.warning("dead letter %s from %s: %s: %s", letter.id, self.queue, layer, reason)
+        self._logged_at, self._unlogged = time.monotonic(), 0

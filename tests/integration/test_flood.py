@@ -1,0 +1,196 @@
+"""A flood of malformed messages: the broker's share stays small, and the rest is in the bucket."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import redis
+
+from shared.dead_letters import QUARANTINE, DeadLetters, Limits
+from shared.settings import S3Settings
+from shared.storage import Store, StoreUnavailable, connect
+from tests.integration.test_quarantine import Stand, start
+from tests.malformed import CASES
+from tests.memory_store import MemoryStore
+from tests.servers import RunningSeaweed, start_seaweedfs, start_valkey
+from tests.waiting import wait_for
+from workers.quarantine.overflow import Overflow
+from workers.quarantine.ward import Ward
+
+FLOOD = 20_000
+LIMITS = Limits(entries=500, total_bytes=4 * 2**20)
+# Of the broker and of the worker; the flood's own bytes wait in the queue, and are not counted.
+LARGEST_GROWTH_BYTES = 100 * 2**20
+
+
+@pytest.fixture
+def seaweed(tmp_path: Path) -> Iterator[RunningSeaweed]:
+    server = start_seaweedfs(tmp_path / "weed")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def letters(tmp_path: Path) -> Iterator[DeadLetters]:
+    valkey = start_valkey(tmp_path / "valkey")
+    yield DeadLetters(redis.Redis.from_url(valkey.url))
+    valkey.stop()
+
+
+def in_bucket(store: Store, bucket: str) -> list[dict[str, Any]]:
+    """Every dead letter that was moved."""
+    keys = [found.key for found in store.list(bucket, QUARANTINE)]
+    return [json.loads(line) for key in keys for line in store.get(bucket, key).splitlines()]
+
+
+def fill(letters: DeadLetters, count: int) -> list[str]:
+    """Add letters; their ids."""
+    made = [
+        letters.letter(queue="q", layer="body", reason="r", raw=b"%d" % n) for n in range(count)
+    ]
+    for letter in made:
+        letters.add(letter)
+    return [letter.id for letter in made]
+
+
+def test_a_flood_stays_bounded_and_the_good_message_behind_it_runs(
+    tmp_path: Path, seaweed: RunningSeaweed
+) -> None:
+    s3 = S3Settings(
+        endpoint=seaweed.endpoint, access_key=seaweed.access_key, secret_key=seaweed.secret_key
+    )
+    store = connect(s3)
+    store.make_bucket("state")
+    arguments = (str(LIMITS.entries), str(LIMITS.total_bytes))
+    running = start(tmp_path, "collector", *arguments, s3=s3)
+    stand = next(running)
+    try:
+        _flood(stand, store)
+    finally:
+        running.close()
+
+
+def _flood(stand: Stand, store: Store) -> None:
+    makes = [CASES[name].make for name in ("envelope: not JSON", "signature: none", "body: null")]
+    before, resident = stand.identity(), psutil.Process(stand.process.pid).memory_info().rss
+    ran, good = stand.ran(), stand.queued()
+    for first in range(0, FLOOD, 1000):
+        batch = [makes[n % len(makes)](stand.target) for n in range(first, first + 1000)]
+        stand.client.lpush(stand.target.queue, *batch)
+    stand.send(good)
+
+    largest = 0
+
+    def finished() -> bool:
+        nonlocal largest
+        largest = max(largest, stand.letters.load().entries)
+        return stand.ran() == ran + 1
+
+    wait_for(finished, what="the good message behind the flood", deadline_seconds=120)
+    wait_for(lambda: not stand.letters.load().exceeds(LIMITS), what="the last of them moved")
+    wait_for(lambda: stand.unacked() == 0, what="all acknowledged")
+    assert largest <= 2 * LIMITS.entries + 1
+    kept = [letter.id for letter in stand.letters.list()]
+    moved = [letter["id"] for letter in in_bucket(store, "state")]
+    assert len(kept) + len(moved) == FLOOD == len({*kept, *moved})
+    assert stand.letters.moved() == len(moved)
+    assert stand.letters.load().entries == len(kept)
+    assert stand.identity() == before
+    grown = psutil.Process(stand.process.pid).memory_info().rss - resident
+    assert grown < LARGEST_GROWTH_BYTES
+
+
+def test_the_oldest_move_with_all_that_is_known_of_them(letters: DeadLetters) -> None:
+    store = MemoryStore("state")
+    ids = fill(letters, 11)
+    overflow = Overflow(letters, store, "state", "collector", Limits(entries=10))
+    overflow.move()
+    moved = in_bucket(store, "state")
+    kept = [letter.id for letter in letters.list()]
+    assert sorted(ids) == sorted([*kept, *(letter["id"] for letter in moved)])
+    assert {letter["queue"] for letter in moved} == {"q"}
+    assert all(letter["raw_base64"] for letter in moved)
+    assert len(kept) <= 8  # some room, so that the next letter begins no other move
+    assert overflow.move() == 0
+
+
+def test_the_bytes_count_too_and_come_down_to_nothing(letters: DeadLetters) -> None:
+    store = MemoryStore("state")
+    for _ in range(4):
+        letters.add(letters.letter(queue="q", layer="body", reason="r", raw=bytes(1000)))
+    Overflow(letters, store, "state", "collector", Limits(total_bytes=4000)).move()
+    assert letters.load().total_bytes <= 4000
+    letters.purge()
+    assert (letters.load().entries, letters.load().total_bytes) == (0, 0)
+
+
+def test_a_letter_that_is_added_twice_is_one(letters: DeadLetters) -> None:
+    letter = letters.letter(queue="q", layer="body", reason="r", raw=b"x")
+    assert letters.add(letter) == letters.add(letter)
+
+
+def test_nothing_is_dropped_while_the_store_is_away(letters: DeadLetters) -> None:
+    class Away(MemoryStore):
+        def put(self, bucket: str, key: str, data: bytes) -> None:
+            raise StoreUnavailable("store_unavailable", "It does not answer.")
+
+    fill(letters, 20)
+    with pytest.raises(StoreUnavailable):
+        Overflow(letters, Away("state"), "state", "collector", Limits(entries=10)).move()
+    assert letters.load().entries == 20
+
+
+def test_a_mover_that_lost_its_turn_drops_nothing(letters: DeadLetters) -> None:
+    ids = fill(letters, 3)
+    assert letters.begin_move("one", 60)
+    assert not letters.begin_move("another", 60)
+    assert not letters.forget_moved("another", ids)
+    assert letters.load().entries == 3
+    assert letters.forget_moved("one", ids)
+    assert letters.load().entries == 0
+
+
+def test_a_move_that_was_cut_short_and_begun_again_moves_each_once(letters: DeadLetters) -> None:
+    store = MemoryStore("state")
+    ids = fill(letters, 20)
+    limits = Limits(entries=1)
+    overflow = Overflow(letters, store, "state", "collector", limits)
+    letters.forget_moved, forget = (lambda *_: False), letters.forget_moved  # type: ignore[method-assign]
+    overflow.move()
+    letters.forget_moved = forget  # type: ignore[method-assign]
+    overflow.move()
+    moved = [letter["id"] for letter in in_bucket(store, "state")]
+    assert sorted(moved + [letter.id for letter in letters.list()]) == sorted(ids)
+
+
+def test_the_consumer_waits_at_twice_the_limits_until_there_is_room(letters: DeadLetters) -> None:
+    nudges: list[int] = []
+
+    def overflow() -> None:
+        nudges.append(letters.load().entries)
+        if len(nudges) == 5:
+            letters.purge()
+
+    ward = Ward(
+        letters, "q", limits=Limits(entries=2), stopping=threading.Event(), overflow=overflow
+    )
+    for _ in range(6):
+        ward.admit(layer="body", reason="r", raw=b"x")
+    assert nudges == [3, 4, 5, 5, 5]  # over twice two, the sixth waits for the purge
+    assert letters.load().entries == 1
+
+
+def test_a_worker_that_stops_keeps_what_it_has_in_hand(letters: DeadLetters) -> None:
+    stopping = threading.Event()
+    ward = Ward(
+        letters, "q", limits=Limits(entries=0), stopping=stopping, overflow=lambda: stopping.set()
+    )
+    for _ in range(3):
+        ward.admit(layer="body", reason="r", raw=b"x")
+    assert letters.load().entries == 3

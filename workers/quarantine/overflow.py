@@ -1,0 +1,96 @@
+"""Keeping the broker's share of the dead letters bounded: the oldest move on to the state bucket.
+
+They are written before they are dropped, under a name that follows from the oldest: a move that was
+cut short and begun again writes the same object, not a second one.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+
+import redis
+
+from shared.dead_letters import QUARANTINE, DeadLetter, DeadLetters, Limits
+from shared.errors import HeadraceError
+from shared.storage import Store
+
+log = logging.getLogger(__name__)
+
+# A move goes on until there is this much room, so that the next letter does not begin another.
+_ENOUGH_ROOM = 0.8
+_BATCH_LETTERS = 1000
+_BATCH_BYTES = 8 * 2**20
+_TURN_SECONDS = 15
+_LOOK_SECONDS = 5.0
+
+
+class Overflow:
+    """The thread of one worker that moves what is over. ``nudge`` wakes it."""
+
+    def __init__(
+        self, letters: DeadLetters, store: Store, bucket: str, role: str, limits: Limits
+    ) -> None:
+        self._letters = letters
+        self._store = store
+        self._bucket = bucket
+        self._role = role
+        self._limits = limits
+        self._token = secrets.token_hex(8)
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Begin to watch, in a thread that does not outlive the process."""
+        threading.Thread(target=self._watch, name="dead-letters", daemon=True).start()
+
+    def stop(self) -> None:
+        """Let the thread end after what it is at."""
+        self._stopping.set()
+        self._wake.set()
+
+    def nudge(self) -> None:
+        """There is too much: look at once."""
+        self._wake.set()
+
+    def _watch(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.wait(_LOOK_SECONDS)
+            self._wake.clear()
+            try:
+                self.move()
+            except (HeadraceError, redis.RedisError) as error:
+                log.warning("dead letters stay in the broker for now: %s", error)
+                self._stopping.wait(1)
+
+    def move(self) -> int:
+        """Move what is over, until there is some room. Returns how many letters were moved.
+
+        Raises TransientError and what the store raises; nothing is lost then.
+        """
+        moved = 0
+        load = self._letters.load()
+        if not load.exceeds(self._limits):
+            return moved
+        while load.exceeds(self._limits, _ENOUGH_ROOM):
+            if not self._letters.begin_move(self._token, _TURN_SECONDS):
+                break  # another worker is at it
+            over = load.entries - int(self._limits.entries * _ENOUGH_ROOM)
+            count = min(over, _BATCH_LETTERS) if over > 0 else _BATCH_LETTERS
+            batch = self._letters.oldest(count, _BATCH_BYTES)
+            if not batch:
+                break
+            self._store.put(self._bucket, self._key(batch[0]), _lines(batch))
+            if not self._letters.forget_moved(self._token, [letter.id for letter in batch]):
+                break
+            moved += len(batch)
+            load = self._letters.load()
+        return moved
+
+    def _key(self, oldest: DeadLetter) -> str:
+        return f"{QUARANTINE}{self._role}/{oldest.id}.jsonl"
+
+
+def _lines(letters: list[DeadLetter]) -> bytes:
+    return "".join(f"{letter.to_json()}\n" for letter in letters).encode()
