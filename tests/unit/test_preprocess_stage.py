@@ -22,7 +22,7 @@ from tests.fake_store import ETAG, FakeStore
 from tests.pictures import difference, encoded, picture
 from tests.samples import INCARNATION, JOB_UID, pipeline
 from tests.waiting import wait_for
-from workers.preprocess import fetch, stage
+from workers.preprocess import fetch, fill, stage
 from workers.preprocess.fetch import Fetcher
 from workers.preprocess.stage import PreprocessStage
 from workers.runtime import Forward, GiveBack
@@ -256,14 +256,14 @@ def test_one_chunk_decodes_while_the_next_is_fetched(
     store: FakeStore, ring: StagingRing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on, inside = threading.Event(), []
-    real = stage.decode
+    real = fill.decode
 
     def slow_decode(*args: object) -> object:
         inside.append(threading.current_thread())
         assert go_on.wait(10)
         return real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(stage, "decode", slow_decode)
+    monkeypatch.setattr(fill, "decode", slow_decode)
     preprocess = make_stage(store, ring)
     threads = [
         threading.Thread(target=preprocess, args=(chunk(store.items(["1.png"]), number),))
