@@ -89,8 +89,7 @@ class Model(Frozen):
 class Pipeline(Frozen):
     """A resolved pipeline. ``sha256`` identifies its content.
 
-    A process that takes longer than ``batch_seconds`` to load the model, or over one device batch,
-    hangs, and is ended.
+    A process that takes longer than ``batch_seconds`` over one device batch hangs, and is ended.
     """
 
     name: Name

@@ -163,7 +163,7 @@ class DeviceLoop:
         images = [piece.images for piece in batch]
         joined = images[0] if len(images) == 1 else np.concatenate(images)
         key = batch[0].submission.key
-        renew(key.batch_seconds)
+        renew(key.load_seconds)
         model = self._models.get(key)
         renew(key.batch_seconds)
         started, started_at = time.monotonic(), time.time()

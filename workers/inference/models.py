@@ -24,6 +24,8 @@ from workers.inference.errors import ModelUnusable, one_line
 from workers.inference.plugins import load_class
 
 LOADED_MODELS = 2
+# However little time a batch has: fetching weights and importing libraries takes what it takes.
+LOAD_SECONDS = 600.0
 # A model that was refused is not tried again for each chunk of its job.
 REFUSED_SECONDS = 30.0
 
@@ -34,7 +36,7 @@ log = logging.getLogger(__name__)
 class ModelKey:
     """What decides what is loaded: two chunks with one key may share a device batch.
 
-    ``batch_seconds`` is how long loading it, or a batch, may take; it is no part of the key.
+    ``batch_seconds`` is how long one batch may take; it is no part of the key.
     """
 
     model: Model
@@ -50,6 +52,11 @@ class ModelKey:
         return cls(
             pipeline.model, pipeline.engine, pipeline.precision, size, pipeline.batch_seconds
         )
+
+    @property
+    def load_seconds(self) -> float:
+        """How long loading it may take."""
+        return max(LOAD_SECONDS, self.batch_seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from shared.messages import ItemFailure, Prediction
 from shared.pipeline import EngineName, Pipeline, Precision
 from workers.inference.engines import Images
 from workers.inference.errors import ModelUnusable
+from workers.inference.models import ModelKey
 from workers.inference.postprocess import Answer
 from workers.suspects import ChildUnstartable, Deadly, Trial
 from workers.suspects.frame import Frame
@@ -61,7 +62,7 @@ def try_alone(pipeline: Pipeline, images: Images, stopping: threading.Event) -> 
         CHILD,
         Frame({"pipeline": pipeline.model_dump(mode="json")}),
         lambda answer: _ANSWER.validate_python(answer.header.get("answer")),
-        start_seconds=pipeline.batch_seconds + _IMPORT_SECONDS,
+        start_seconds=ModelKey.of(pipeline).load_seconds + _IMPORT_SECONDS,
         item_seconds=pipeline.batch_seconds,
         stopping=stopping,
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from shared.errors import TransientError
 from workers.suspects.child import Child, ChildDied
 from workers.suspects.frame import Frame
 
@@ -99,6 +100,8 @@ class Trial(Generic[_T]):
             raise
 
     def _start(self) -> Frame:
+        if self._stopping.is_set():
+            raise TransientError("stopping", "The worker is stopping.")
         reasons = []
         for _ in range(2):
             self._child = Child(self._module, self._stopping)
