@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.pipeline import EnginePolicy, Postprocess, PrecisionPolicy, Preprocess
+from shared.pipeline import (
+    DeadlineSeconds,
+    EnginePolicy,
+    Postprocess,
+    PrecisionPolicy,
+    Preprocess,
+)
 
 
 class ModelView(BaseModel):
@@ -33,4 +39,5 @@ class PipelineView(BaseModel):
     model: ModelView
     engine: EnginePolicy
     precision: PrecisionPolicy
+    batch_seconds: DeadlineSeconds
     postprocess: Postprocess

@@ -14,6 +14,8 @@ Channels = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 SidePixels = Annotated[int, Field(ge=1, le=4096)]
 ObjectBytes = Annotated[int, Field(ge=1, le=2**30)]
 AreaPixels = Annotated[int, Field(ge=1, le=10**9)]
+DeadlineSeconds = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
+DEFAULT_BATCH_SECONDS = 600.0
 
 EngineName = Literal["torch", "onnxruntime", "python"]
 EnginePolicy = Literal["auto", "torch", "onnxruntime"]
@@ -30,13 +32,15 @@ class Frozen(BaseModel):
 class Preprocess(Frozen):
     """Resize the shorter side (antialiased bilinear), then crop a centred square.
 
-    The result is uint8 RGB of shape (crop_pixels, crop_pixels, 3).
+    The result is uint8 RGB of shape (crop_pixels, crop_pixels, 3). A process that takes longer than
+    ``item_seconds`` over one image hangs, and is ended.
     """
 
     resize_shorter_pixels: SidePixels = 256
     crop_pixels: SidePixels = 224
     max_object_bytes: ObjectBytes = 64 * 2**20
     max_pixels: AreaPixels = 100_000_000
+    item_seconds: DeadlineSeconds = 60.0
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Preprocess:
@@ -83,13 +87,17 @@ class Model(Frozen):
 
 
 class Pipeline(Frozen):
-    """A resolved pipeline. ``sha256`` identifies its content."""
+    """A resolved pipeline. ``sha256`` identifies its content.
+
+    A process that takes longer than ``batch_seconds`` over one device batch hangs, and is ended.
+    """
 
     name: Name
     preprocess: Preprocess = Preprocess()
     model: Model
     engine: EnginePolicy = "auto"
     precision: PrecisionPolicy = "auto"
+    batch_seconds: DeadlineSeconds = DEFAULT_BATCH_SECONDS
     postprocess: Postprocess = Postprocess()
 
     @property

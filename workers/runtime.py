@@ -59,7 +59,8 @@ class GiveBack:
 
 
 Outcome = Forward | Done | GiveBack
-StageFunction = Callable[[Any], Outcome]
+# Called with a message, and with how often a holder of its chunk was lost at this stage.
+StageFunction = Callable[[Any, int], Outcome]
 
 
 class Runtime:
@@ -92,7 +93,7 @@ class Runtime:
     def process(self, message: Message, stage: Stage, function: StageFunction) -> None:
         """Take one message through this stage. Raises nothing."""
         try:
-            self.patiently(lambda: self.ledger.claim(message.ref, stage, self.identity))
+            claim = self.patiently(lambda: self.ledger.claim(message.ref, stage, self.identity))
         except Stale as stale:
             log.debug("dropped %s: %s", message.ref.name, stale.reason)
             return
@@ -101,7 +102,7 @@ class Runtime:
             return
         self.in_hand.add(message.ref.name)
         try:
-            self._carry_out(message, stage, function(message))
+            self._carry_out(message, stage, function(message, claim.losses))
         except Stale as stale:
             log.info("%s was given to somebody else: %s", message.ref.name, stale.reason)
         except BaseException:

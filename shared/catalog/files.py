@@ -8,7 +8,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from shared.pipeline import (
+    DEFAULT_BATCH_SECONDS,
     AreaPixels,
+    DeadlineSeconds,
     EnginePolicy,
     Name,
     ObjectBytes,
@@ -48,6 +50,7 @@ class PreprocessSection(FileModel):
     crop_pixels: SidePixels | None = None
     max_object_bytes: ObjectBytes | None = None
     max_pixels: AreaPixels | None = None
+    item_seconds: DeadlineSeconds | None = None
 
     @model_validator(mode="after")
     def _crop_fits(self) -> PreprocessSection:
@@ -80,6 +83,7 @@ class PipelineFile(FileModel):
     ]
     engine: EnginePolicy = "auto"
     precision: PrecisionPolicy = "auto"
+    batch_seconds: DeadlineSeconds = DEFAULT_BATCH_SECONDS
     postprocess: Postprocess = Postprocess()
 
     @property

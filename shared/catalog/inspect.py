@@ -49,6 +49,7 @@ def show_pipeline(name_or_path: str, catalog: Catalog | None = None) -> dict[str
         "model": _model_fields(model, content.model_version),
         "engine": content.engine,
         "precision": content.precision,
+        "batch_seconds": content.batch_seconds,
         "postprocess": content.postprocess.model_dump(mode="json"),
     }
 

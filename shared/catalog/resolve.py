@@ -104,6 +104,7 @@ def _pipeline(entry: Entry[PipelineFile], model: Model, image_pixels: int | None
         model=model,
         engine=entry.content.engine,
         precision=entry.content.precision,
+        batch_seconds=entry.content.batch_seconds,
         postprocess=entry.content.postprocess,
     )
 

@@ -15,12 +15,12 @@ from workers.runtime import Done, Forward, Outcome
 NOWHERE = "v1.nowhere"
 
 
-def finish(_: Message) -> Outcome:
+def finish(_: Message, _losses: int) -> Outcome:
     """What the last stage says."""
     return Done({"ok": 1})
 
 
-def pass_on(message: Message) -> Outcome:
+def pass_on(message: Message, _losses: int) -> Outcome:
     """What a stage before it says."""
     return Forward(Stage.RESULTS, INFERENCE_TASK, NOWHERE, message)
 

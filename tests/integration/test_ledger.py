@@ -151,6 +151,15 @@ def test_a_stale_attempt_changes_nothing(ledger: Ledger) -> None:
     ledger.advance(new, Stage.PREPROCESS, B, Stage.INFERENCE, SECOND)
 
 
+def test_giving_back_is_no_loss_however_often(ledger: Ledger) -> None:
+    (ref,) = feed(ledger)
+    for _ in range(5):
+        assert ledger.claim(ref, Stage.PREPROCESS, A).losses == 0
+        ledger.advance(ref, Stage.PREPROCESS, A, Stage.INFERENCE, SECOND)
+        assert ledger.claim(ref, Stage.INFERENCE, B).losses == 0
+        ref = ledger.give_back(ref, Stage.INFERENCE, B)
+
+
 def test_only_the_holder_moves_a_chunk_on(ledger: Ledger) -> None:
     (ref,) = feed(ledger)
     ledger.claim(ref, Stage.PREPROCESS, A)

@@ -22,15 +22,19 @@ from tests.fake_store import ETAG, FakeStore
 from tests.pictures import difference, encoded, picture
 from tests.samples import INCARNATION, JOB_UID, pipeline
 from tests.waiting import wait_for
-from workers.preprocess import fetch, stage
+from workers.preprocess import fetch, fill, stage, suspects
 from workers.preprocess.fetch import Fetcher
 from workers.preprocess.stage import PreprocessStage
+from workers.preprocess.suspects import filling_in_child
 from workers.runtime import Forward, GiveBack
+from workers.suspects import SUSPECT_LOSSES
 
 CROP = 8
 IMAGE_BYTES = CROP * CROP * 3
 PIPELINE = pipeline(preprocess={"resize_shorter_pixels": CROP, "crop_pixels": CROP})
 SLOTS = 2
+KILLED_CHILD = "tests.killed_decoder"
+GREEDY_CHILD = "tests.greedy_decoder"
 
 
 @pytest.fixture
@@ -256,14 +260,14 @@ def test_one_chunk_decodes_while_the_next_is_fetched(
     store: FakeStore, ring: StagingRing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on, inside = threading.Event(), []
-    real = stage.decode
+    real = fill.decode
 
     def slow_decode(*args: object) -> object:
         inside.append(threading.current_thread())
         assert go_on.wait(10)
         return real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(stage, "decode", slow_decode)
+    monkeypatch.setattr(fill, "decode", slow_decode)
     preprocess = make_stage(store, ring)
     threads = [
         threading.Thread(target=preprocess, args=(chunk(store.items(["1.png"]), number),))
@@ -296,3 +300,49 @@ def test_pixels_are_those_of_the_pipeline(ring: StagingRing) -> None:
     image = hold.pixels[:IMAGE_BYTES].reshape(CROP, CROP, 3)
     assert difference(image, picture(40, 40).resize((CROP, CROP), 2)) < 1
     hold.release()
+
+
+def test_a_suspect_chunk_comes_out_as_any_other(store: FakeStore, ring: StagingRing) -> None:
+    items = store.items(["3.png", "0.png", "1.png", "2.png"])
+    outcome = make_stage(store, ring)(chunk(items), SUSPECT_LOSSES)
+    batch = batch_of(outcome)
+    assert codes(batch) == [None, "not_an_image", None, None]
+    assert [(e.width, e.height) for e in batch.items if not e.failure] == [(CROP, CROP)] * 3
+    assert isinstance(outcome, Forward)
+    outcome.release()
+    assert list(rows(ring, batch)) == [3, 1, 2]
+
+
+def test_an_image_that_kills_its_process_fails_alone(
+    store: FakeStore, ring: StagingRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "filling_in_child", partial(filling_in_child, module=KILLED_CHILD))
+    items = store.items(["3.png", "0.png", "1.png", "2.png"])
+    outcome = make_stage(store, ring)(chunk(items), SUSPECT_LOSSES)
+    batch = batch_of(outcome)
+    assert codes(batch) == [None, "killed_worker", None, None]
+    killed = batch.items[1].failure
+    assert killed is not None
+    assert "SIGSEGV" in killed.error_message
+    assert isinstance(outcome, Forward)
+    outcome.release()
+    assert list(rows(ring, batch)) == [3, 1, 2]
+
+
+def test_an_image_that_wants_all_memory_fails_alone(
+    store: FakeStore, ring: StagingRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "filling_in_child", partial(filling_in_child, module=GREEDY_CHILD))
+    items = store.items(["3.png", "0.png", "1.png"])
+    batch = batch_of(make_stage(store, ring)(chunk(items), SUSPECT_LOSSES))
+    assert codes(batch) == [None, "bomb", None]
+
+
+def test_a_suspect_chunk_is_given_back_where_no_child_can_be_had(
+    store: FakeStore, ring: StagingRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suspects, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(stage, "filling_in_child", partial(filling_in_child, module="no.such"))
+    items = store.items(["3.png"])
+    assert isinstance(make_stage(store, ring)(chunk(items), SUSPECT_LOSSES), GiveBack)
+    assert all_slots_are_free(ring)

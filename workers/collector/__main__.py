@@ -11,12 +11,12 @@ from shared.storage import resolve_store
 from workers.celery_worker import run_worker
 from workers.collector.stage import CollectStage
 from workers.collector.sweep import Sweep
-from workers.runtime import Runtime
+from workers.runtime import Runtime, StageFunction
 
 CONCURRENCY = 2
 
 
-def setup(runtime: Runtime) -> CollectStage:
+def setup(runtime: Runtime) -> StageFunction:
     """The stage's function; the sweep runs beside it until the worker stops."""
     settings = runtime.settings
     state = resolve_store(settings, settings.state_bucket)
@@ -25,7 +25,8 @@ def setup(runtime: Runtime) -> CollectStage:
     runtime.on_stop(sweep.end)
     atexit.register(sweep.join, 5.0)  # a thread in native code must not meet a dying interpreter
     sweep.start()
-    return CollectStage(state, settings.state_bucket, runtime.stopping)
+    stage = CollectStage(state, settings.state_bucket, runtime.stopping)
+    return lambda result, _losses: stage(result)  # no image is touched here: none is suspect
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from itertools import chain
 import numpy as np
 
 from shared.errors import HeadraceError, TransientError
+from workers.deadline import Renew, deadlines
 from workers.inference.engines import Images, Outputs
 from workers.inference.errors import EngineError, ModelUnusable, one_line
 from workers.inference.models import LoadedModel, LoadedModels, ModelKey
@@ -112,7 +113,8 @@ class DeviceLoop:
     def _serve(self) -> None:
         while batch := self._next_batch():
             try:
-                self._run(batch)
+                with deadlines.watched() as renew:
+                    self._run(batch, renew)
             except (ModelUnusable, TransientError) as error:
                 _fail(batch, error)
             except BaseException as error:  # a user's class may raise SystemExit
@@ -157,10 +159,13 @@ class DeviceLoop:
             room -= len(piece.images)
         return batch, room == 0
 
-    def _run(self, batch: list[_Piece]) -> None:
+    def _run(self, batch: list[_Piece], renew: Renew) -> None:
         images = [piece.images for piece in batch]
         joined = images[0] if len(images) == 1 else np.concatenate(images)
-        model = self._models.get(batch[0].submission.key)
+        key = batch[0].submission.key
+        renew(key.load_seconds)
+        model = self._models.get(key)
+        renew(key.batch_seconds)
         started, started_at = time.monotonic(), time.time()
         outputs = model.engine.run(joined)
         seconds = time.monotonic() - started

@@ -6,13 +6,16 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from shared.errors import HeadraceError, TransientError
-from shared.pipeline import EnginePolicy, Model, Pipeline, PrecisionPolicy
+from shared.pipeline import DEFAULT_BATCH_SECONDS, EnginePolicy, Model, Pipeline, PrecisionPolicy
+from shared.settings import Settings
+from shared.storage import connect
 from workers.inference.artefacts import Artefacts
 from workers.inference.engines import Engine
 from workers.inference.engines.choose import Choice, choose
@@ -21,6 +24,8 @@ from workers.inference.errors import ModelUnusable, one_line
 from workers.inference.plugins import load_class
 
 LOADED_MODELS = 2
+# However little time a batch has: fetching weights and importing libraries takes what it takes.
+LOAD_SECONDS = 600.0
 # A model that was refused is not tried again for each chunk of its job.
 REFUSED_SECONDS = 30.0
 
@@ -29,18 +34,29 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ModelKey:
-    """What decides what is loaded: two chunks with one key may share a device batch."""
+    """What decides what is loaded: two chunks with one key may share a device batch.
+
+    ``batch_seconds`` is how long one batch may take; it is no part of the key.
+    """
 
     model: Model
     engine: EnginePolicy
     precision: PrecisionPolicy
     image_pixels: int
+    batch_seconds: float = field(default=DEFAULT_BATCH_SECONDS, compare=False)
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> ModelKey:
         """The key of a pipeline's model."""
         size = pipeline.preprocess.crop_pixels
-        return cls(pipeline.model, pipeline.engine, pipeline.precision, size)
+        return cls(
+            pipeline.model, pipeline.engine, pipeline.precision, size, pipeline.batch_seconds
+        )
+
+    @property
+    def load_seconds(self) -> float:
+        """How long loading it may take."""
+        return max(LOAD_SECONDS, self.batch_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +107,13 @@ class LoadedModels:
         if key in self._refused:
             error = self._refused[key][1]
             raise ModelUnusable(error.message, error.hint)
+
+
+def loader(settings: Settings) -> Load:
+    """What loads any model that there is, for a worker with these settings."""
+    cache = settings.home / "cache" / "models"
+    artefacts = Artefacts(connect(settings.s3), settings.models_bucket, cache)
+    return partial(load_model, artefacts=artefacts, plugins=settings.plugins)
 
 
 def load_model(key: ModelKey, artefacts: Artefacts, plugins: Path) -> LoadedModel:

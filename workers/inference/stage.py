@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from shared.errors import TransientError
 from shared.ledger import Stage
@@ -13,11 +13,13 @@ from shared.pipeline import Postprocess
 from shared.queues import RESULTS_TASK, results_queue
 from shared.staging import SlotGone, StagingRing
 from workers.inference.device import DeviceLoop, Inferred
-from workers.inference.engines import Images
+from workers.inference.engines import Engine, Images
 from workers.inference.errors import EngineError, ModelUnusable
 from workers.inference.models import ModelKey
 from workers.inference.postprocess import Answer, answers, model_failure
+from workers.inference.suspects import EngineFacts, try_alone
 from workers.runtime import Forward, GiveBack
+from workers.suspects import SUSPECT_LOSSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class _Outcome:
 
     answers: list[Answer] = field(default_factory=list)
     runs: list[Inferred] = field(default_factory=list)
+    engine: Engine | EngineFacts | None = None
 
 
 class InferenceStage:
@@ -41,8 +44,12 @@ class InferenceStage:
         self._device = device
         self._stopping = stopping
 
-    def __call__(self, batch: Batch) -> Forward | GiveBack:
-        """The result, for the collector. The slot is free when this returns, however it does."""
+    def __call__(self, batch: Batch, losses: int = 0) -> Forward | GiveBack:
+        """The result, for the collector. The slot is free when this returns, however it does.
+
+        With two ``losses`` of its holders the batch runs in a child, where a killer dies without
+        us, and its images alone.
+        """
         if batch.slot is None or not batch.slot.images:
             return _forward(batch, _Outcome())
         try:
@@ -53,7 +60,8 @@ class InferenceStage:
             preprocess = batch.pipeline.preprocess
             shape = (batch.slot.images, preprocess.crop_pixels, preprocess.crop_pixels, 3)
             images = hold.pixels[: batch.slot.images * preprocess.image_bytes].reshape(shape)
-            outcome = patiently(lambda: self._infer(batch, images), stopping=self._stopping)
+            infer = self._infer_in_child if losses >= SUSPECT_LOSSES else self._infer
+            outcome = patiently(lambda: infer(batch, images), stopping=self._stopping)
         except TransientError:  # the worker stops before the model can be had
             return GiveBack()
         finally:
@@ -64,7 +72,7 @@ class InferenceStage:
         key, postprocess = ModelKey.of(batch.pipeline), batch.pipeline.postprocess
         try:
             run = self._device.submit(key, images).result()
-            return _Outcome(_answers(run, postprocess), [run])
+            return _Outcome(_answers(run, postprocess), [run], run.model.engine)
         except ModelUnusable as error:
             return _Outcome([model_failure(str(error))] * len(images))
         except EngineError:
@@ -84,7 +92,15 @@ class InferenceStage:
             else:
                 outcome.answers.extend(_answers(run, postprocess))
                 outcome.runs.append(run)
-        return outcome
+        engine = outcome.runs[0].model.engine if outcome.runs else None
+        return replace(outcome, engine=engine)
+
+    def _infer_in_child(self, batch: Batch, images: Images) -> _Outcome:
+        try:
+            tried = try_alone(batch.pipeline, images, self._stopping)
+        except ModelUnusable as error:
+            return _Outcome([model_failure(str(error))] * len(images))
+        return _Outcome(tried.answers, engine=tried.engine)
 
 
 def _answers(run: Inferred, postprocess: Postprocess) -> list[Answer]:
@@ -92,7 +108,7 @@ def _answers(run: Inferred, postprocess: Postprocess) -> list[Answer]:
 
 
 def _forward(batch: Batch, outcome: _Outcome) -> Forward:
-    engine = outcome.runs[0].model.engine if outcome.runs else None
+    engine = outcome.engine
     result = Result(
         incarnation=batch.incarnation,
         job_id=batch.job_id,

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from shared.staging import open_ring
-from shared.storage import connect
-from workers.inference.artefacts import Artefacts
 from workers.inference.device import CPU_BATCH_IMAGES, CUDA_BATCH_IMAGES, DeviceLoop
 from workers.inference.engines.hardware import has_cuda
-from workers.inference.models import LoadedModels, load_model
+from workers.inference.models import LoadedModels, loader
 from workers.inference.stage import InferenceStage
 from workers.runtime import Runtime
 
@@ -20,10 +16,8 @@ CONCURRENCY = 3
 def setup(runtime: Runtime) -> InferenceStage:
     """The stage's function; models are loaded when the first chunk of each arrives."""
     settings = runtime.settings
-    cache = settings.home / "cache" / "models"
-    artefacts = Artefacts(connect(settings.s3), settings.models_bucket, cache)
     device = DeviceLoop(
-        LoadedModels(partial(load_model, artefacts=artefacts, plugins=settings.plugins)),
+        LoadedModels(loader(settings)),
         batch_images=CUDA_BATCH_IMAGES if has_cuda() else CPU_BATCH_IMAGES,
         submitters=CONCURRENCY,
     )

@@ -16,12 +16,12 @@ from shared.pipeline import Preprocess
 from shared.queues import INFERENCE_TASK, inference_queue
 from shared.staging import StagingRing, WriteHold
 from shared.staging.ring import Pixels, StagedQuery
-from workers.preprocess.damage import explained
-from workers.preprocess.decode import decode
 from workers.preprocess.failures import failure, failure_of
 from workers.preprocess.fetch import Fetcher, Payload, by_bytes
-from workers.preprocess.resize import resize_into
+from workers.preprocess.fill import Fill, filling_here
+from workers.preprocess.suspects import filling_in_child
 from workers.runtime import Forward, GiveBack
+from workers.suspects import SUSPECT_LOSSES
 
 _LEDGER_PAUSE_SECONDS = 0.5
 
@@ -31,6 +31,7 @@ class _Staging:
     """A chunk on its way into a slot: an entry for each item so far, a row for each good one."""
 
     chunk: Chunk
+    suspect: bool = False
     hold: WriteHold | None = None
     entries: list[StagedItem] = field(default_factory=list)
     images: int = 0
@@ -67,13 +68,14 @@ class PreprocessStage:
         self._stopping = stopping
         self._decode_turn = threading.Lock()
 
-    def __call__(self, chunk: Chunk) -> Forward | GiveBack:
+    def __call__(self, chunk: Chunk, losses: int = 0) -> Forward | GiveBack:
         """The batch, for inference, with its slot locked until the runtime has moved it on.
 
         The rows lie densely, in the order of the items that did not fail. The chunk is given back
-        where the worker stops first, or the store does not answer for minutes.
+        where the worker stops first, or the store does not answer for minutes. With two ``losses``
+        of its holders each image is decoded in a child, where a killer dies without us.
         """
-        staging = _Staging(chunk)
+        staging = _Staging(chunk, suspect=losses >= SUSPECT_LOSSES)
         try:
             for items in by_bytes(chunk.items):
                 self._add(staging, items)
@@ -90,9 +92,20 @@ class PreprocessStage:
         with staging.timed("fetch_seconds"):
             payloads = self._fetcher.fetch(chunk.bucket, items, preprocess.max_object_bytes)
         refusal = self._ensure_slot(staging, payloads)
-        with self._decode_turn, staging.timed("decode_seconds"):
+        with self._filling(staging) as fill, staging.timed("decode_seconds"):
             for item, payload in zip(items, payloads, strict=True):
-                staging.entries.append(_stage(staging, item, refusal or payload))
+                staging.entries.append(_stage(staging, item, refusal or payload, fill))
+
+    @contextmanager
+    def _filling(self, staging: _Staging) -> Iterator[Fill]:
+        """One chunk decodes at a time; a suspect one has a process of its own, however long."""
+        preprocess = staging.chunk.pipeline.preprocess
+        if staging.suspect:
+            with filling_in_child(preprocess, self._stopping) as fill:
+                yield fill
+        else:
+            with self._decode_turn, filling_here(preprocess) as fill:
+                yield fill
 
     def _ensure_slot(self, staging: _Staging, payloads: list[Payload]) -> ItemFailure | None:
         """Take a slot when the first pixels are to come, for all that may follow them."""
@@ -140,14 +153,14 @@ class PreprocessStage:
         return Forward(Stage.INFERENCE, INFERENCE_TASK, queue, batch, hold.release, hold.abandon)
 
 
-def _stage(staging: _Staging, item: Item, payload: Payload) -> StagedItem:
+def _stage(staging: _Staging, item: Item, payload: Payload, fill: Fill) -> StagedItem:
     """Put one item into the next row, or say why it cannot be."""
     if isinstance(payload, ItemFailure):
         return StagedItem(item=item, failure=payload)
     assert staging.hold is not None
     preprocess = staging.chunk.pipeline.preprocess
     try:
-        width, height = _fill(_row(staging.hold, staging.images, preprocess), payload, preprocess)
+        width, height = fill(_row(staging.hold, staging.images, preprocess), payload)
     except ItemError as error:
         return StagedItem(item=item, failure=failure_of(error))
     staging.images += 1
@@ -157,12 +170,3 @@ def _stage(staging: _Staging, item: Item, payload: Payload) -> StagedItem:
 def _row(hold: WriteHold, index: int, preprocess: Preprocess) -> Pixels:
     start, crop = index * preprocess.image_bytes, preprocess.crop_pixels
     return hold.pixels[start : start + preprocess.image_bytes].reshape(crop, crop, 3)
-
-
-def _fill(row: Pixels, data: bytes, preprocess: Preprocess) -> tuple[int, int]:
-    """Decode and resize into ``row``; the whole image's width and height. Raises ItemError."""
-    decoded = decode(data, preprocess)
-    size = decoded.width, decoded.height
-    with explained(data):
-        resize_into(row, decoded.pixels, size, preprocess.resize_shorter_pixels)
-    return size

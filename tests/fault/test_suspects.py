@@ -1,0 +1,176 @@
+"""An image that kills or hangs the process that it runs in fails alone, and costs few workers."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.stack import Stack, small_images
+from tests.waiting import wait_for
+
+IMAGES = 60
+CHUNK = 16
+WORST_DEATHS = 2
+BATCH_SECONDS = 4
+KILLS = 4
+
+# The harmful image is white all over; its neighbours are noise.
+PLUGIN = """
+import ctypes, os, time
+
+class _Shape:
+    def __call__(self, images):
+        for image in images:
+            if image.min() > 250:
+                self.harm()
+        return [("fine", 1.0) for image in images]
+
+class Kills(_Shape):
+    def harm(self):
+        os.kill(os.getpid(), 9)
+
+class Hangs(_Shape):
+    def harm(self):
+        time.sleep(3600)
+
+class HoldsTheGil(_Shape):
+    def harm(self):
+        ctypes.PyDLL(None).sleep(3600)
+
+class Fine(_Shape):
+    def harm(self):
+        pass
+
+class Slow(Fine):
+    def __call__(self, images):
+        open(f"{os.path.dirname(__file__)}/called-{os.getpid()}", "w").close()
+        time.sleep(0.1 * len(images))
+        return super().__call__(images)
+"""
+
+
+@pytest.fixture(scope="module")
+def bucket(stack: Stack, plugins: Path) -> str:
+    (plugins / "harm.py").write_text(PLUGIN)
+    white = io.BytesIO()
+    Image.fromarray(np.full((72, 96, 3), 255, np.uint8)).save(white, "PNG")
+    stack.put("suspects", small_images(IMAGES, prefix="in/", seed=4))
+    stack.put("suspects", {"in/000030-white.png": white.getvalue()})
+    return "s3://suspects/in/"
+
+
+def pipeline(folder: Path, harm: str) -> str:
+    path = folder / f"{harm.lower()}.yaml"
+    path.write_text(f"model: {{python: 'harm:{harm}'}}\nbatch_seconds: {BATCH_SECONDS}\n")
+    return str(path)
+
+
+class Deaths(threading.Thread):
+    """Counts how often the processes of a role are others than they were."""
+
+    def __init__(self, stack: Stack, role: str) -> None:
+        super().__init__(daemon=True)
+        self._stack, self._role = stack, role
+        self._ended = threading.Event()
+        self.pids = set(stack.pids(role))
+        self._first = len(self.pids)
+
+    @property
+    def count(self) -> int:
+        """Processes that took another's place."""
+        return len(self.pids) - self._first
+
+    def run(self) -> None:
+        while not self._ended.wait(0.2):
+            self.pids.update(pid for pid in self._stack.pids(self._role) if pid)
+
+    def end(self) -> None:
+        self._ended.set()
+        self.join()
+        self.pids.update(self._stack.pids(self._role))
+
+
+@contextmanager
+def deaths_of(stack: Stack, role: str) -> Iterator[Deaths]:
+    deaths = Deaths(stack, role)
+    deaths.start()
+    try:
+        yield deaths
+    finally:
+        deaths.end()
+
+
+@pytest.mark.parametrize("harm", ["Kills", "Hangs", "HoldsTheGil"])
+def test_an_image_that_harms_fails_alone(
+    stack: Stack, bucket: str, tmp_path: Path, harm: str
+) -> None:
+    started = time.monotonic()
+    with deaths_of(stack, "inference") as deaths:
+        job = stack.enqueue(bucket, "--batch-size", str(CHUNK), pipeline=pipeline(tmp_path, harm))
+        status = stack.finish(job)
+    print(f"\n{harm}: {deaths.count} deaths, {time.monotonic() - started:.0f} s")
+    assert (status["images"]["succeeded"], status["images"]["failed"]) == (IMAGES, 1)
+    (failed,) = (row for row in stack.rows(job) if row["status"] == "failed")
+    assert (failed["key"], failed["error_code"]) == ("in/000030-white.png", "killed_worker")
+    assert re.search("SIGKILL" if harm == "Kills" else "longer than 4 s", failed["error_message"])
+    assert stack.auditor.audit("suspects", "in/", job).clean
+    assert 1 <= deaths.count <= WORST_DEATHS
+
+
+def test_a_jpeg_of_endless_scans_fails_alone(stack: Stack, bucket: str, tmp_path: Path) -> None:
+    path = tmp_path / "scans.yaml"
+    path.write_text("model: {python: 'harm:Fine'}\npreprocess: {item_seconds: 3}\n")
+    stack.put("scans", {**small_images(IMAGES, seed=5), "000030-bomb.jpg": scan_bomb()})
+    with deaths_of(stack, "preprocess") as deaths:
+        job = stack.enqueue("s3://scans/", "--batch-size", str(CHUNK), pipeline=str(path))
+        status = stack.finish(job)
+    print(f"\nscans: {deaths.count} deaths")
+    assert (status["images"]["succeeded"], status["images"]["failed"]) == (IMAGES, 1)
+    (failed,) = (row for row in stack.rows(job) if row["status"] == "failed")
+    assert (failed["key"], failed["error_code"]) == ("000030-bomb.jpg", "killed_worker")
+    assert stack.auditor.audit("scans", "", job).clean
+    assert 1 <= deaths.count <= WORST_DEATHS
+
+
+def test_holders_that_are_lost_for_other_reasons_cost_no_image(
+    stack: Stack, bucket: str, plugins: Path, tmp_path: Path
+) -> None:
+    job = stack.enqueue(bucket, "--batch-size", str(CHUNK), pipeline=pipeline(tmp_path, "Slow"))
+    seen: set[Path] = set()
+    for _ in range(KILLS):
+        wait_for(
+            partial(called_beside, plugins, seen),
+            what="a worker, or its child, in the middle of a batch",
+            deadline_seconds=60,
+        )
+        for pid in stack.pids("inference"):
+            os.kill(pid, signal.SIGKILL)
+        seen = set(plugins.glob("called-*"))
+    assert stack.finish(job)["images"]["succeeded"] == IMAGES + 1
+    assert stack.auditor.audit("suspects", "in/", job).clean
+
+
+def called_beside(plugins: Path, seen: set[Path]) -> set[Path]:
+    """The marks of processes whose batches run since the ``seen`` ones'."""
+    return set(plugins.glob("called-*")) - seen
+
+
+def scan_bomb() -> bytes:
+    """A progressive JPEG of 125 KB whose last scan is there 2,000 times: half a minute's work."""
+    sink = io.BytesIO()
+    Image.new("L", (4000, 4000), 90).save(sink, "JPEG", progressive=True)
+    data = sink.getvalue()
+    last_scan = data.rindex(b"\xff\xda")
+    return data[:last_scan] + data[last_scan:-2] * 2000 + data[-2:]

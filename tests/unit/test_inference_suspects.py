@@ -1,0 +1,109 @@
+"""The inference stage's suspect run, with real users' classes that die and hang in a real child."""
+
+from __future__ import annotations
+
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+
+from shared.catalog.published import LABELS
+from shared.errors import TransientError
+from shared.messages import ItemFailure
+from shared.pipeline import Model, Pipeline
+from shared.plugins import plugin_sha256
+from shared.settings import save_settings
+from tests.fake_engine import images_of
+from tests.samples import pipeline, settings
+from workers.inference.errors import ModelUnusable
+from workers.inference.suspects import Tried, try_alone
+
+SOURCE = """
+import ctypes, os, sys, time
+
+class Deadly:
+    def __call__(self, images):
+        answers = []
+        for image in images:
+            first = int(image.flat[0])
+            if first == 200:
+                os.kill(os.getpid(), 9)
+            if first == 201:
+                ctypes.PyDLL(None).sleep(600)
+            if first == 202:
+                raise SystemExit("enough")
+            if first == 203:
+                while True:
+                    pass
+            print("to stdout, where no frame may be", flush=True)
+            assert sys.stdin.read() == ""
+            answers.append(str(first))
+        return answers
+
+class Broken:
+    def __init__(self):
+        os._exit(7)
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "deadly.py").write_text(textwrap.dedent(SOURCE))
+    save_settings(settings(tmp_path))
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
+    monkeypatch.setenv("HEADRACE_PLUGINS", str(tmp_path / "plugins"))
+    return tmp_path
+
+
+def pipeline_of(home: Path, name: str, *, batch_seconds: float = 30.0) -> Pipeline:
+    sha256 = plugin_sha256((home / "plugins" / "deadly.py").read_bytes())
+    model = Model(name="deadly", sha256=sha256, python_class=f"deadly:{name}")
+    labels = home / "cache" / "models" / model.name / model.sha256 / LABELS
+    labels.parent.mkdir(parents=True)
+    labels.touch()  # else the store would be asked
+    preprocess = {"resize_shorter_pixels": 2, "crop_pixels": 2}
+    return pipeline(model=model, preprocess=preprocess, batch_seconds=batch_seconds)
+
+
+def outcomes(tried: Tried) -> list[str]:
+    """Each image's label, or its error code."""
+    return [
+        answer.error_code.value if isinstance(answer, ItemFailure) else answer[0].label
+        for answer in tried.answers
+    ]
+
+
+def test_only_the_killer_fails(home: Path) -> None:
+    deadly = pipeline_of(home, "Deadly")
+    tried = try_alone(deadly, images_of(1, 2, 200, 3, 202, 4), threading.Event())
+    assert outcomes(tried) == ["1", "2", "killed_worker", "3", "model_error", "4"]
+    assert (tried.engine.name, tried.engine.device) == ("python", "cpu")
+    killed = tried.answers[2]
+    assert isinstance(killed, ItemFailure)
+    assert "SIGKILL" in killed.error_message
+
+
+@pytest.mark.parametrize("hang", [201, 203])
+def test_an_endless_loop_fails_alone(home: Path, hang: int) -> None:
+    deadly = pipeline_of(home, "Deadly", batch_seconds=2)
+    tried = try_alone(deadly, images_of(1, hang, 2), threading.Event())
+    assert outcomes(tried) == ["1", "killed_worker", "2"]
+
+
+def test_a_class_that_kills_whoever_loads_it_is_a_model_that_cannot_be_used(home: Path) -> None:
+    with pytest.raises(ModelUnusable, match="exit status 7, then exit status 7"):
+        try_alone(pipeline_of(home, "Broken"), images_of(1), threading.Event())
+
+
+def test_a_model_that_is_not_there_says_so(home: Path) -> None:
+    missing = pipeline_of(home, "Missing")
+    with pytest.raises(ModelUnusable, match="defines no class 'Missing'"):
+        try_alone(missing, images_of(1), threading.Event())
+
+
+def test_a_store_that_does_not_answer_accuses_nobody(home: Path) -> None:
+    model = Model(name="tiny", sha256="a" * 64, architecture="mobilenet_v3_small")
+    with pytest.raises(TransientError):
+        try_alone(pipeline(model=model), images_of(1), threading.Event())

@@ -1,0 +1,62 @@
+"""``python -m workers.inference.suspect_child``: loads a model and runs one image at a time."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import numpy as np
+
+from shared.errors import TransientError
+from shared.pipeline import Pipeline
+from shared.settings import load_settings
+from workers.inference.errors import ModelUnusable, one_line
+from workers.inference.models import LoadedModel, ModelKey, loader
+from workers.inference.postprocess import Answer, answers, model_failure
+from workers.inference.suspects import EngineFacts, Unusable
+from workers.suspects.frame import Frame
+from workers.suspects.serve import Answer as AnswerFrame
+from workers.suspects.serve import serve
+
+log = logging.getLogger(__name__)
+
+
+def begin(first: Frame) -> tuple[Frame, AnswerFrame]:
+    """Load the model of the pipeline that the first frame holds."""
+    pipeline = Pipeline.model_validate(first.header["pipeline"])
+    try:
+        model = loader(load_settings())(ModelKey.of(pipeline))
+    except ModelUnusable as error:
+        return _unusable(Unusable(message=error.message, hint=error.hint))
+    except TransientError as error:
+        return _unusable(Unusable(message=error.message, transient=True))
+    engine = model.engine
+    facts = EngineFacts(name=engine.name, precision=engine.precision, device=engine.device)
+
+    def answer(image: bytes) -> Frame:
+        given = _run(model, pipeline, image)
+        plain = given if isinstance(given, list) else [given]
+        dumped = [entry.model_dump(mode="json") for entry in plain]
+        return Frame({"answer": dumped if isinstance(given, list) else dumped[0]})
+
+    return Frame(facts.model_dump(mode="json")), answer
+
+
+def _run(model: LoadedModel, pipeline: Pipeline, image: bytes) -> Answer:
+    crop = pipeline.preprocess.crop_pixels
+    images = np.frombuffer(image, np.uint8).reshape(1, crop, crop, 3)
+    try:
+        (given,) = answers(model.engine.run(images), model.labels, pipeline.postprocess)
+    except BaseException as error:  # a user's class may raise SystemExit
+        log.warning("the engine raised on an image", exc_info=True)
+        return model_failure(one_line(error))
+    return given
+
+
+def _unusable(why: Unusable) -> tuple[Frame, AnswerFrame]:
+    return Frame({"unusable": why.model_dump()}), lambda _: Frame({})
+
+
+if __name__ == "__main__":
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO)
+    sys.exit(serve(begin))

@@ -1,0 +1,89 @@
+"""Running images in a child, for a batch of which one may be a killer."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from shared.errors import ItemErrorCode, TransientError
+from shared.messages import ItemFailure, Prediction
+from shared.pipeline import EngineName, Pipeline, Precision
+from workers.inference.engines import Images
+from workers.inference.errors import ModelUnusable
+from workers.inference.models import ModelKey
+from workers.inference.postprocess import Answer
+from workers.suspects import ChildUnstartable, Deadly, Trial
+from workers.suspects.frame import Frame
+
+CHILD = "workers.inference.suspect_child"
+# What the child may take to import its libraries, beyond loading the model.
+_IMPORT_SECONDS = 60.0
+
+_ANSWER: TypeAdapter[Answer] = TypeAdapter(list[Prediction] | ItemFailure)
+
+
+class EngineFacts(BaseModel):
+    """What ran the images, as far as a result tells."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: EngineName
+    precision: Precision | None
+    device: str
+
+
+class Unusable(BaseModel):
+    """Why the child has no model; ``transient``: it may have one later."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    message: str
+    hint: str = ""
+    transient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """An answer for each image, and what gave it."""
+
+    answers: list[Answer]
+    engine: EngineFacts
+
+
+def try_alone(pipeline: Pipeline, images: Images, stopping: threading.Event) -> Tried:
+    """Run the ``images``, uint8 (images, height, width, 3), one after the other in a child.
+
+    An image that kills it twice fails as ``killed_worker``. Raises ModelUnusable where the model
+    cannot be loaded, or kills the process that loads it, and TransientError.
+    """
+    trial = Trial(
+        CHILD,
+        Frame({"pipeline": pipeline.model_dump(mode="json")}),
+        lambda answer: _ANSWER.validate_python(answer.header.get("answer")),
+        start_seconds=ModelKey.of(pipeline).load_seconds + _IMPORT_SECONDS,
+        item_seconds=pipeline.batch_seconds,
+        stopping=stopping,
+    )
+    with trial:
+        try:
+            engine = _engine(trial.ready())
+            return Tried([_verdict(trial.run(image.tobytes())) for image in images], engine)
+        except ChildUnstartable as error:
+            raise ModelUnusable(f"'{pipeline.model.name}' cannot be loaded. {error}") from error
+
+
+def _engine(ready: Frame) -> EngineFacts:
+    if "unusable" not in ready.header:
+        return EngineFacts.model_validate(ready.header)
+    unusable = Unusable.model_validate(ready.header["unusable"])
+    if unusable.transient:
+        raise TransientError("model_not_at_hand", unusable.message)
+    raise ModelUnusable(unusable.message, unusable.hint)
+
+
+def _verdict(answer: Answer | Deadly) -> Answer:
+    if isinstance(answer, Deadly):
+        return ItemFailure(error_code=ItemErrorCode.KILLED_WORKER, error_message=answer.reason)
+    return answer

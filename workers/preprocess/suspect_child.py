@@ -1,0 +1,51 @@
+"""``python -m workers.preprocess.suspect_child``: decodes one image after the other, alone."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from shared.errors import ItemError
+from shared.pipeline import Preprocess
+from workers.preprocess.failures import failure_of
+from workers.preprocess.fill import fill
+from workers.preprocess.resize import use_one_thread
+from workers.suspects.frame import Frame
+from workers.suspects.serve import Answer, serve
+
+# Beyond what it takes to be ready: the bytes, the pixels, and their few copies while resizing.
+_SPARE_BYTES = 2**30
+_COPIES = 16
+
+
+def begin(first: Frame) -> tuple[Frame, Answer]:
+    """Get ready to preprocess as the first frame says."""
+    preprocess = Preprocess.model_validate(first.header)
+    use_one_thread()
+    _limit_memory(_SPARE_BYTES + _COPIES * preprocess.max_pixels + 2 * preprocess.max_object_bytes)
+
+    def answer(data: bytes) -> Frame:
+        crop = preprocess.crop_pixels
+        row = np.zeros((crop, crop, 3), np.uint8)
+        try:
+            width, height = fill(row, data, preprocess)
+        except ItemError as error:
+            return Frame({"failure": failure_of(error).model_dump(mode="json")})
+        return Frame({"width": width, "height": height}, row.tobytes())
+
+    return Frame({}), answer
+
+
+def _limit_memory(more_bytes: int) -> None:
+    """Beyond ``more_bytes`` over what is mapped now, allocating fails. Linux only."""
+    if sys.platform == "linux":
+        mapped_pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = mapped_pages * resource.getpagesize() + more_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+if __name__ == "__main__":
+    sys.exit(serve(begin))

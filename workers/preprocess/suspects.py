@@ -1,0 +1,72 @@
+"""Filling rows in a child, for a chunk of which an image may be a killer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from shared.errors import ItemError, ItemErrorCode, TransientError
+from shared.messages import MAX_SIDE_PIXELS, ItemFailure
+from shared.pipeline import Preprocess
+from workers.preprocess.fill import Fill
+from workers.preprocess.resize import Pixels
+from workers.suspects import ChildUnstartable, Deadly, Trial
+from workers.suspects.frame import Frame
+
+CHILD = "workers.preprocess.suspect_child"
+START_SECONDS = 120.0
+_PAUSE_SECONDS = 5.0
+
+_Filled = tuple[tuple[int, int], Pixels]
+
+
+@contextmanager
+def filling_in_child(
+    preprocess: Preprocess, stopping: threading.Event, module: str = CHILD
+) -> Iterator[Fill]:
+    """Fill in ``module``'s process. What kills it twice raises ItemError ``killed_worker``.
+
+    Filling raises TransientError where the worker stops, or no such process can be had.
+    """
+    crop = preprocess.crop_pixels
+
+    def read(answer: Frame) -> _Filled | ItemFailure:
+        if "failure" in answer.header:
+            return ItemFailure.model_validate(answer.header["failure"])
+        size = _side(answer.header.get("width")), _side(answer.header.get("height"))
+        return size, np.frombuffer(answer.payload, np.uint8).reshape(crop, crop, 3)
+
+    trial = Trial(
+        module,
+        Frame(preprocess.model_dump(mode="json")),
+        read,
+        start_seconds=START_SECONDS,
+        item_seconds=preprocess.item_seconds,
+        stopping=stopping,
+    )
+
+    def fill(row: Pixels, data: bytes) -> tuple[int, int]:
+        try:
+            answer = trial.run(data)
+        except ChildUnstartable as error:  # no image's fault, so none is to pay for it
+            stopping.wait(_PAUSE_SECONDS)
+            raise TransientError("no_child", str(error)) from error
+        if isinstance(answer, Deadly):
+            raise ItemError(ItemErrorCode.KILLED_WORKER, answer.reason)
+        if isinstance(answer, ItemFailure):
+            raise ItemError(answer.error_code, answer.error_message)
+        size, pixels = answer
+        row[:] = pixels
+        return size
+
+    with trial:
+        yield fill
+
+
+def _side(value: object) -> int:
+    if not isinstance(value, int) or not 0 < value <= MAX_SIDE_PIXELS:
+        raise ValueError("an impossible size")
+    return value

@@ -1,0 +1,121 @@
+"""Evidence: which item is it that kills the process it runs in?"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from shared.errors import TransientError
+from workers.suspects.child import Child, ChildDied
+from workers.suspects.frame import Frame
+
+# A chunk that lost its holder so often at one stage is run in a child there.
+SUSPECT_LOSSES = 2
+
+log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class ChildUnstartable(Exception):
+    """The child died twice before it had anything to run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadly:
+    """The item killed the process that it ran in twice, the second time as the first thing there.
+
+    ``reason`` is a line for its owner.
+    """
+
+    reason: str
+
+
+class Trial(Generic[_T]):
+    """Items run one after the other in ``python -m MODULE``, begun with ``begin``.
+
+    ``read`` makes the answer of a frame, and raises ValueError on nonsense. ``start_seconds`` and
+    ``item_seconds`` are how long the child may take to say that it is ready, and over one item.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        begin: Frame,
+        read: Callable[[Frame], _T],
+        *,
+        start_seconds: float,
+        item_seconds: float,
+        stopping: threading.Event,
+    ) -> None:
+        self._module = module
+        self._begin = begin
+        self._read = read
+        self._start_seconds = start_seconds
+        self._item_seconds = item_seconds
+        self._stopping = stopping
+        self._child: Child | None = None
+        self._ready: Frame | None = None
+
+    def __enter__(self) -> Trial[_T]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def ready(self) -> Frame:
+        """What the child says of itself. Raises ChildUnstartable, or TransientError (stopping)."""
+        if self._child is None or self._ready is None:
+            self._ready = self._start()
+        return self._ready
+
+    def run(self, payload: bytes) -> _T | Deadly:
+        """The child's answer, or the evidence that there can be none.
+
+        Raises ChildUnstartable, or TransientError where the worker stops.
+        """
+        try:
+            return self._ask(payload)
+        except ChildDied as death:
+            log.warning("a suspect's process died (%s); the item runs again, alone", death)
+        try:
+            return self._ask(payload)
+        except ChildDied as death:
+            log.warning("a suspect's process died again (%s)", death)
+            return Deadly(f"It killed the process that it ran in, twice; alone, by {death}.")
+
+    def _ask(self, payload: bytes) -> _T:
+        self.ready()
+        assert self._child is not None
+        try:
+            answer = self._child.ask(Frame({}, payload), self._item_seconds)
+            return self._read(answer)
+        except ValueError as error:
+            self._end()
+            raise ChildDied(f"it answered nonsense: {error}") from error
+        except BaseException:
+            self._end()
+            raise
+
+    def _start(self) -> Frame:
+        if self._stopping.is_set():
+            raise TransientError("stopping", "The worker is stopping.")
+        reasons = []
+        for _ in range(2):
+            self._child = Child(self._module, self._stopping)
+            try:
+                return self._child.ask(self._begin, self._start_seconds)
+            except ChildDied as death:
+                self._end()
+                reasons.append(str(death))
+            except BaseException:
+                self._end()
+                raise
+        raise ChildUnstartable(f"The process died before it began: {', then '.join(reasons)}.")
+
+    def _end(self) -> None:
+        if self._child is not None:
+            self._child.end()
+        self._child = self._ready = None
