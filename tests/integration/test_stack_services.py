@@ -144,7 +144,7 @@ def test_no_secret_is_on_a_command_line_or_readable_by_others(stack):
     assert home.stat().st_mode & 0o077 == 0
     files = [path for path in home.rglob("*") if path.is_file() and "data" not in path.parts]
     telling = [path for path in files if any(secret in path.read_text() for secret in secrets)]
-    assert {path.name for path in telling} >= {"settings.json", "stack.json", "valkey.conf"}
+    assert {path.name for path in telling} >= {"settings.json", "stack.json", "s3.json"}
     assert {oct(path.stat().st_mode & 0o077) for path in telling} == {"0o0"}
 
 

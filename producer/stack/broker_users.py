@@ -1,0 +1,126 @@
+"""Who may do what at the broker: one Valkey user a role, each with its own commands and keys.
+
+A user has rules of its own and, in parentheses, selectors: a command passes where one of them
+allows it with all of its keys. What a script does is checked like what its caller sends, so roles
+need every key that their ledger scripts touch; since those build their keys themselves, a role
+could also write such a key without the script.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+from shared.queues import inference_queue, preprocess_queue, queues, results_queue
+
+ADMIN = "admin"
+
+# What any connection may do, and scripts by their digest: EVAL is not needed.
+_CONNECTION = "+auth +hello +ping +select +quit +reset +client|setinfo +client|setname +client|id"
+_TRANSACTION = "+multi +exec +discard +unwatch"
+_SCRIPTS = "+evalsha +script|load +script|exists +time"
+_SUBSCRIBER = "(+psubscribe +punsubscribe +subscribe +unsubscribe &{})"
+
+_READ = "+get +exists +hget +hmget +hgetall +hkeys +hlen +hexists +zrange +zcard +smembers"
+_LEDGER = (
+    f"{_READ} +getbit +bitcount +set +del +pexpire +hset +hsetnx +hdel +hincrby +hincrbyfloat"
+    " +zadd +zrem +sadd +srem +setbit"
+)
+_STAGE_KEYS = (
+    "%R~hr:incarnation %R~hr:job:* ~hr:stale ~hr:workers ~hr:lease:* ~hr:held:* ~hr:queued:*"
+    " ~hr:*:live"
+)
+# Kombu's own bookkeeping: taking, acknowledging and restoring messages.
+_CONSUME = (
+    "+brpop +rpop +lpush +rpush +llen +exists +hset +hget +hdel +zadd +zrem +zrange"
+    " +watch +set +get +del +pttl +pexpire +evalsha"
+)
+# Celery's remote control (Flower asks, workers answer) and events (workers tell, Flower listens).
+_BIND = (
+    "(+evalsha +sadd +srem +smembers +exists +del +zadd +zrem +zrangebyscore"
+    " ~_kombu.binding.celery.pidbox ~_kombu.binding.reply.celery.pidbox ~_kombu.binding.celeryev"
+    " ~_kombu.binding.v1.unrouted ~_kombu.binding_deadlines ~_kombu.binding_permanent.*)"
+)
+_ANSWER = "(+lpush %W~*.reply.celery.pidbox)"
+_TELL = "(+publish &/0.celeryev/worker.* &/0.celeryev/task.*)"
+_MAILBOX = "(+llen +del +exists +pexpire ~*@*.celery.pidbox)"
+# Adding dead letters, with their removal from the unacked ones, and moving the oldest on.
+_BURY = (
+    "(+hget %R~dead:replays) (+set +get +expire ~dead:mover)"
+    " (+evalsha +zadd +zrem +zcard +zrange +hset +hget +hmget +hdel +hstrlen +get +incrby +decrby"
+    " ~dead:order ~dead:letters ~dead:raw ~dead:bytes ~dead:moved ~dead:mover"
+    " ~unacked.{role} ~unacked_index.{role})"
+)
+
+
+def acl_file(passwords: Mapping[str, str], host_id: str) -> str:
+    """The ACL file with a user for each password, which it holds as a digest only.
+
+    ``passwords`` are by role, and the command line's under ``admin``. Raises KeyError for a role
+    that is none.
+    """
+    rules = {ADMIN: "~* &* +@all", **_rules(host_id)}
+    lines = ["user default off resetpass resetkeys resetchannels -@all"]
+    for name, password in passwords.items():
+        digest = hashlib.sha256(password.encode()).hexdigest()
+        lines.append(f"user {name} on #{digest} resetchannels {rules[name]}")
+    return "\n".join(lines) + "\n"
+
+
+def _rules(host_id: str) -> dict[str, str]:
+    first, inference, results = preprocess_queue(), inference_queue(host_id), results_queue()
+    inference_queues = inference_queue("*")
+    return {
+        "producer": _join(
+            _basics(),
+            f"({_LEDGER} +lpop ~hr:*)",
+            "(+scan)",  # names only, but of all keys
+            f"(+llen %R~{first} %R~{inference_queues} %R~{results})",
+            _publish(first),
+        ),
+        "preprocess": _worker("preprocess", host_id, _STAGE_KEYS, [inference]),
+        "inference": _worker("inference", host_id, _STAGE_KEYS, [results, first]),
+        "collector": _worker(
+            "collector", host_id, f"{_STAGE_KEYS} ~hr:jobs ~hr:job:* ~hr:*:done", [first]
+        ),
+        "flower": _join(
+            _basics(),
+            _consume("observer", []),
+            f"(+llen %R~{first} %R~{inference_queues} %R~{results})",
+            _BIND,
+            "(+brpop +rpop +lpush +llen +del +exists +pexpire ~*.reply.celery.pidbox)",
+            "(+brpop +rpop +llen +del +exists +pexpire ~celeryev.*)",
+            "(+publish &/0.celery.pidbox)",
+            _SUBSCRIBER.format("/0.celeryev/*"),
+        ),
+    }
+
+
+def _worker(role: str, host_id: str, ledger_keys: str, publishes: Iterable[str]) -> str:
+    own = [queue.name for queue in queues(host_id) if queue.role == role]
+    return _join(
+        _basics(),
+        f"({_LEDGER} {ledger_keys})",
+        _consume(role, own),
+        *map(_publish, publishes),
+        *(_BIND, _ANSWER, _TELL, _MAILBOX, _BURY.format(role=role)),
+        _SUBSCRIBER.format("/0.celery.pidbox"),
+    )
+
+
+def _basics() -> str:
+    return _join("-@all", _CONNECTION, _TRANSACTION, _SCRIPTS)
+
+
+def _consume(unacked: str, own_queues: Iterable[str]) -> str:
+    names = ("unacked", "unacked_index", "unacked_mutex")
+    keys = [*own_queues, *(f"{name}.{unacked}" for name in names)]
+    return f"({_CONSUME} {_join(*(f'~{key}' for key in keys))})"
+
+
+def _publish(queue: str) -> str:
+    return f"(+lpush %W~{queue})"
+
+
+def _join(*rules: str) -> str:
+    return " ".join(rules)

@@ -1,0 +1,42 @@
+"""Which secrets each role has: all of them random, made at the first start, kept in the record."""
+
+from __future__ import annotations
+
+from producer.stack.broker_users import ADMIN
+from producer.stack.ports import HOST
+from producer.stack.record import StackRecord
+
+# Flower looks at the broker only.
+STORE_ROLES = ("producer", "preprocess", "inference", "collector")
+BROKER_ROLES = (*STORE_ROLES, "flower")
+
+
+def broker_passwords(record: StackRecord) -> dict[str, str]:
+    """Every broker user's password, ``admin`` for the command line."""
+    names = (ADMIN, *BROKER_ROLES)
+    return {name: record.secret(_named("broker", name)) for name in names}
+
+
+def store_keys(record: StackRecord) -> dict[str, tuple[str, str]]:
+    """Every store identity's access and secret key, ``admin`` for the command line."""
+    return {name: store_key(record, name) for name in (ADMIN, *STORE_ROLES)}
+
+
+def store_key(record: StackRecord, name: str) -> tuple[str, str]:
+    """Access key and secret key of one identity; those of Flower open nothing."""
+    return record.secret(_named("s3_access", name)), record.secret(_named("s3_secret", name))
+
+
+def signing_key(record: StackRecord, name: str) -> str:
+    """The key that messages are signed with; Flower's is another, for it sends none."""
+    return record.secret("signing_flower" if name == "flower" else "signing")
+
+
+def broker_url(record: StackRecord, name: str, database: int) -> str:
+    """Where Valkey is, as one user; broker, ledger and staging have a database each."""
+    password = record.secret(_named("broker", name))
+    return f"redis://{name}:{password}@{HOST}:{record.ports['valkey']}/{database}"
+
+
+def _named(kind: str, name: str) -> str:
+    return f"{kind}_{name}"
