@@ -59,8 +59,7 @@ def _policies(state: str, models: str) -> dict[str, list[dict[str, Any]]]:
             _may("PutObject", [f"{job}/manifest/*", f"{job}/closed.json", _own(state, "producer")]),
         ],
         "preprocess": [
-            _may("GetObject", ["*/*"]),
-            _deny("GetObject", [f"{state}/*", f"{models}/*"]),
+            _may_all_but("GetObject", [f"{state}/*", f"{models}/*"]),
             _may("PutObject", [_own(state, "preprocess")]),
         ],
         "inference": [
@@ -86,6 +85,13 @@ def _may(
     action: str, resources: Sequence[str], condition: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     return _statement("Allow", action, resources, condition)
+
+
+def _may_all_but(action: str, resources: Sequence[str]) -> dict[str, Any]:
+    """Whatever is not named: no pattern of SeaweedFS's matches a key with a newline."""
+    statement = _statement("Allow", action, resources, None)
+    statement["NotResource"] = statement.pop("Resource")
+    return statement
 
 
 def _deny(
