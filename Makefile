@@ -13,6 +13,7 @@ TIERS := unit contract integration e2e fault
 MODE ?= auto
 ARGS ?=
 SECONDS ?= 60
+SEED ?= $(shell date -u +%Y%m%d)
 DOCKER_ANSWERS = [ -f docker-compose.yml ] && docker info >/dev/null 2>&1 \
   && docker compose version >/dev/null 2>&1
 
@@ -54,9 +55,16 @@ demo: install-demo ## Classify real photos, start to end; KEEP=1 leaves the stac
 test: install-dev ## Run all tests, tier by tier; ARGS=... goes to pytest
 	@$(RUN) -m pytest $(TIERS:%=tests/%) $(ARGS)
 
-test-unit: ## Run the tests of one tier: test-unit, -contract, -integration, -e2e, -fault
-$(TIERS:%=test-%): test-%: install-dev
+test-unit: ## Run the tests of one tier: test-unit, -contract, -integration, -e2e
+$(filter-out test-fault,$(TIERS:%=test-%)): test-%: install-dev
 	@$(RUN) -m pytest tests/$* $(ARGS)
+
+test-fault: install-dev ## Try all of every fault and write docs/FAULTS.md; SEED=... repeats a day's
+	@rm -f .fault-lines.jsonl
+	@FAULTS=full FAULT_SEED=$(SEED) FAULT_LINES=$(CURDIR)/.fault-lines.jsonl \
+	  $(RUN) -m pytest tests/fault $(ARGS)
+	@FAULT_SEED=$(SEED) FAULT_VERSION=$$(git describe --always --dirty 2>/dev/null) \
+	  $(RUN) -m tests.injection.table .fault-lines.jsonl > docs/FAULTS.md
 
 fuzz: install-dev ## Search for messages that break their inspection, for SECONDS=60
 	@FUZZ_SECONDS=$(SECONDS) $(RUN) -m pytest tests/unit/test_inspection_fuzz.py $(ARGS)

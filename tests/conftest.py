@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.injection.places import Places
 from tests.stack import Stack
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -42,13 +43,20 @@ class Shape:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    """The places in the processes of ``stack`` at which a test may strike."""
+    return Places(tmp_path_factory.mktemp("places"))
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, places: Places) -> Iterator[Stack]:
     """One stack that is up, with the model of ``classify``; its home has a space and a per cent."""
     base = tmp_path_factory.mktemp("stack")
     plugins = base / "plugins"
     plugins.mkdir()
     (plugins / "shape.py").write_text(PLUGIN)
-    stack = Stack(base / "a home at 100%", {"HEADRACE_PLUGINS": str(plugins)})
+    environment = {"HEADRACE_PLUGINS": str(plugins), **places.environment}
+    stack = Stack(base / "a home at 100%", environment)
     try:
         stack.run("up")
         stack.run("models", "pull", "mobilenet_v2", timeout=300)

@@ -1,0 +1,27 @@
+"""The seed of the day, and how much of each fault is tried."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import random
+
+import pytest
+
+SEED = os.environ.get("FAULT_SEED") or datetime.datetime.now(datetime.UTC).strftime("%Y%m%d")
+
+
+def pytest_report_header() -> str:
+    return f"fault seed: {SEED} (FAULT_SEED={SEED} draws the same moments again)"
+
+
+@pytest.fixture(scope="session")
+def full() -> bool:
+    """Whether all of each fault is tried (``FAULTS=full``), and not one short case."""
+    return os.environ.get("FAULTS") == "full"
+
+
+@pytest.fixture
+def draw(request: pytest.FixtureRequest) -> random.Random:
+    """Random choices that the seed and the test's name decide."""
+    return random.Random(f"{SEED} {request.node.nodeid}")
