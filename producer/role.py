@@ -25,7 +25,7 @@ from shared.lease import LeaseKeeper
 from shared.ledger import Ledger, WorkerIdentity
 from shared.ledger import connect as connect_ledger
 from shared.settings import Settings, load_settings
-from shared.storage import resolve_store
+from shared.storage import resolve_store, wait_for_clock
 
 log = logging.getLogger("producer")
 
@@ -140,6 +140,8 @@ def _run(settings: Settings, stopping: threading.Event) -> int:
 
     def work() -> None:
         try:
+            store = resolve_store(settings, settings.state_bucket)
+            wait_for_clock(store, settings.state_bucket, stopping)
             role.run()
         except Exception:
             log.exception("%s fails", identity.name)

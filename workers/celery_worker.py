@@ -19,7 +19,7 @@ from shared.ledger import Stage
 from shared.messages import Batch, Chunk, Message, Result
 from shared.queues import queues
 from shared.settings import load_settings
-from shared.storage import resolve_store
+from shared.storage import Store, resolve_store, wait_for_clock
 from workers.quarantine import consumer, transport
 from workers.quarantine.inspection import Contract
 from workers.quarantine.overflow import Overflow
@@ -66,7 +66,9 @@ def run_worker(
         (info,) = (q for q in queues(settings.host_id) if q.role == role)
         check = slot_check(settings) if message_type is Batch else _no_check
         contract = Contract(info.name, info.task, message_type, settings.signing_keys, check)
-        ward = _ward(runtime, contract.queue, dead_letter_limits)
+        store = resolve_store(settings, settings.state_bucket)
+        wait_for_clock(store, settings.state_bucket, runtime.stopping)
+        ward = _ward(runtime, store, contract.queue, dead_letter_limits)
         transport.install(ward)
         consumer.install(contract, ward)
         app = make_app(settings, role)
@@ -82,10 +84,9 @@ def _no_check(_: Message) -> None:
     return None
 
 
-def _ward(runtime: Runtime, queue: str, limits: Limits) -> Ward:
+def _ward(runtime: Runtime, store: Store, queue: str, limits: Limits) -> Ward:
     """Where malformed messages go, and the thread that keeps the broker's share of them small."""
     settings = runtime.settings
-    store = resolve_store(settings, settings.state_bucket)
     letters = connect_dead_letters(settings)
     overflow = Overflow(letters, store, settings.state_bucket, runtime.identity.role, limits)
     overflow.start()

@@ -1,9 +1,11 @@
 """Object stores: one small port, ``Store``, and its adapter for everything that speaks S3."""
 
+from shared.storage.clock import wait_for_clock
 from shared.storage.errors import (
     AccessDenied,
     AlreadyExists,
     BucketMissing,
+    ClockSkewed,
     ObjectChanged,
     ObjectMissing,
     ObjectTooLarge,
@@ -18,6 +20,7 @@ __all__ = [
     "AccessDenied",
     "AlreadyExists",
     "BucketMissing",
+    "ClockSkewed",
     "ObjectChanged",
     "ObjectInfo",
     "ObjectMissing",
@@ -29,4 +32,5 @@ __all__ = [
     "connect",
     "parse_s3_url",
     "resolve_store",
+    "wait_for_clock",
 ]

@@ -46,6 +46,10 @@ class StoreUnavailable(TransientError):
     """The store does not answer, or answers that it cannot now."""
 
 
+class ClockSkewed(StoreUnavailable):
+    """The store takes no request that is signed with this machine's time."""
+
+
 # Both libraries and the socket layer raise these; anything else is a defect and passes.
 _LIBRARY_ERRORS = (ObstoreError, MinioException, HTTPError, ParseError, OSError, ValueError)
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -90,6 +94,12 @@ def _translate(error: Exception, endpoint: str, bucket: str, where: str) -> Head
         return bucket_missing(endpoint, bucket)
     if status == 404:
         return ObjectMissing("object_missing", f"There is no {where} at {endpoint}.")
+    if code == "RequestTimeTooSkewed":
+        return ClockSkewed(
+            "clock_skewed",
+            f"The clock of this machine is not that of {endpoint}, which refuses {where}.",
+            "Set the clock.",
+        )
     if status in {401, 403}:
         return AccessDenied(
             "access_denied",

@@ -16,6 +16,7 @@ from shared.settings import RingSettings, S3Settings, Settings
 from shared.storage import (
     AccessDenied,
     BucketMissing,
+    ClockSkewed,
     ObjectMissing,
     ObjectTooLarge,
     StoreUnavailable,
@@ -23,8 +24,10 @@ from shared.storage import (
     connect,
     parse_s3_url,
     resolve_store,
+    wait_for_clock,
 )
 from shared.storage.s3 import S3ObjectStore
+from tests.memory_store import MemoryStore
 
 S3 = S3Settings(endpoint="127.0.0.1:9", access_key="key", secret_key="secret")
 
@@ -74,7 +77,8 @@ def test_what_is_no_s3_url_is_a_usage_error(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [AccessDenied, BucketMissing, ObjectMissing, ObjectTooLarge, StoreUnavailable]
+    "kind",
+    [AccessDenied, BucketMissing, ClockSkewed, ObjectMissing, ObjectTooLarge, StoreUnavailable],
 )
 def test_errors_survive_pickling(kind: type[HeadraceError]) -> None:
     error = pickle.loads(pickle.dumps(kind("code", "message.", "hint")))
@@ -146,6 +150,45 @@ def test_an_endpoint_that_is_no_store_is_unavailable() -> None:
     with answering(head) as s3, pytest.raises(StoreUnavailable) as caught:
         list(S3ObjectStore(s3).list("bucket"))
     assert s3.endpoint in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["plain", "line\nbreak"], ids=ascii)
+def test_a_store_that_refuses_our_clock_is_waited_for(key: str) -> None:
+    with answering(refusing("RequestTimeTooSkewed")) as s3, pytest.raises(ClockSkewed) as caught:
+        S3ObjectStore(s3).get("bucket", key)
+    assert "clock" in str(caught.value)
+
+
+def test_who_waits_for_a_clock_waits_for_nothing_else() -> None:
+    stopping = threading.Event()
+    with answering(refusing("AccessDenied")) as s3:
+        wait_for_clock(S3ObjectStore(s3), "bucket", stopping)
+    wait_for_clock(S3ObjectStore(S3), "bucket", stopping)  # where nobody answers
+
+
+def test_the_wait_for_a_clock_ends_when_it_is_set_or_the_process_stops() -> None:
+    class Skewed(MemoryStore):
+        refusals = 2
+
+        def get(self, bucket: str, key: str) -> bytes:
+            if self.refusals:
+                self.refusals -= 1
+                raise ClockSkewed("clock_skewed", "The clock is wrong.")
+            return super().get(bucket, key)
+
+    store, stopping = Skewed("bucket"), threading.Event()
+    wait_for_clock(store, "bucket", stopping, pause_seconds=0.01)
+    assert store.refusals == 0
+    store.refusals = 10
+    stopping.set()
+    wait_for_clock(store, "bucket", stopping)
+    assert store.refusals == 9
+
+
+def refusing(code: str) -> bytes:
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>No.</Message></Error>"
+    head = "HTTP/1.1 403 Forbidden\r\nContent-Type: application/xml\r\nConnection: close\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
 def test_connects_once_to_the_same_store() -> None:
