@@ -33,6 +33,16 @@ PLACES: dict[str, Place] = {
     "fetched": Place("preprocess", "workers.preprocess.fetch:Fetcher.fetch", "after"),
     "half staged": Place("preprocess", "workers.preprocess.stage:_stage"),
 }
+# Those that a job comes by seldom; what happens there is for tests of their own.
+MOMENTS: dict[str, Place] = {
+    "segment to be written": Place("producer", "producer.lister:Lister._flush"),
+    "last chunk recorded": Place("collector", "shared.ledger.ledger:Ledger.finish", "after"),
+    "part to be written": Place("collector", "workers.collector.rollup:RollUp._make"),
+    "manifest to be written": Place("collector", "workers.collector.closing:_standing"),
+    "marker to be written": Place("collector", "workers.collector.closing:_standing", "after"),
+    "closing to be written": Place("collector", "workers.collector.closing:record"),
+    "chunk files to be deleted": Place("collector", "workers.collector.closing:drop_chunk_files"),
+}
 
 
 class Places:
@@ -42,7 +52,8 @@ class Places:
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         table = {
-            name: {"function": place.function, "when": place.when} for name, place in PLACES.items()
+            name: {"function": place.function, "when": place.when}
+            for name, place in (PLACES | MOMENTS).items()
         }
         (directory / "places.json").write_text(json.dumps(table))
         self.environment = {"INJECTION_DIR": str(directory), "PYTHONPATH": str(HOOKS)}
@@ -53,7 +64,7 @@ class Places:
         Actions: kill, stop (SIGSTOP), hang (``seconds``), raise (``exception``, its dotted name),
         skip (the call returns None).
         """
-        assert name in PLACES, name
+        assert name in PLACES | MOMENTS, name
         for old in self._directory.glob(f"{name}.*.struck"):
             old.unlink()
         new = self._directory / f"{name}.new"

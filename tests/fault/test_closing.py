@@ -1,0 +1,89 @@
+"""Two collectors make the same parts, and collectors die while a job is being closed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.injection.places import MOMENTS, Places
+from tests.injection.table import Line, note
+from tests.stack import Stack, small_images
+from tests.waiting import wait_for
+
+BATCH = 16
+DEATHS = [name for name in MOMENTS if name.endswith(("written", "deleted"))]
+DEATHS.remove("segment to be written")
+
+
+@pytest.fixture(scope="module")
+def images(stack: Stack, full: bool) -> int:
+    count = 3000 if full else 160
+    stack.put("closing", small_images(count))
+    return count
+
+
+@pytest.fixture(scope="module")
+def two_collectors(stack: Stack, images: int) -> Iterator[None]:
+    stack.run("scale", "collector=2")
+    try:
+        yield
+    finally:
+        stack.run("scale", "collector=1")
+
+
+def enqueue(stack: Stack) -> str:
+    return stack.enqueue("s3://closing/", "--batch-size", str(BATCH))
+
+
+def test_the_last_collector_dies_when_the_last_chunk_is_recorded(
+    stack: Stack, places: Places, images: int
+) -> None:
+    line = Line("the last collector dead after the last chunk is recorded")
+    places.arm("last chunk recorded", passing=-(-images // BATCH) - 1)
+    job = enqueue(stack)
+    places.struck("last chunk recorded")
+    judge(stack, job, line)
+    note(line)
+
+
+@pytest.mark.usefixtures("two_collectors")
+def test_collectors_die_at_each_step_of_closing(stack: Stack, places: Places, full: bool) -> None:
+    """One job for each step, and in the short case one job for all of them."""
+    line = Line("SIGKILL of a collector between parts, manifest.json, _SUCCESS and closed.json")
+    for steps in [[name] for name in DEATHS] if full else [DEATHS]:
+        for name in steps:
+            places.arm(name)
+        job = enqueue(stack)
+        for name in steps:
+            places.struck(name)
+        judge(stack, job, line)
+    note(line)
+
+
+@pytest.mark.usefixtures("two_collectors")
+def test_two_collectors_make_the_same_parts_and_close_the_same_job(
+    stack: Stack, places: Places
+) -> None:
+    """One comes to the place first and waits there, so that the other passes it."""
+    line = Line("two collectors roll up the same part and close the same job")
+    for place in ("part to be written", "manifest to be written"):
+        places.arm(place, "hang", seconds=3)
+    job = enqueue(stack)
+    wait_for(lambda: closed_by(stack, job) == 2, what="both collectors past the closing")
+    judge(stack, job, line)
+    note(line)
+
+
+def closed_by(stack: Stack, job: str) -> int:
+    """How many collectors have logged that the job is closed."""
+    logs = (stack.home / "logs").glob("collector-*.log")
+    return sum(f"{job}: succeeded" in log.read_text() for log in logs)
+
+
+def judge(stack: Stack, job: str, line: Line) -> None:
+    status = stack.finish(job)
+    verdict = stack.auditor.audit("closing", "", job)
+    line.add(verdict)
+    assert status["state"] == "succeeded"
+    assert verdict.clean, verdict
