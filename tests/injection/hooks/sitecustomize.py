@@ -1,6 +1,7 @@
 """Loaded by every Python process of a stack under test: what is armed happens at its place.
 
 ``INJECTION_DIR`` holds a file for each armed place; see ``tests/injection/places.py``.
+``INJECTION_CLOCK_SECONDS`` is by how much the process's ``time.time`` is wrong.
 """
 
 from __future__ import annotations
@@ -126,5 +127,13 @@ class _Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
+def _shift_clock(by_seconds: float) -> None:
+    """Before anybody imports ``time`` from ``time``."""
+    true_time = time.time
+    time.time = lambda: true_time() + by_seconds
+
+
+if _SHIFT := os.environ.get("INJECTION_CLOCK_SECONDS"):
+    _shift_clock(float(_SHIFT))
 if _PLACES:
     sys.meta_path.insert(0, _Finder())

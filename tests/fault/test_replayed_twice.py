@@ -1,0 +1,47 @@
+"""Dead letters that are valid now, replayed twice: one row for each image."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import redis
+
+from shared.dead_letters import DeadLetters
+from tests.injection.table import Line, note
+from tests.stack import Stack, small_images
+from tests.waiting import wait_for
+
+BATCH = 8
+
+
+def test_good_messages_that_are_replayed_twice_give_one_row_each(stack: Stack, full: bool) -> None:
+    images = 3000 if full else 96
+    stack.put("replayed", small_images(images, seed=31))
+    broker: Any = redis.Redis.from_url(stack.info["broker_url"])
+    letters = DeadLetters(broker)
+    queue = next(q["name"] for q in stack.info["queues"] if q["role"] == "preprocess")
+    workers = stack.pids("preprocess")
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        job = stack.enqueue("s3://replayed/", "--batch-size", str(BATCH))
+        # Who is frozen while it waits for a message is still given one.
+        waiting = min(images // BATCH, 16) - len(workers)
+        wait_for(lambda: broker.llen(queue) >= waiting, what="its first messages")
+        for raw in broker.lrange(queue, 0, -1) * 2:
+            letters.add(letters.letter(queue=queue, layer="schema", reason="older", raw=raw))
+        count = stack.json("dead-letters", "replay", "--all")["count"]
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+    status = stack.finish(job)
+    verdict = stack.auditor.audit("replayed", "", job)
+    line = Line("dead letters replayed twice")
+    line.add(verdict)
+    line.remark = f"{count} letters of {count // 2} good messages"
+    note(line)
+    assert count >= 2 * waiting
+    assert verdict.clean, verdict
+    assert status["images"]["succeeded"] == images
