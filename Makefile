@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help install install-demo install-dev up down ps demo test test-unit test-contract \
-        test-integration test-e2e test-fault fuzz check schemas clean
+        test-integration test-e2e test-fault fuzz chaos check schemas clean
 
 # The first Python that is new enough; PYTHON=... overrides it.
 ifndef PYTHON
@@ -13,6 +13,7 @@ TIERS := unit contract integration e2e fault
 MODE ?= auto
 ARGS ?=
 SECONDS ?= 60
+MINUTES ?= 10
 SEED ?= $(shell date -u +%Y%m%d)
 DOCKER_ANSWERS = [ -f docker-compose.yml ] && docker info >/dev/null 2>&1 \
   && docker compose version >/dev/null 2>&1
@@ -68,6 +69,9 @@ test-fault: install-dev ## Try all of every fault and write docs/FAULTS.md; SEED
 
 fuzz: install-dev ## Search for messages that break their inspection, for SECONDS=60
 	@FUZZ_SECONDS=$(SECONDS) $(RUN) -m pytest tests/unit/test_inspection_fuzz.py $(ARGS)
+
+chaos: install-dev ## Run several jobs under random faults for MINUTES=10; SEED=... draws again
+	@$(RUN) -m tests.injection.chaos --minutes $(MINUTES) --seed $(SEED)
 
 check: install-dev ## Lint, format, types, import contracts, schemas
 	@$(RUN) -m ruff check .
