@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +28,9 @@ from tests.waiting import wait_for
 
 HOUR = 3600
 BATCH = 8
-LIBFAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+ROLES = ("preprocess", "inference", "collector")
+# Where a machine has the library, all of a process's time is shifted.
+LIBFAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 
 
 @contextmanager
@@ -37,7 +44,8 @@ def one_more(stack: Stack, role: str, **environment: str) -> Iterator[str]:
             [sys.executable, "-m", f"workers.{role}"],
             env={**os.environ, **stack.environment, **own, **environment},
             cwd=ROOT,
-            stderr=log,
+            stdout=log,
+            stderr=subprocess.STDOUT,
         )
     try:
         yield name
@@ -46,58 +54,102 @@ def one_more(stack: Stack, role: str, **environment: str) -> Iterator[str]:
         process.wait(120)
 
 
+def tried(full: bool, draw: random.Random) -> list[tuple[str, int]]:
+    """Roles, and by how many hours one of their workers is wrong."""
+    every = list(product(ROLES, (1, -1)))
+    return every if full else [draw.choice(every)]
+
+
+def test_work_goes_on_beside_and_in_a_worker_whose_time_is_wrong(
+    stack: Stack, plugins: Path, full: bool, draw: random.Random
+) -> None:
+    """By ``time.time``, which is what Celery and kombu go by."""
+    images = put_images(stack, full)
+    ledger: Any = redis.Redis.from_url(stack.info["ledger_url"], decode_responses=True)
+    line = Line("one worker's clock an hour off")
+    for role, hours in tried(full, draw):
+        model = SlowModel(plugins, image_seconds=0.01)
+        with one_more(stack, role, INJECTION_CLOCK_SECONDS=str(hours * HOUR)) as name:
+            wait_for(partial(live, stack, name), what=f"the lease of {name}", deadline_seconds=60)
+            late = sum(map(int, ledger.hvals("hr:stale")))
+            job = stack.enqueue("s3://clocks/", "--batch-size", str(BATCH), pipeline=model.pipeline)
+            wait_for(partial(held, stack, name), what=f"a chunk with {name}", every=0.01)
+            judge(stack, job, images, line)
+            late = sum(map(int, ledger.hvals("hr:stale"))) - late
+        assert set(model.runs().values()) == {1}, "an image was inferred twice"
+        assert late == 0, "a message was sent twice"
+    line.remark = "no message and no image twice"
+    note(line)
+
+
+@pytest.mark.parametrize("library", [None, *LIBFAKETIME], ids=lambda path: path and path.stem)
+def test_who_no_store_would_answer_takes_no_work(
+    stack: Stack, full: bool, draw: random.Random, library: Path | None
+) -> None:
+    """A store refuses what is signed with a wrong time; without the library it just says so."""
+    images = put_images(stack, full)
+    line = Line("one worker's clock refused by the store", remark=library.stem if library else "")
+    for role, hours in tried(full, draw):
+        with refusing_store() as endpoint:
+            surrounding = {"HEADRACE_S3__ENDPOINT": endpoint}
+            if library is not None:
+                surrounding = {"LD_PRELOAD": str(library), "FAKETIME": f"{hours:+}h"}
+                surrounding["FAKETIME_DONT_FAKE_MONOTONIC"] = "1"
+            with one_more(stack, role, **surrounding) as name:
+                wait_for(partial(complains, stack, name), what="its complaint", deadline_seconds=60)
+                job = stack.enqueue("s3://clocks/", "--batch-size", str(BATCH))
+                judge(stack, job, images, line)
+                assert live(stack, name) is None
+    note(line)
+
+
+class Refusal(BaseHTTPRequestHandler):
+    """What a store answers to a request from another time."""
+
+    def do_GET(self) -> None:  # noqa: N802 - the library's name
+        body = b"<Error><Code>RequestTimeTooSkewed</Code><Message>Too late.</Message></Error>"
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@contextmanager
+def refusing_store() -> Iterator[str]:
+    """Its ``host:port``."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusal) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def put_images(stack: Stack, full: bool) -> int:
+    images = 3000 if full else 160
+    stack.put("clocks", small_images(images, seed=41))
+    return images
+
+
 def live(stack: Stack, name: str) -> LiveWorker | None:
     workers = connect(load_settings(stack.home)).workers()
     return next((worker for worker in workers if worker.process == name), None)
 
 
-@pytest.mark.parametrize("role", ["preprocess", "inference", "collector"])
-@pytest.mark.parametrize("hours", [1, -1])
-def test_work_goes_on_beside_and_in_a_worker_whose_time_is_wrong(
-    stack: Stack, plugins: Path, full: bool, role: str, hours: int
-) -> None:
-    """By ``time.time``, which is what Celery and kombu go by."""
-    images = 3000 if full else 160
-    stack.put("clocks", small_images(images, seed=41))
-    model = SlowModel(plugins, image_seconds=0.01)
-    ledger: Any = redis.Redis.from_url(stack.info["ledger_url"], decode_responses=True)
-    with one_more(stack, role, INJECTION_CLOCK_SECONDS=str(hours * HOUR)) as name:
-        wait_for(lambda: live(stack, name), what=f"the lease of {name}", deadline_seconds=60)
-        late = sum(map(int, ledger.hvals("hr:stale")))
-        job = stack.enqueue("s3://clocks/", "--batch-size", str(BATCH), pipeline=model.pipeline)
-        wait_for(
-            lambda: (worker := live(stack, name)) and worker.held,
-            what=f"a chunk in the hands of {name}",
-            every=0.01,
-        )
-        status = stack.finish(job)
-        late = sum(map(int, ledger.hvals("hr:stale"))) - late
-    judge(stack, job, images, f"clock of one {role} worker {hours:+} h", f"{late} late messages")
-    assert status["images"]["succeeded"] == images
-    assert set(model.runs().values()) == {1}, "an image was inferred twice"
-    assert late == 0
+def held(stack: Stack, name: str) -> tuple[str, ...]:
+    worker = live(stack, name)
+    return worker.held if worker else ()
 
 
-@pytest.mark.parametrize("role", ["preprocess", "inference", "collector"] if LIBFAKETIME else [])
-def test_who_no_store_would_answer_takes_no_work(stack: Stack, full: bool, role: str) -> None:
-    """With all of a process's time shifted: the store refuses what is signed with it."""
-    images = 3000 if full else 160
-    stack.put("clocks", small_images(images, seed=41))
-    shift = {"LD_PRELOAD": str(LIBFAKETIME), "FAKETIME": "+1h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    with one_more(stack, role, **shift) as name:
-        log = stack.home / "logs" / f"{name}.log"
-        wait_for(lambda: "Set the clock" in log.read_text(), what="its complaint")
-        job = stack.enqueue("s3://clocks/", "--batch-size", str(BATCH))
-        status = stack.finish(job)
-        assert live(stack, name) is None
-    judge(stack, job, images, f"clock of one {role} worker +1 h (libfaketime)")
-    assert status["images"]["succeeded"] == images
+def complains(stack: Stack, name: str) -> bool:
+    return "Set the clock" in (stack.home / "logs" / f"{name}.log").read_text()
 
 
-def judge(stack: Stack, job: str, images: int, fault: str, remark: str = "") -> None:
+def judge(stack: Stack, job: str, images: int, line: Line) -> None:
+    status = stack.finish(job)
     verdict = stack.auditor.audit("clocks", "", job)
-    line = Line(fault, remark=remark)
     line.add(verdict)
-    note(line)
     assert verdict.clean, verdict
-    assert verdict.rows == images
+    assert status["images"]["succeeded"] == images
