@@ -106,7 +106,7 @@ def test_who_no_store_would_answer_takes_no_work(
 class Refusal(BaseHTTPRequestHandler):
     """What a store answers to a request from another time."""
 
-    def do_GET(self) -> None:  # noqa: N802 - the library's name
+    def do_GET(self) -> None:
         body = b"<Error><Code>RequestTimeTooSkewed</Code><Message>Too late.</Message></Error>"
         self.send_response(403)
         self.send_header("Content-Length", str(len(body)))

@@ -24,7 +24,7 @@ from tests.injection.chaos.jobs import Jobs
 from tests.injection.table import Line
 from tests.stack import Stack
 
-PAUSE_SECONDS = (1.0, 6.0)
+PAUSE_SECONDS = (0.5, 4.0)
 LOOK_SECONDS = 0.5
 # How long the jobs that are open at the last fault may take.
 END_SECONDS = 300.0

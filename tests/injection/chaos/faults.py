@@ -12,6 +12,7 @@ from typing import Any
 
 import redis
 
+from producer.stack.states import processes
 from shared.settings import load_settings
 from tests import samples
 from tests.injection.chaos.jobs import Jobs
@@ -61,7 +62,8 @@ class Faults:
             self._continue(pid)
 
     def _some(self, role: str, draw: random.Random) -> int | None:
-        pids = [pid for pid in self.stack.pids(role) if pid]
+        found = processes(self.stack.home)  # sooner than by the command line
+        pids = [process.pid for process in found if process.role == role and process.pid]
         return draw.choice(pids) if pids else None
 
     def _kill(self, draw: random.Random) -> str:

@@ -14,7 +14,7 @@ from tests.injection.slow_model import SlowModel
 from tests.stack import Stack, small_images
 
 BUCKET = "chaos"
-SIZES = {100: 6, 300: 4, 1000: 3, 3000: 1}
+SIZES = {100: 3, 300: 3, 1000: 3, 3000: 2}
 CHUNK_SIZES = (1, 7, 16, 64)
 DAMAGED_SHARE = 50  # one image in so many cannot be decoded
 SMALLEST_FOR_LARGE = 300
