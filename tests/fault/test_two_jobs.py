@@ -22,13 +22,13 @@ FREE_SECONDS = 10.0
 def test_a_cancelled_job_lets_go_of_its_slots_and_the_other_is_untouched(
     stack: Stack, plugins: Path, full: bool
 ) -> None:
-    images = 3000 if full else 320
+    images = 3000 if full else 480
     stack.put("cancelled", small_images(3000 if full else 1600, seed=21))
     stack.put("untouched", small_images(images, seed=22))
     model = SlowModel(plugins, image_seconds=0.01)
     enqueue = ("--batch-size", str(BATCH))
-    cancelled = stack.enqueue("s3://cancelled/", *enqueue, pipeline=model.pipeline)
     other = stack.enqueue("s3://untouched/", *enqueue, pipeline=model.pipeline)
+    cancelled = stack.enqueue("s3://cancelled/", *enqueue, pipeline=model.pipeline)
     uids = job_uid(stack, cancelled), job_uid(stack, other)
     wait_for(
         lambda: all(taken_slots(stack, uid) for uid in uids),

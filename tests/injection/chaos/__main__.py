@@ -12,8 +12,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import botocore.exceptions
@@ -52,9 +53,11 @@ class Chaos:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self._look_for(self._draw("pause").uniform(*PAUSE_SECONDS))
-            self._try("a job", lambda: ("", self.jobs.enqueue(self._draw("job"))))
-            name = self._try("a fault", lambda: self._faults.strike(self._draw("fault")))
+            self._try("enqueued", partial(self.jobs.enqueue, self._draw("job")))
+            draw = self._draw("fault")
+            name, strike = self._faults.choose(draw)
             self.given[name] += 1
+            self._try(name, partial(strike, draw))
 
     def _draw(self, what: str) -> random.Random:
         return random.Random(f"{self._seed} {what} {self.given.total()}")
@@ -88,20 +91,17 @@ class Chaos:
     def _look_for(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            self._try("a look", lambda: ("", self.jobs.look() or ""))
+            with suppress(*TROUBLE):
+                self.jobs.look()
             time.sleep(LOOK_SECONDS)
 
-    def _try(self, what: str, event: object) -> str:
-        assert callable(event)
+    def _try(self, name: str, event: Callable[[], str]) -> None:
         try:
-            name, did = event()
+            did = event()
         except TROUBLE as error:
-            name, did = f"{what} that failed", str(error).strip().partition("\n")[0][:200]
-            if what == "a look":
-                return name
+            did = f"failed: {' '.join(str(error).split())[:200]}"
         if did:
-            self.say(f"{name}: {did}" if name else did)
-        return str(name)
+            self.say(f"{name}: {did}")
 
     def say(self, text: str) -> None:
         """A line of progress."""

@@ -24,19 +24,21 @@ LONGEST_FREEZE_SECONDS = 15.0
 LARGEST_MESSAGE_BYTES = 2**20
 MOST_PROCESSES = 3
 
+Strike = Callable[[random.Random], str]
+
 
 @dataclass
 class Faults:
-    """``strike`` draws one of them. ``thaw`` ends those that last."""
+    """``choose`` draws one, which strikes by a draw of its own. ``thaw`` ends those that last."""
 
     stack: Stack
     jobs: Jobs
     _frozen: set[int] = field(default_factory=set)
     _timers: list[threading.Timer] = field(default_factory=list)
 
-    def strike(self, draw: random.Random) -> tuple[str, str]:
-        """The name of the fault, and what was done."""
-        table: dict[str, tuple[int, Callable[[random.Random], str]]] = {
+    def choose(self, draw: random.Random) -> tuple[str, Strike]:
+        """The name of a fault, and what strikes and says what it did."""
+        table: dict[str, tuple[int, Strike]] = {
             "SIGKILL": (8, self._kill),
             "SIGSTOP": (4, self._freeze),
             "broker wiped": (2, self._wipe),
@@ -52,7 +54,7 @@ class Faults:
         }
         weights = [weight for weight, _ in table.values()]
         name = draw.choices(list(table), weights)[0]
-        return name, table[name][1](draw)
+        return name, table[name][1]
 
     def thaw(self) -> None:
         """Nothing is frozen any more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from dataclasses import dataclass, field
@@ -113,8 +114,10 @@ class Jobs:
             if chunks > job.chunks:
                 job.chunks = chunks
                 job.grown_at.append(time.monotonic())
-            if self._names(f"jobs/{job.job_id}/closed.json"):
-                job.state = str(self._stack.status(job.job_id)["state"])
+            closing = f"jobs/{job.job_id}/closed.json"
+            if self._names(closing):
+                body = self._stack.s3.get_object(Bucket="state", Key=closing)["Body"].read()
+                job.state = str(json.loads(body)["state"])
 
     def _names(self, prefix: str) -> list[str]:
         pages = self._stack.s3.get_paginator("list_objects_v2").paginate(
