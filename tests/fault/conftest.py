@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
-import os
 import random
 
 import pytest
 
-SEED = os.environ.get("FAULT_SEED") or datetime.datetime.now(datetime.UTC).strftime("%Y%m%d")
+from tests.injection.extent import FULL, SEED
 
 
 def pytest_report_header() -> str:
@@ -18,7 +16,7 @@ def pytest_report_header() -> str:
 @pytest.fixture(scope="session")
 def full() -> bool:
     """Whether all of each fault is tried (``FAULTS=full``), and not one short case."""
-    return os.environ.get("FAULTS") == "full"
+    return FULL
 
 
 @pytest.fixture

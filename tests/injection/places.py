@@ -7,7 +7,7 @@ processes of a stack that was started with ``environment``.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +20,72 @@ HOOKS = Path(__file__).parent / "hooks"
 class Place:
     """Before or after a function, ``module:name`` or ``module:Class.name``, in a role's process.
 
-    A module runs as ``__main__`` cannot have places: name the function where it is defined, and not
-    where another module has imported it by ``from``.
+    A module run as ``__main__`` cannot have places: name the function where it is defined, and not
+    where another module has imported it by ``from``. ``calls``: how many of it there are at least
+    in an undisturbed job of 12 chunks of 16 images.
     """
 
     role: str
+    when: str
     function: str
-    when: str = "before"
+    calls: int = 12
 
+
+_LEDGER = "shared.ledger.ledger:Ledger"
+_SEND = "shared.celery_app:Publisher.send"
+_CLOSING = "workers.collector.closing"
+_LISTER = "producer.lister:Lister"
 
 PLACES: dict[str, Place] = {
-    "fetched": Place("preprocess", "workers.preprocess.fetch:Fetcher.fetch", "after"),
-    "half staged": Place("preprocess", "workers.preprocess.stage:_stage"),
-}
-# Those that a job comes by seldom; what happens there is for tests of their own.
-MOMENTS: dict[str, Place] = {
-    "segment to be written": Place("producer", "producer.lister:Lister._flush"),
-    "last chunk recorded": Place("collector", "shared.ledger.ledger:Ledger.finish", "after"),
-    "part to be written": Place("collector", "workers.collector.rollup:RollUp._make"),
-    "manifest to be written": Place("collector", "workers.collector.closing:_standing"),
-    "marker to be written": Place("collector", "workers.collector.closing:_standing", "after"),
-    "closing to be written": Place("collector", "workers.collector.closing:record"),
-    "chunk files to be deleted": Place("collector", "workers.collector.closing:drop_chunk_files"),
+    "segment about to be written": Place("producer", "before", f"{_LISTER}._flush", 3),
+    "segment written and not fed": Place("producer", "after", f"{_LISTER}._write", 3),
+    "all segments and no seal": Place("producer", "before", f"{_LISTER}._seal", 1),
+    "sealed": Place("producer", "after", f"{_LISTER}._seal", 1),
+    "fed and not sent": Place("producer", "before", "producer.feed:JobFeed.send"),
+    "chunk sent and not noted": Place("producer", "after", _SEND),
+    "rescue recorded and not resent": Place(
+        "producer", "before", "producer.leader:Leader._resend", 1
+    ),
+    "chunk claimed": Place("preprocess", "after", f"{_LEDGER}.claim"),
+    "fetched": Place("preprocess", "after", "workers.preprocess.fetch:Fetcher.fetch"),
+    "slot taken": Place("preprocess", "after", "shared.staging.ring:StagingRing.take"),
+    "half staged": Place("preprocess", "before", "workers.preprocess.stage:_stage", 192),
+    "staged and not recorded": Place("preprocess", "before", f"{_LEDGER}.advance"),
+    "batch recorded, its slot locked": Place("preprocess", "after", f"{_LEDGER}.advance"),
+    "batch recorded and not sent": Place("preprocess", "before", _SEND),
+    "batch sent and not acked": Place("preprocess", "after", _SEND),
+    "batch claimed": Place("inference", "after", f"{_LEDGER}.claim"),
+    "slot locked to be read": Place("inference", "after", "shared.staging.ring:StagingRing.read"),
+    "slot being read": Place(
+        "inference", "before", "workers.inference.engines.python_engine:PythonEngine.run", 3
+    ),
+    "inferred and slot still held": Place(
+        "inference", "before", "shared.staging.ring:ReadHold.release"
+    ),
+    "slot released and not recorded": Place("inference", "before", f"{_LEDGER}.advance"),
+    "result recorded and not sent": Place("inference", "before", _SEND),
+    "result sent and not acked": Place("inference", "after", _SEND),
+    "result claimed": Place("collector", "after", f"{_LEDGER}.claim"),
+    "chunk file about to be written": Place(
+        "collector", "before", "workers.collector.chunk_file:write_chunk_file"
+    ),
+    "chunk file written and not recorded": Place(
+        "collector", "after", "workers.collector.chunk_file:write_chunk_file"
+    ),
+    "chunk recorded and not acked": Place("collector", "after", f"{_LEDGER}.finish"),
+    "part about to be written": Place(
+        "collector", "before", "workers.collector.rollup:RollUp._make", 4
+    ),
+    "part written": Place("collector", "after", "workers.collector.rollup:RollUp._make", 4),
+    "all parts and no manifest": Place("collector", "before", f"{_CLOSING}:close", 1),
+    "manifest and no _SUCCESS": Place("collector", "after", f"{_CLOSING}:_standing", 1),
+    "_SUCCESS and no closed.json": Place("collector", "before", f"{_CLOSING}:record", 1),
+    "closed.json and chunk files still there": Place(
+        "collector", "before", f"{_CLOSING}:drop_chunk_files", 1
+    ),
+    "chunk files gone and the job not forgotten": Place(
+        "collector", "before", f"{_LEDGER}.close_job", 1
+    ),
 }
 
 
@@ -51,21 +95,18 @@ class Places:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True)
-        table = {
-            name: {"function": place.function, "when": place.when}
-            for name, place in (PLACES | MOMENTS).items()
-        }
+        table = {name: asdict(place) for name, place in PLACES.items()}
         (directory / "places.json").write_text(json.dumps(table))
         self.environment = {"INJECTION_DIR": str(directory), "PYTHONPATH": str(HOOKS)}
 
     def arm(self, name: str, action: str = "kill", *, passing: int = 0, **more: Any) -> None:
-        """The first process that gets to the place, after ``passing`` calls of it, acts, once.
+        """The process that gets to the place after ``passing`` calls of it, by any, acts, once.
 
-        Actions: kill, stop (SIGSTOP), hang (``seconds``), raise (``exception``, its dotted name),
-        skip (the call returns None).
+        Actions: kill, stop (SIGSTOP), hang (``seconds``), raise (``exception``, its dotted name,
+        and ``message``), skip (the call returns None; ``before`` only).
         """
-        assert name in PLACES | MOMENTS, name
-        for old in self._directory.glob(f"{name}.*.struck"):
+        assert name in PLACES, name
+        for old in self._directory.glob(f"{name}.*"):
             old.unlink()
         new = self._directory / f"{name}.new"
         new.write_text(json.dumps({"action": action, "passing": passing, **more}))

@@ -14,7 +14,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,52 +21,61 @@ from types import ModuleType
 from typing import Any
 
 _DIRECTORY = Path(os.environ.get("INJECTION_DIR", "/nonexistent"))
+_PROCESS = os.environ.get("HEADRACE_PROCESS", "")
 _PLACES: dict[str, dict[str, str]] = {}
 if (_TABLE := _DIRECTORY / "places.json").exists():
-    _PLACES = json.loads(_TABLE.read_text())
+    _PLACES = {
+        name: place
+        for name, place in json.loads(_TABLE.read_text()).items()
+        if _PROCESS.startswith(f"{place['role']}-")
+    }
 
 
 class _Place:
     """One function, and what happens before or after its call while the place is armed."""
 
-    def __init__(self, name: str, when: str) -> None:
-        self._name, self._when = name, when
-        self._path = _DIRECTORY / name
-        self._passed = 0
-        self._turn = threading.Lock()
+    def __init__(self, name: str) -> None:
+        self._order_path = _DIRECTORY / name
+        self._calls_path = _DIRECTORY / f"{name}.calls"
+        self._struck_path = _DIRECTORY / f"{name}.{os.getpid()}.struck"
 
-    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def before(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def call(*args: Any, **options: Any) -> Any:
             order = self._order()
-            if order is not None and self._when == "before":
+            if order is not None:
                 if order["action"] == "skip":
                     return None
                 _act(order)
+            return function(*args, **options)
+
+        return call
+
+    def after(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*args: Any, **options: Any) -> Any:
             answer = function(*args, **options)
-            if order is not None and self._when == "after":
+            order = self._order()
+            if order is not None:
                 _act(order)
             return answer
 
         return call
 
     def _order(self) -> dict[str, Any] | None:
-        """The order that this call is to carry out: of all processes only one gets it."""
-        if not self._path.exists():
-            return None
-        with self._turn:
-            try:
-                order: dict[str, Any] = json.loads(self._path.read_text())
-                self._passed += 1
-                if self._passed <= order["passing"]:
-                    return None
-                mine = _DIRECTORY / f"{self._name}.{os.getpid()}.struck"
-                os.link(self._path, mine)
-                self._path.unlink()
-            except FileNotFoundError:  # another process has it
+        """The order that this call is to carry out: of all calls, in any process, one gets it."""
+        try:
+            order: dict[str, Any] = json.loads(self._order_path.read_text())
+            with self._calls_path.open("ab") as calls:
+                calls.write(b".")
+                calls.flush()
+                number = calls.tell()  # where this call's own mark ends
+            if number != order["passing"] + 1:
                 return None
-            self._passed = 0
-            return order
+            self._order_path.rename(self._struck_path)
+        except FileNotFoundError:
+            return None
+        return order
 
 
 def _act(order: dict[str, Any]) -> None:
@@ -79,13 +87,13 @@ def _act(order: dict[str, Any]) -> None:
     elif order["action"] == "hang":
         time.sleep(order["seconds"])
     elif order["action"] == "raise":
-        raise _exception(order["exception"])
+        raise _exception(order["exception"], order.get("message", "injected by a test"))
 
 
-def _exception(name: str) -> BaseException:
+def _exception(name: str, message: str) -> BaseException:
     module, _, attribute = name.rpartition(".")
     kind = getattr(importlib.import_module(module or "builtins"), attribute)
-    error = kind("injected by a test")
+    error = kind(message)
     assert isinstance(error, BaseException)
     return error
 
@@ -96,7 +104,7 @@ def _patch(module: ModuleType) -> None:
         owner: Any = functools.reduce(getattr, owners, module)
         original = owner.__dict__[attribute]
         function = original.__func__ if isinstance(original, staticmethod) else original
-        patched: Any = _Place(name, place["when"]).around(function)
+        patched: Any = getattr(_Place(name), place["when"])(function)
         setattr(owner, attribute, staticmethod(patched) if function is not original else patched)
 
 
