@@ -7,15 +7,16 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
 
 from shared.errors import HeadraceError, TransientError
 from workers.deadline import Renew, deadlines
+from workers.inference.batch_sizes import BatchSizes
 from workers.inference.engines import Images, Outputs
-from workers.inference.errors import EngineError, ModelUnusable, one_line
+from workers.inference.errors import EngineError, ModelUnusable, is_out_of_memory, one_line
 from workers.inference.models import LoadedModel, LoadedModels, ModelKey
 
 CPU_BATCH_IMAGES = 64
@@ -43,7 +44,7 @@ class Inferred:
 @dataclass(slots=True, eq=False)
 class _Submission:
     key: ModelKey
-    pieces: int
+    pieces: int = 1
     future: Future[Inferred] = field(default_factory=Future)
     submitted: float = field(default_factory=time.monotonic)
     outputs: list[Outputs] = field(default_factory=list)
@@ -62,6 +63,9 @@ class _Piece:
 class DeviceLoop:
     """Runs submissions in their order, in batches of at most ``batch_images``.
 
+    A batch for which the device has no memory is run again in halves, and the model's next ones
+    are smaller for a while.
+
     Larger submissions are split evenly, smaller ones of the same model are joined. The oldest
     waits for company for ``max_wait_seconds`` at most, and never once all ``submitters`` (how
     many threads submit, each waiting for its answer) are here. It waits since it was submitted,
@@ -77,7 +81,7 @@ class DeviceLoop:
         submitters: int = 1,
     ) -> None:
         self._models = models
-        self._batch_images = batch_images
+        self._sizes = BatchSizes(batch_images)
         self._max_wait_seconds = max_wait_seconds
         self._submitters = submitters
         self._pending: deque[_Piece] = deque()
@@ -94,12 +98,11 @@ class DeviceLoop:
         one of the batches, ModelUnusable, or TransientError where loading may work later. The
         pixels must stay as they are until it is done.
         """
-        pieces = np.array_split(images, -(-len(images) // self._batch_images))
-        submission = _Submission(key, len(pieces))
+        submission = _Submission(key)
         with self._changed:
             if self._closing:
                 raise TransientError("stopping", "The device loop is closed.")
-            self._pending.extend(_Piece(submission, piece, alone) for piece in pieces)
+            self._pending.extend(self._split(_Piece(submission, images, alone)))
             self._changed.notify()
         return submission.future
 
@@ -147,7 +150,7 @@ class DeviceLoop:
     def _joinable(self) -> tuple[list[_Piece], bool]:
         """The oldest piece and those of its model that fit beside it; is there no room left?"""
         first, *others = self._pending
-        batch, room = [first], self._batch_images - len(first.images)
+        batch, room = [first], self._sizes.of(first.submission.key) - len(first.images)
         if first.alone:
             return batch, True
         for piece in others:
@@ -157,7 +160,13 @@ class DeviceLoop:
                 return batch, True
             batch.append(piece)
             room -= len(piece.images)
-        return batch, room == 0
+        return batch, room <= 0
+
+    def _split(self, piece: _Piece) -> list[_Piece]:
+        """Even parts of a piece, as many as its model's batch size asks for."""
+        parts = -(-len(piece.images) // self._sizes.of(piece.submission.key))
+        piece.submission.pieces += parts - 1
+        return [replace(piece, images=images) for images in np.array_split(piece.images, parts)]
 
     def _run(self, batch: list[_Piece], renew: Renew) -> None:
         images = [piece.images for piece in batch]
@@ -167,7 +176,14 @@ class DeviceLoop:
         model = self._models.get(key)
         renew(key.batch_seconds)
         started, started_at = time.monotonic(), time.time()
-        outputs = model.engine.run(joined)
+        try:
+            outputs = model.engine.run(joined)
+        except BaseException as error:
+            if len(joined) == 1 or not is_out_of_memory(error):
+                raise
+            self._run_smaller(batch)
+            return
+        self._sizes.ran(key)
         seconds = time.monotonic() - started
         first = 0
         for piece in batch:
@@ -175,6 +191,16 @@ class DeviceLoop:
             share = seconds * len(piece.images) / len(joined)
             _deliver(piece.submission, model, outputs[first:end], started, started_at, share)
             first = end
+
+    def _run_smaller(self, batch: list[_Piece]) -> None:
+        """Put a batch that was too large back to the front, with whatever waits behind it."""
+        key, images = batch[0].submission.key, _images(batch)
+        size = self._sizes.shrink(key, images)
+        name = key.model.name
+        log.warning("no memory on the device for %d images of '%s': now %d", images, name, size)
+        with self._changed:
+            waiting = [*batch, *self._pending]
+            self._pending = deque(chain.from_iterable(map(self._split, waiting)))
 
 
 def _deliver(

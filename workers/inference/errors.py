@@ -7,6 +7,11 @@ import traceback
 from shared.errors import PermanentError
 
 _LONGEST_LINE = 400
+# As torch, CUDA's libraries, ONNX Runtime and C++ say it, in lower case.
+_OUT_OF_MEMORY = (
+    *("out of memory", "outofmemory", "alloc_failed", "failed to allocate"),
+    *("bad_alloc", "bad allocation", "can't allocate memory", "not enough memory"),
+)
 
 
 class ModelUnusable(PermanentError):
@@ -27,6 +32,14 @@ class EngineError(PermanentError):
 
 def one_line(error: BaseException) -> str:
     """``ValueError: what it says`` in one bounded line, even where ``str(error)`` raises."""
-    said = "".join(traceback.format_exception_only(type(error), error))
-    line = " ".join(said.split())[:_LONGEST_LINE]
-    return line.encode("utf-8", "replace").decode()
+    return _said(error)[:_LONGEST_LINE].encode("utf-8", "replace").decode()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Is it that a batch was too large for the device, whichever library says so?"""
+    said = _said(error).lower()
+    return isinstance(error, MemoryError) or any(words in said for words in _OUT_OF_MEMORY)
+
+
+def _said(error: BaseException) -> str:
+    return " ".join("".join(traceback.format_exception_only(type(error), error)).split())
