@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -33,11 +34,16 @@ class Stack:
     environment: dict[str, str] = field(default_factory=dict)
 
     def run(
-        self, *arguments: str, check: bool = True, timeout: float = COMMAND_SECONDS, **options: Any
+        self,
+        *arguments: str,
+        check: bool = True,
+        timeout: float = COMMAND_SECONDS,
+        prefix: Sequence[str] = (),
+        **options: Any,
     ) -> subprocess.CompletedProcess[str]:
-        """Type ``headrace ARGUMENTS``. AssertionError with its stderr where it fails."""
+        """Type ``PREFIX headrace ARGUMENTS``. AssertionError with its stderr where it fails."""
         done = subprocess.run(
-            [sys.executable, "-m", "producer", *arguments],
+            [*prefix, sys.executable, "-m", "producer", *arguments],
             cwd=options.pop("cwd", ROOT),
             env={**os.environ, "HEADRACE_HOME": str(self.home), **self.environment},
             capture_output=True,

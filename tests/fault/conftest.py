@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
 from tests.injection.extent import FULL, SEED
+from tests.injection.fingerprints import Fingerprints
+from tests.stack import Stack
 
 
 def pytest_report_header() -> str:
@@ -23,3 +26,11 @@ def full() -> bool:
 def draw(request: pytest.FixtureRequest) -> random.Random:
     """Random choices that the seed and the test's name decide."""
     return random.Random(f"{SEED} {request.node.nodeid}")
+
+
+@pytest.fixture(scope="session")
+def fingerprints(stack: Stack, plugins: Path) -> Fingerprints:
+    """Twelve chunks of sixteen images, and what an undisturbed run of them gives."""
+    made = Fingerprints(stack, plugins, "fingerprints", images=192)
+    made.learn()
+    return made

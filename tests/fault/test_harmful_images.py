@@ -17,12 +17,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.injection.table import Line, note
 from tests.stack import Stack, small_images
 from tests.waiting import wait_for
 
 IMAGES = 60
 CHUNK = 16
 WORST_DEATHS = 2
+FAULTS = {
+    "Kills": "An image that kills its process, in the model",
+    "Hangs": "A worker that hangs: a model that never returns",
+    "HoldsTheGil": "A worker that hangs: a model that never returns and holds the GIL",
+}
 BATCH_SECONDS = 4
 KILLS = 4
 
@@ -112,7 +118,7 @@ def deaths_of(stack: Stack, role: str) -> Iterator[Deaths]:
         deaths.end()
 
 
-@pytest.mark.parametrize("harm", ["Kills", "Hangs", "HoldsTheGil"])
+@pytest.mark.parametrize("harm", FAULTS)
 def test_an_image_that_harms_fails_alone(
     stack: Stack, bucket: str, tmp_path: Path, harm: str
 ) -> None:
@@ -120,13 +126,17 @@ def test_an_image_that_harms_fails_alone(
     with deaths_of(stack, "inference") as deaths:
         job = stack.enqueue(bucket, "--batch-size", str(CHUNK), pipeline=pipeline(tmp_path, harm))
         status = stack.finish(job)
-    print(f"\n{harm}: {deaths.count} deaths, {time.monotonic() - started:.0f} s")
+    seconds = time.monotonic() - started
     assert (status["images"]["succeeded"], status["images"]["failed"]) == (IMAGES, 1)
     (failed,) = (row for row in stack.rows(job) if row["status"] == "failed")
     assert (failed["key"], failed["error_code"]) == ("in/000030-white.png", "killed_worker")
     assert re.search("SIGKILL" if harm == "Kills" else "longer than 4 s", failed["error_message"])
-    assert stack.auditor.audit("suspects", "in/", job).clean
+    verdict = stack.auditor.audit("suspects", "in/", job)
+    assert verdict.clean, verdict
     assert 1 <= deaths.count <= WORST_DEATHS
+    line = Line(FAULTS[harm], remark=f"{deaths.count} deaths, one image failed, {seconds:.0f} s")
+    line.add(verdict)
+    note(line)
 
 
 def test_a_jpeg_of_endless_scans_fails_alone(stack: Stack, bucket: str, tmp_path: Path) -> None:
@@ -136,12 +146,16 @@ def test_a_jpeg_of_endless_scans_fails_alone(stack: Stack, bucket: str, tmp_path
     with deaths_of(stack, "preprocess") as deaths:
         job = stack.enqueue("s3://scans/", "--batch-size", str(CHUNK), pipeline=str(path))
         status = stack.finish(job)
-    print(f"\nscans: {deaths.count} deaths")
     assert (status["images"]["succeeded"], status["images"]["failed"]) == (IMAGES, 1)
     (failed,) = (row for row in stack.rows(job) if row["status"] == "failed")
     assert (failed["key"], failed["error_code"]) == ("000030-bomb.jpg", "killed_worker")
-    assert stack.auditor.audit("scans", "", job).clean
+    verdict = stack.auditor.audit("scans", "", job)
+    assert verdict.clean, verdict
     assert 1 <= deaths.count <= WORST_DEATHS
+    fault = "A worker that hangs: a decode that does not end"
+    line = Line(fault, remark=f"{deaths.count} deaths, one image failed")
+    line.add(verdict)
+    note(line)
 
 
 def test_holders_that_are_lost_for_other_reasons_cost_no_image(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import pytest
 
@@ -11,20 +10,11 @@ from tests.injection.extent import FULL, SEED
 from tests.injection.fingerprints import Fingerprints
 from tests.injection.places import PLACES, Places
 from tests.injection.table import Line, note
-from tests.stack import Stack
 
-IMAGES = 192
 JOBS = 2
 ROLES = ("producer", "preprocess", "inference", "collector")
 # A place that is on the way only after another kill.
 CAUSES = {"rescue recorded and not resent": "half staged"}
-
-
-@pytest.fixture(scope="module")
-def fingerprints(stack: Stack, plugins: Path) -> Fingerprints:
-    made = Fingerprints(stack, plugins, "places", IMAGES)
-    made.learn()
-    return made
 
 
 def cases() -> list[tuple[str, ...]]:
@@ -47,10 +37,10 @@ def with_causes(names: tuple[str, ...]) -> tuple[str, ...]:
 def passings(places: tuple[str, ...], draw: random.Random) -> list[dict[str, int]]:
     """How many calls of each place to let pass, for each job: in full also the first, the last."""
     last = {place: PLACES[place].calls - 1 for place in places}
-    drawn = {place: draw.randint(0, last[place]) for place in places}
-    if not FULL or not any(last.values()):
-        return [drawn]
-    return [dict.fromkeys(places, 0), drawn, last]
+    chosen = [{place: draw.randint(0, last[place]) for place in places}]
+    if FULL:
+        chosen += [dict.fromkeys(places, 0), last]
+    return [passing for at, passing in enumerate(chosen) if passing not in chosen[:at]]
 
 
 @pytest.mark.parametrize("struck", cases(), ids=" + ".join)

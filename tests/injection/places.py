@@ -59,6 +59,7 @@ PLACES: dict[str, Place] = {
     "slot being read": Place(
         "inference", "before", "workers.inference.engines.python_engine:PythonEngine.run", 3
     ),
+    "inferred and not answered": Place("inference", "before", "workers.inference.stage:_answers"),
     "inferred and slot still held": Place(
         "inference", "before", "shared.staging.ring:ReadHold.release"
     ),
@@ -69,6 +70,7 @@ PLACES: dict[str, Place] = {
     "chunk file about to be written": Place(
         "collector", "before", "workers.collector.chunk_file:write_chunk_file"
     ),
+    "object being put": Place("collector", "before", "shared.storage.s3:S3ObjectStore.create"),
     "chunk file written and not recorded": Place(
         "collector", "after", "workers.collector.chunk_file:write_chunk_file"
     ),
@@ -102,8 +104,9 @@ class Places:
     def arm(self, name: str, action: str = "kill", *, passing: int = 0, **more: Any) -> None:
         """The process that gets to the place after ``passing`` calls of it, by any, acts, once.
 
-        Actions: kill, stop (SIGSTOP), hang (``seconds``), raise (``exception``, its dotted name,
-        and ``message``), skip (the call returns None; ``before`` only).
+        Actions: kill, stop (SIGSTOP, at once or ``seconds`` later), hang (``seconds``), raise
+        (``exception``, its dotted name, and ``message``), skip (the call returns None; ``before``
+        only).
         """
         assert name in PLACES, name
         for old in self._directory.glob(f"{name}.*"):

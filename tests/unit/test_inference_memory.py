@@ -106,7 +106,10 @@ def test_one_image_that_is_too_large_alone_is_an_error_of_its_chunk(opened: Exit
         (RuntimeError("CUDA error: out of memory"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+            True,
+        ),
         (RuntimeError("BFCArena Failed to allocate memory for requested buffer of size 9"), True),
         (RuntimeError("std::bad_alloc"), True),
         (MemoryError(), True),

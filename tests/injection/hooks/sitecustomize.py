@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -82,6 +83,8 @@ def _act(order: dict[str, Any]) -> None:
     if order["action"] == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(60)
+    elif order["action"] == "stop" and "seconds" in order:
+        threading.Timer(order["seconds"], os.kill, (os.getpid(), signal.SIGSTOP)).start()
     elif order["action"] == "stop":
         os.kill(os.getpid(), signal.SIGSTOP)
     elif order["action"] == "hang":

@@ -1,0 +1,30 @@
+"""A device without memory for a batch: split and run again, and no image fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.injection.extent import FULL
+from tests.injection.fingerprints import Fingerprints
+from tests.injection.places import Places
+from tests.injection.table import Line, note
+from tests.stack import Stack
+
+RAISED = ("builtins.RuntimeError", "torch.OutOfMemoryError", "builtins.MemoryError")
+
+
+@pytest.mark.parametrize("model", ["Fingerprint", "Hungry"])
+def test_no_image_fails_where_the_device_has_no_memory_for_a_batch(
+    stack: Stack, places: Places, fingerprints: Fingerprints, model: str
+) -> None:
+    line = Line("Device out of memory on a batch")
+    workers = stack.pids("inference")
+    for exception in RAISED if FULL else RAISED[:1]:
+        said = {"exception": exception, "message": "CUDA out of memory."}
+        places.arm("slot being read", "raise", passing=1, **said)
+        job = fingerprints.enqueue(model)
+        assert places.struck("slot being read") in workers
+        fingerprints.check(job, line)
+    assert stack.pids("inference") == workers
+    line.remark = "once" if model == "Fingerprint" else "whenever there are more than five images"
+    note(line)
