@@ -30,7 +30,7 @@ def draw(request: pytest.FixtureRequest) -> random.Random:
 
 @pytest.fixture(scope="session")
 def fingerprints(stack: Stack, plugins: Path) -> Fingerprints:
-    """Twelve chunks of sixteen images, and what an undisturbed run of them gives."""
-    made = Fingerprints(stack, plugins, "fingerprints", images=192)
+    """Chunks of sixteen images, and what an undisturbed run of them gives."""
+    made = Fingerprints(stack, plugins, "fingerprints", images=3008 if FULL else 192)
     made.learn()
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
@@ -10,11 +11,20 @@ from tests.injection.extent import FULL, SEED
 from tests.injection.fingerprints import Fingerprints
 from tests.injection.places import PLACES, Places
 from tests.injection.table import Line, note
+from tests.stack import Stack
 
 JOBS = 2
 ROLES = ("producer", "preprocess", "inference", "collector")
 # A place that is on the way only after another kill.
 CAUSES = {"rescue recorded and not resent": "half staged"}
+
+
+@pytest.fixture(scope="module")
+def fingerprints(stack: Stack, plugins: Path) -> Fingerprints:
+    """A job in which every place has as many calls as it says."""
+    made = Fingerprints(stack, plugins, "places", images=192)
+    made.learn()
+    return made
 
 
 def cases() -> list[tuple[str, ...]]:

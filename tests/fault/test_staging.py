@@ -49,7 +49,7 @@ def cramped(
     try:
         up = stack.run("up", prefix=with_shared_memory(TOO_SMALL_MIB))
         assert "No room for the staging ring in /dev/shm" in up.stderr
-        yield Fingerprints(stack, base / "plugins", "cramped", images=192)
+        yield Fingerprints(stack, base / "plugins", "cramped", images=3008 if FULL else 192)
     finally:
         stack.run("down", check=False)
 
