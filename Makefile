@@ -63,7 +63,7 @@ $(filter-out test-fault,$(TIERS:%=test-%)): test-%: install-dev
 test-fault: install-dev ## Try all of every fault and write docs/FAULTS.md; SEED=... repeats a day's
 	@rm -f .fault-lines.jsonl
 	@FAULTS=full FAULT_SEED=$(SEED) FAULT_LINES=$(CURDIR)/.fault-lines.jsonl \
-	  $(RUN) -m pytest tests/fault $(ARGS)
+	  $(RUN) -m pytest tests/fault --timeout=1800 $(ARGS)
 	@FAULT_SEED=$(SEED) FAULT_VERSION=$$(git describe --always --dirty 2>/dev/null) \
 	  $(RUN) -m tests.injection.table .fault-lines.jsonl > docs/FAULTS.md
 
