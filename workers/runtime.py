@@ -91,7 +91,7 @@ class Runtime:
         return patiently(action, stopping=self.stopping)
 
     def process(self, message: Message, stage: Stage, function: StageFunction) -> None:
-        """Take one message through this stage. Raises nothing."""
+        """Take one message through this stage. Once the chunk is held, this raises nothing."""
         try:
             claim = self.patiently(lambda: self.ledger.claim(message.ref, stage, self.identity))
         except Stale as stale:

@@ -13,10 +13,11 @@ from tests.injection.table import Line, note
 from tests.stack import Stack
 
 RAISED = ("builtins.RuntimeError", "builtins.MemoryError", "builtins.SystemExit")
-# Of each role one in the middle of its stage, and one between a ledger step and its message.
+# One of each role: within a stage, between the ledger and the broker, and outside of both.
 IN_TURN = (
-    ("half staged", "inferred and not answered", "chunk file written and not recorded"),
-    ("batch recorded and not sent", "result recorded and not sent", "result claimed"),
+    ("half staged", "inferred and not answered", "result claimed"),
+    ("batch recorded and not sent", "batch claimed", "chunk file written and not recorded"),
+    ("chunk claimed", "result recorded and not sent", "chunk recorded and not acked"),
 )
 
 
