@@ -37,7 +37,7 @@ _CLOSING = "workers.collector.closing"
 _LISTER = "producer.lister:Lister"
 
 PLACES: dict[str, Place] = {
-    "segment about to be written": Place("producer", "before", f"{_LISTER}._flush", 3),
+    "segment to be written": Place("producer", "before", f"{_LISTER}._flush", 3),
     "segment written and not fed": Place("producer", "after", f"{_LISTER}._write", 3),
     "all segments and no seal": Place("producer", "before", f"{_LISTER}._seal", 1),
     "sealed": Place("producer", "after", f"{_LISTER}._seal", 1),
@@ -75,16 +75,12 @@ PLACES: dict[str, Place] = {
         "collector", "after", "workers.collector.chunk_file:write_chunk_file"
     ),
     "chunk recorded and not acked": Place("collector", "after", f"{_LEDGER}.finish"),
-    "part about to be written": Place(
-        "collector", "before", "workers.collector.rollup:RollUp._make", 4
-    ),
+    "part to be written": Place("collector", "before", "workers.collector.rollup:RollUp._make", 4),
     "part written": Place("collector", "after", "workers.collector.rollup:RollUp._make", 4),
-    "all parts and no manifest": Place("collector", "before", f"{_CLOSING}:close", 1),
-    "manifest and no _SUCCESS": Place("collector", "after", f"{_CLOSING}:_standing", 1),
-    "_SUCCESS and no closed.json": Place("collector", "before", f"{_CLOSING}:record", 1),
-    "closed.json and chunk files still there": Place(
-        "collector", "before", f"{_CLOSING}:drop_chunk_files", 1
-    ),
+    "manifest to be written": Place("collector", "before", f"{_CLOSING}:_standing", 1),
+    "marker to be written": Place("collector", "after", f"{_CLOSING}:_standing", 1),
+    "closing to be written": Place("collector", "before", f"{_CLOSING}:record", 1),
+    "chunk files to be deleted": Place("collector", "before", f"{_CLOSING}:drop_chunk_files", 1),
     "chunk files gone and the job not forgotten": Place(
         "collector", "before", f"{_LEDGER}.close_job", 1
     ),
