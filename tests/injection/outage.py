@@ -1,0 +1,42 @@
+"""Killing a service of a stack, and keeping it down for as long as a test wants."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from producer.stack.home import find_home
+from producer.stack.record import load_record
+from producer.stack.services import buckets_ready, valkey_answers
+from producer.stack.supervisor import Supervisor
+from shared.settings import load_settings
+from tests.stack import Stack
+from tests.waiting import wait_for
+
+
+@contextmanager
+def killed(stack: Stack, service: str) -> Iterator[None]:
+    """SIGKILL ``valkey`` or ``seaweedfs``; it is started again when the body ends."""
+    sockets = load_record(find_home(stack.home)).sockets
+    assert sockets is not None
+    supervisor, settings = Supervisor(sockets), load_settings(stack.home)
+    pid = supervisor.pids()[service]
+    os.kill(pid, signal.SIGSTOP)  # so that it cannot end in good order when it is told to stop,
+    supervisor.ask_to_stop(service)  # and the supervisor does not start it again
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: service not in supervisor.pids(), what=f"the death of {service}")
+    try:
+        yield
+    finally:
+        supervisor.start(service)
+        answers = valkey_answers if service == "valkey" else buckets_ready
+        wait_for(lambda: answers(settings), what=f"{service} again", deadline_seconds=60)
+
+
+def down_for(stack: Stack, service: str, seconds: float) -> None:
+    """An outage of ``seconds``."""
+    with killed(stack, service):
+        time.sleep(seconds)  # the outage itself
