@@ -20,18 +20,12 @@ from tests.waiting import wait_for
 @contextmanager
 def killed(stack: Stack, service: str) -> Iterator[None]:
     """SIGKILL ``valkey`` or ``seaweedfs``; it is started again when the body ends."""
-    sockets = load_record(find_home(stack.home)).sockets
-    assert sockets is not None
-    supervisor, settings = Supervisor(sockets), load_settings(stack.home)
-    pid = supervisor.pids()[service]
-    os.kill(pid, signal.SIGSTOP)  # so that it cannot end in good order when it is told to stop,
-    supervisor.ask_to_stop(service)  # and the supervisor does not start it again
-    os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: service not in supervisor.pids(), what=f"the death of {service}")
+    kill_for_good(stack, service)
     try:
         yield
     finally:
-        supervisor.start(service)
+        settings = load_settings(stack.home)
+        _supervisor(stack).start(service)
         answers = valkey_answers if service == "valkey" else buckets_ready
         wait_for(lambda: answers(settings), what=f"{service} again", deadline_seconds=60)
 
@@ -40,3 +34,19 @@ def down_for(stack: Stack, service: str, seconds: float) -> None:
     """An outage of ``seconds``."""
     with killed(stack, service):
         time.sleep(seconds)  # the outage itself
+
+
+def kill_for_good(stack: Stack, service: str) -> None:
+    """SIGKILL a service, which then is not started again."""
+    supervisor = _supervisor(stack)
+    pid = supervisor.pids()[service]
+    os.kill(pid, signal.SIGSTOP)  # so that it cannot end in good order when it is told to stop,
+    supervisor.ask_to_stop(service)  # and the supervisor leaves it dead
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: service not in supervisor.pids(), what=f"the death of {service}")
+
+
+def _supervisor(stack: Stack) -> Supervisor:
+    sockets = load_record(find_home(stack.home)).sockets
+    assert sockets is not None
+    return Supervisor(sockets)

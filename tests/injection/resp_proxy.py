@@ -44,9 +44,7 @@ class RespProxy(Proxy):
             await server.send(request)
             fates.put_nowait(fate)
 
-    async def _answers(
-        self, client: Peer, server: Peer, fates: asyncio.Queue[Fate | None]
-    ) -> None:
+    async def _answers(self, client: Peer, server: Peer, fates: asyncio.Queue[Fate | None]) -> None:
         while (fate := await fates.get()) is not None:
             answer = await _value(server)
             while answer.startswith(b">"):  # RESP 3 may put a push before it

@@ -1,0 +1,114 @@
+"""The store goes away, answers errors, is full, is slow, or changes under a running job."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.fault.conftest import FAR_BATCH, Far
+from tests.injection.outage import killed
+from tests.injection.proxy import Fate
+from tests.injection.table import Line, note
+from tests.injection.watch import Watch
+from tests.waiting import wait_for
+
+SLOW_READS = 3
+
+
+def is_killed(far: Far, full: bool) -> None:
+    with killed(far.stack, "seaweedfs"):
+        time.sleep(30 if full else 5)
+
+
+def answers_errors(far: Far, full: bool) -> None:
+    far.proxies.store.rates = {Fate.REFUSE: 0.5}
+    time.sleep(30 if full else 5)
+    far.proxies.quiet()
+
+
+def is_full(far: Far, full: bool) -> None:
+    if not far.disk.can_be_full:  # nobody but root may mount one
+        answers_errors(far, full)
+        return
+    with far.disk.full():
+        wait_for(lambda: not can_write(far), what="a full store")
+        time.sleep(30 if full else 5)
+    wait_for(lambda: can_write(far), what="space again", deadline_seconds=60)
+
+
+def can_write(far: Far) -> bool:
+    try:
+        far.stack.s3.put_object(Bucket="far-probes", Key="probe", Body=os.urandom(2**20))
+    except ClientError:
+        return False
+    return True
+
+
+def sends_a_byte_a_second(far: Far, full: bool) -> None:
+    far.proxies.store.counts.clear()
+    far.proxies.store.rates = {Fate.SLOW: 0.1}
+    wait_for(lambda: far.proxies.store.counts[Fate.SLOW] >= SLOW_READS, what="slow reads")
+    far.proxies.quiet()
+
+
+FAULTS: dict[str, Callable[[Far, bool], None]] = {
+    "store killed and restarted": is_killed,
+    "store answers 500 and 503": answers_errors,
+    "store out of space": is_full,
+    "store sends one byte a second": sends_a_byte_a_second,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def probes(far: Far) -> None:
+    far.stack.put("far-probes", {"probe": b""})
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_store_that_does_not_serve_is_waited_for(
+    far: Far, fault: str, full: bool, draw: random.Random
+) -> None:
+    line = Line(fault)
+    job = far.enqueue()
+    with Watch(far.stack, job) as watch:
+        target = draw.randint(1, far.images // FAR_BATCH // 3)
+        wait_for(lambda: watch.chunks >= target, what=f"{target} chunks", deadline_seconds=60)
+        FAULTS[fault](far, full)
+        over = time.monotonic()
+        far.stack.finish(job)
+        line.add(far.check(job), watch.first_after_seconds(over))
+    note(line)
+
+
+def test_objects_that_change_after_they_were_listed_fail_and_say_so(far: Far) -> None:
+    line = Line("objects replaced and deleted between listing and fetch")
+    s3, keys = far.stack.s3, sorted(far.labels)
+    replaced, deleted = keys[7], keys[-7]
+    originals = {
+        key: s3.get_object(Bucket="far", Key=key)["Body"].read() for key in (replaced, deleted)
+    }
+    pids = far.stack.pids("preprocess")
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        job = far.enqueue()
+        wait_for(lambda: far.stack.status(job)["state"] == "running", what="the seal", every=0.2)
+        s3.put_object(Bucket="far", Key=replaced, Body=originals[deleted])
+        s3.delete_object(Bucket="far", Key=deleted)
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    far.stack.finish(job)
+    codes = {row["key"]: row["error_code"] for row in far.stack.rows(job) if row["error_code"]}
+    far.stack.put("far", originals)  # what was listed, by key and ETag
+    assert codes == {replaced: "changed", deleted: "missing"}
+    verdict = far.stack.auditor.audit("far", "", job)
+    assert verdict.clean, verdict
+    line.add(verdict)
+    note(line)
