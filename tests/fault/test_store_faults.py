@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import time
 from collections.abc import Callable
 
@@ -12,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.fault.conftest import FAR_BATCH, Far
-from tests.injection.outage import killed
+from tests.injection.outage import frozen, killed
 from tests.injection.proxy import Fate
 from tests.injection.table import Line, note
 from tests.injection.watch import Watch
@@ -93,17 +92,11 @@ def test_objects_that_change_after_they_were_listed_fail_and_say_so(far: Far) ->
     originals = {
         key: s3.get_object(Bucket="far", Key=key)["Body"].read() for key in (replaced, deleted)
     }
-    pids = far.stack.pids("preprocess")
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
+    with frozen(far.stack, "preprocess"):
         job = far.enqueue()
         wait_for(lambda: far.stack.status(job)["state"] == "running", what="the seal", every=0.2)
         s3.put_object(Bucket="far", Key=replaced, Body=originals[deleted])
         s3.delete_object(Bucket="far", Key=deleted)
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
     far.stack.finish(job)
     codes = {row["key"]: row["error_code"] for row in far.stack.rows(job) if row["error_code"]}
     far.stack.put("far", originals)  # what was listed, by key and ETag

@@ -1,16 +1,16 @@
-"""Killing a service of a stack, and keeping it down for as long as a test wants."""
+"""Taking a part of a stack away, for as long as a test wants."""
 
 from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from producer.stack.home import find_home
 from producer.stack.record import load_record
 from producer.stack.services import buckets_ready, valkey_answers
+from producer.stack.states import role_of
 from producer.stack.supervisor import Supervisor
 from shared.settings import load_settings
 from tests.stack import Stack
@@ -30,12 +30,6 @@ def killed(stack: Stack, service: str) -> Iterator[None]:
         wait_for(lambda: answers(settings), what=f"{service} again", deadline_seconds=60)
 
 
-def down_for(stack: Stack, service: str, seconds: float) -> None:
-    """An outage of ``seconds``."""
-    with killed(stack, service):
-        time.sleep(seconds)  # the outage itself
-
-
 def kill_for_good(stack: Stack, service: str) -> None:
     """SIGKILL a service, which then is not started again."""
     supervisor = _supervisor(stack)
@@ -44,6 +38,19 @@ def kill_for_good(stack: Stack, service: str) -> None:
     supervisor.ask_to_stop(service)  # and the supervisor leaves it dead
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: service not in supervisor.pids(), what=f"the death of {service}")
+
+
+@contextmanager
+def frozen(stack: Stack, role: str) -> Iterator[None]:
+    """SIGSTOP a role's processes, and SIGCONT when the body ends."""
+    pids = [pid for name, pid in _supervisor(stack).pids().items() if role_of(name) == role]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def _supervisor(stack: Stack) -> Supervisor:
