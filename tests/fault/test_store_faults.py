@@ -17,6 +17,7 @@ from tests.injection.table import Line, note
 from tests.injection.watch import Watch
 from tests.waiting import wait_for
 
+REFUSALS = 40
 SLOW_READS = 3
 
 
@@ -26,8 +27,10 @@ def is_killed(far: Far, full: bool) -> None:
 
 
 def answers_errors(far: Far, full: bool) -> None:
-    far.proxies.store.rates = {Fate.REFUSE: 0.5}
-    time.sleep(30 if full else 5)
+    proxy, some = far.proxies.store, REFUSALS * (10 if full else 1)
+    proxy.counts.clear()
+    proxy.rates = {Fate.REFUSE: 0.5}
+    wait_for(lambda: proxy.counts[Fate.REFUSE] >= some, what="refusals", deadline_seconds=120)
     far.proxies.quiet()
 
 

@@ -37,7 +37,7 @@ class HttpProxy(Proxy):
     async def relay(self, client: Peer, server: Peer) -> None:
         while True:
             request = await _text(client)
-            fate = self.draw()
+            fate = self.draw() if request.method == b"GET" else self.draw(Fate.SLOW)
             if fate is Fate.FAIL:
                 return
             if fate is Fate.REFUSE:

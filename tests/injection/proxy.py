@@ -63,11 +63,11 @@ class Proxy(ABC):
     async def relay(self, client: Peer, server: Peer) -> None:
         """Carry one connection until either side, or a fate, ends it."""
 
-    def draw(self) -> Fate:
+    def draw(self, *impossible: Fate) -> Fate:
         """The fate of one answer."""
         at, fate = self._random.random(), Fate.PASS
         for candidate, rate in self.rates.items():
-            at -= rate
+            at -= 0 if candidate in impossible else rate
             if at < 0:
                 fate = candidate
                 break
