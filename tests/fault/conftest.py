@@ -76,7 +76,7 @@ def far(tmp_path_factory: pytest.TempPathFactory, full: bool) -> Iterator[Far]:
         try:
             stack.run("up")
             with routed(stack, random.Random(f"{SEED} proxies")) as proxies:
-                images = 5000 if full else 300
+                images = 5000 if full else 208
                 stack.put("far", small_images(images, seed=8))
                 job = stack.enqueue("s3://far/", pipeline=seen.pipeline)
                 stack.finish(job)
