@@ -82,8 +82,9 @@ def far(tmp_path_factory: pytest.TempPathFactory, full: bool) -> Iterator[Far]:
                 stack.finish(job)
                 yield Far(stack, proxies, disk, seen, images, labels_of(stack, job))
                 proxies.quiet()
+                kill_for_good(stack, "seaweedfs")  # in good order it takes ten seconds
+                stack.run("down")
         finally:
-            kill_for_good(stack, "seaweedfs")  # in good order it takes ten seconds
             stack.run("down", check=False)
 
 

@@ -17,8 +17,11 @@ from tests.injection.table import Line, note
 from tests.injection.watch import Watch
 from tests.waiting import wait_for
 
-REFUSALS = 40
-SLOW_READS = 3
+# Rates, and how many answers have to meet their fate, ten times as many in full.
+ANSWERS: dict[str, tuple[dict[Fate, float], int]] = {
+    "store answers 500 and 503": ({Fate.REFUSE: 0.3}, 30),
+    "store sends one byte a second": ({Fate.SLOW: 0.05}, 3),
+}
 
 
 def is_killed(far: Far, full: bool) -> None:
@@ -26,17 +29,11 @@ def is_killed(far: Far, full: bool) -> None:
         time.sleep(30 if full else 5)
 
 
-def answers_errors(far: Far, full: bool) -> None:
-    proxy, some = far.proxies.store, REFUSALS * (10 if full else 1)
-    proxy.counts.clear()
-    proxy.rates = {Fate.REFUSE: 0.5}
-    wait_for(lambda: proxy.counts[Fate.REFUSE] >= some, what="refusals", deadline_seconds=120)
-    far.proxies.quiet()
-
-
 def is_full(far: Far, full: bool) -> None:
     if not far.disk.can_be_full:  # nobody but root may mount one
-        answers_errors(far, full)
+        far.proxies.store.rates = {Fate.REFUSE: 1.0}
+        time.sleep(30 if full else 5)
+        far.proxies.quiet()
         return
     with far.disk.full():
         wait_for(lambda: not can_write(far), what="a full store")
@@ -52,18 +49,9 @@ def can_write(far: Far) -> bool:
     return True
 
 
-def sends_a_byte_a_second(far: Far, full: bool) -> None:
-    far.proxies.store.counts.clear()
-    far.proxies.store.rates = {Fate.SLOW: 0.1}
-    wait_for(lambda: far.proxies.store.counts[Fate.SLOW] >= SLOW_READS, what="slow reads")
-    far.proxies.quiet()
-
-
-FAULTS: dict[str, Callable[[Far, bool], None]] = {
+OUTAGES: dict[str, Callable[[Far, bool], None]] = {
     "store killed and restarted": is_killed,
-    "store answers 500 and 503": answers_errors,
     "store out of space": is_full,
-    "store sends one byte a second": sends_a_byte_a_second,
 }
 
 
@@ -72,7 +60,7 @@ def probes(far: Far) -> None:
     far.stack.put("far-probes", {"probe": b""})
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", OUTAGES)
 def test_a_store_that_does_not_serve_is_waited_for(
     far: Far, fault: str, full: bool, draw: random.Random
 ) -> None:
@@ -81,10 +69,32 @@ def test_a_store_that_does_not_serve_is_waited_for(
     with Watch(far.stack, job) as watch:
         target = draw.randint(1, far.images // FAR_BATCH // 3)
         wait_for(lambda: watch.chunks >= target, what=f"{target} chunks", deadline_seconds=60)
-        FAULTS[fault](far, full)
+        OUTAGES[fault](far, full)
         over = time.monotonic()
         far.stack.finish(job)
         line.add(far.check(job), watch.first_after_seconds(over))
+    note(line)
+
+
+@pytest.mark.parametrize("fault", ANSWERS)
+def test_a_store_that_answers_badly_is_asked_again(far: Far, fault: str, full: bool) -> None:
+    line, proxy = Line(fault), far.proxies.store
+    rates, count = ANSWERS[fault]
+    (fate,) = rates
+    proxy.counts.clear()
+    proxy.rates = rates
+    job = far.enqueue()
+    with Watch(far.stack, job) as watch:
+        wait_for(
+            lambda: proxy.counts[fate] >= count * (10 if full else 1),
+            what=f"{fate} answers",
+            deadline_seconds=240,
+        )
+        far.proxies.quiet()
+        over = time.monotonic()
+        far.stack.finish(job)
+        line.add(far.check(job), watch.first_after_seconds(over))
+    line.remark = f"{proxy.counts[fate]} answers"
     note(line)
 
 
