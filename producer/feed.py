@@ -88,13 +88,12 @@ class JobFeed:
         )
         self._sender.send(PREPROCESS_TASK, preprocess_queue(), chunk)
 
-    def start_again_if_left(self, seal: Seal) -> None:
-        """At the end with nothing live and something undone, begin at zero.
+    def has_left(self, seal: Seal) -> bool:
+        """Is something undone and nothing live, at the end?
 
-        So a chunk whose file was found missing is fed again.
+        So a chunk whose file was found missing, or that the ledger has forgotten, is noticed.
         """
         if self._cursor < seal.chunks:
-            return
+            return False
         progress = self._ledger.progress(self._spec.job_uid)
-        if progress and progress.live_chunks == 0 and progress.done_chunks < seal.chunks:
-            self._cursor = 0
+        return bool(progress and progress.live_chunks == 0 and progress.done_chunks < seal.chunks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 
@@ -69,6 +69,7 @@ class Leader:
         """After a connect or an outage nothing counts as lost for one lease length."""
         self._rescuer.forget()
         self._rescue_due = self._clock() + self._settings.lease_seconds
+        self._is_unsure = True
 
     def end(self) -> None:
         """Stop listing; another may go on from the bucket."""
@@ -84,6 +85,7 @@ class Leader:
         now, work = self._clock(), 0
         try:
             self._follow_incarnation()
+            self._compare()
             work += self._feed()
             if now >= self._tidy_due:
                 self._tidy_due = now + RESCUE_SECONDS
@@ -106,6 +108,25 @@ class Leader:
                 self._enter(job, current)
             self._incarnation = current
             self.hold_off()
+
+    def _compare(self) -> None:
+        """A broker that was away may have forgotten its last second: what stands is not redone."""
+        if self._is_unsure:
+            for job in self._open.values():
+                self._note_files(job, self._ledger.live_chunks(job.spec.job_uid))
+            self._is_unsure = False
+
+    def _note_files(self, job: OpenJob, chunks: Iterable[int]) -> set[int]:
+        """Returns those of the chunks whose files stand, and which so are done."""
+        uid, job_id = job.spec.job_uid, job.spec.job_id
+        done = set()
+        for chunk in chunks:
+            if self._jobs.has_chunk_file(job_id, chunk):
+                done.add(chunk)
+            self._keep_leading()
+        if done:
+            self._ledger.open_job(self._incarnation, uid, job_id, done)
+        return done
 
     def _feed(self) -> int:
         """Give each job its turn while the queue has room; who goes first changes."""
@@ -136,8 +157,8 @@ class Leader:
                 self._look_at(job.spec.job_id)
                 if uid in self._open:  # it is not closed: the ledger lost it
                     self._enter(job, self._incarnation)
-            elif job.seal is not None:
-                job.feed.start_again_if_left(job.seal)
+            elif job.seal and not job.is_cancelled and job.feed.has_left(job.seal):
+                self._enter(job, self._incarnation)
         for stranger in known - self._open.keys():
             progress = self._ledger.progress(stranger)
             if progress is not None:
@@ -237,6 +258,7 @@ class Leader:
         if job is None:
             return
         try:
-            job.feed.send(ref)
+            if not self._note_files(job, [ref.chunk]):  # its holder may have died after the file
+                job.feed.send(ref)
         except (PermanentError, TransientError) as error:
             log.warning("%s: chunk %d not sent yet: %s", job.spec.job_id, ref.chunk, error)

@@ -35,6 +35,8 @@ BUSY_SECONDS = 0.02
 IDLE_SECONDS = 0.1
 STANDBY_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 2.0
+# So long without a step that went well, other processes may be without their leases too.
+OUTAGE_SECONDS = 2.0
 STOP_SECONDS = 2.0
 
 
@@ -51,20 +53,21 @@ class Role:
 
     def run(self) -> None:
         """Return when told to stop. Services that do not answer are waited for."""
-        pause_seconds, is_down = IDLE_SECONDS, False
+        pause_seconds, is_down, went_well_at = IDLE_SECONDS, False, time.monotonic()
         while not self._stopping.wait(pause_seconds):
             try:
                 pause_seconds = self._step()
                 if is_down:
                     log.info("going on")
-                is_down = False
+                is_down, went_well_at = False, time.monotonic()
             except HeadraceError as error:
                 if not is_down:
                     log.warning("waiting: %s", error)
                     pause_seconds = IDLE_SECONDS
                 is_down = True
                 pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
-                if self._leader is not None:
+                # Now and then a call fails; were that an outage, nothing would ever be rescued.
+                if self._leader is not None and time.monotonic() - went_well_at > OUTAGE_SECONDS:
                     self._leader.hold_off()
 
     def end(self) -> None:

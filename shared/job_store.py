@@ -51,6 +51,10 @@ class JobStore:
         """Record the end; False where one stands already."""
         return self.store.create(self.bucket, keys.closed_key(job_id), _json(closing))
 
+    def has_chunk_file(self, job_id: str, chunk: int) -> bool:
+        """Does the result of the chunk stand?"""
+        return self.store.exists(self.bucket, keys.chunk_key(job_id, chunk))
+
     def cancel(self, job_id: str) -> bool:
         """Ask for cancellation; False where that was done before."""
         return self.store.create(self.bucket, keys.cancel_key(job_id), b"{}")

@@ -61,7 +61,10 @@ class Ledger:
     def open_job(
         self, incarnation: str, job_uid: str, job_id: str, done: Iterable[int] = ()
     ) -> None:
-        """Make a job known, with the chunks that the bucket shows to be done. Idempotent."""
+        """Make a job known, with the chunks that the bucket shows to be done. Idempotent.
+
+        Of these, only what somebody holds stays as it is, until its holder finishes it.
+        """
         chunks = ",".join(map(str, done))
         self._checked("open_job", incarnation, job_uid, job_id, chunks)
 
@@ -158,6 +161,12 @@ class Ledger:
     def jobs(self) -> list[str]:
         """The uids of the jobs that are open here."""
         return sorted(self._call(lambda: self._client.smembers("hr:jobs")))
+
+    def live_chunks(self, job_uid: str) -> list[int]:
+        """The job's chunks that are queued or held."""
+        return sorted(
+            int(chunk) for chunk in self._call(lambda: self._client.hkeys(f"hr:{job_uid}:live"))
+        )
 
     def done_between(self, job_uid: str, first: int, end: int) -> int:
         """How many of the chunks ``[first, end)`` are recorded as done."""

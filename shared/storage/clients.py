@@ -8,26 +8,30 @@ values below. Stores are reached directly, never through a proxy of the environm
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
 
 import certifi
 from minio import Minio
 from obstore.store import S3Store
-from urllib3 import PoolManager, Retry, Timeout
+from urllib3 import BaseHTTPResponse, HTTPResponse, PoolManager, Retry, Timeout
 
 from shared.settings import S3Settings
+from shared.storage.pace import paced
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential
 
 CONNECT_SECONDS = 3
-# Bounds silence, not the whole transfer: model weights may take longer than this.
+# Bounds silence, not the whole transfer: model weights may take longer. See also ``pace``.
 READ_SECONDS = 30
 TRANSFER_SECONDS = 600
 # No retry starts after this, so a store that is down is reported within seconds.
 RETRY_SECONDS = 4
 CONNECTIONS = 64
+PART_BYTES = 65536
 
 
 def bucket_client(s3: S3Settings, bucket: str) -> S3Store:
@@ -72,9 +76,40 @@ def bucket_client(s3: S3Settings, bucket: str) -> S3Store:
     )
 
 
+class _PacedPool(PoolManager):
+    """Reads what it preloads, as listings are, at a fair pace."""
+
+    def urlopen(  # type: ignore[override]
+        self, method: str, url: str, redirect: bool = True, **options: Any
+    ) -> BaseHTTPResponse:
+        preload = options.pop("preload_content", True)
+        answer = super().urlopen(method, url, redirect, preload_content=False, **options)
+        if not preload:
+            return answer
+        try:
+            body = paced(parts_of(answer))
+        except BaseException:
+            answer.close()
+            raise
+        finally:
+            answer.release_conn()
+        return HTTPResponse(
+            BytesIO(body),
+            answer.headers,
+            answer.status,
+            reason=answer.reason,
+            request_method=method,
+        )
+
+
+def parts_of(answer: BaseHTTPResponse) -> Iterator[bytes]:
+    """An answer's body as it comes, undecoded."""
+    return iter(lambda: answer.read1(PART_BYTES, decode_content=False), b"")
+
+
 def admin_client(s3: S3Settings) -> Minio:
     """The ``minio`` SDK's client."""
-    pool = PoolManager(
+    pool = _PacedPool(
         maxsize=CONNECTIONS,
         block=True,
         timeout=Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),

@@ -20,7 +20,7 @@ from obstore.exceptions import AlreadyExistsError, PreconditionError
 from obstore.store import S3Store as BucketClient
 
 from shared.settings import S3Settings
-from shared.storage.clients import admin_client, bucket_client
+from shared.storage.clients import admin_client, bucket_client, parts_of
 from shared.storage.errors import (
     ObjectChanged,
     ObjectMissing,
@@ -29,6 +29,7 @@ from shared.storage.errors import (
     location,
     translated,
 )
+from shared.storage.pace import paced
 from shared.storage.port import ObjectInfo
 from shared.storage.urls import check_bucket_name
 
@@ -58,7 +59,7 @@ class S3ObjectStore:
             result = obstore.get(self._bucket(bucket), key)
             info = ObjectInfo(key, _bare(result.meta["e_tag"]), result.meta["size"])
             _check(info, bucket, max_bytes, etag)
-            return info, result.bytes().to_bytes()
+            return info, paced(result.stream(min_chunk_size=1))
 
     def _get_exactly(
         self, bucket: str, key: str, max_bytes: int | None, etag: str | None
@@ -68,7 +69,7 @@ class S3ObjectStore:
             size = int(response.headers["content-length"])
             info = ObjectInfo(key, _bare(response.headers.get("etag")), size)
             _check(info, bucket, max_bytes, etag)
-            return info, response.read(decode_content=False)
+            return info, paced(parts_of(response))
         finally:
             response.close()
             response.release_conn()

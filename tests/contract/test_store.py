@@ -28,7 +28,10 @@ from shared.storage import (
     StoreUnavailable,
     UnsupportedKey,
     connect,
+    pace,
 )
+from tests.injection.http_proxy import HttpProxy
+from tests.injection.proxy import Fate
 
 ODD_KEYS = [
     "plain/a.jpg",
@@ -355,3 +358,27 @@ def test_the_users_environment_decides_nothing(
     assert fresh.create(bucket, "key", b"x")
     assert fresh.get(bucket, "key") == b"x"
     assert [info.key for info in fresh.list(bucket)] == ["key"]
+
+
+SLOW_READS: dict[str, Callable[[Store, str], object]] = {
+    "get": lambda store, bucket: store.get(bucket, "key"),
+    "get an odd key": lambda store, bucket: store.get(bucket, "odd\nkey"),
+    "list": lambda store, bucket: list(store.list(bucket)),
+}
+
+
+@pytest.mark.parametrize("operation", SLOW_READS)
+def test_a_body_that_comes_at_a_byte_a_second_is_given_up(
+    store: Store, s3: S3Settings, bucket: str, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("key", "odd\nkey"):
+        store.put(bucket, key, b"x" * 1000)
+    monkeypatch.setattr(pace, "WINDOW_SECONDS", 1.5)
+    host, _, port = s3.endpoint.rpartition(":")
+    with HttpProxy(int(port), random.Random(0)) as proxy:
+        near = connect(s3.model_copy(update={"endpoint": f"{host}:{proxy.port}"}))
+        SLOW_READS[operation](near, bucket)
+        proxy.rates = {Fate.SLOW: 1.0}
+        with pytest.raises(StoreUnavailable) as caught:
+            SLOW_READS[operation](near, bucket)
+    assert_says(caught.value, "timed out")

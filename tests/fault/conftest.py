@@ -1,15 +1,21 @@
-"""The seed of the day, and how much of each fault is tried."""
+"""The seed of the day, how much of each fault is tried, and the stacks that are struck."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.injection.disk import Disk
 from tests.injection.extent import FULL, SEED
+from tests.injection.far import Far, labels_of
 from tests.injection.fingerprints import Fingerprints
-from tests.stack import Stack
+from tests.injection.outage import kill_for_good
+from tests.injection.routing import routed
+from tests.injection.seen import Seen
+from tests.stack import Stack, small_images
 
 
 def pytest_report_header() -> str:
@@ -34,3 +40,26 @@ def fingerprints(stack: Stack, plugins: Path) -> Fingerprints:
     made = Fingerprints(stack, plugins, "fingerprints", images=3008 if FULL else 192)
     made.learn()
     return made
+
+
+@pytest.fixture(scope="session")
+def far(tmp_path_factory: pytest.TempPathFactory, full: bool) -> Iterator[Far]:
+    """A stack of its own: faults of broker and store are not to meet other tests' jobs."""
+    base = tmp_path_factory.mktemp("far")
+    (base / "plugins").mkdir()
+    seen = Seen(base / "plugins")
+    stack = Stack(base / "home", {"HEADRACE_PLUGINS": str(base / "plugins")})
+    with Disk(stack.home / "data" / "seaweedfs") as disk:
+        try:
+            stack.run("up")
+            with routed(stack, random.Random(f"{SEED} proxies")) as proxies:
+                images = 5000 if full else 208
+                stack.put("far", small_images(images, seed=8))
+                job = stack.enqueue("s3://far/", pipeline=seen.pipeline)
+                stack.finish(job)
+                yield Far(stack, proxies, disk, seen, images, labels_of(stack, job))
+                proxies.quiet()
+                kill_for_good(stack, "seaweedfs")  # in good order it takes ten seconds
+                stack.run("down")
+        finally:
+            stack.run("down", check=False)

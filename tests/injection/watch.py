@@ -47,3 +47,7 @@ class Watch(threading.Thread):
         """The longest time between two chunk files after ``since``."""
         times = [since, *(moment for moment in self.grown_at if moment > since)]
         return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
+
+    def first_after_seconds(self, moment: float) -> float:
+        """From ``moment`` to the next chunk file; zero where none has come since."""
+        return next((at - moment for at in self.grown_at if at > moment), 0.0)

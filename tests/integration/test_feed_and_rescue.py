@@ -12,6 +12,7 @@ import pytest
 
 from producer.leader import RESCUE_SECONDS, Leader
 from shared.errors import TransientError
+from shared.keys import chunk_key
 from shared.ledger import Stage, Stale
 from tests.waiting import wait_for
 from tests.yard import BOUND, FIRST, LEASE_SECONDS, SECOND, WORKER, Yard
@@ -240,7 +241,40 @@ def test_a_reopened_chunk_is_fed_again(yard: Yard) -> None:
         yard.finish(yard.claim())
     yard.pass_time(leader, 5)
     assert yard.queued() == 0
+    yard.store.delete("state", chunk_key("job", 1))
     yard.ledger.reopen(str(yard.ledger.incarnation()), spec.job_uid, 1)
     yard.pass_time(leader, RESCUE_SECONDS)
     yard.until(leader, lambda: yard.queued() == 1, "the chunk")
     assert yard.claim().attempt > 1000
+
+
+def test_a_rescued_chunk_whose_file_stands_is_done(yard: Yard) -> None:
+    """Its collector died between the file and the record."""
+    spec = yard.add_job(2)
+    leader = yard.lead()
+    yard.until(leader, lambda: yard.queued() == 2, "both chunks")
+    lost = yard.stage()
+    yard.client.lpop(SECOND)
+    yard.store.put("state", chunk_key("job", lost.chunk), b"rows")
+    yard.pass_time(leader, LEASE_SECONDS + 2 * RESCUE_SECONDS)
+    assert yard.attempts() == {1}
+    assert yard.ledger.done_between(spec.job_uid, 0, 2) == 1
+    assert yard.ledger.live_chunks(spec.job_uid) == [1 - lost.chunk]
+
+
+def test_what_a_broker_forgot_of_its_last_second_is_not_done_again(yard: Yard) -> None:
+    spec = yard.add_job(2)
+    leader = yard.lead()
+    yard.until(leader, lambda: yard.queued() == 2, "both chunks")
+    for _ in range(2):
+        yard.claim()
+    for chunk in range(2):
+        yard.store.put("state", chunk_key("job", chunk), b"rows")
+    live = f"hr:{spec.job_uid}:live"
+    yard.client.hset(live, 0, f"queued preprocess 1 {FIRST} 0 0 0")
+    yard.client.hdel(live, 1)  # that it was ever fed is forgotten too
+    leader.hold_off()
+    yard.pass_time(leader, 3 * RESCUE_SECONDS)
+    assert yard.ledger.done_between(spec.job_uid, 0, 2) == 2
+    assert yard.ledger.live_chunks(spec.job_uid) == []
+    assert yard.attempts() == {1}

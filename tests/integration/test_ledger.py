@@ -292,13 +292,18 @@ def test_a_closed_job_leaves_nothing(ledger: Ledger, client: Any) -> None:
         assert client.keys(pattern) == []
 
 
-def test_opening_a_job_marks_what_is_done_but_nothing_that_is_live(ledger: Ledger) -> None:
-    (live,) = feed(ledger)
-    ledger.open_job(INC, UID, "job", [0, 2])
-    assert [ref.chunk for ref in feed(ledger, 0, 4)] == [1, 3]
-    take_to(ledger, live, Stage.RESULTS)
-    ledger.finish(live, A, {})
-    assert ledger.done_between(UID, 0, 4) == 2
+def test_opening_a_job_marks_what_is_done_but_nothing_that_is_held(ledger: Ledger) -> None:
+    held, waiting = feed(ledger, 0, 2)
+    ledger.claim(held, Stage.PREPROCESS, A)
+    ledger.open_job(INC, UID, "job", [0, 1, 3])
+    assert [ref.chunk for ref in feed(ledger, 0, 5)] == [2, 4]
+    with pytest.raises(Stale, match="done"):
+        ledger.claim(waiting, Stage.PREPROCESS, A)
+    ledger.advance(held, Stage.PREPROCESS, A, Stage.RESULTS, "results")
+    ledger.claim(held, Stage.RESULTS, A)
+    ledger.finish(held, A, {})
+    assert ledger.done_between(UID, 0, 5) == 3
+    assert ledger.live_chunks(UID) == [2, 4]
 
 
 def test_hints_are_taken_once(ledger: Ledger) -> None:

@@ -216,6 +216,8 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(found=st.sets(CHUNKS))
     def open_again(self, found: set[int]) -> None:
         self.ledger.open_job(self.incarnation, UID, "job", sorted(found))
+        for chunk in found & {c for c, place in self.live.items() if place.holder is None}:
+            del self.live[chunk]
         self.done |= found - self.live.keys()
 
     @precondition(lambda self: not self.is_cancelled and len(self.live) > 2)

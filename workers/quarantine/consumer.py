@@ -7,12 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 from celery.worker.consumer import Consumer
+from celery.worker.state import maybe_shutdown
 from vine import promise
 
 from workers.quarantine.inspection import Contract, Malformed, inspect
 from workers.quarantine.ward import Ward
 
 log = logging.getLogger(__name__)
+
+# Celery's own pauses grow to half a minute, which a broker that is back would be left to wait for.
+_CONNECT_PAUSE_SECONDS = 0.5
+_LONGEST_CONNECT_PAUSE_SECONDS = 2.0
 
 _contract: Contract | None = None
 _ward: Ward | None = None
@@ -26,6 +31,16 @@ def install(contract: Contract, ward: Ward) -> None:
 
 class QuarantineConsumer(Consumer):  # type: ignore[misc]
     """A consumer whose malformed messages become dead letters."""
+
+    def ensure_connected(self, conn: Any) -> Any:
+        conn.ensure_connection(
+            lambda error, seconds: log.warning("no broker for %s s: %r", seconds, error),
+            interval_start=_CONNECT_PAUSE_SECONDS,
+            interval_step=_CONNECT_PAUSE_SECONDS,
+            interval_max=_LONGEST_CONNECT_PAUSE_SECONDS,
+            callback=maybe_shutdown,
+        )
+        return super().ensure_connected(conn)
 
     def create_task_handler(self, promise: Any = promise) -> Callable[[Any], Any]:
         handle = super().create_task_handler(promise)

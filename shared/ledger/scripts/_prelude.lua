@@ -64,6 +64,14 @@ local function send_back(uid, chunk, e, queue)
   return e.attempt
 end
 
+local function become_done(uid, chunk, e)
+  if e then
+    leave_owner(uid, chunk, e)
+    redis.call('HDEL', live_key(uid), chunk)
+  end
+  redis.call('SETBIT', done_key(uid), chunk, 1)
+end
+
 local function held_by(e, stage, attempt, worker)
   return e and e.state == 'held' and e.stage == stage and e.attempt == attempt
     and e.owner == worker

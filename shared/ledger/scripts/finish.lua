@@ -7,9 +7,7 @@ if not held_by(e, 'results', attempt, ARGV[5]) then
   if redis.call('GETBIT', done_key(uid), chunk) == 1 then return {'ok'} end
   return stale(e and 'attempt' or 'job')
 end
-leave_owner(uid, chunk, e)
-redis.call('HDEL', live_key(uid), chunk)
-redis.call('SETBIT', done_key(uid), chunk, 1)
+become_done(uid, chunk, e)
 redis.call('HSETNX', job_key(uid), 'first_done_at_ms', now_ms())
 redis.call('HSET', job_key(uid), 'last_done_at_ms', now_ms())
 for i = 6, #ARGV, 2 do redis.call('HINCRBYFLOAT', job_key(uid), ARGV[i], ARGV[i + 1]) end

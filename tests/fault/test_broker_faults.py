@@ -1,0 +1,111 @@
+"""The broker, which is the ledger too, goes away in the middle of a job, and comes back."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis
+
+from shared.ledger import connect
+from shared.settings import load_settings
+from tests.injection.far import BATCH, Far
+from tests.injection.outage import frozen, killed
+from tests.injection.seen import finished, listed
+from tests.injection.table import Line, note
+from tests.injection.watch import Watch
+from tests.waiting import wait_for
+
+# A ledger of another birth makes everything in flight anew: two full queues and what is held.
+MOST_IN_FLIGHT_CHUNKS = 48
+# Of what a broker forgets of its last second, and what was on its way to or from a worker.
+MOST_FORGOTTEN_CHUNKS = 24
+MOST_REDONE_CHUNKS = 8
+
+
+def killed_and_back(far: Far, job: str, seconds: float) -> None:
+    with killed(far.stack, "valkey"):
+        time.sleep(seconds)
+
+
+def back_empty(far: Far, job: str, seconds: float) -> None:
+    with killed(far.stack, "valkey"):
+        shutil.rmtree(log_of(far).parent)
+        time.sleep(seconds)
+
+
+def back_without_its_last_second(far: Far, job: str, seconds: float) -> None:
+    log = log_of(far)
+    known = log.stat().st_size
+    time.sleep(1)  # the second that is to be lost
+    with killed(far.stack, "valkey"):
+        assert log.stat().st_size > known
+        with log.open("r+b") as file:
+            file.truncate(known)
+        time.sleep(seconds)
+
+
+def wiped(far: Far, job: str, seconds: float) -> None:
+    redis.Redis.from_url(far.stack.info["broker_url"]).flushall()
+
+
+def wiped_and_resumed(far: Far, job: str, seconds: float) -> None:
+    with frozen(far.stack, "inference"):  # else the job might end before the command comes
+        wiped(far, job, seconds)
+        far.stack.run("resume", job)
+
+
+def log_of(far: Far) -> Path:
+    (path,) = (far.stack.home / "data/valkey/appendonlydir").glob("*.incr.aof")
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens, how many chunks it may have done again, and whether it leaves stale ones."""
+
+    strike: Callable[[Far, str, float], None]
+    most_redone: int = MOST_IN_FLIGHT_CHUNKS
+    is_born_anew: bool = True
+
+
+FAULTS = {
+    "broker killed and restarted": Fault(killed_and_back, MOST_REDONE_CHUNKS, is_born_anew=False),
+    "last second of the broker's log lost": Fault(
+        back_without_its_last_second, MOST_FORGOTTEN_CHUNKS, is_born_anew=False
+    ),
+    "broker comes back empty": Fault(back_empty),
+    "broker wiped": Fault(wiped),
+    "broker wiped, and resume": Fault(wiped_and_resumed),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_broker_that_goes_away_costs_seconds_and_no_finished_work(
+    far: Far, fault: str, full: bool, draw: random.Random
+) -> None:
+    line, blow = Line(fault), FAULTS[fault]
+    began = time.time()
+    job = far.enqueue()
+    with Watch(far.stack, job) as watch:
+        target = draw.randint(2, far.images // BATCH // 2)
+        wait_for(lambda: watch.chunks >= target, what=f"{target} chunks", deadline_seconds=60)
+        chunks, done = listed(far.stack, job), finished(far.stack, job)
+        struck = time.time()
+        blow.strike(far, job, 15 if full else 3)
+        back = time.monotonic()
+        far.stack.finish(job)
+        line.add(far.check(job), watch.first_after_seconds(back))
+    stale = connect(load_settings(far.stack.home)).stale_counts()
+    redone = (sum(far.seen.since(began).values()) - far.images) / BATCH
+    line.remark = f"{redone:.0f} chunks run twice, stale: {stale}"
+    note(line)
+    labels = {far.labels[key] for chunk in done for key in chunks[chunk]}
+    assert not labels & far.seen.since(struck).keys(), "finished chunks were run again"
+    assert redone <= blow.most_redone
+    assert not blow.is_born_anew or stale.get("incarnation"), "nothing old was met"
