@@ -54,6 +54,7 @@ class ItemErrorCode(StrEnum):
     TIMED_OUT = "timed_out"
     KILLED_WORKER = "killed_worker"
     MODEL_ERROR = "model_error"
+    UNDELIVERABLE = "undeliverable"
 
 
 ITEM_ERROR_ADVICE: dict[ItemErrorCode, str] = {
@@ -70,6 +71,8 @@ ITEM_ERROR_ADVICE: dict[ItemErrorCode, str] = {
     ItemErrorCode.TIMED_OUT: "The image took longer than its deadline: retry JOB --failed.",
     ItemErrorCode.KILLED_WORKER: "The image killed the process that it ran in, alone and twice.",
     ItemErrorCode.MODEL_ERROR: "The model raised on this image: see error_message.",
+    ItemErrorCode.UNDELIVERABLE: "Its chunk's messages were refused: see 'headrace dead-letters "
+    "list' and the workers' logs, then retry JOB --failed.",
 }
 
 

@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from shared.dead_letters import QUARANTINE, DeadLetters, Limits
+from shared.ledger import ChunkRef
 from shared.settings import S3Settings
 from shared.storage import Store, StoreUnavailable, connect
 from tests.integration.test_quarantine import Stand, start
@@ -47,6 +48,10 @@ def in_bucket(store: Store, bucket: str) -> list[dict[str, Any]]:
     """Every dead letter that was moved."""
     keys = [found.key for found in store.list(bucket, QUARANTINE)]
     return [json.loads(line) for key in keys for line in store.get(bucket, key).splitlines()]
+
+
+def nobody(ref: ChunkRef) -> None:
+    raise AssertionError(f"{ref} is accused")
 
 
 def fill(letters: DeadLetters, count: int) -> list[str]:
@@ -178,7 +183,12 @@ def test_the_consumer_waits_at_twice_the_limits_until_there_is_room(letters: Dea
             letters.purge()
 
     ward = Ward(
-        letters, "q", limits=Limits(entries=2), stopping=threading.Event(), overflow=overflow
+        letters,
+        "q",
+        limits=Limits(entries=2),
+        stopping=threading.Event(),
+        overflow=overflow,
+        accuse=nobody,
     )
     for _ in range(6):
         ward.admit(layer="body", reason="r", raw=b"x")
@@ -189,7 +199,12 @@ def test_the_consumer_waits_at_twice_the_limits_until_there_is_room(letters: Dea
 def test_a_worker_that_stops_keeps_what_it_has_in_hand(letters: DeadLetters) -> None:
     stopping = threading.Event()
     ward = Ward(
-        letters, "q", limits=Limits(entries=0), stopping=stopping, overflow=lambda: stopping.set()
+        letters,
+        "q",
+        limits=Limits(entries=0),
+        stopping=stopping,
+        overflow=stopping.set,
+        accuse=nobody,
     )
     for _ in range(3):
         ward.admit(layer="body", reason="r", raw=b"x")

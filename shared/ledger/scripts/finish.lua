@@ -7,8 +7,7 @@ if not held_by(e, 'results', attempt, ARGV[5]) then
   if redis.call('GETBIT', done_key(uid), chunk) == 1 then return {'ok'} end
   return stale(e and 'attempt' or 'job')
 end
-leave_owner(uid, chunk, e)
-redis.call('HDEL', live_key(uid), chunk)
+forget_live(uid, chunk)
 redis.call('SETBIT', done_key(uid), chunk, 1)
 redis.call('HSETNX', job_key(uid), 'first_done_at_ms', now_ms())
 redis.call('HSET', job_key(uid), 'last_done_at_ms', now_ms())
