@@ -161,7 +161,7 @@ def _ledger(settings: Settings) -> Check:
 
 
 def _late(settings: Settings) -> Check:
-    """Not wrong in itself: a rescued chunk leaves late messages behind. Many tell of many losses."""
+    """Nothing wrong in itself: what is rescued leaves late messages behind."""
     counts = ledgers.connect(settings).stale_counts()
     by_reason = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
     what = f"{sum(counts.values())} messages and moves came too late and were dropped"
@@ -190,9 +190,8 @@ def _store(settings: Settings) -> Check:
     well = store.get(bucket, key) == data
     store.delete(bucket, key)
     does = "takes and gives objects" if well else "gave other bytes than it took"
-    return _check(
-        "store", well, f"{settings.s3.endpoint} {does}.", "See 'headrace logs seaweedfs'."
-    )
+    detail = f"{settings.s3.endpoint} {does}."
+    return _check("store", well, detail, "See 'headrace logs seaweedfs'.")
 
 
 def _roles(settings: Settings) -> Check:
