@@ -31,7 +31,8 @@ FLOOD = int(os.environ.get("FLOOD_MESSAGES", "10000"))
 BATCH = 1000
 GOOD = 10
 # Who floods a queue can always fill the broker; what is measured is what becomes of the messages.
-WAITING = 20_000
+WAITING = 5_000
+DEADLINE_SECONDS = 240
 LIMITS = Limits(entries=500, total_bytes=4 * 2**20)
 # Of the broker, with the messages that wait, and of the worker.
 LARGEST_GROWTH_BYTES = 100 * 2**20
@@ -107,7 +108,9 @@ def _flood(stand: Stand, store: Store) -> None:
         return int(stand.client.llen(stand.target.queue))
 
     for first in range(0, FLOOD, BATCH):
-        wait_for(lambda: look() <= WAITING, what="room in the queue", deadline_seconds=240)
+        wait_for(
+            lambda: look() <= WAITING, what="room in the queue", deadline_seconds=DEADLINE_SECONDS
+        )
         batch = [makes[n % len(makes)](stand.target) for n in range(first, first + BATCH)]
         stand.client.lpush(stand.target.queue, *batch)
         if first % (FLOOD // GOOD) == 0:
@@ -116,20 +119,27 @@ def _flood(stand: Stand, store: Store) -> None:
     wait_for(
         lambda: look() == 0 and stand.ran() == ran + GOOD,
         what="the good messages amid the flood",
-        deadline_seconds=240,
+        deadline_seconds=DEADLINE_SECONDS,
     )
     seconds = time.monotonic() - started
     wait_for(lambda: not stand.letters.load().exceeds(LIMITS), what="the last of them moved")
     wait_for(lambda: stand.unacked() == 0, what="all acknowledged")
     print(f"\n{FLOOD} messages, {FLOOD / seconds:.0f}/s; worker {worker}, broker {broker}")
     assert largest <= 2 * LIMITS.entries + 1
-    kept = [letter.id for letter in stand.letters.list()]
-    moved = moved_ids(store, "state")
+    kept, moved = wait_for(
+        lambda: whole if sum(map(len, whole := kept_and_moved(stand, store))) <= FLOOD else None,
+        what="the end of a move, until which a letter is in both places",
+    )
     assert len(kept) + len(moved) == FLOOD == len({*kept, *moved})
     assert stand.letters.moved() == len(moved)
     assert stand.letters.load().entries == len(kept)
     assert stand.identity() == before
     assert max(worker.growth_bytes, broker.growth_bytes) < LARGEST_GROWTH_BYTES
+
+
+def kept_and_moved(stand: Stand, store: Store) -> tuple[list[str], list[str]]:
+    """The ids of the letters in the broker, and of those in the bucket."""
+    return [letter.id for letter in stand.letters.list()], moved_ids(store, "state")
 
 
 class Resident:
