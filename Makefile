@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help install install-demo install-dev up down ps demo test test-unit test-contract \
-        test-integration test-e2e test-fault fuzz chaos check schemas clean
+        test-integration test-e2e test-fault fuzz chaos flood check audit schemas clean
 
 # The first Python that is new enough; PYTHON=... overrides it.
 ifndef PYTHON
@@ -73,12 +73,20 @@ fuzz: install-dev ## Search for messages that break their inspection, for SECOND
 chaos: install-dev ## Run several jobs under random faults for MINUTES=10; SEED=... draws again
 	@$(RUN) -m tests.injection.chaos --minutes $(MINUTES) --seed $(SEED)
 
-check: install-dev ## Lint, format, types, import contracts, schemas
+flood: install-dev ## Send MESSAGES=1000000 malformed messages to one worker, and measure
+	@FLOOD_MESSAGES=$(or $(MESSAGES),1000000) $(RUN) -m pytest --timeout 7200 -s -k bounded \
+	  tests/integration/test_flood.py $(ARGS)
+
+check: install-dev ## Lint, format, types, import contracts, schemas, known holes
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
 	@.venv/bin/lint-imports
 	@$(RUN) -m tools.schemas --check
+	@$(RUN) -m tools.holes
+
+audit: install-dev ## Ask the vulnerability database about every pinned package
+	@$(RUN) -m tools.audit
 
 schemas: install ## Write docs/ schemas anew from the code
 	@$(RUN) -m tools.schemas

@@ -59,6 +59,7 @@ def examine() -> Iterator[Check]:
     broker = redis.Redis.from_url(settings.broker_url, socket_timeout=3, socket_connect_timeout=3)
     yield _guarded("broker", lambda: _answers(broker, "broker"))
     yield _guarded("ledger", lambda: _ledger(settings))
+    yield _guarded("late", lambda: _late(settings))
     yield _guarded("clock", lambda: _clock(broker))
     yield _guarded("store", lambda: _store(settings))
     yield _guarded("roles", lambda: _roles(settings))
@@ -89,25 +90,31 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
         )
 
 
+def _check(
+    name: str, well: bool, detail: str, fix: str, otherwise: Literal["warning", "failed"] = "failed"
+) -> Check:
+    if well:
+        return Check(name=name, state="ok", detail=detail)
+    return Check(name=name, state=otherwise, detail=detail, fix=fix)
+
+
 def _python() -> Check:
-    found = sys.version_info[:2] >= MIN_PYTHON
-    return Check(
-        name="python",
-        state="ok" if found else "failed",
-        detail=f"Python {platform.python_version()} on {platform.system()} {platform.machine()}.",
-        fix="" if found else "Take Python 3.11 or later: make install PYTHON=python3.11.",
+    return _check(
+        "python",
+        sys.version_info[:2] >= MIN_PYTHON,
+        f"Python {platform.python_version()} on {platform.system()} {platform.machine()}.",
+        "Take Python 3.11 or later: make install PYTHON=python3.11.",
     )
 
 
 def _disk(home: Path) -> Check:
     place = next(path for path in (home, *home.parents) if path.exists())
     free_bytes = shutil.disk_usage(place).free
-    enough = free_bytes >= FREE_BYTES
-    return Check(
-        name="disk",
-        state="ok" if enough else "failed",
-        detail=f"{free_bytes / 1e9:.1f} GB are free for {home}.",
-        fix="" if enough else "Free 2 GB, or set HEADRACE_HOME to a folder on another disk.",
+    return _check(
+        "disk",
+        free_bytes >= FREE_BYTES,
+        f"{free_bytes / 1e9:.1f} GB are free for {home}.",
+        "Free 2 GB, or set HEADRACE_HOME to a folder on another disk.",
     )
 
 
@@ -143,13 +150,23 @@ def _answers(client: redis.Redis, name: str) -> Check:
 def _ledger(settings: Settings) -> Check:
     incarnation = ledgers.connect(settings).incarnation()
     if incarnation is None:
-        return Check(
-            name="ledger",
-            state="warning",
-            detail="It is empty: no producer has begun it.",
-            fix="See 'headrace logs producer'.",
+        return _check(
+            "ledger",
+            False,
+            "It is empty: no producer has begun it.",
+            "See 'headrace logs producer'.",
+            "warning",
         )
     return Check(name="ledger", state="ok", detail=f"It answers; incarnation {incarnation}.")
+
+
+def _late(settings: Settings) -> Check:
+    """Nothing wrong in itself: what is rescued leaves late messages behind."""
+    counts = ledgers.connect(settings).stale_counts()
+    by_reason = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
+    what = f"{sum(counts.values())} messages and moves came too late and were dropped"
+    detail = f"{what} ({by_reason})." if counts else "None was dropped."
+    return Check(name="late", state="ok", detail=detail)
 
 
 def _clock(broker: redis.Redis) -> Check:
@@ -157,12 +174,11 @@ def _clock(broker: redis.Redis) -> Check:
     seconds, microseconds = broker.time()
     here = (before + time.time()) / 2
     skew_seconds = here - (seconds + microseconds / 1e6)
-    well = abs(skew_seconds) <= MAX_SKEW_SECONDS
-    return Check(
-        name="clock",
-        state="ok" if well else "failed",
-        detail=f"{abs(skew_seconds):.3f} s apart from the broker's.",
-        fix="" if well else "Set both clocks, for instance by NTP.",
+    return _check(
+        "clock",
+        abs(skew_seconds) <= MAX_SKEW_SECONDS,
+        f"{abs(skew_seconds):.3f} s apart from the broker's.",
+        "Set both clocks, for instance by NTP.",
     )
 
 
@@ -171,39 +187,25 @@ def _store(settings: Settings) -> Check:
     store = resolve_store(settings, bucket)
     key, data = f"doctor/{secrets.token_hex(8)}", secrets.token_bytes(16)
     store.put(bucket, key, data)
-    found = store.get(bucket, key)
+    well = store.get(bucket, key) == data
     store.delete(bucket, key)
-    well = found == data
     does = "takes and gives objects" if well else "gave other bytes than it took"
-    return Check(
-        name="store",
-        state="ok" if well else "failed",
-        detail=f"{settings.s3.endpoint} {does}.",
-        fix="" if well else "See 'headrace logs seaweedfs'.",
-    )
+    detail = f"{settings.s3.endpoint} {does}."
+    return _check("store", well, detail, "See 'headrace logs seaweedfs'.")
 
 
 def _roles(settings: Settings) -> Check:
     alive = {worker.role for worker in ledgers.connect(settings).workers()}
     missing = [r for r in ("producer", "preprocess", "inference", "collector") if r not in alive]
-    if missing:
-        return Check(
-            name="roles",
-            state="failed",
-            detail=f"No live {', '.join(missing)}.",
-            fix=f"See 'headrace logs {missing[0]}'.",
-        )
-    return Check(name="roles", state="ok", detail="Every role is alive.")
+    detail = f"No live {', '.join(missing)}." if missing else "Every role is alive."
+    return _check("roles", not missing, detail, f"See 'headrace logs {''.join(missing[:1])}'.")
 
 
 def _flower(settings: Settings) -> Check:
     well = answers_http(settings.flower_url)
-    return Check(
-        name="flower",
-        state="ok" if well else "failed",
-        detail=f"{settings.flower_url} {'answers' if well else 'does not answer'}.",
-        fix="" if well else "Run 'headrace restart flower'.",
-    )
+    does = "answers" if well else "does not answer"
+    fix = "Run 'headrace restart flower'."
+    return _check("flower", well, f"{settings.flower_url} {does}.", fix)
 
 
 def _models(settings: Settings) -> Iterator[Check]:
@@ -213,9 +215,6 @@ def _models(settings: Settings) -> Iterator[Check]:
         yield Check(name="models", state="failed", detail=error.message, fix=error.hint)
         return
     for model in models:
-        yield Check(
-            name=f"model {model.name}",
-            state="ok" if model.pulled else "warning",
-            detail="It is ready." if model.pulled else "It is not in the models bucket.",
-            fix="" if model.pulled else f"Run 'headrace models pull {model.name}'.",
-        )
+        detail = "It is ready." if model.pulled else "It is not in the models bucket."
+        fix = f"Run 'headrace models pull {model.name}'."
+        yield _check(f"model {model.name}", model.pulled, detail, fix, "warning")

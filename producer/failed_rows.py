@@ -26,7 +26,10 @@ class FailedRows:
 
     def __iter__(self) -> Iterator[Item]:
         store = self._store_of(self._spec.bucket)
-        for table in iter_rows(self._store_of, self._jobs, self._first(), status="failed"):
+        assert self._spec.retry_of is not None
+        # A retry that was cancelled leaves some of its parent's failures as they were.
+        first = self._jobs.first_of(self._jobs.spec(self._spec.retry_of))
+        for table in iter_rows(self._store_of, self._jobs, first, status="failed"):
             for row in table.select(["key", "etag", "size"]).to_pylist():
                 found = self._look_up(store, row["key"])
                 yield (
@@ -40,14 +43,3 @@ class FailedRows:
             return next((info for info in found if info.key == key), None)
         except AccessDenied:
             return None
-
-    def _first(self) -> JobSpec:
-        """Retries of retries lead back to it, unless it was removed.
-
-        A retry that was cancelled leaves some of its parent's failures as they were.
-        """
-        assert self._spec.retry_of is not None
-        first = self._jobs.spec(self._spec.retry_of)
-        while first.retry_of is not None and self._jobs.has_spec(first.retry_of):
-            first = self._jobs.spec(first.retry_of)
-        return first

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
+from shared.errors import ItemErrorCode
 from shared.job import JobSpec
 from shared.ledger import ChunkRef, Ledger
 from shared.manifest import ManifestReader, Seal
-from shared.messages import Chunk, Message
-from shared.queues import PREPROCESS_TASK, preprocess_queue
+from shared.messages import Chunk, ItemFailure, Message, Result, ResultItem, Timings
+from shared.queues import PREPROCESS_TASK, RESULTS_TASK, preprocess_queue, results_queue
 
 # So many chunks one script looks at: where most are done, the ledger is not to stand still.
 SPAN_CHUNKS = 4096
@@ -87,6 +88,25 @@ class JobFeed:
             items=list(self._reader.items(ref.chunk)),
         )
         self._sender.send(PREPROCESS_TASK, preprocess_queue(), chunk)
+
+    def send_given_up(self, ref: ChunkRef) -> None:
+        """Send the result of a chunk that could not pass: every item of it failed."""
+        spec, reason = self._spec, "A worker refused each message that carried it."
+        failure = ItemFailure(error_code=ItemErrorCode.UNDELIVERABLE, error_message=reason)
+        result = Result(
+            incarnation=ref.incarnation,
+            job_id=spec.job_id,
+            job_uid=spec.job_uid,
+            chunk=ref.chunk,
+            attempt=ref.attempt,
+            pipeline=spec.pipeline,
+            items=[ResultItem(item=i, failure=failure) for i in self._reader.items(ref.chunk)],
+            engine=None,
+            precision=None,
+            device=None,
+            timings=Timings(),
+        )
+        self._sender.send(RESULTS_TASK, results_queue(), result)
 
     def has_left(self, seal: Seal) -> bool:
         """Is something undone and nothing live, at the end?

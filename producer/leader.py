@@ -20,6 +20,7 @@ from shared.job import Accounting, Closing, JobSpec
 from shared.job_store import JobStore
 from shared.ledger import ChunkRef, Ledger, Stale
 from shared.manifest import ManifestReader
+from shared.queues import results_queue
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ class Leader:
             if now >= self._rescue_due:
                 self._rescue_due = now + RESCUE_SECONDS
                 work += self._rescuer.rescue(self._incarnation)
+                work += self._give_up()
             work += self._look(now)
         except Stale as stale:
             log.info("the ledger moved on: %s", stale.reason)
@@ -253,12 +255,23 @@ class Leader:
         self._ledger.close_job(self._incarnation, job.spec.job_uid)
         log.info("%s: closed", job.spec.job_id)
 
+    def _give_up(self) -> int:
+        """End the chunks that no worker takes."""
+        refs = self._ledger.give_up(self._incarnation, results_queue())
+        for ref in refs:
+            log.error("gave up %s: its messages are refused", ref.name)
+            self._send(ref, JobFeed.send_given_up)
+        return len(refs)
+
     def _resend(self, ref: ChunkRef) -> None:
+        self._send(ref, JobFeed.send)
+
+    def _send(self, ref: ChunkRef, send: Callable[[JobFeed, ChunkRef], None]) -> None:
         job = self._open.get(ref.job_uid)
         if job is None:
             return
         try:
             if not self._note_files(job, [ref.chunk]):  # its holder may have died after the file
-                job.feed.send(ref)
+                send(job.feed, ref)
         except (PermanentError, TransientError) as error:
             log.warning("%s: chunk %d not sent yet: %s", job.spec.job_id, ref.chunk, error)

@@ -15,8 +15,8 @@ from celery import Celery
 from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
 
-from shared.errors import TransientError
-from shared.messages import Message
+from shared.errors import PermanentError, TransientError
+from shared.messages import MAX_MESSAGE_BYTES, Message
 from shared.settings import Settings, load_settings
 from shared.signing import sign
 
@@ -86,14 +86,24 @@ class Publisher:
         )
 
     def send(self, task: str, queue: str, message: Message) -> None:
-        """Send one message to ``queue``, for ``task``."""
+        """Send one message to ``queue``, for ``task``.
+
+        Raises PermanentError ``message_too_large`` for what nobody would take.
+        """
         message_id, body = str(uuid.uuid4()), message.model_dump_json()
         signature = sign(self._key, task, queue, message_id, body)
+        payload = json.dumps([[body, signature], {}, {}])
+        if len(payload) > MAX_MESSAGE_BYTES:
+            raise PermanentError(
+                "message_too_large",
+                f"A message of {len(payload)} bytes is over {MAX_MESSAGE_BYTES}.",
+                "Take a smaller --batch-size, or a smaller top_k.",
+            )
         label = f"{message.job_id} chunk {message.chunk} attempt {message.attempt}"
         try:
             with self._app.producer_pool.acquire(block=True, timeout=10) as producer:
                 producer.publish(
-                    json.dumps([[body, signature], {}, {}]),
+                    payload,
                     routing_key=queue,
                     exchange="",
                     headers={"task": task, "id": message_id, "argsrepr": label},

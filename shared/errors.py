@@ -54,6 +54,7 @@ class ItemErrorCode(StrEnum):
     TIMED_OUT = "timed_out"
     KILLED_WORKER = "killed_worker"
     MODEL_ERROR = "model_error"
+    UNDELIVERABLE = "undeliverable"
 
 
 ITEM_ERROR_ADVICE: dict[ItemErrorCode, str] = {
@@ -67,9 +68,11 @@ ITEM_ERROR_ADVICE: dict[ItemErrorCode, str] = {
     ItemErrorCode.CORRUPT: "The image is damaged: restore it from its source.",
     ItemErrorCode.TRUNCATED: "The image ends early, often a broken upload: upload it again.",
     ItemErrorCode.BOMB: "The image claims more pixels than the pipeline's max_pixels: raise it.",
-    ItemErrorCode.TIMED_OUT: "The image took longer than its deadline: retry JOB --failed.",
+    ItemErrorCode.TIMED_OUT: "The store gave other objects and not this one: retry JOB --failed.",
     ItemErrorCode.KILLED_WORKER: "The image killed the process that it ran in, alone and twice.",
     ItemErrorCode.MODEL_ERROR: "The model raised on this image: see error_message.",
+    ItemErrorCode.UNDELIVERABLE: "Its chunk's messages were refused: see 'headrace dead-letters "
+    "list' and the workers' logs, then retry JOB --failed.",
 }
 
 

@@ -67,6 +67,12 @@ class JobStore:
         """Link a retry to the job that it retries; before its spec, so that none is unknown."""
         self.store.put(self.bucket, keys.retries_prefix(job_id) + retry_id, b"")
 
+    def first_of(self, spec: JobSpec) -> JobSpec:
+        """The job that was retried first: retries of retries lead back to it, while it is there."""
+        while spec.retry_of is not None and self.has_spec(spec.retry_of):
+            spec = self.spec(spec.retry_of)
+        return spec
+
     def retries(self, job_id: str) -> list[str]:
         """The jobs that retry this one, sorted by id; such a job may not have come to be."""
         prefix = keys.retries_prefix(job_id)

@@ -87,21 +87,26 @@ class Slot(Frozen):
     images: int = Field(ge=0, le=MAX_CHUNK_ITEMS)
 
 
-class Message(Frozen):
-    """What every message begins with: which attempt at which chunk, and of which job."""
+class Address(Frozen):
+    """Which attempt at which chunk of which job a message is about."""
 
-    schema_version: Literal[1] = 1
     incarnation: str = Field(pattern=r"^[0-9a-f]{16}$")
-    job_id: JobId
     job_uid: str = Field(pattern=r"^[0-9a-f]{16}$")
     chunk: int = Field(ge=0, lt=2**31)
     attempt: int = Field(ge=1, lt=2**31)
-    pipeline: Pipeline
 
     @property
     def ref(self) -> ChunkRef:
         """The ledger's name for this attempt."""
         return ChunkRef(self.incarnation, self.job_uid, self.chunk, self.attempt)
+
+
+class Message(Address):
+    """What every message begins with."""
+
+    schema_version: Literal[1] = 1
+    job_id: JobId
+    pipeline: Pipeline
 
 
 class Chunk(Message):

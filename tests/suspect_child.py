@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ DEEDS = {
     b"exit": lambda: os._exit(3),
     b"loop": lambda: [None for _ in iter(int, 1)],
     b"loop holding the GIL": lambda: ctypes.PyDLL(None).sleep(600),
+    b"kill the parent": lambda: os.kill(os.getppid(), signal.SIGKILL),
     b"leave a child": lambda: (subprocess.Popen(["sleep", "600"], close_fds=False), os._exit(4)),
 }
 

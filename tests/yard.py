@@ -16,7 +16,13 @@ from shared.keys import chunk_key
 from shared.ledger import Ledger, Stage, WorkerIdentity
 from shared.manifest import ManifestReader
 from shared.messages import Chunk, Message
-from shared.queues import PREPROCESS_TASK, inference_queue, preprocess_queue, results_queue
+from shared.queues import (
+    PREPROCESS_TASK,
+    RESULTS_TASK,
+    inference_queue,
+    preprocess_queue,
+    results_queue,
+)
 from shared.settings import Settings
 from tests import samples
 from tests.memory_store import MemoryStore
@@ -39,7 +45,7 @@ class Lists:
     def send(self, task: str, queue: str, message: Message) -> None:
         if self.is_down:
             raise TransientError("broker_unavailable", "The broker does not answer.")
-        assert task == PREPROCESS_TASK
+        assert (task, queue) in ((PREPROCESS_TASK, FIRST), (RESULTS_TASK, THIRD))
         self.sent[message.job_uid, message.chunk, message.attempt] += 1
         self.client.rpush(queue, message.model_dump_json())
 

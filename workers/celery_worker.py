@@ -73,7 +73,7 @@ def run_worker(
         contract = Contract(info.name, info.task, message_type, settings.signing_keys, check)
         store = resolve_store(settings, settings.state_bucket)
         wait_for_clock(store, settings.state_bucket, runtime.stopping)
-        ward = _ward(runtime, store, contract.queue, dead_letter_limits)
+        ward = _ward(runtime, stage, store, contract.queue, dead_letter_limits)
         transport.install(ward)
         consumer.install(contract, ward)
         app = make_app(settings, role)
@@ -89,14 +89,21 @@ def _no_check(_: Message) -> None:
     return None
 
 
-def _ward(runtime: Runtime, store: Store, queue: str, limits: Limits) -> Ward:
+def _ward(runtime: Runtime, stage: Stage, store: Store, queue: str, limits: Limits) -> Ward:
     """Where malformed messages go, and the thread that keeps the broker's share of them small."""
     settings = runtime.settings
     letters = connect_dead_letters(settings)
     overflow = Overflow(letters, store, settings.state_bucket, runtime.identity.role, limits)
     overflow.start()
     runtime.on_stop(overflow.stop)
-    return Ward(letters, queue, limits=limits, stopping=runtime.stopping, overflow=overflow.nudge)
+    return Ward(
+        letters,
+        queue,
+        limits=limits,
+        stopping=runtime.stopping,
+        overflow=overflow.nudge,
+        accuse=lambda ref: runtime.ledger.refuse(ref, stage),
+    )
 
 
 def _serve(app: Celery, runtime: Runtime, concurrency: int) -> int:

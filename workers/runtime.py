@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from shared.celery_app import Publisher
-from shared.errors import TransientError
-from shared.ledger import Ledger, Stage, Stale, WorkerIdentity
+from shared.errors import PermanentError, TransientError
+from shared.ledger import ChunkRef, Ledger, Stage, Stale, WorkerIdentity
 from shared.ledger import connect as connect_ledger
 from shared.messages import Batch, Chunk, Message, Result
 from shared.patience import patiently
@@ -90,6 +90,10 @@ class Runtime:
         """Wait out a service that does not answer."""
         return patiently(action, stopping=self.stopping)
 
+    def note_trial(self, stage: Stage, ref: ChunkRef, item: int | None) -> int:
+        """Note that ``item`` of a chunk in hand runs alone. Returns how often it was lost so."""
+        return self.patiently(lambda: self.ledger.note_trial(ref, stage, self.identity, item))
+
     def process(self, message: Message, stage: Stage, function: StageFunction) -> None:
         """Take one message through this stage. Once the chunk is held, this raises nothing."""
         try:
@@ -131,7 +135,13 @@ class Runtime:
             outcome.abandon()
             raise
         outcome.release()
-        self.patiently(lambda: self.publisher.send(outcome.task, outcome.queue, outcome.message))
+        try:
+            self.patiently(
+                lambda: self.publisher.send(outcome.task, outcome.queue, outcome.message)
+            )
+        except PermanentError as error:  # the same message would be made again
+            log.error("%s cannot be sent on: %s", message.ref.name, error)
+            self.patiently(lambda: self.ledger.refuse(message.ref, outcome.stage))
 
     def _give_back(self, message: Message, stage: Stage) -> None:
         again = self.patiently(lambda: self.ledger.give_back(message.ref, stage, self.identity))

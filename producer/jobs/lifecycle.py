@@ -53,9 +53,10 @@ def retry(connections: Connections, job_id: str, warn: Warn) -> JobSpec:
             f"The job '{last}' has not ended yet.",
             f"Run 'headrace wait {last}' first.",
         )
-    if not status.images.failed:
-        raise PermanentError("nothing_failed", f"Nothing in the job '{last}' failed.")
     parent = connections.jobs.spec(last)
+    first = connections.jobs.first_of(parent).job_id  # a cancelled retry did not come to all of it
+    if not job_status(connections, first, warn).images.failed:
+        raise PermanentError("nothing_failed", f"Nothing in the job '{first}' is failed.")
     own = {"job_id", "job_uid", "created_at", "limit"}
     fresh = JobSpec.model_validate(
         {

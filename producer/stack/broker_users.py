@@ -28,7 +28,7 @@ _LEDGER = (
 )
 _STAGE_KEYS = (
     "%R~hr:incarnation %R~hr:job:* ~hr:stale ~hr:workers ~hr:lease:* ~hr:held:* ~hr:queued:*"
-    " ~hr:*:live"
+    " ~hr:waiting ~hr:refused ~hr:*:live ~hr:*:trial:*"
 )
 # Kombu's own bookkeeping: taking, acknowledging and restoring messages.
 _CONSUME = (
@@ -77,6 +77,7 @@ def _rules(host_id: str) -> dict[str, str]:
             "(+scan)",  # names only, but of all keys
             f"(+llen %R~{first} %R~{inference_queues} %R~{results})",
             _publish(first),
+            _publish(results),  # of chunks that it gives up
         ),
         "preprocess": _worker("preprocess", host_id, _STAGE_KEYS, [inference]),
         "inference": _worker("inference", host_id, _STAGE_KEYS, [results, first]),

@@ -24,6 +24,9 @@ from shared.settings import Settings
 _T = TypeVar("_T")
 _SCRIPTS = Path(__file__).parent / "scripts"
 
+# So many dead letters that carried our signature end a chunk.
+MOST_REFUSALS = 3
+
 
 class Stale(Exception):
     """The chunk has moved on. ``reason``: incarnation, job, cancelled, done, attempt or state."""
@@ -39,14 +42,24 @@ def _script_text(name: str) -> str:
 
 
 class Ledger:
-    """One connection to the ledger. Thread-safe. Every method may raise TransientError."""
+    """One connection to the ledger. Thread-safe. Every method may raise TransientError.
+
+    ``pause_seconds``: how long a chunk's second rescue waits; each further one waits twice as long,
+    up to thirty times this.
+    """
 
     def __init__(
-        self, client: redis.Redis, *, first_queue: str, lease_seconds: float = 6.0
+        self,
+        client: redis.Redis,
+        *,
+        first_queue: str,
+        lease_seconds: float = 6.0,
+        pause_seconds: float = 2.0,
     ) -> None:
         self._client: Any = client  # redis-py's types promise more than they know
         self._first_queue = first_queue
         self._lease_ms = int(lease_seconds * 1000)
+        self._pause_ms = int(pause_seconds * 1000)
         self._scripts: dict[str, Any] = {}
 
     def incarnation(self) -> str | None:
@@ -121,14 +134,49 @@ class Ledger:
         """End in good order: what this worker still holds may be rescued at once."""
         self._checked("depart", incarnation, worker.name)
 
+    def note_trial(
+        self, ref: ChunkRef, stage: Stage, worker: WorkerIdentity, item: int | None
+    ) -> int:
+        """Note that ``worker`` runs this item of its chunk alone; None: that it runs none so.
+
+        ``item`` is the place in the chunk. Returns how many runs of it were lost at this stage.
+        """
+        place = "-" if item is None else item
+        answer = self._checked("note_trial", *_args(ref), stage, worker.name, place)
+        return int(answer[0])
+
     def rescue_held(self, incarnation: str) -> list[ChunkRef]:
-        """Send back what dead workers hold, and what live ones no longer name."""
-        return _refs(incarnation, self._checked("rescue_held", incarnation, self._first_queue))
+        """Send back what dead workers hold, and what live ones no longer name.
+
+        From its second rescue on a chunk waits first. Returns what is queued now, with what has
+        waited long enough.
+        """
+        answer = self._checked("rescue_held", incarnation, self._first_queue, self._pause_ms)
+        return _refs(incarnation, answer)
 
     def rescue_queued(self, incarnation: str, queue: str, count: int) -> list[ChunkRef]:
-        """Send back the ``count`` oldest queued chunks of ``queue``: their messages are lost."""
-        answer = self._checked("rescue_queued", incarnation, queue, count, self._first_queue)
+        """Send back the ``count`` oldest queued chunks of ``queue``: their messages are lost.
+
+        Waits and returns as ``rescue_held`` does.
+        """
+        answer = self._checked(
+            "rescue_queued", incarnation, queue, count, self._first_queue, self._pause_ms
+        )
         return _refs(incarnation, answer)
+
+    def refuse(self, ref: ChunkRef, stage: Stage) -> None:
+        """Count a message of ours for ``stage`` that could not pass; it is sent again, or given up.
+
+        Raises Stale where it was not the chunk's last: that counts for nothing.
+        """
+        self._checked("refuse", *_args(ref), stage, MOST_REFUSALS, self._pause_ms)
+
+    def give_up(self, incarnation: str, queue: str) -> list[ChunkRef]:
+        """Queue on ``queue``, for the results stage, what was refused too often.
+
+        Their results, in which every item failed, are the caller's to send.
+        """
+        return _refs(incarnation, self._checked("give_up", incarnation, queue))
 
     def reopen(self, incarnation: str, job_uid: str, chunk: int) -> None:
         """Clear the done bit of a chunk whose file is missing from the bucket."""

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import redis
 
-from shared.ledger import connect
+from shared.ledger import Ledger, connect
 from tests import samples
+from tests.ledger_steps import INC, UID, connect_to
 from tests.servers import RunningValkey, start_valkey
 from tests.yard import BOUND, LEASE_SECONDS, Yard
 
@@ -32,3 +33,18 @@ def yard(valkey: RunningValkey, tmp_path: Path) -> Iterator[Yard]:
     yield yard
     for leader in yard.leaders:
         leader.end()
+
+
+@pytest.fixture
+def client(valkey: RunningValkey) -> Any:
+    return redis.Redis.from_url(valkey.url, decode_responses=True)
+
+
+@pytest.fixture
+def ledger(valkey: RunningValkey, client: Any) -> Ledger:
+    """A new ledger with one job and nothing fed."""
+    client.flushall()
+    ledger = connect_to(valkey.url)
+    ledger.begin(INC)
+    ledger.open_job(INC, UID, "job")
+    return ledger

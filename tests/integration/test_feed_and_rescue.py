@@ -13,9 +13,10 @@ import pytest
 from producer.leader import RESCUE_SECONDS, Leader
 from shared.errors import TransientError
 from shared.keys import chunk_key
-from shared.ledger import Stage, Stale
+from shared.ledger import Ledger, Stage, Stale
+from shared.messages import Chunk, Result
 from tests.waiting import wait_for
-from tests.yard import BOUND, FIRST, LEASE_SECONDS, SECOND, WORKER, Yard
+from tests.yard import BOUND, FIRST, LEASE_SECONDS, SECOND, THIRD, WORKER, Yard
 
 HOUR = 3600.0
 
@@ -219,6 +220,40 @@ def test_what_a_dead_worker_held_is_sent_again(yard: Yard) -> None:
     wait_for(lambda: yard.ledger.workers() == [], what="the end of the lease")
     yard.pass_time(leader, RESCUE_SECONDS)
     assert yard.broker.sent[held.job_uid, held.chunk, 2] == 1
+
+
+def test_a_chunk_that_nobody_takes_ends_as_failed_items(yard: Yard) -> None:
+    spec = yard.add_job(2)
+    leader = yard.lead()
+    yard.until(leader, lambda: yard.queued() == 2, "both chunks")
+    yard.ledger = Ledger(yard.client, first_queue=FIRST, pause_seconds=0.01)
+
+    def sent(queue: str) -> str:
+        """The next message that the producer sends there."""
+
+        def look() -> str | None:
+            yard.pass_time(leader, LEASE_SECONDS)
+            return yard.client.lpop(queue)
+
+        return wait_for(look, what=f"a message in {queue}", every=0.01)
+
+    refused, taken = Chunk.model_validate_json(sent(FIRST)), yard.claim()
+    for attempt in (2, 3):
+        yard.ledger.refuse(refused.ref, Stage.PREPROCESS)
+        refused = Chunk.model_validate_json(sent(FIRST))
+        assert (refused.chunk, refused.attempt) == (0, attempt)
+    yard.ledger.refuse(refused.ref, Stage.PREPROCESS)
+
+    result = Result.model_validate_json(sent(THIRD))
+    assert (result.job_id, result.chunk, result.attempt) == (spec.job_id, 0, 4)
+    assert (result.pipeline, result.engine) == (spec.pipeline, None)
+    assert [item.item for item in result.items] == refused.items
+    failures = [item.failure.error_code for item in result.items if item.failure]
+    assert failures == ["undeliverable"] * 2
+    yard.ledger.claim(result.ref, Stage.RESULTS, WORKER)
+    yard.ledger.finish(result.ref, WORKER, {})
+    yard.finish(taken)
+    assert yard.ledger.done_between(spec.job_uid, 0, 2) == 2
 
 
 def test_a_broker_that_was_away_gets_what_was_not_sent(yard: Yard) -> None:

@@ -2,70 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
 from shared.errors import TransientError
-from shared.ledger import ChunkRef, Ledger, Stage, Stale, WorkerIdentity, connect
-from shared.queues import inference_queue, preprocess_queue, results_queue
-from tests import samples
-from tests.servers import RunningValkey
+from shared.ledger import ChunkRef, Ledger, Stage, Stale
+from tests.ledger_steps import (
+    FIRST,
+    INC,
+    SECOND,
+    THIRD,
+    UID,
+    A,
+    B,
+    connect_to,
+    feed,
+    lose,
+    stale,
+    take_to,
+)
 from tests.waiting import wait_for
-
-LEASE_SECONDS = 0.5
-FIRST, SECOND, THIRD = preprocess_queue(), inference_queue("testhost"), results_queue()
-FLOW = [
-    (Stage.PREPROCESS, Stage.INFERENCE, SECOND),
-    (Stage.INFERENCE, Stage.RESULTS, THIRD),
-]
-INC, UID = samples.INCARNATION, samples.JOB_UID
-A = WorkerIdentity("preprocess", "a", "testhost", pid=1, nonce="a")
-B = WorkerIdentity("inference", "b", "testhost", pid=2, nonce="b")
-
-
-@pytest.fixture
-def client(valkey: RunningValkey) -> Any:
-    return redis.Redis.from_url(valkey.url, decode_responses=True)
-
-
-def connect_to(url: str, lease_seconds: float = LEASE_SECONDS) -> Ledger:
-    chosen = samples.settings(Path("/nowhere"), url)
-    return connect(chosen.model_copy(update={"lease_seconds": lease_seconds}))
-
-
-@pytest.fixture
-def ledger(valkey: RunningValkey, client: Any) -> Ledger:
-    """A new ledger with one job and nothing fed."""
-    client.flushall()
-    ledger = connect_to(valkey.url)
-    ledger.begin(INC)
-    ledger.open_job(INC, UID, "job")
-    return ledger
-
-
-def feed(ledger: Ledger, first: int = 0, end: int = 1, **options: int) -> list[ChunkRef]:
-    return ledger.feed(INC, UID, first, end, **{"bound": 100, **options})[1]
-
-
-def stale(action: Callable[[], object]) -> str:
-    with pytest.raises(Stale) as caught:
-        action()
-    return caught.value.reason
-
-
-def take_to(ledger: Ledger, ref: ChunkRef, stage: Stage, worker: WorkerIdentity = A) -> None:
-    """From queued(preprocess) to held(stage)."""
-    for here, following, queue in FLOW:
-        ledger.claim(ref, here, worker)
-        if here == stage:
-            return
-        ledger.advance(ref, here, worker, following, queue)
-    ledger.claim(ref, Stage.RESULTS, worker)
 
 
 def test_an_empty_ledger_is_begun_once(client: Any, ledger: Ledger) -> None:
@@ -126,13 +84,16 @@ def test_everything_with_another_incarnation_is_stale(ledger: Ledger) -> None:
         lambda: ledger.depart("9" * 16, A),
         lambda: ledger.rescue_held("9" * 16),
         lambda: ledger.rescue_queued("9" * 16, FIRST, 1),
+        lambda: ledger.note_trial(other, Stage.PREPROCESS, A, 0),
+        lambda: ledger.refuse(other, Stage.PREPROCESS),
+        lambda: ledger.give_up("9" * 16, THIRD),
         lambda: ledger.reopen("9" * 16, UID, 0),
         lambda: ledger.cancel_job("9" * 16, UID),
         lambda: ledger.close_job("9" * 16, UID),
     ):
         assert stale(action) == "incarnation"
     assert ledger.staged([other]) == [False]
-    assert ledger.stale_counts()["incarnation"] == 13
+    assert ledger.stale_counts()["incarnation"] == 16
 
 
 def test_a_stale_attempt_changes_nothing(ledger: Ledger) -> None:
@@ -279,16 +240,18 @@ def test_a_cancelled_job_has_nothing_in_flight_and_is_fed_nothing(ledger: Ledger
 
 
 def test_a_closed_job_leaves_nothing(ledger: Ledger, client: Any) -> None:
-    held, queued, done = feed(ledger, 0, 3)
+    held, queued, done, refused = feed(ledger, 0, 4)
+    (held,) = lose(ledger, held, on_trial=1)
     ledger.claim(held, Stage.PREPROCESS, A)
     take_to(ledger, done, Stage.RESULTS, B)
     ledger.finish(done, B, {})
+    ledger.refuse(refused, Stage.PREPROCESS)
     for _ in range(2):
         ledger.close_job(INC, UID)
     assert ledger.jobs() == []
     assert ledger.progress(UID) is None
     assert stale(lambda: ledger.claim(queued, Stage.PREPROCESS, B)) == "job"
-    for pattern in (f"*{UID}*", "hr:queued:*", "hr:held:*"):
+    for pattern in (f"*{UID}*", "hr:queued:*", "hr:held:*", "hr:waiting", "hr:refused"):
         assert client.keys(pattern) == []
 
 

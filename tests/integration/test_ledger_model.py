@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -20,14 +19,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from shared.ledger import ChunkRef, Stage, Stale, WorkerIdentity, connect
+from shared.ledger import ChunkRef, Ledger, Stage, Stale, WorkerIdentity
+from shared.ledger.ledger import MOST_REFUSALS
 from shared.queues import inference_queue, preprocess_queue, results_queue
 from tests import samples
 from tests.servers import RunningValkey
 
 FIRST, SECOND, THIRD = preprocess_queue(), inference_queue("testhost"), results_queue()
 UID = samples.JOB_UID
-HOUR = 3600.0  # leases end where a rule says so, and not before
+HOUR = 3600.0  # leases and pauses end where a rule says so, and not before
 CHUNKS = st.integers(0, 2)
 WORKERS = [
     WorkerIdentity("any", name, "testhost", pid=n, nonce=name) for n, name in enumerate("xy")
@@ -39,12 +39,30 @@ NEXT = {Stage.PREPROCESS: Stage.INFERENCE, Stage.INFERENCE: Stage.RESULTS}
 
 @dataclass
 class Place:
-    """Where the model has a live chunk. ``holder`` is None while it is queued."""
+    """Where the model has a live chunk. ``holder`` is None while it is queued or set aside."""
 
     stage: Stage
     attempt: int
     holder: WorkerIdentity | None = None
     misses: int = 0
+    aside: str = ""
+    rescues: int = 0
+    refusals: int = 0
+    trial: int | None = None
+    lost_runs: Counter[tuple[Stage, int]] = field(default_factory=Counter)
+
+    @property
+    def is_queued(self) -> bool:
+        return self.holder is None and not self.aside
+
+    @property
+    def state(self) -> str:
+        return self.aside or ("held" if self.holder else "queued")
+
+    def moved(self, stage: Stage, attempt: int, **changes: Any) -> Place:
+        """The chunk elsewhere: whoever had it has it no more, and what was counted stays."""
+        fresh: dict[str, Any] = {"holder": None, "misses": 0, "aside": "", "trial": None}
+        return replace(self, stage=stage, attempt=attempt, **{**fresh, **changes})
 
 
 def stale(action: Callable[[], object]) -> None:
@@ -59,9 +77,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        chosen = samples.settings(Path("/nowhere"), self.url)
-        self.ledger = connect(chosen.model_copy(update={"lease_seconds": HOUR}))
         self.raw: Any = redis.Redis.from_url(self.url, decode_responses=True)
+        self.ledger = Ledger(self.raw, first_queue=FIRST, lease_seconds=HOUR, pause_seconds=HOUR)
         self.births = 0
         self.wipe()
 
@@ -88,13 +105,36 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             stale(action)
 
-    def sent_back(self, chunk: int, attempt: int) -> None:
+    def given_back(self, chunk: int, attempt: int) -> None:
         assert attempt == self.live[chunk].attempt + 1
-        self.live[chunk] = Place(Stage.PREPROCESS, attempt)
+        self.live[chunk] = self.live[chunk].moved(Stage.PREPROCESS, attempt)
+
+    def set_aside(self, chunk: int, aside: str = "waiting") -> None:
+        place = self.live[chunk]
+        self.live[chunk] = place.moved(
+            Stage.PREPROCESS, place.attempt + 1, aside=aside, rescues=place.rescues + 1
+        )
+
+    def due(self, aside: str) -> set[int]:
+        """What is aside for the first time waits for nobody, the rest until ``time_passes``."""
+        scores = self.raw.zrange(f"hr:{aside}", 0, -1, withscores=True)
+        over = {int(name.split()[1]) for name, score in scores if score == 0}
+        return {
+            chunk
+            for chunk, place in self.live.items()
+            if place.aside == aside and (place.rescues == 1 or chunk in over)
+        }
+
+    def check_queued(self, refs: list[ChunkRef], stage: Stage, due: set[int]) -> None:
+        assert {ref.chunk for ref in refs} == due
+        for ref in refs:
+            place = self.live[ref.chunk]
+            assert ref.attempt == place.attempt
+            self.live[ref.chunk] = place.moved(stage, ref.attempt)
 
     @rule(first=CHUNKS, count=st.integers(1, 3), bound=st.integers(1, 4))
     def feed(self, first: int, count: int, bound: int) -> None:
-        queued = sum(p.holder is None and p.stage == Stage.PREPROCESS for p in self.live.values())
+        queued = sum(p.is_queued and p.stage == Stage.PREPROCESS for p in self.live.values())
         room = 0 if self.is_cancelled else bound - queued
         wanted = [c for c in range(first, first + count) if c not in self.live | self.done_map()]
         _, refs = self.ledger.feed(self.incarnation, UID, first, first + count, bound=bound)
@@ -110,7 +150,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def claim(self, chunk: int, worker: WorkerIdentity, stage: Stage, late: int) -> None:
         place = self.live.get(chunk)
         attempt = (place.attempt if place else 1) - late
-        may = place is not None and not late and place.holder is None and place.stage == stage
+        may = place is not None and not late and place.is_queued and place.stage == stage
         self.goes(may, lambda: self.ledger.claim(self.ref(chunk, attempt), stage, worker))
         if may and place:
             place.holder, place.misses = worker, 0
@@ -129,8 +169,8 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.ref(chunk, attempt), stage, worker, following, QUEUES[following]
             ),
         )
-        if moves:
-            self.live[chunk] = Place(following, attempt)
+        if moves and place:
+            self.live[chunk] = place.moved(following, attempt)
 
     @rule(chunk=CHUNKS, worker=WORKER, late=st.integers(0, 1))
     def finish(self, chunk: int, worker: WorkerIdentity, late: int) -> None:
@@ -154,7 +194,11 @@ class LedgerMachine(RuleBasedStateMachine):
             if chunk in self.done:
                 break
             place = self.live[chunk]
-            if place.holder is None:
+            if place.aside:
+                self.time_passes()
+                self.rescue_held()
+                self.give_up()
+            elif place.holder is None:
                 self.claim(chunk, worker, place.stage, 0)
             elif place.stage in NEXT:
                 self.advance(chunk, place.holder, place.stage, 0)
@@ -166,7 +210,7 @@ class LedgerMachine(RuleBasedStateMachine):
         place = self.live.get(chunk)
         ref = self.ref(chunk, place.attempt if place else 1)
         if place is not None and (place.stage, place.holder) == (stage, worker):
-            self.sent_back(chunk, self.ledger.give_back(ref, stage, worker).attempt)
+            self.given_back(chunk, self.ledger.give_back(ref, stage, worker).attempt)
         else:
             stale(lambda: self.ledger.give_back(ref, stage, worker))
 
@@ -194,19 +238,57 @@ class LedgerMachine(RuleBasedStateMachine):
             for chunk, place in self.live.items()
             if place.holder and (place.holder not in self.alive or place.misses >= 2)
         }
+        for chunk in lost:
+            place = self.live[chunk]
+            if place.trial is not None:
+                place.lost_runs[place.stage, place.trial] += 1
+            self.set_aside(chunk)
+        due = self.due("waiting")
         refs = self.ledger.rescue_held(self.incarnation)
-        assert {ref.chunk for ref in refs} == lost
-        for ref in refs:
-            self.sent_back(ref.chunk, ref.attempt)
+        self.check_queued(refs, Stage.PREPROCESS, due)
 
     @rule(stage=st.sampled_from(Stage), count=st.integers(1, 4))
     def rescue_queued(self, stage: Stage, count: int) -> None:
-        queued = [c for c, p in self.live.items() if p.stage == stage and p.holder is None]
+        oldest = self.raw.zrange(f"hr:queued:{QUEUES[stage]}", 0, count - 1)
+        for name in oldest:
+            self.set_aside(int(name.split()[1]))
+        due = self.due("waiting")
         refs = self.ledger.rescue_queued(self.incarnation, QUEUES[stage], count)
-        assert len({ref.chunk for ref in refs}) == len(refs) == min(count, len(queued))
-        for ref in refs:
-            assert ref.chunk in queued
-            self.sent_back(ref.chunk, ref.attempt)
+        self.check_queued(refs, Stage.PREPROCESS, due)
+
+    @rule()
+    def time_passes(self) -> None:
+        """So much of it that every pause is over."""
+        for aside in ("waiting", "refused"):
+            for name in self.raw.zrange(f"hr:{aside}", 0, -1):
+                self.raw.zadd(f"hr:{aside}", {name: 0})
+
+    @rule(chunk=CHUNKS, stage=st.sampled_from(Stage), late=st.integers(0, 1))
+    def refuse(self, chunk: int, stage: Stage, late: int) -> None:
+        place = self.live.get(chunk)
+        ref = self.ref(chunk, (place.attempt if place else 1) - late)
+        may = place is not None and not late and place.is_queued and place.stage == stage
+        self.goes(may, lambda: self.ledger.refuse(ref, stage))
+        if may and place:
+            place.refusals += 1
+            self.set_aside(chunk, "refused" if place.refusals >= MOST_REFUSALS else "waiting")
+
+    @rule()
+    def give_up(self) -> None:
+        due = self.due("refused")
+        refs = self.ledger.give_up(self.incarnation, THIRD)
+        self.check_queued(refs, Stage.RESULTS, due)
+
+    @rule(chunk=CHUNKS, worker=WORKER, stage=st.sampled_from(Stage), item=st.integers(-1, 1))
+    def note_trial(self, chunk: int, worker: WorkerIdentity, stage: Stage, item: int) -> None:
+        place, noted = self.live.get(chunk), None if item < 0 else item
+        ref = self.ref(chunk, place.attempt if place else 1)
+        if place is None or (place.stage, place.holder) != (stage, worker):
+            stale(lambda: self.ledger.note_trial(ref, stage, worker, noted))
+            return
+        lost_runs = self.ledger.note_trial(ref, stage, worker, noted)
+        assert lost_runs == place.lost_runs[stage, item]
+        place.trial = noted
 
     @rule(chunk=CHUNKS)
     def reopen(self, chunk: int) -> None:
@@ -241,14 +323,14 @@ class LedgerMachine(RuleBasedStateMachine):
             int(chunk): line.split() for chunk, line in self.raw.hgetall(f"hr:{UID}:live").items()
         }
         assert {c: (line[0], line[1], int(line[2])) for c, line in lines.items()} == {
-            chunk: ("held" if place.holder else "queued", place.stage.value, place.attempt)
-            for chunk, place in self.live.items()
+            c: (place.state, place.stage.value, place.attempt) for c, place in self.live.items()
         }
         owners = {
             c: place.holder.name if place.holder else QUEUES[place.stage]
             for c, place in self.live.items()
+            if not place.aside
         }
-        assert {c: line[3] for c, line in lines.items()} == owners
+        assert {c: line[3] for c, line in lines.items() if line[3] != "-"} == owners
         recorded = [
             (key.removeprefix("hr:held:"), name)
             for key in self.raw.keys("hr:held:*")
@@ -259,6 +341,12 @@ class LedgerMachine(RuleBasedStateMachine):
             for name in self.raw.zrange(key, 0, -1)
         ]
         assert sorted(recorded) == sorted((owner, f"{UID} {c}") for c, owner in owners.items())
+        for aside in ("waiting", "refused"):
+            assert sorted(self.raw.zrange(f"hr:{aside}", 0, -1)) == sorted(
+                f"{UID} {c}" for c, place in self.live.items() if place.aside == aside
+            )
+        trials = {int(key.rsplit(":", 1)[1]) for key in self.raw.keys(f"hr:{UID}:trial:*")}
+        assert trials == {c for c, place in self.live.items() if any(place.lost_runs.values())}
 
     @invariant()
     def done_is_what_the_model_says(self) -> None:

@@ -45,7 +45,7 @@ INFERENCE_QUEUE = "v1.inference.bulk.{host}"
 # Each to somebody else's, or more than its own work needs.
 FOREIGN = {
     "producer": (
-        *("BRPOP v1.preprocess.bulk 1", "LPUSH v1.results.bulk x", "HGETALL dead:letters"),
+        *("BRPOP v1.preprocess.bulk 1", "BRPOP v1.results.bulk 1", "HGETALL dead:letters"),
         *("DEL v1.preprocess.bulk", f"LPUSH {INFERENCE_QUEUE} x", "HGETALL unacked.preprocess"),
         *("PUBLISH /0.celery.pidbox x", "PSUBSCRIBE /0.celeryev/*", "SET other 1", "GET other"),
     ),

@@ -20,14 +20,14 @@ import redis
 from shared.celery_app import Publisher
 from shared.dead_letters import DeadLetter, DeadLetters
 from shared.dead_letters import connect as connect_dead_letters
-from shared.ledger import Ledger, Stage, WorkerIdentity
+from shared.ledger import ChunkRef, Ledger, Stage, WorkerIdentity
 from shared.ledger import connect as connect_ledger
 from shared.messages import Batch, Chunk, Message, Result
 from shared.queues import queues
 from shared.settings import S3Settings, save_settings
 from tests import samples
 from tests.integration.echo_worker import NOWHERE
-from tests.malformed import CASES, IGNORED, Target, cases, set_at, valid
+from tests.malformed import CASES, IGNORED, Target, cases, set_at, signed, valid
 from tests.servers import start_valkey
 from tests.waiting import wait_for
 
@@ -59,12 +59,16 @@ class Stand:
         chunk, self.chunks = self.chunks, self.chunks + 1
         incarnation, uid = samples.INCARNATION, samples.JOB_UID
         _, (ref,) = self.ledger.feed(incarnation, uid, chunk, chunk + 1, bound=100)
+        self.pass_on(ref)
+        return SAMPLES[self.role](chunk=chunk)
+
+    def pass_on(self, ref: ChunkRef) -> None:
+        """From the first stage to the worker's."""
         helper = WorkerIdentity("test", "helper", "testhost")
         stage = {"inference": Stage.INFERENCE, "collector": Stage.RESULTS}.get(self.role)
         if stage is not None:
             self.ledger.claim(ref, Stage.PREPROCESS, helper)
             self.ledger.advance(ref, Stage.PREPROCESS, helper, stage, self.target.queue)
-        return SAMPLES[self.role](chunk=chunk)
 
     def send(self, message: Message) -> None:
         self.publisher.send(self.target.task, self.target.queue, message)
@@ -244,6 +248,64 @@ def test_a_replayed_message_that_is_valid_now_runs_once(stand: Stand) -> None:
     wait_for(lambda: stand.unacked() == 0, what="all acknowledged")
     assert stand.ran() == ran + 1
     assert stand.letters.list() == []
+
+
+def strange(stand: Stand, message: Message, **changes: Any) -> bytes:
+    """A message of ours with other fields, signed all the same."""
+    body = json.dumps({**message.model_dump(mode="json"), **changes})
+    target = Target(stand.role, stand.target.queue, stand.target.key, message)
+    return json.dumps(signed(target, body)).encode()
+
+
+def entry(stand: Stand, message: Message) -> list[str]:
+    """What the ledger knows of the message's chunk: state, stage, attempt, and so on."""
+    line = stand.client.hget(f"hr:{message.job_uid}:live", str(message.chunk))
+    assert isinstance(line, bytes)
+    return line.decode().split()
+
+
+def test_a_signed_dead_letter_counts_against_its_chunk(stand: Stand) -> None:
+    stand.letters.purge()
+    message = stand.queued()
+    for attempt in (1, 2, 3):
+        before = entry(stand, message)
+        assert (before[0], int(before[2])) == ("queued", attempt)
+        stand.push(strange(stand, message, attempt=attempt, novelty=True))
+        wait_for(lambda was=before: entry(stand, message) != was, what="the chunk set aside")
+        if attempt < 3:
+            requeue(stand, message, attempt + 1)
+    assert entry(stand, message)[0] == "refused"
+    letters = letters_of(stand, 3)
+    assert {(letter.layer, letter.reason.split(":")[0]) for letter in letters} == {
+        ("schema", "novelty")
+    }
+    stand.letters.replay([letters[0].id])  # of attempts that are over by now
+    wait_for(lambda: len(stand.letters.list()) == 3, what="its return")
+    assert entry(stand, message)[2] == "4"
+    stand.letters.purge()
+
+
+def requeue(stand: Stand, message: Message, attempt: int) -> None:
+    """The producer's part: the chunk is queued again, and reaches the worker's stage."""
+    stand.client.zadd("hr:waiting", {message.ref.name: 0})
+    (ref,) = stand.ledger.rescue_held(samples.INCARNATION)
+    assert ref.attempt == attempt
+    stand.pass_on(ref)
+
+
+@pytest.mark.parametrize("name", ["signature: invented", "signature: none", "body: null"])
+def test_a_forged_dead_letter_counts_against_nobody(stand: Stand, name: str) -> None:
+    stand.letters.purge()
+    message = stand.queued()
+    before = entry(stand, message)
+    target = Target(stand.role, stand.target.queue, stand.target.key, message)
+    stand.push(CASES[name].make(target))
+    letters_of(stand, 1)
+    ran = stand.ran()
+    stand.send(message)
+    wait_for(lambda: stand.ran() == ran + 1, what="the chunk, at its first attempt")
+    assert before[2] == "1"
+    stand.letters.purge()
 
 
 def test_nothing_that_was_sent_filled_the_worker_or_stopped_it(stand: Stand) -> None:

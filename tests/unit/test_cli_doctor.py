@@ -66,8 +66,30 @@ def test_doctor_with_a_stack_that_does_not_answer(
     assert run(["doctor", "--json"]) == 1
     checks = json.loads(capsys.readouterr().out)
     failed = {check["name"] for check in checks if check["state"] == "failed"}
-    assert failed == {"ring", "broker", "ledger", "clock", "store", "roles", "flower", "models"}
+    services = {"broker", "ledger", "late", "clock", "store", "roles", "flower"}
+    assert failed == {"ring", "models", *services}
     assert all(check["fix"] for check in checks if check["state"] == "failed")
+
+
+def test_doctor_says_how_much_came_too_late(
+    configured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counts:
+        def incarnation(self) -> str:
+            return "1" * 16
+
+        def workers(self) -> list[object]:
+            return []
+
+        def stale_counts(self) -> dict[str, int]:
+            return {"state": 2, "attempt": 40}
+
+    monkeypatch.setattr(doctor.ledgers, "connect", lambda _: Counts())
+    monkeypatch.setenv("HEADRACE_MODE", "docker")
+    (late,) = (check for check in doctor.examine() if check.name == "late")
+    assert late.state == "ok"
+    assert "42 messages" in late.detail
+    assert "(attempt 40, state 2)" in late.detail
 
 
 def test_doctor_prints_each_check_as_it_is_made(

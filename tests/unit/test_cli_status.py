@@ -180,6 +180,17 @@ def test_retry_links_a_new_job_and_the_parent_counts_what_it_mends(fake: Fake, j
         retry(fake.connections, job, fake.warnings.append)
 
 
+def test_what_a_cancelled_retry_did_not_come_to_can_be_retried(fake: Fake, job: str) -> None:
+    close(fake, listed=10, succeeded=6, failed=4)
+    first = retry(fake.connections, job, fake.warnings.append)
+    close(fake, first.job_id, listed=4, succeeded=1, cancelled=3)
+    second = retry(fake.connections, job, fake.warnings.append)
+    assert second.retry_of == first.job_id
+    close(fake, second.job_id, listed=3, succeeded=3)
+    with pytest.raises(HeadraceError, match="Nothing in the job"):
+        retry(fake.connections, first.job_id, fake.warnings.append)
+
+
 def test_jobs_newest_first(fake: Fake, job: str) -> None:
     request = JobRequest("s3://photos", str(fake.pipeline), job_id="a-later-one")
     submit(fake.connections, request, fake.warnings.append)

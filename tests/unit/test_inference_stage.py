@@ -53,11 +53,15 @@ def make_stage(ring: StagingRing) -> Iterator[MakeStage]:
         stopping: threading.Event | None = None,
     ) -> InferenceStage:
         loops.append(loop_over(engine))
-        return InferenceStage(ring, loops[-1], stopping or threading.Event())
+        return InferenceStage(ring, loops[-1], nothing_lost, stopping or threading.Event())
 
     yield make
     for loop in loops:
         loop.close()
+
+
+def nothing_lost(ref: ChunkRef, item: int | None) -> int:
+    return 0
 
 
 def staged(ring: StagingRing, *firsts: int | None, chunk: int = 1) -> Batch:
@@ -186,7 +190,7 @@ def test_neighbours_from_other_chunks_succeed(tmp_path: Path) -> None:
     create_ring(settings)
     ring, engine = open_ring(settings, "here"), FakeEngine()
     loop = loop_over(engine, max_wait_seconds=20, submitters=3)
-    stage = InferenceStage(ring, loop, threading.Event())
+    stage = InferenceStage(ring, loop, nothing_lost, threading.Event())
     batches = [staged(ring, n, n + 1, chunk=n) for n in (1, 10)]
     batches.append(staged(ring, POISON, chunk=20))
     results: dict[int, list[str]] = {}

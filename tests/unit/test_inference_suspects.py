@@ -18,6 +18,7 @@ from tests.fake_engine import images_of
 from tests.samples import pipeline, settings
 from workers.inference.errors import ModelUnusable
 from workers.inference.suspects import Tried, try_alone
+from workers.suspects import MOST_LOST_RUNS
 
 SOURCE = """
 import ctypes, os, sys, time
@@ -67,6 +68,10 @@ def pipeline_of(home: Path, name: str, *, batch_seconds: float = 30.0) -> Pipeli
     return pipeline(model=model, preprocess=preprocess, batch_seconds=batch_seconds)
 
 
+def nothing_lost(item: int | None) -> int:
+    return 0
+
+
 def outcomes(tried: Tried) -> list[str]:
     """Each image's label, or its error code."""
     return [
@@ -77,7 +82,7 @@ def outcomes(tried: Tried) -> list[str]:
 
 def test_only_the_killer_fails(home: Path) -> None:
     deadly = pipeline_of(home, "Deadly")
-    tried = try_alone(deadly, images_of(1, 2, 200, 3, 202, 4), threading.Event())
+    tried = try_alone(deadly, images_of(1, 2, 200, 3, 202, 4), nothing_lost, threading.Event())
     assert outcomes(tried) == ["1", "2", "killed_worker", "3", "model_error", "4"]
     assert (tried.engine.name, tried.engine.device) == ("python", "cpu")
     killed = tried.answers[2]
@@ -85,25 +90,37 @@ def test_only_the_killer_fails(home: Path) -> None:
     assert "SIGKILL" in killed.error_message
 
 
+def test_an_image_on_which_workers_were_lost_is_tried_no_more(home: Path) -> None:
+    noted: list[int | None] = []
+
+    def note(item: int | None) -> int:
+        noted.append(item)
+        return MOST_LOST_RUNS if item == 1 else 0
+
+    tried = try_alone(pipeline_of(home, "Deadly"), images_of(1, 200, 3), note, threading.Event())
+    assert outcomes(tried) == ["1", "killed_worker", "3"]
+    assert noted == [0, None, 1, 2, None]
+
+
 @pytest.mark.parametrize("hang", [201, 203])
 def test_an_endless_loop_fails_alone(home: Path, hang: int) -> None:
     deadly = pipeline_of(home, "Deadly", batch_seconds=2)
-    tried = try_alone(deadly, images_of(1, hang, 2), threading.Event())
+    tried = try_alone(deadly, images_of(1, hang, 2), nothing_lost, threading.Event())
     assert outcomes(tried) == ["1", "killed_worker", "2"]
 
 
 def test_a_class_that_kills_whoever_loads_it_is_a_model_that_cannot_be_used(home: Path) -> None:
     with pytest.raises(ModelUnusable, match="exit status 7, then exit status 7"):
-        try_alone(pipeline_of(home, "Broken"), images_of(1), threading.Event())
+        try_alone(pipeline_of(home, "Broken"), images_of(1), nothing_lost, threading.Event())
 
 
 def test_a_model_that_is_not_there_says_so(home: Path) -> None:
     missing = pipeline_of(home, "Missing")
     with pytest.raises(ModelUnusable, match="defines no class 'Missing'"):
-        try_alone(missing, images_of(1), threading.Event())
+        try_alone(missing, images_of(1), nothing_lost, threading.Event())
 
 
 def test_a_store_that_does_not_answer_accuses_nobody(home: Path) -> None:
     model = Model(name="tiny", sha256="a" * 64, architecture="mobilenet_v3_small")
     with pytest.raises(TransientError):
-        try_alone(pipeline(model=model), images_of(1), threading.Event())
+        try_alone(pipeline(model=model), images_of(1), nothing_lost, threading.Event())

@@ -75,7 +75,7 @@ def judge(target: Target, item: bytes) -> bool:
         assert not message.errors
         dumps([message._raw, "", ""]).encode()  # as kombu keeps it until it is acknowledged
         message.delivery_tag.encode()
-        headers = inspect(contract, message)
+        headers, _ = inspect(contract, message)
     except Malformed as problem:
         json.dumps([problem.layer, problem.reason])
         return False

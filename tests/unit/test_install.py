@@ -15,7 +15,7 @@ from tools.install import GROUPS, STAMP, Refused, missing_groups
 
 Usage = namedtuple("Usage", "total used free")
 # What torch needs of CUDA differs by platform, so torch alone pins it.
-UNPINNED = re.compile(r"nvidia-|cuda-|triton$")
+UNPINNED = re.compile(r"nvidia-|cuda-|triton$|pip$")
 
 
 def pins(group):

@@ -86,6 +86,24 @@ def test_a_store_that_stays_away_fails_no_item() -> None:
         fetcher.fetch("photos", store.items(), LIMIT)
 
 
+def test_an_object_that_stays_away_while_others_come_has_timed_out() -> None:
+    store = FakeStore({"a": b"1", "slow": b"2"})
+    store.errors["slow"] = unavailable(100)
+    fetcher = Fetcher(lambda _: store, threading.Event(), patience_seconds=0.2)
+    payloads = fetcher.fetch("photos", store.items(), LIMIT)
+    assert payloads[0] == b"1"
+    assert code(payloads[1]) is ItemErrorCode.TIMED_OUT
+
+
+def test_what_came_before_the_store_went_away_is_no_evidence() -> None:
+    store = FakeStore({"a": b"1", "b": b"2"})
+    fetcher = Fetcher(lambda _: store, threading.Event(), patience_seconds=0.2)
+    fetcher.fetch("photos", store.items(["a"]), LIMIT)
+    store.errors = {"a": unavailable(100), "b": unavailable(100)}
+    with pytest.raises(TransientError):
+        fetcher.fetch("photos", store.items(["b"]), LIMIT)
+
+
 def test_no_credentials_for_the_bucket_is_said_of_each_item() -> None:
     def refuse(bucket: str) -> Store:
         raise UsageError("no_credentials", f"No credentials for {bucket}.")

@@ -27,7 +27,7 @@ from workers.preprocess.fetch import Fetcher
 from workers.preprocess.stage import PreprocessStage
 from workers.preprocess.suspects import filling_in_child
 from workers.runtime import Forward, GiveBack
-from workers.suspects import SUSPECT_LOSSES
+from workers.suspects import MOST_LOST_RUNS, SUSPECT_LOSSES
 
 CROP = 8
 IMAGE_BYTES = CROP * CROP * 3
@@ -63,16 +63,21 @@ def store() -> FakeStore:
     return FakeStore({"0.png": b"text", **objects})
 
 
+def nothing_lost(ref: ChunkRef, item: int | None) -> int:
+    return 0
+
+
 def make_stage(
     store: FakeStore,
     ring: StagingRing,
     stopping: threading.Event | None = None,
     staged: Callable[[list[ChunkRef]], list[bool]] = nothing_staged,
     patience_seconds: float = 10.0,
+    note: Callable[[ChunkRef, int | None], int] = nothing_lost,
 ) -> PreprocessStage:
     stopping = stopping or threading.Event()
     return PreprocessStage(
-        Fetcher(lambda _: store, stopping, patience_seconds), ring, staged, stopping
+        Fetcher(lambda _: store, stopping, patience_seconds), ring, staged, note, stopping
     )
 
 
@@ -327,6 +332,26 @@ def test_an_image_that_kills_its_process_fails_alone(
     assert isinstance(outcome, Forward)
     outcome.release()
     assert list(rows(ring, batch)) == [3, 1, 2]
+
+
+def test_an_image_on_which_workers_were_lost_five_times_is_tried_no_more(
+    store: FakeStore, ring: StagingRing
+) -> None:
+    noted: list[int | None] = []
+
+    def note(ref: ChunkRef, item: int | None) -> int:
+        noted.append(item)
+        return MOST_LOST_RUNS if item == 2 else MOST_LOST_RUNS - 1
+
+    items = store.items(["3.png", "0.png", "1.png", "2.png"])
+    del store.objects["0.png"]
+    outcome = make_stage(store, ring, note=note)(chunk(items), SUSPECT_LOSSES)
+    batch = batch_of(outcome)
+    assert codes(batch) == [None, "missing", "killed_worker", None]
+    assert noted == [0, None, 2, 3, None]  # an item has its place in the whole chunk
+    assert isinstance(outcome, Forward)
+    outcome.release()
+    assert list(rows(ring, batch)) == [3, 2]
 
 
 def test_an_image_that_wants_all_memory_fails_alone(

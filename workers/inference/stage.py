@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from shared.errors import TransientError
-from shared.ledger import Stage
+from shared.ledger import ChunkRef, Stage
 from shared.messages import Batch, ItemFailure, Result, ResultItem, Timings
 from shared.patience import patiently
 from shared.pipeline import Postprocess
@@ -36,12 +38,20 @@ class InferenceStage:
 
     A batch on which the engine raises is narrowed to single images at once, so that only those
     that raise alone fail. A model that cannot be loaded fails every image, so that the job ends
-    and says why; a store that does not answer fails none, and is waited for.
+    and says why; a store that does not answer fails none, and is waited for. ``note`` tells the
+    ledger which image of a chunk is on trial, and asks how often that was lost.
     """
 
-    def __init__(self, ring: StagingRing, device: DeviceLoop, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        ring: StagingRing,
+        device: DeviceLoop,
+        note: Callable[[ChunkRef, int | None], int],
+        stopping: threading.Event,
+    ) -> None:
         self._ring = ring
         self._device = device
+        self._note = note
         self._stopping = stopping
 
     def __call__(self, batch: Batch, losses: int = 0) -> Forward | GiveBack:
@@ -97,7 +107,9 @@ class InferenceStage:
 
     def _infer_in_child(self, batch: Batch, images: Images) -> _Outcome:
         try:
-            tried = try_alone(batch.pipeline, images, self._stopping)
+            tried = try_alone(
+                batch.pipeline, images, partial(self._note, batch.ref), self._stopping
+            )
         except ModelUnusable as error:
             return _Outcome([model_failure(str(error))] * len(images))
         return _Outcome(tried.answers, engine=tried.engine)

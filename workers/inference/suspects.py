@@ -14,7 +14,7 @@ from workers.inference.engines import Images
 from workers.inference.errors import ModelUnusable
 from workers.inference.models import ModelKey
 from workers.inference.postprocess import Answer
-from workers.suspects import ChildUnstartable, Deadly, Trial
+from workers.suspects import ChildUnstartable, Deadly, Note, Trial
 from workers.suspects.frame import Frame
 
 CHILD = "workers.inference.suspect_child"
@@ -52,11 +52,12 @@ class Tried:
     engine: EngineFacts
 
 
-def try_alone(pipeline: Pipeline, images: Images, stopping: threading.Event) -> Tried:
+def try_alone(pipeline: Pipeline, images: Images, note: Note, stopping: threading.Event) -> Tried:
     """Run the ``images``, uint8 (images, height, width, 3), one after the other in a child.
 
-    An image that kills it twice fails as ``killed_worker``. Raises ModelUnusable where the model
-    cannot be loaded, or kills the process that loads it, and TransientError.
+    An image that kills it twice fails as ``killed_worker``; ``note`` notes each. Raises
+    ModelUnusable where the model cannot be loaded, or kills the process that loads it, and
+    TransientError.
     """
     trial = Trial(
         CHILD,
@@ -64,12 +65,14 @@ def try_alone(pipeline: Pipeline, images: Images, stopping: threading.Event) -> 
         lambda answer: _ANSWER.validate_python(answer.header.get("answer")),
         start_seconds=ModelKey.of(pipeline).load_seconds + _IMPORT_SECONDS,
         item_seconds=pipeline.batch_seconds,
+        note=note,
         stopping=stopping,
     )
     with trial:
         try:
             engine = _engine(trial.ready())
-            return Tried([_verdict(trial.run(image.tobytes())) for image in images], engine)
+            tried = (trial.run(row, image.tobytes()) for row, image in enumerate(images))
+            return Tried([_verdict(answer) for answer in tried], engine)
         except ChildUnstartable as error:
             raise ModelUnusable(f"'{pipeline.model.name}' cannot be loaded. {error}") from error
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from shared.ledger import Stage
 from shared.staging import open_ring
 from workers.inference.device import CPU_BATCH_IMAGES, CUDA_BATCH_IMAGES, DeviceLoop
 from workers.inference.engines.hardware import has_cuda
@@ -21,4 +24,6 @@ def setup(runtime: Runtime) -> InferenceStage:
         batch_images=CUDA_BATCH_IMAGES if has_cuda() else CPU_BATCH_IMAGES,
         submitters=CONCURRENCY,
     )
-    return InferenceStage(open_ring(settings.ring, settings.host_id), device, runtime.stopping)
+    ring = open_ring(settings.ring, settings.host_id)
+    note = partial(runtime.note_trial, Stage.INFERENCE)
+    return InferenceStage(ring, device, note, runtime.stopping)

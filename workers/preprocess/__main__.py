@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 
+from shared.ledger import Stage
 from shared.staging import open_ring
 from shared.storage import resolve_store
 from workers.celery_worker import run_worker
@@ -23,7 +24,8 @@ def setup(runtime: Runtime) -> PreprocessStage:
     settings = runtime.settings
     fetcher = Fetcher(partial(resolve_store, settings), runtime.stopping)
     ring = open_ring(settings.ring, settings.host_id)
-    return PreprocessStage(fetcher, ring, runtime.ledger.staged, runtime.stopping)
+    note = partial(runtime.note_trial, Stage.PREPROCESS)
+    return PreprocessStage(fetcher, ring, runtime.ledger.staged, note, runtime.stopping)
 
 
 if __name__ == "__main__":

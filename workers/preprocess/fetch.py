@@ -52,12 +52,13 @@ class Fetcher:
         self._stopping = stopping
         self._patience_seconds = patience_seconds
         self._executor = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
+        self._last_given: Callable[[], bytes] | None = None
 
     def fetch(self, bucket: str, items: Sequence[Item], max_bytes: int) -> list[Payload]:
         """What each item has to give, in their order.
 
-        Raises TransientError where the store does not answer in time or the worker stops: that
-        is never an item's fault.
+        An item that the store does not give in time, though it gives others, has timed out. Raises
+        TransientError where it gives none, or the worker stops: that is no item's fault.
         """
         deadline = time.monotonic() + self._patience_seconds
         try:
@@ -90,14 +91,27 @@ class Fetcher:
 
         patience_seconds = max(0.0, deadline - time.monotonic())
         try:
-            return patiently(get, stopping=self._stopping, deadline_seconds=patience_seconds)
-        except (TransientError, MemoryError):
+            data = patiently(get, stopping=self._stopping, deadline_seconds=patience_seconds)
+        except TransientError as error:
+            if self._stopping.is_set() or not self._gives_others():
+                raise
+            return failure(ItemErrorCode.TIMED_OUT, f"Other objects came. {error.message}")
+        except MemoryError:
             raise
         except HeadraceError as error:
             return failure(_CODES.get(type(error), ItemErrorCode.UNREADABLE), error.message)
         except Exception as error:  # else its chunk would come back for ever
             log.exception("cannot fetch %r", item.key)
             return failure(ItemErrorCode.UNREADABLE, f"{type(error).__name__}: {error}")
+        self._last_given = get
+        return data
+
+    def _gives_others(self) -> bool:
+        """Asked for what came last, does it come again?"""
+        try:
+            return self._last_given is not None and bool(self._last_given())
+        except HeadraceError:
+            return False
 
 
 def by_bytes(items: Sequence[Item], limit: int = GROUP_BYTES) -> Iterator[Sequence[Item]]:

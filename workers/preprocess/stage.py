@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from shared.errors import ItemError, ItemErrorCode, PermanentError, TransientError
-from shared.ledger import Stage
+from shared.ledger import ChunkRef, Stage
 from shared.messages import Batch, Chunk, Item, ItemFailure, Slot, StagedItem, Timings
 from shared.pipeline import Preprocess
 from shared.queues import INFERENCE_TASK, inference_queue
@@ -56,15 +57,22 @@ class _Staging:
 class PreprocessStage:
     """Called with a Chunk, by several threads at once: one decodes while the others fetch.
 
-    ``staged`` asks the ledger which chunks still wait for inference.
+    ``staged`` asks the ledger which chunks still wait for inference; ``note`` tells it which item
+    of a chunk is on trial, and asks how often that was lost.
     """
 
     def __init__(
-        self, fetcher: Fetcher, ring: StagingRing, staged: StagedQuery, stopping: threading.Event
+        self,
+        fetcher: Fetcher,
+        ring: StagingRing,
+        staged: StagedQuery,
+        note: Callable[[ChunkRef, int | None], int],
+        stopping: threading.Event,
     ) -> None:
         self._fetcher = fetcher
         self._ring = ring
         self._staged = staged
+        self._note = note
         self._stopping = stopping
         self._decode_turn = threading.Lock()
 
@@ -101,7 +109,8 @@ class PreprocessStage:
         """One chunk decodes at a time; a suspect one has a process of its own, however long."""
         preprocess = staging.chunk.pipeline.preprocess
         if staging.suspect:
-            with filling_in_child(preprocess, self._stopping) as fill:
+            place, note = staging.entries.__len__, partial(self._note, staging.chunk.ref)
+            with filling_in_child(preprocess, self._stopping, place, note) as fill:
                 yield fill
         else:
             with self._decode_turn, filling_here(preprocess) as fill:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,7 +13,7 @@ from shared.messages import MAX_SIDE_PIXELS, ItemFailure
 from shared.pipeline import Preprocess
 from workers.preprocess.fill import Fill
 from workers.preprocess.resize import Pixels
-from workers.suspects import ChildUnstartable, Deadly, Trial
+from workers.suspects import ChildUnstartable, Deadly, Note, Trial
 from workers.suspects.frame import Frame
 
 CHILD = "workers.preprocess.suspect_child"
@@ -25,11 +25,16 @@ _Filled = tuple[tuple[int, int], Pixels]
 
 @contextmanager
 def filling_in_child(
-    preprocess: Preprocess, stopping: threading.Event, module: str = CHILD
+    preprocess: Preprocess,
+    stopping: threading.Event,
+    place: Callable[[], int],
+    note: Note,
+    module: str = CHILD,
 ) -> Iterator[Fill]:
     """Fill in ``module``'s process. What kills it twice raises ItemError ``killed_worker``.
 
-    Filling raises TransientError where the worker stops, or no such process can be had.
+    ``place`` gives that of the next item in the chunk; ``note`` notes it. Filling raises
+    TransientError where the worker stops, or no such process can be had.
     """
     crop = preprocess.crop_pixels
 
@@ -45,12 +50,13 @@ def filling_in_child(
         read,
         start_seconds=START_SECONDS,
         item_seconds=preprocess.item_seconds,
+        note=note,
         stopping=stopping,
     )
 
     def fill(row: Pixels, data: bytes) -> tuple[int, int]:
         try:
-            answer = trial.run(data)
+            answer = trial.run(place(), data)
         except ChildUnstartable as error:  # no image's fault, so none is to pay for it
             stopping.wait(_PAUSE_SECONDS)
             raise TransientError("no_child", str(error)) from error

@@ -10,6 +10,7 @@ from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 from vine import promise
 
+from shared.ledger import ChunkRef
 from workers.quarantine.inspection import Contract, Malformed, inspect
 from workers.quarantine.ward import Ward
 
@@ -47,17 +48,18 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
 
         def on_task_received(message: Any) -> Any:
             assert _contract is not None  # run_worker installs it before it starts Celery
+            chunk = None
             try:
-                message.headers = inspect(_contract, message)
+                message.headers, chunk = inspect(_contract, message)
                 message.properties = {"correlation_id": message.headers["id"]}
                 return handle(message)
             except Malformed as problem:
-                return self._quarantine(message, problem.layer, problem.reason)
+                return self._quarantine(message, problem.layer, problem.reason, problem.accused)
             except self.connection_errors:
                 raise  # the broker's affair: Celery connects anew
             except Exception as error:
                 log.exception("a message that nothing was prepared for")
-                return self._quarantine(message, "unforeseen", repr(error))
+                return self._quarantine(message, "unforeseen", repr(error), chunk)
 
         return on_task_received
 
@@ -75,10 +77,14 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
     def on_invalid_task(self, _body: Any, message: Any, exc: Exception) -> None:
         self._quarantine(message, "headers", repr(exc))
 
-    def _quarantine(self, message: Any, layer: str, reason: str) -> None:
+    def _quarantine(
+        self, message: Any, layer: str, reason: str, accused: ChunkRef | None = None
+    ) -> None:
         assert _ward is not None
         channel = message.channel
         unacked = (channel.unacked_index_key, channel.unacked_key, message.delivery_tag)
-        _ward.admit(layer=layer, reason=reason, raw=message._raw.item, unacked=unacked)
+        _ward.admit(
+            layer=layer, reason=reason, raw=message._raw.item, unacked=unacked, accused=accused
+        )
         if not message.acknowledged:
             message.ack()  # so that the channel's own count of what it holds is right

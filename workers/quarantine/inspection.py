@@ -7,19 +7,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
-from shared.messages import MAX_MESSAGE_BYTES, Message
+from shared.ledger import ChunkRef
+from shared.messages import MAX_MESSAGE_BYTES, Address, Message
 from shared.signing import verify
 
 
 class Malformed(Exception):
-    """``layer`` says where the message is wrong, as in ``shared.dead_letters.DeadLetter``."""
+    """``layer`` says where the message is wrong, as in ``shared.dead_letters.DeadLetter``.
 
-    def __init__(self, layer: str, reason: str) -> None:
+    ``accused`` is the chunk that a message is about which carries our signature all the same.
+    """
+
+    def __init__(self, layer: str, reason: str, accused: ChunkRef | None = None) -> None:
         super().__init__(f"{layer}: {reason}")
         self.layer = layer
         self.reason = reason
+        self.accused = accused
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +38,11 @@ class Contract:
     check: Callable[[Any], str | None] = lambda _: None
 
 
-def inspect(contract: Contract, message: Any) -> dict[str, Any]:
+def inspect(contract: Contract, message: Any) -> tuple[dict[str, Any], ChunkRef]:
     """Check a kombu message, of an envelope that was opened, to the last field; or raise Malformed.
 
-    Returns headers made anew from what is signed: eta, expires, time limits, retries and callbacks
-    that somebody may have put beside a signed body are never seen by Celery.
+    Returns headers made anew from what is signed, and the chunk: eta, expires, time limits, retries
+    and callbacks that somebody may have put beside a signed body are never seen by Celery.
     """
     task, message_id = message.headers["task"], message.headers["id"]
     if task != contract.task:
@@ -50,8 +55,8 @@ def inspect(contract: Contract, message: Any) -> dict[str, Any]:
     parsed = _parse(contract.message_type, body)
     problem = contract.check(parsed)
     if problem is not None:
-        raise Malformed("schema", problem)
-    return _clean_headers(contract.task, message_id, parsed)
+        raise Malformed("schema", problem, parsed.ref)
+    return _clean_headers(contract.task, message_id, parsed), parsed.ref
 
 
 def _payload(raw: Any) -> tuple[str, str]:
@@ -80,7 +85,20 @@ def _parse(message_type: type[Message], body: str) -> Message:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "message"
-        raise Malformed("schema", f"{where}: {first['msg']}") from error
+        raise Malformed("schema", f"{where}: {first['msg']}", _accused(body)) from error
+
+
+class _Signed(Address):
+    """As much of a signed message as says whose it is, whatever else is in it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def _accused(body: str) -> ChunkRef | None:
+    try:
+        return _Signed.model_validate_json(body, strict=True).ref
+    except ValidationError:
+        return None
 
 
 def _clean_headers(task: str, message_id: str, message: Message) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import redis
 
 from shared.dead_letters import DeadLetter, DeadLetters, Limits, Load
 from shared.errors import TransientError
+from shared.ledger import ChunkRef, Stale
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -24,7 +25,8 @@ _RETRY_SECONDS = 1.0
 class Ward:
     """Where one worker's malformed messages go.
 
-    ``overflow`` is called whenever more lie in the broker than ``limits`` allow.
+    ``overflow`` is called whenever more lie in the broker than ``limits`` allow, and ``accuse``
+    with the chunk of a message that we signed and cannot take.
     """
 
     def __init__(
@@ -35,20 +37,31 @@ class Ward:
         limits: Limits,
         stopping: threading.Event,
         overflow: Callable[[], None],
+        accuse: Callable[[ChunkRef], None],
     ) -> None:
         self._letters = letters
         self._limits = limits
         self._stopping = stopping
         self._overflow = overflow
+        self._accuse = accuse
         self._load = Load(0, 0)
         self._logged_at = 0.0
         self._unlogged = 0
         self.queue = queue
 
     def admit(
-        self, *, layer: str, reason: str, raw: bytes, unacked: tuple[str, str, str] | None = None
+        self,
+        *,
+        layer: str,
+        reason: str,
+        raw: bytes,
+        unacked: tuple[str, str, str] | None = None,
+        accused: ChunkRef | None = None,
     ) -> None:
-        """Keep ``raw``. ``unacked``: the unacked index, its hash, and the message's tag in them."""
+        """Keep ``raw``. ``unacked``: the unacked index, its hash, and the message's tag in them.
+
+        ``accused``: the chunk against which it counts.
+        """
         self._insist(self._wait_for_room)
         letter = self._insist(
             lambda: self._letters.letter(queue=self.queue, layer=layer, reason=reason, raw=raw)
@@ -57,6 +70,16 @@ class Ward:
         self._log(letter)
         if self._load.exceeds(self._limits):
             self._overflow()
+        if accused is not None:
+            self._count_against(accused)
+
+    def _count_against(self, ref: ChunkRef) -> None:
+        try:
+            self._accuse(ref)
+        except Stale as stale:
+            log.debug("a late dead letter of %s: %s", ref.name, stale.reason)
+        except TransientError as error:  # it is missed, sent again, and counted then
+            log.warning("not counted against %s: %s", ref.name, error)
 
     def _insist(self, action: Callable[[], _T]) -> _T:
         """The message is in no queue any more: to give up would lose it."""

@@ -14,6 +14,12 @@ from workers.suspects.frame import Frame
 
 # A chunk that lost its holder so often at one stage is run in a child there.
 SUSPECT_LOSSES = 2
+# An item on which so many such runs were lost, with the whole worker, is tried no more.
+MOST_LOST_RUNS = 5
+
+# Notes where all can see it that an item is on trial, by its place in the chunk, or that none is.
+# Returns how many runs were lost on that item.
+Note = Callable[[int | None], int]
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -27,7 +33,7 @@ class ChildUnstartable(Exception):
 class Deadly:
     """The item killed the process that it ran in twice, the second time as the first thing there.
 
-    ``reason`` is a line for its owner.
+    Or it took the whole worker along, five times. ``reason`` is a line for its owner.
     """
 
     reason: str
@@ -48,6 +54,7 @@ class Trial(Generic[_T]):
         *,
         start_seconds: float,
         item_seconds: float,
+        note: Note,
         stopping: threading.Event,
     ) -> None:
         self._module = module
@@ -55,6 +62,7 @@ class Trial(Generic[_T]):
         self._read = read
         self._start_seconds = start_seconds
         self._item_seconds = item_seconds
+        self._note = note
         self._stopping = stopping
         self._child: Child | None = None
         self._ready: Frame | None = None
@@ -71,11 +79,19 @@ class Trial(Generic[_T]):
             self._ready = self._start()
         return self._ready
 
-    def run(self, payload: bytes) -> _T | Deadly:
-        """The child's answer, or the evidence that there can be none.
+    def run(self, item: int, payload: bytes) -> _T | Deadly:
+        """The child's answer, or the evidence that there can be none. ``item``: its place.
 
-        Raises ChildUnstartable, or TransientError where the worker stops.
+        Raises ChildUnstartable, TransientError where the worker stops, and what noting raises.
         """
+        lost_runs = self._note(item)
+        if lost_runs >= MOST_LOST_RUNS:
+            return Deadly(f"The worker died {lost_runs} times while this ran, alone.")
+        answer = self._run_twice(payload)
+        self._note(None)
+        return answer
+
+    def _run_twice(self, payload: bytes) -> _T | Deadly:
         try:
             return self._ask(payload)
         except ChildDied as death:

@@ -1,7 +1,10 @@
 -- Shared by every script: it is put before each one's text.
 -- ARGV[1] is the caller's incarnation; a script does nothing for another.
--- A live entry is one line:  state stage attempt owner losses_preprocess losses_inference losses_results
---   state: queued | held;  owner: the queue's name, or the worker that holds it
+-- A live entry is one line:
+--   state stage attempt owner losses_preprocess losses_inference losses_results rescues refusals trial
+--   state: queued | held | waiting (to be queued again) | refused (to be given up)
+--   owner: the queue's name, the worker that holds it, or -
+--   trial: the place in the chunk of the item that its holder runs alone, or -
 -- Keys are built here and not passed as KEYS: the ledger is one server, never a cluster.
 local FIRST_STAGE = 'preprocess'
 
@@ -22,6 +25,7 @@ end
 
 local function live_key(uid) return 'hr:' .. uid .. ':live' end
 local function done_key(uid) return 'hr:' .. uid .. ':done' end
+local function trial_key(uid, chunk) return 'hr:' .. uid .. ':trial:' .. chunk end
 local function job_key(uid) return 'hr:job:' .. uid end
 local function member(uid, chunk) return uid .. ' ' .. chunk end
 
@@ -33,21 +37,26 @@ local function read_live(uid, chunk)
   return {
     state = f[1], stage = f[2], attempt = tonumber(f[3]), owner = f[4],
     losses = {preprocess = tonumber(f[5]), inference = tonumber(f[6]), results = tonumber(f[7])},
+    rescues = tonumber(f[8]), refusals = tonumber(f[9]), trial = f[10],
   }
 end
 
 local function write_live(uid, chunk, e)
   local l = e.losses
   redis.call('HSET', live_key(uid), chunk, table.concat({
-    e.state, e.stage, e.attempt, e.owner, l.preprocess, l.inference, l.results}, ' '))
+    e.state, e.stage, e.attempt, e.owner, l.preprocess, l.inference, l.results,
+    e.rescues, e.refusals, e.trial}, ' '))
 end
 
 local function leave_owner(uid, chunk, e)
   if e.state == 'held' then
     redis.call('HDEL', 'hr:held:' .. e.owner, member(uid, chunk))
-  else
+  elseif e.state == 'queued' then
     redis.call('ZREM', 'hr:queued:' .. e.owner, member(uid, chunk))
+  else
+    redis.call('ZREM', 'hr:' .. e.state, member(uid, chunk))
   end
+  e.trial = '-'
 end
 
 local function enter_queue(uid, chunk, e, stage, queue)
@@ -56,19 +65,44 @@ local function enter_queue(uid, chunk, e, stage, queue)
   write_live(uid, chunk, e)
 end
 
--- The one form of rescue: back to the first stage, one attempt on.
-local function send_back(uid, chunk, e, queue)
+-- The chunk is live no longer, or its job is not.
+local function forget_live(uid, chunk)
+  leave_owner(uid, chunk, read_live(uid, chunk))
+  redis.call('HDEL', live_key(uid), chunk)
+  redis.call('DEL', trial_key(uid, chunk))
+end
+
+-- A rescued chunk is due at once the first time, then after one pause, and after twice as long each
+-- further time, up to thirty pauses: what is lost again and again must not keep all others busy.
+local function set_aside(uid, chunk, e, state, pause_ms)
   leave_owner(uid, chunk, e)
-  e.attempt = e.attempt + 1
-  enter_queue(uid, chunk, e, FIRST_STAGE, queue)
-  return e.attempt
+  e.state, e.stage, e.owner = state, FIRST_STAGE, '-'
+  e.attempt, e.rescues = e.attempt + 1, e.rescues + 1
+  local due = now_ms()
+  if e.rescues > 1 then due = due + pause_ms * math.min(2 ^ (e.rescues - 2), 30) end
+  redis.call('ZADD', 'hr:' .. state, due, member(uid, chunk))
+  write_live(uid, chunk, e)
+end
+
+-- Queues what was set aside in ``state`` and is due. Returns {'ok', uid, chunk, attempt, ...}
+local function queue_due(state, stage, queue)
+  local queued = {'ok'}
+  for _, m in ipairs(redis.call('ZRANGE', 'hr:' .. state, '-inf', now_ms(), 'BYSCORE')) do
+    local uid, chunk = string.match(m, '(%S+) (%d+)')
+    local e = read_live(uid, chunk)
+    if e and e.state == state then
+      leave_owner(uid, chunk, e)
+      enter_queue(uid, chunk, e, stage, queue)
+      queued[#queued + 1], queued[#queued + 2], queued[#queued + 3] = uid, chunk, e.attempt
+    else
+      redis.call('ZREM', 'hr:' .. state, m)
+    end
+  end
+  return queued
 end
 
 local function become_done(uid, chunk, e)
-  if e then
-    leave_owner(uid, chunk, e)
-    redis.call('HDEL', live_key(uid), chunk)
-  end
+  if e then forget_live(uid, chunk) end
   redis.call('SETBIT', done_key(uid), chunk, 1)
 end
 

@@ -5,7 +5,6 @@ local uid = ARGV[2]
 if redis.call('EXISTS', job_key(uid)) == 0 then return stale('job') end
 redis.call('HSET', job_key(uid), 'cancelled', 1)
 for _, chunk in ipairs(redis.call('HKEYS', live_key(uid))) do
-  leave_owner(uid, chunk, read_live(uid, chunk))
+  forget_live(uid, chunk)
 end
-redis.call('DEL', live_key(uid))
 return {'ok'}

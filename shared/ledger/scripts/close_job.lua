@@ -2,8 +2,8 @@
 if not incarnation_matches() then return stale('incarnation') end
 local uid = ARGV[2]
 for _, chunk in ipairs(redis.call('HKEYS', live_key(uid))) do
-  leave_owner(uid, chunk, read_live(uid, chunk))
+  forget_live(uid, chunk)
 end
 redis.call('SREM', 'hr:jobs', uid)
-redis.call('DEL', job_key(uid), live_key(uid), done_key(uid))
+redis.call('DEL', job_key(uid), done_key(uid))
 return {'ok'}

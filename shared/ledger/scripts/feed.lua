@@ -12,7 +12,9 @@ local room = math.min(
 while chunk < limit and room > 0 and not job[2] do
   if redis.call('GETBIT', done_key(uid), chunk) == 0
     and redis.call('HEXISTS', live_key(uid), chunk) == 0 then
-    local e = {attempt = first_attempt, losses = {preprocess = 0, inference = 0, results = 0}}
+    local e = {
+      attempt = first_attempt, losses = {preprocess = 0, inference = 0, results = 0},
+      rescues = 0, refusals = 0, trial = '-'}
     enter_queue(uid, chunk, e, FIRST_STAGE, queue)
     fed[#fed + 1], fed[#fed + 2] = chunk, first_attempt
     room = room - 1

@@ -8,6 +8,6 @@ redis.call('HSETNX', job_key(uid), 'job_id', ARGV[3])
 redis.call('HSETNX', job_key(uid), 'opened_at_ms', now_ms())
 for chunk in string.gmatch(ARGV[4], '%d+') do
   local e = read_live(uid, chunk)
-  if not e or e.state == 'queued' then become_done(uid, chunk, e) end
+  if not e or e.state ~= 'held' then become_done(uid, chunk, e) end
 end
 return {'ok'}

@@ -1,7 +1,7 @@
--- Sends back what is held by workers whose lease is gone, or unnamed in two renewals.
--- ARGV: incarnation, first queue. Returns {'ok', uid, chunk, attempt, ...}
+-- Sends back what is held by workers whose lease is gone, or unnamed in two renewals, and what was
+-- sent back before and has waited long enough.
+-- ARGV: incarnation, first queue, pause ms. Returns {'ok', uid, chunk, attempt, ...}
 if not incarnation_matches() then return stale('incarnation') end
-local rescued = {'ok'}
 for _, worker in ipairs(redis.call('HKEYS', 'hr:workers')) do
   local dead = redis.call('EXISTS', 'hr:lease:' .. worker) == 0
   local held = redis.call('HGETALL', 'hr:held:' .. worker)
@@ -11,8 +11,10 @@ for _, worker in ipairs(redis.call('HKEYS', 'hr:workers')) do
       local e = read_live(uid, chunk)
       if e and e.state == 'held' and e.owner == worker then
         e.losses[e.stage] = e.losses[e.stage] + 1
-        rescued[#rescued + 1], rescued[#rescued + 2] = uid, chunk
-        rescued[#rescued + 1] = send_back(uid, chunk, e, ARGV[2])
+        if e.trial ~= '-' then
+          redis.call('HINCRBY', trial_key(uid, chunk), e.stage .. ' ' .. e.trial, 1)
+        end
+        set_aside(uid, chunk, e, 'waiting', ARGV[3])
       else
         redis.call('HDEL', 'hr:held:' .. worker, held[i])
       end
@@ -20,4 +22,4 @@ for _, worker in ipairs(redis.call('HKEYS', 'hr:workers')) do
   end
   if dead then redis.call('HDEL', 'hr:workers', worker) end
 end
-return rescued
+return queue_due('waiting', FIRST_STAGE, ARGV[2])

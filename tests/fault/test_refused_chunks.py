@@ -1,0 +1,46 @@
+"""A chunk that can never pass fails its own images, and the job ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.injection.table import Line, note
+from tests.stack import Stack, small_images
+
+# So many labels of this length, for so many images, make a result that no queue takes.
+LARGE, SMALL = 512, 8
+PLUGIN = """
+class Talkative:
+    def __call__(self, images):
+        return [[(f"{n:0>200}", 0.01) for n in range(100)] for _ in images]
+"""
+PIPELINE = (
+    "name: talkative\n"
+    "preprocess: {resize_shorter_pixels: 8, crop_pixels: 8}\n"
+    "model: {python: 'talkative:Talkative'}\n"
+    "postprocess: {top_k: 100}\n"
+)
+
+
+def test_a_chunk_whose_result_is_too_large_for_a_message_fails_alone(
+    stack: Stack, plugins: Path, tmp_path: Path
+) -> None:
+    (plugins / "talkative.py").write_text(PLUGIN)
+    pipeline = tmp_path / "talkative.yaml"
+    pipeline.write_text(PIPELINE)
+    images = small_images(LARGE + SMALL, seed=11)
+    stack.put("talkative", images)
+    job = stack.enqueue("s3://talkative/", "--batch-size", str(LARGE), pipeline=str(pipeline))
+    status = stack.finish(job)
+    assert status["state"] == "succeeded"
+    assert (status["images"]["succeeded"], status["images"]["failed"]) == (SMALL, LARGE)
+    failed = [row for row in stack.rows(job) if row["status"] == "failed"]
+    assert {row["error_code"] for row in failed} == {"undeliverable"}
+    assert sorted(row["key"] for row in failed) == sorted(images)[:LARGE]
+    (explained,) = stack.json("errors", job)
+    assert "dead-letters list" in explained["advice"]
+    verdict = stack.auditor.audit("talkative", "", job)
+    assert verdict.clean, verdict
+    line = Line("A chunk that can never pass")
+    line.add(verdict)
+    note(line)

@@ -1,0 +1,188 @@
+"""Images that claim, hide or end more than they should: one code each, in a bounded process."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shared.errors import ItemError, ItemErrorCode
+from shared.pipeline import Preprocess
+from tests.pictures import difference, encoded, picture
+from workers.preprocess.decode import decode
+from workers.preprocess.fill import fill
+
+HUGE = 65_500
+LARGEST_GROWTH_BYTES = 300 * 2**20
+STEP_BYTES = 64
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    checksum = zlib.crc32(kind + data)
+    return struct.pack("!I", len(data)) + kind + data + struct.pack("!I", checksum)
+
+
+def zeros(count: int) -> bytes:
+    """So many of them, deflated."""
+    deflate, block = zlib.compressobj(1), bytes(2**20)
+    parts = [deflate.compress(block) for _ in range(count >> 20)]
+    return b"".join([*parts, deflate.flush()])
+
+
+def png(width: int, height: int, *before: bytes, bits: int = 8, data: bytes = b"") -> bytes:
+    header = png_chunk(b"IHDR", struct.pack("!IIBBBBB", width, height, bits, 0, 0, 0, 0))
+    rest = [*before, png_chunk(b"IDAT", data), png_chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(rest)
+
+
+def small_png(*before: bytes) -> bytes:
+    return png(8, 8, *before, data=zlib.compress(bytes(9 * 8)))
+
+
+def claiming_jpeg() -> bytes:
+    data = encoded(picture(), "JPEG")
+    place = data.index(b"\xff\xc0") + 5
+    return data[:place] + struct.pack("!HH", HUGE, HUGE) + data[place + 4 :]
+
+
+def claiming_webp() -> bytes:
+    """Lossy, whose header has 14 bits for each side."""
+    data = encoded(picture(), "WEBP")
+    place = data.index(b"VP8 ") + 14
+    return data[:place] + struct.pack("<HH", 2**14 - 1, 2**14 - 1) + data[place + 4 :]
+
+
+def animated_webp() -> bytes:
+    """An animation whose canvas is 16,384 pixels square, of a frame that is small."""
+    data = bytearray(animation("WEBP", 2))
+    place = data.index(b"VP8X") + 12
+    data[place : place + 6] = (2**14 - 1).to_bytes(3, "little") * 2
+    return bytes(data)
+
+
+def claiming_gif() -> bytes:
+    data = encoded(picture(), "GIF")
+    return data[:6] + struct.pack("<HH", HUGE, HUGE) + data[10:]
+
+
+def claiming_bmp() -> bytes:
+    data = encoded(picture(), "BMP")
+    return data[:18] + struct.pack("<ii", HUGE, HUGE) + data[26:]
+
+
+def animation(format: str, frames: int) -> bytes:
+    shades = [Image.new("RGB", (64, 48), (n * 99 % 256, n // 256, 9)) for n in range(frames)]
+    return encoded(shades[0], format, save_all=True, append_images=shades[1:])
+
+
+def zipped(inside: bytes = b"x" * 1000) -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("image.jpg", inside)
+    return sink.getvalue()
+
+
+HARMFUL: dict[str, tuple[Callable[[], bytes], str]] = {
+    "jpeg that claims much": (claiming_jpeg, "bomb"),
+    "webp that claims much": (claiming_webp, "corrupt"),
+    "gif that claims much": (claiming_gif, "bomb"),
+    "bmp that claims much": (claiming_bmp, "bomb"),
+    "png of a gigapixel": (lambda: png(30_000, 30_000, bits=1, data=zeros(113 << 20)), "bomb"),
+    "png whose data never end": (lambda: png(8, 8, data=zeros(1 << 29)), "ok"),
+    "png with a long text": (
+        lambda: small_png(png_chunk(b"zTXt", b"k\0\0" + zeros(1 << 28))),
+        "corrupt",
+    ),
+    "png with a long profile": (
+        lambda: small_png(png_chunk(b"iCCP", b"k\0\0" + zeros(1 << 28))),
+        "corrupt",
+    ),
+    "animated gif": (lambda: animation("GIF", 3000), "ok"),
+    "animated png": (lambda: animation("PNG", 300), "ok"),
+    "animated webp": (lambda: animation("WEBP", 300), "ok"),
+    "animated webp that claims much": (animated_webp, "bomb"),
+    "zip": (zipped, "not_an_image"),
+    "zip behind a jpeg": (lambda: encoded(picture(), "JPEG") + zipped(), "ok"),
+    "zip bomb behind a png": (lambda: encoded(picture()) + zipped(bytes(1 << 28)), "ok"),
+    "jpeg behind a zip": (lambda: zipped() + encoded(picture(), "JPEG"), "not_an_image"),
+}
+
+
+def test_what_claims_or_hides_much_takes_little_memory(tmp_path: Path) -> None:
+    for name, (make, _) in HARMFUL.items():
+        (tmp_path / name).write_bytes(make())
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bounded_decoder", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.pop("peak_bytes") < LARGEST_GROWTH_BYTES
+    assert found == {name: code for name, (_, code) in HARMFUL.items()}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 20_000), (20_000, 1), (2, 3)])
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+def test_narrow_images_fill_their_row(size: tuple[int, int], format: str) -> None:
+    preprocess = Preprocess()
+    row = np.zeros((preprocess.crop_pixels, preprocess.crop_pixels, 3), np.uint8)
+    data = encoded(Image.new("RGB", size, (200, 100, 50)), format)
+    assert fill(row, data, preprocess) == size
+    assert difference(row, np.full_like(row, (200, 100, 50))) < 3
+
+
+def check_truncations(data: bytes) -> None:
+    """Cut at any place it is truncated, unless no pixel is missing: there is never a part of it."""
+    whole = decode(data, Preprocess()).pixels
+    for kept in range(STEP_BYTES, len(data), STEP_BYTES):
+        if kept <= len(data) - STEP_BYTES:
+            with pytest.raises(ItemError) as caught:
+                decode(data[:kept], Preprocess())
+            assert caught.value.item_code is ItemErrorCode.TRUNCATED, kept
+        else:
+            with suppress(ItemError):
+                assert np.array_equal(decode(data[:kept], Preprocess()).pixels, whole)
+
+
+@pytest.mark.parametrize(
+    ("format", "options"),
+    [
+        *((format, {}) for format in ("JPEG", "PNG", "GIF", "BMP", "WEBP")),
+        ("JPEG", {"progressive": True}),
+        ("WEBP", {"lossless": True}),
+    ],
+)
+def test_a_truncation_at_every_64th_byte(format: str, options: dict[str, object]) -> None:
+    noise = Image.effect_noise((120, 90), 60).convert("RGB")
+    check_truncations(encoded(noise, format, **options))
+
+
+@pytest.mark.shared_data
+def test_a_photo_truncated_at_every_64th_byte(photos: list[Path]) -> None:
+    check_truncations(min(photos[:50], key=lambda path: path.stat().st_size).read_bytes())
+
+
+@pytest.mark.shared_data
+def test_photos_of_every_orientation_come_upright(shared_data: Path) -> None:
+    folder = shared_data / "orientation"
+    for shape in ("Landscape", "Portrait"):
+        upright = decode((folder / f"{shape}_1.jpg").read_bytes(), Preprocess())
+        reference = Image.fromarray(upright.pixels).resize((60, 60))
+        for orientation in range(2, 9):
+            turned = decode((folder / f"{shape}_{orientation}.jpg").read_bytes(), Preprocess())
+            assert (turned.width, turned.height) == (upright.width, upright.height)
+            assert difference(Image.fromarray(turned.pixels).resize((60, 60)), reference) < 12
