@@ -102,8 +102,8 @@ MAY: dict[str, dict[str, set[tuple[str, str]]]] = {
     },
     "inference": {
         "list": set(),
-        "get": {("models", "m/weights")},
-        "put": {("state", "quarantine/inference/0")},
+        "get": {("models", "m/weights"), ("state", ENGINE)},
+        "put": {("state", "quarantine/inference/0"), ("state", ENGINE)},
         "delete": set(),
     },
     "collector": {

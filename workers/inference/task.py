@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from shared.job_store import JobStore
 from shared.staging import open_ring
+from shared.storage import connect
 from workers.inference.device import CPU_BATCH_IMAGES, CUDA_BATCH_IMAGES, DeviceLoop
 from workers.inference.engines.hardware import has_cuda
 from workers.inference.models import LoadedModels, loader
+from workers.inference.pins import JobPins
 from workers.inference.stage import InferenceStage
 from workers.runtime import Runtime
 
@@ -21,4 +24,6 @@ def setup(runtime: Runtime) -> InferenceStage:
         batch_images=CUDA_BATCH_IMAGES if has_cuda() else CPU_BATCH_IMAGES,
         submitters=CONCURRENCY,
     )
-    return InferenceStage(open_ring(settings.ring, settings.host_id), device, runtime.stopping)
+    ring = open_ring(settings.ring, settings.host_id)
+    pins = JobPins(JobStore(connect(settings.s3), settings.state_bucket))
+    return InferenceStage(ring, device, pins, runtime.stopping)
