@@ -19,7 +19,7 @@ from shared.settings import Settings
 from shared.storage import connect
 from workers.inference.artefacts import Artefacts
 from workers.inference.engines import Engine
-from workers.inference.engines.choose import Candidate, candidates, device_candidates, pick
+from workers.inference.engines.choose import Candidate, candidates, pick
 from workers.inference.engines.hardware import has_cuda
 from workers.inference.errors import ModelUnusable, one_line
 from workers.inference.plugins import load_class
@@ -164,8 +164,7 @@ def _chosen(key: ModelKey, open_engine: Open, self_test: SelfTest) -> tuple[Engi
     cuda = has_cuda()
     left = candidates(key.model, key.engine, key.precision, cuda=cuda)
     if len(left) > 1 and key.precision in ("auto", "float32"):
-        offered = device_candidates(cuda=cuda)
-        trials = self_test.trials(key.model, key.image_pixels, offered, open_engine)
+        trials = self_test.trials(key.model, key.image_pixels, open_engine, cuda=cuda)
         best, reason = pick([trial for trial in trials if trial.candidate in left])
         return open_engine(best), reason
     asked = "the model is a Python class" if key.model.python_class else "the pipeline asks for it"

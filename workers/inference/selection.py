@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from importlib import metadata
 from pathlib import Path
@@ -21,8 +21,13 @@ from shared.errors import PermanentError
 from shared.pipeline import Frozen, Model
 from workers.inference.calibration import calibration_images
 from workers.inference.engines import Engine, Images
-from workers.inference.engines.choose import LEAST_AGREEMENT, Candidate, Trial
-from workers.inference.engines.hardware import machine
+from workers.inference.engines.choose import (
+    LEAST_AGREEMENT,
+    Candidate,
+    Trial,
+    device_candidates,
+)
+from workers.inference.engines.hardware import cores, machine
 
 Open = Callable[[Candidate], Engine]
 
@@ -49,58 +54,75 @@ class SelfTest:
         self._folder = folder
 
     def trials(
-        self, model: Model, image_pixels: int, offered: Sequence[Candidate], open_engine: Open
+        self, model: Model, image_pixels: int, open_engine: Open, *, cuda: bool
     ) -> Sequence[Trial]:
-        """A trial of each candidate that works here; the first of ``offered`` is float32.
+        """A trial of each candidate that works here, whichever a pipeline asks for.
 
-        Raises PermanentError where the first cannot be opened.
+        Raises PermanentError where the first, which is float32, cannot be opened.
         """
+        offered = device_candidates(cuda=cuda)
         path = self._folder / f"{model.name}-{_name(model, image_pixels, offered)}.json"
         known = _read(path)
         if known is None:
             started = time.monotonic()
             images = calibration_images(image_pixels)
-            known = _stand(path, _Trials(trials=tuple(_try_all(offered, open_engine, images))))
+            known = _stand(
+                path, _Trials(trials=tuple(_Test(open_engine, images, cuda=cuda).of(offered)))
+            )
             log.info("model '%s': tried in %.1f s", model.name, time.monotonic() - started)
         return known.trials
 
 
-def _try_all(offered: Sequence[Candidate], open_engine: Open, images: Images) -> list[Trial]:
-    first, *others = offered
-    trial, expected = _try(first, open_engine, images, None)
-    trials = [trial]
-    for candidate in others:
-        few = images[:_EXACT_IMAGES] if candidate.is_exact else images
-        try:
-            trials.append(_try(candidate, open_engine, few, expected)[0])
-        except PermanentError as error:
-            log.info("%s %s is not tried: %s", candidate.engine, candidate.precision, error)
-        except Exception:  # as for want of device memory: the first one works all the same
-            log.warning("%s %s failed", candidate.engine, candidate.precision, exc_info=True)
-    return trials
+class _Test:
+    """One run over the images with each candidate in turn."""
 
+    def __init__(self, open_engine: Open, images: Images, *, cuda: bool) -> None:
+        self._open = open_engine
+        self._images = images
+        # Decoders need a CPU's cores too: there an engine's speed is what it leaves of them, and
+        # what else runs during the test does not count.
+        self._clock = time.perf_counter if cuda else time.process_time
+        self._cores = 1 if cuda else cores()
+        self._expected: Any = None
 
-def _try(
-    candidate: Candidate, open_engine: Open, images: Images, expected: Any
-) -> tuple[Trial, Any]:
-    """The trial, and each image's top-1. Ends early once the agreement cannot be reached."""
-    found: list[Any] = []
-    misses, seconds = 0, float("inf")
-    with closing(open_engine(candidate)) as engine:
-        engine.run(images[:_BATCH_IMAGES])  # what is compiled on the first batch is not its speed
-        for start in range(0, len(images), _BATCH_IMAGES):
-            batch = images[start : start + _BATCH_IMAGES]
-            began = time.perf_counter()
-            scores = np.asarray(engine.run(batch))
-            seconds = min(seconds, (time.perf_counter() - began) / len(batch))
-            found.append(scores.argmax(axis=1))
-            if expected is not None:
-                misses += int((found[-1] != expected[start : start + len(batch)]).sum())
-            if misses > (1 - LEAST_AGREEMENT) * len(images):
-                break
-    top = np.concatenate(found)
-    agreement = 1 - misses / len(top)
-    return Trial(candidate=candidate, images_per_second=1 / seconds, agreement=agreement), top
+    def of(self, offered: Sequence[Candidate]) -> Iterator[Trial]:
+        """The trials of those that work; the first has to, and is what others are compared with."""
+        first, *others = offered
+        yield self._try(first, len(self._images))
+        for candidate in others:
+            count = _EXACT_IMAGES if candidate.is_exact else len(self._images)
+            try:
+                yield self._try(candidate, count)
+            except PermanentError as error:
+                log.info("%s %s is not tried: %s", candidate.engine, candidate.precision, error)
+            except Exception:  # as for want of device memory: the first one works all the same
+                log.warning("%s %s failed", candidate.engine, candidate.precision, exc_info=True)
+
+    def _try(self, candidate: Candidate, count: int) -> Trial:
+        """Ends early once the agreement can no longer be reached."""
+        tops: list[Any] = []
+        misses, seconds = 0, float("inf")
+        with closing(self._open(candidate)) as engine:
+            engine.run(self._images[:_BATCH_IMAGES])  # compiles, which is not its speed
+            for start in range(0, count, _BATCH_IMAGES):
+                batch = self._images[start : start + _BATCH_IMAGES]
+                began = self._clock()
+                scores = np.asarray(engine.run(batch))
+                seconds = min(seconds, (self._clock() - began) / len(batch))
+                tops.append(scores.argmax(axis=1))
+                if self._expected is not None:
+                    expected = self._expected[start : start + len(batch)]
+                    misses += int((tops[-1] != expected).sum())
+                if misses > (1 - LEAST_AGREEMENT) * count:
+                    break
+        top = np.concatenate(tops)
+        if self._expected is None:
+            self._expected = top
+        return Trial(
+            candidate=candidate,
+            images_per_second=self._cores / max(seconds, 1e-9),
+            agreement=1 - misses / len(top),
+        )
 
 
 def _name(model: Model, image_pixels: int, offered: Sequence[Candidate]) -> str:
@@ -119,12 +141,12 @@ def _name(model: Model, image_pixels: int, offered: Sequence[Candidate]) -> str:
 def _read(path: Path) -> _Trials | None:
     try:
         return _Trials.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError) as error:
-        log.warning("%s cannot be read, and is made anew: %s", path, error)
+    except ValidationError:
+        log.warning("%s is damaged, and made anew", path)
         path.unlink(missing_ok=True)
-        return None
+    except OSError as error:
+        log.debug("%s is not read: %s", path, error)
+    return None
 
 
 def _stand(path: Path, trials: _Trials) -> _Trials:
