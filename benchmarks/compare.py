@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.hand_loop import images_per_second
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("celery", "onnxruntime", "torch", "obstore", "pillow", "simplejpeg")
+PACKAGES = ("celery", "onnxruntime", "openvino", "torch", "obstore", "pillow", "simplejpeg")
 
 
 def headrace(*arguments: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from shared.pipeline import Frozen, Pipeline
+from shared.pipeline import EngineName, Frozen, Pipeline, Precision
 
 JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 MAX_CHUNK_ITEMS = 512
@@ -71,6 +71,19 @@ class Accounting(Frozen):
     def adds_up(self) -> bool:
         """Does every listed item have exactly one end?"""
         return self.listed == self.succeeded + self.failed + self.cancelled
+
+
+class EngineChoice(Frozen):
+    """What computes a model on one machine, and why. ``precision`` is null for a user's class.
+
+    As ``engine.json`` it is the first device worker's choice for a job, and its precision binds
+    all others.
+    """
+
+    engine: EngineName
+    precision: Precision | None
+    device: str = Field(max_length=200)
+    reason: str = Field(max_length=500)
 
 
 class Closing(Frozen):

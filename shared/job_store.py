@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from shared import keys
 from shared.errors import PermanentError
-from shared.job import Closing, JobSpec
+from shared.job import Closing, EngineChoice, JobSpec
 from shared.storage import ObjectMissing, Store
 
 
@@ -63,6 +63,19 @@ class JobStore:
         """Was cancellation asked for?"""
         return self.store.exists(self.bucket, keys.cancel_key(job_id))
 
+    def engine(self, job_id: str) -> EngineChoice | None:
+        """How the job is computed; None before its first result."""
+        try:
+            data = self.store.get(self.bucket, keys.engine_key(job_id))
+        except ObjectMissing:
+            return None
+        return EngineChoice.model_validate_json(data)
+
+    def settle_engine(self, job_id: str, choice: EngineChoice) -> EngineChoice:
+        """Record how the job is computed, unless that is settled. Returns what stands."""
+        self.store.create(self.bucket, keys.engine_key(job_id), _json(choice))
+        return self.engine(job_id) or choice
+
     def add_retry(self, job_id: str, retry_id: str) -> None:
         """Link a retry to the job that it retries; before its spec, so that none is unknown."""
         self.store.put(self.bucket, keys.retries_prefix(job_id) + retry_id, b"")
@@ -80,5 +93,5 @@ class JobStore:
         return sorted(info.key.removeprefix(prefix) for info in found)
 
 
-def _json(document: JobSpec | Closing) -> bytes:
+def _json(document: JobSpec | Closing | EngineChoice) -> bytes:
     return document.model_dump_json(indent=2).encode()

@@ -22,6 +22,11 @@ def closed_key(job_id: str) -> str:
     return f"{JOBS}{job_id}/closed.json"
 
 
+def engine_key(job_id: str) -> str:
+    """How the job is computed, create-only; from the first result of a device on."""
+    return f"{JOBS}{job_id}/engine.json"
+
+
 def retries_prefix(job_id: str) -> str:
     """One empty object for each job that retries this one, under that job's id."""
     return f"{JOBS}{job_id}/retries/"

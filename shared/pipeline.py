@@ -17,8 +17,8 @@ AreaPixels = Annotated[int, Field(ge=1, le=10**9)]
 DeadlineSeconds = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
 DEFAULT_BATCH_SECONDS = 600.0
 
-EngineName = Literal["torch", "onnxruntime", "python"]
-EnginePolicy = Literal["auto", "torch", "onnxruntime"]
+EngineName = Literal["torch", "onnxruntime", "openvino", "python"]
+EnginePolicy = Literal["auto", "torch", "onnxruntime", "openvino"]
 Precision = Literal["float32", "bfloat16", "float16"]
 PrecisionPolicy = Literal["auto", "float32", "bfloat16", "float16"]
 

@@ -262,6 +262,7 @@ def _show(status: JobStatus, as_json: bool) -> None:
         "pipeline": status.pipeline,
         "model": f"{status.model} {status.model_version[:12]}",
         "engine": engine,
+        "because": (engine and status.reason) or "",
         "output": status.output,
         "error": status.error or "",
     }

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from producer.connections import Connections
 from shared.errors import PermanentError, TransientError
-from shared.job import Closing, JobSpec
+from shared.job import Closing, EngineChoice, JobSpec
 from shared.keys import manifest_prefix, output_root
 from shared.ledger import JobProgress
 
@@ -32,7 +32,7 @@ class ImageCounts(BaseModel):
 
 
 class JobStatus(BaseModel):
-    """A job as ``status`` shows it.
+    """A job as ``status`` shows it. ``reason`` says why that engine and precision were taken.
 
     ``device_busy`` is a share from 0 to 1; ``skipped`` counts folder markers, which are not listed.
     """
@@ -53,6 +53,7 @@ class JobStatus(BaseModel):
     output: str
     error: str | None
     skipped: int = 0
+    reason: str | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -68,13 +69,24 @@ class JobWatch:
         self._connections = connections
         self._warn = warn
         self._listing = _Listing(connections, spec)
+        self._engine: EngineChoice | None = None
 
     def look(self) -> JobStatus:
         """What is known now. Raises the store's errors."""
         closing = self._connections.jobs.closing(self.spec.job_id)
-        if closing is None:
-            return self._open()
-        return _with_retries(self._connections, _closed(self.spec, closing), self._warn)
+        status = self._open() if closing is None else _closed(self.spec, closing)
+        self._add_engine(status)
+        return status if closing is None else _with_retries(self._connections, status, self._warn)
+
+    def _add_engine(self, status: JobStatus) -> None:
+        """Why which engine; while the job runs, what it was settled on."""
+        self._engine = self._engine or self._connections.jobs.engine(self.spec.job_id)
+        if self._engine is None:
+            return
+        status.reason = self._engine.reason
+        if not status.has_ended:
+            status.engine, status.precision = self._engine.engine, self._engine.precision
+            status.device = self._engine.device
 
     def _open(self) -> JobStatus:
         self._listing.read_on()

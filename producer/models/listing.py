@@ -71,7 +71,7 @@ def _versions(entry: Entry[WeightsModelFile], store: Store, bucket: str) -> list
             sha256=sha256,
             licence=entry.content.licence,
             pulled=sha256 in ready,
-            engines=("torch", "onnxruntime"),
+            engines=("torch", "onnxruntime", "openvino"),
             is_default=sha256 == default,
         )
         for sha256 in (default, *sorted(ready - {default}))

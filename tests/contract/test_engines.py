@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ import torchvision
 from torchvision.transforms import functional
 
 from shared.errors import PermanentError
-from shared.pipeline import Channels, Model
+from shared.pipeline import Channels, Model, Precision
 from workers.inference.engines import Engine, Images
 from workers.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
+from workers.inference.engines.openvino_engine import OpenVinoEngine, openvino
 from workers.inference.engines.torch_engine import TorchEngine
 from workers.inference.export import main as export
 
@@ -74,7 +76,14 @@ def make_onnxruntime(files: Files) -> Engine:
     return OnnxRuntimeEngine(files.model, files.onnx, PIXELS)
 
 
-@pytest.fixture(params=[make_torch, make_onnxruntime], ids=["torch", "onnxruntime"])
+def make_openvino(files: Files) -> Engine:
+    return OpenVinoEngine(files.model, files.onnx, PIXELS, "float32")
+
+
+ENGINES = {"torch": make_torch, "onnxruntime": make_onnxruntime, "openvino": make_openvino}
+
+
+@pytest.fixture(params=ENGINES.values(), ids=ENGINES)
 def engine(request: pytest.FixtureRequest, files: Files) -> Iterator[Engine]:
     make: Callable[[Files], Engine] = request.param
     engine = make(files)
@@ -133,18 +142,40 @@ def test_answers_outlive_the_pixels_and_the_next_run(engine: Engine) -> None:
 
 
 def test_an_engine_says_what_it_is(engine: Engine) -> None:
-    assert engine.name in ("torch", "onnxruntime")
+    assert engine.name in ENGINES
     assert (engine.precision, engine.device) == ("float32", "cpu")
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_torch_computes_in_other_precisions(files: Files, precision: str) -> None:
-    engine = TorchEngine(files.model, files.weights, precision, cuda=False)  # type: ignore[arg-type]
+def require_precision(engine: Engine, files: Files, precision: Precision) -> None:
     images = random_images(4)
     expected, found = plainly(files, images), np.asarray(engine.run(images))
     assert found.dtype == np.float32
     assert engine.precision == precision
     assert 1e-5 < distance(found, expected) < 0.1
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_torch_computes_in_other_precisions(files: Files, precision: Precision) -> None:
+    engine = TorchEngine(files.model, files.weights, precision, cuda=False)
+    require_precision(engine, files, precision)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_openvino_computes_in_what_the_cpu_has_and_refuses_the_rest(
+    files: Files, precision: Precision
+) -> None:
+    capability = {"bfloat16": "BF16", "float16": "FP16"}[precision]
+    if capability in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        engine = OpenVinoEngine(files.model, files.onnx, PIXELS, precision)
+        require_precision(engine, files, precision)
+    else:
+        with pytest.raises(PermanentError, match=f"does not compute in {precision}"):
+            OpenVinoEngine(files.model, files.onnx, PIXELS, precision)
+
+
+def test_openvino_reports_to_nobody() -> None:
+    ovc = sys.modules["openvino.tools.ovc"]
+    assert type(ovc.telemetry).__module__ == "openvino.tools.ovc.telemetry_stub"
 
 
 @pytest.mark.parametrize(
@@ -157,6 +188,8 @@ def test_a_graph_that_was_exported_for_something_else_is_refused(
     model = files.model.model_copy(update=changes)
     with pytest.raises(PermanentError, match=r"model\.onnx of 'small'"):
         OnnxRuntimeEngine(model, files.onnx, pixels)
+    with pytest.raises(PermanentError, match=r"model\.onnx of 'small'"):
+        OpenVinoEngine(model, files.onnx, pixels, "float32")
 
 
 def test_export_refuses_weights_of_another_architecture(

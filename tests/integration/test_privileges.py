@@ -76,10 +76,11 @@ FOREIGN = {
 }
 SPEC, SEGMENT = "jobs/j/spec.json", "jobs/j/manifest/00000000.parquet"
 CHUNK, CLOSED = "jobs/j/chunks/000000000.parquet", "jobs/j/closed.json"
+ENGINE = "jobs/j/engine.json"
 PART = "j/rows/part-00000.parquet"
 OBJECTS = (
     *(("secret-inputs", "a.jpg"), ("models", "m/weights"), ("results", PART), ("state", CLOSED)),
-    *(("state", SPEC), ("state", SEGMENT), ("state", CHUNK)),
+    *(("state", SPEC), ("state", SEGMENT), ("state", CHUNK), ("state", ENGINE)),
     *(("state", f"quarantine/{role}/0") for role in STORE_ROLES),
 )
 LISTINGS = (
@@ -90,7 +91,10 @@ LISTINGS = (
 MAY: dict[str, dict[str, set[tuple[str, str]]]] = {
     "producer": {
         "list": {("secret-inputs", ""), ("results", ""), ("state", "jobs/j/")},
-        "get": {*(("state", key) for key in (SPEC, SEGMENT, CHUNK, CLOSED)), ("results", PART)},
+        "get": {
+            *(("state", key) for key in (SPEC, SEGMENT, CHUNK, CLOSED, ENGINE)),
+            ("results", PART),
+        },
         "put": {("state", SEGMENT), ("state", CLOSED), ("state", "quarantine/producer/0")},
         "delete": set(),
     },
@@ -102,13 +106,16 @@ MAY: dict[str, dict[str, set[tuple[str, str]]]] = {
     },
     "inference": {
         "list": set(),
-        "get": {("models", "m/weights")},
-        "put": {("state", "quarantine/inference/0")},
+        "get": {("models", "m/weights"), ("state", ENGINE)},
+        "put": {("state", "quarantine/inference/0"), ("state", ENGINE)},
         "delete": set(),
     },
     "collector": {
         "list": {("state", "jobs/j/")},
-        "get": {*(("state", key) for key in (SPEC, SEGMENT, CHUNK, CLOSED)), ("results", PART)},
+        "get": {
+            *(("state", key) for key in (SPEC, SEGMENT, CHUNK, CLOSED, ENGINE)),
+            ("results", PART),
+        },
         "put": {
             *(("state", CHUNK), ("state", CLOSED), ("results", PART)),
             ("state", "quarantine/collector/0"),

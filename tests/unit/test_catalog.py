@@ -129,7 +129,7 @@ def _refusal(tmp_path: Path, text: str, catalog: Catalog | None = None) -> str:
         ),
         (
             "model: pets\nengine: tensorrt\n",
-            ":2: engine: input should be 'auto', 'torch' or 'onnxruntime'.",
+            ":2: engine: input should be 'auto', 'torch', 'onnxruntime' or 'openvino'.",
         ),
         (
             "model: pets\npreprocess:\n  crop_pixels: '160'\n",

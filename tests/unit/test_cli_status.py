@@ -22,7 +22,7 @@ from producer.jobs import (
     submit,
 )
 from shared.errors import HeadraceError
-from shared.job import Accounting, Closing
+from shared.job import Accounting, Closing, EngineChoice
 from shared.keys import closed_key, output_root, segment_key, spec_key, success_key
 from shared.ledger import JobProgress
 from shared.manifest import Seal, Segment, encode_seal, encode_segment
@@ -121,12 +121,22 @@ def test_closed(fake: Fake, job: str) -> None:
     assert fake.warnings == []
 
 
+def test_why_which_engine_is_known_from_the_first_result_on(fake: Fake, job: str) -> None:
+    choice = EngineChoice(engine="openvino", precision="float32", device="cpu", reason="fastest")
+    assert look(fake).reason is None
+    fake.connections.jobs.settle_engine(job, choice)
+    status = look(fake)
+    assert (status.engine, status.precision, status.reason) == ("openvino", "float32", "fastest")
+    close(fake)
+    assert (look(fake).engine, look(fake).reason) == ("python", "fastest")
+
+
 def test_the_json_is_the_contract(fake: Fake, job: str) -> None:
     fields = json.loads(look(fake).model_dump_json())
     assert list(fields) == [
         *("job_id", "pipeline", "model", "model_version", "engine", "precision", "device"),
         *("state", "images", "images_per_second", "device_busy", "seconds", "created_at"),
-        *("output", "error", "skipped"),
+        *("output", "error", "skipped", "reason"),
     ]
     assert list(fields["images"]) == ["listed", "succeeded", "failed", "pending", "cancelled"]
     assert fields["output"] == "s3://results/job/"

@@ -14,13 +14,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from shared.errors import TransientError
-from shared.pipeline import EnginePolicy, Model, Pipeline, PrecisionPolicy
+from shared.pipeline import Model, Pipeline
 from shared.storage import AccessDenied, ObjectMissing, StoreUnavailable
 from tests.fake_engine import images_of
 from workers.inference.artefacts import Artefacts
-from workers.inference.engines.choose import choose
 from workers.inference.errors import ModelUnusable
 from workers.inference.models import LoadedModel, ModelKey, load_model
+from workers.inference.selection import SelfTest
 
 WEIGHTS = b"some weights"
 MODEL = Model(
@@ -57,32 +57,6 @@ def artefacts(store: MemoryStore, tmp_path: Path) -> Artefacts:
 
 def put(store: MemoryStore, file: str, data: bytes) -> None:
     store.objects[f"tiny/{MODEL.sha256}/{file}"] = data
-
-
-# choosing
-
-
-@pytest.mark.parametrize(
-    ("engine", "precision", "cuda", "expected"),
-    [
-        ("auto", "auto", False, ("onnxruntime", "float32")),
-        ("auto", "auto", True, ("torch", "float32")),
-        ("auto", "bfloat16", False, ("torch", "bfloat16")),
-        ("torch", "auto", False, ("torch", "float32")),
-        ("onnxruntime", "float32", True, ("onnxruntime", "float32")),
-    ],
-)
-def test_the_engine_follows_from_policy_and_device(
-    engine: EnginePolicy, precision: PrecisionPolicy, cuda: bool, expected: tuple[str, str]
-) -> None:
-    choice = choose(MODEL, engine, precision, cuda=cuda)
-    assert (choice.engine, choice.precision) == expected
-    assert choice.reason
-
-
-def test_a_precision_that_the_engine_has_not_is_refused() -> None:
-    with pytest.raises(ModelUnusable, match="not in bfloat16"):
-        choose(MODEL, "onnxruntime", "bfloat16", cuda=False)
 
 
 # files
@@ -183,7 +157,7 @@ BRIGHTNESS = """
 
 
 def load(key: ModelKey, artefacts: Artefacts, plugins: Path) -> LoadedModel:
-    return load_model(key, artefacts, plugins)
+    return load_model(key, artefacts, plugins, SelfTest(plugins.parent / "engines"))
 
 
 def test_a_users_class_is_run_on_a_batch_of_its_own(artefacts: Artefacts, plugins: Path) -> None:

@@ -9,16 +9,20 @@ from pathlib import Path
 import pytest
 
 from shared.errors import ItemErrorCode, TransientError
+from shared.job import EngineChoice
+from shared.job_store import JobStore
 from shared.ledger import ChunkRef, Stage
 from shared.messages import Batch, Item, ItemFailure, Result, Slot, StagedItem, Timings
 from shared.queues import RESULTS_TASK, results_queue
 from shared.settings import RingSettings
 from shared.staging import StagingRing, create_ring, open_ring
 from tests.fake_engine import POISON, FakeEngine, images_of, loop_over
+from tests.memory_store import MemoryStore
 from tests.samples import INCARNATION, JOB_UID, pipeline
 from workers.inference.device import DeviceLoop
 from workers.inference.errors import ModelUnusable
 from workers.inference.models import LoadedModel, ModelKey
+from workers.inference.pins import JobPins
 from workers.inference.stage import InferenceStage
 from workers.runtime import Forward, GiveBack
 
@@ -45,7 +49,12 @@ MakeStage = Callable[..., InferenceStage]
 
 
 @pytest.fixture
-def make_stage(ring: StagingRing) -> Iterator[MakeStage]:
+def jobs() -> JobStore:
+    return JobStore(MemoryStore("state"), "state")
+
+
+@pytest.fixture
+def make_stage(ring: StagingRing, jobs: JobStore) -> Iterator[MakeStage]:
     loops: list[DeviceLoop] = []
 
     def make(
@@ -53,7 +62,8 @@ def make_stage(ring: StagingRing) -> Iterator[MakeStage]:
         stopping: threading.Event | None = None,
     ) -> InferenceStage:
         loops.append(loop_over(engine))
-        return InferenceStage(ring, loops[-1], nothing_lost, stopping or threading.Event())
+        pins, stops = JobPins(jobs), stopping or threading.Event()
+        return InferenceStage(ring, loops[-1], pins, nothing_lost, stops)
 
     yield make
     for loop in loops:
@@ -190,7 +200,8 @@ def test_neighbours_from_other_chunks_succeed(tmp_path: Path) -> None:
     create_ring(settings)
     ring, engine = open_ring(settings, "here"), FakeEngine()
     loop = loop_over(engine, max_wait_seconds=20, submitters=3)
-    stage = InferenceStage(ring, loop, nothing_lost, threading.Event())
+    pins = JobPins(JobStore(MemoryStore("state"), "state"))
+    stage = InferenceStage(ring, loop, pins, nothing_lost, threading.Event())
     batches = [staged(ring, n, n + 1, chunk=n) for n in (1, 10)]
     batches.append(staged(ring, POISON, chunk=20))
     results: dict[int, list[str]] = {}
@@ -221,6 +232,36 @@ def test_a_model_that_cannot_be_loaded_fails_every_image_with_the_reason(
     assert failure.error_message.startswith("There is no tiny/model.onnx. Run")
     assert result.engine is None
     assert slot_is_free(ring)
+
+
+def engine_of_precision(key: ModelKey) -> LoadedModel:
+    """As a machine whose self-test prefers bfloat16."""
+    engine = FakeEngine()
+    engine.precision = "bfloat16" if key.precision == "auto" else key.precision
+    return LoadedModel(engine, reason="fast")
+
+
+def test_the_first_choice_is_recorded(
+    ring: StagingRing, jobs: JobStore, make_stage: MakeStage
+) -> None:
+    batch = staged(ring, 1)
+    assert result_of(make_stage(engine_of_precision)(batch)).precision == "bfloat16"
+    recorded = jobs.engine(batch.job_id)
+    assert recorded is not None
+    assert (recorded.engine, recorded.precision, recorded.reason) == ("torch", "bfloat16", "fast")
+
+
+def test_another_machine_computes_in_the_precision_that_the_job_has(
+    ring: StagingRing, jobs: JobStore, make_stage: MakeStage
+) -> None:
+    first = EngineChoice(engine="openvino", precision="float32", device="cpu", reason="")
+    stage = make_stage(engine_of_precision)
+    for n in range(2):
+        batch = staged(ring, n, chunk=n)
+        jobs.settle_engine(batch.job_id, first)
+        result = result_of(stage(batch))
+        assert (result.precision, labels(result)) == ("float32", [str(n)])
+    assert jobs.engine(batch.job_id) == first
 
 
 def test_a_store_that_does_not_answer_is_waited_for(

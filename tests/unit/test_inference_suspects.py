@@ -84,7 +84,7 @@ def test_only_the_killer_fails(home: Path) -> None:
     deadly = pipeline_of(home, "Deadly")
     tried = try_alone(deadly, images_of(1, 2, 200, 3, 202, 4), nothing_lost, threading.Event())
     assert outcomes(tried) == ["1", "2", "killed_worker", "3", "model_error", "4"]
-    assert (tried.engine.name, tried.engine.device) == ("python", "cpu")
+    assert (tried.engine.engine, tried.engine.device) == ("python", "cpu")
     killed = tried.answers[2]
     assert isinstance(killed, ItemFailure)
     assert "SIGKILL" in killed.error_message

@@ -17,7 +17,9 @@ from workers.collector import durations
 from workers.collector.durations import STEPS, Durations
 from workers.collector.part import EngineUse, Part, total_engines
 
-_LIBRARIES = ("celery", "numpy", "onnxruntime", "pillow", "pyarrow", "simplejpeg", "torch")
+_LIBRARIES = (
+    *("celery", "numpy", "onnxruntime", "openvino", "pillow", "pyarrow", "simplejpeg", "torch"),
+)
 
 
 class PartEntry(Frozen):

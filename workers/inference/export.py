@@ -19,7 +19,7 @@ import torch
 
 from shared.errors import HeadraceError, PermanentError
 from shared.pipeline import Channels
-from workers.inference.engines.onnxruntime_engine import METADATA_KEY, provenance
+from workers.inference.engines.exported import METADATA_KEY, provenance
 from workers.inference.network import Normalised, build_network
 
 _CHECKED_BATCHES = (1, 5)

@@ -12,16 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.errors import HeadraceError, TransientError
+from shared.errors import HeadraceError, PermanentError, TransientError
+from shared.job import EngineChoice
 from shared.pipeline import DEFAULT_BATCH_SECONDS, EnginePolicy, Model, Pipeline, PrecisionPolicy
 from shared.settings import Settings
 from shared.storage import connect
 from workers.inference.artefacts import Artefacts
 from workers.inference.engines import Engine
-from workers.inference.engines.choose import Choice, choose
+from workers.inference.engines.choose import Candidate, candidates, pick
 from workers.inference.engines.hardware import has_cuda
 from workers.inference.errors import ModelUnusable, one_line
 from workers.inference.plugins import load_class
+from workers.inference.selection import Open, SelfTest
 
 LOADED_MODELS = 2
 # However little time a batch has: fetching weights and importing libraries takes what it takes.
@@ -61,10 +63,22 @@ class ModelKey:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """An engine that is ready, and the names of its classes (none: they have none)."""
+    """An engine that is ready, why it, and the names of its classes (none: they have none)."""
 
     engine: Engine
     labels: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def choice(self) -> EngineChoice:
+        """What computes, as results and jobs keep it."""
+        engine = self.engine
+        return EngineChoice(
+            engine=engine.name,
+            precision=engine.precision,
+            device=engine.device,
+            reason=self.reason[:500],
+        )
 
 
 Load = Callable[[ModelKey], LoadedModel]
@@ -111,23 +125,26 @@ class LoadedModels:
 
 def loader(settings: Settings) -> Load:
     """What loads any model that there is, for a worker with these settings."""
-    cache = settings.home / "cache" / "models"
-    artefacts = Artefacts(connect(settings.s3), settings.models_bucket, cache)
-    return partial(load_model, artefacts=artefacts, plugins=settings.plugins)
+    cache = settings.home / "cache"
+    artefacts = Artefacts(connect(settings.s3), settings.models_bucket, cache / "models")
+    self_test = SelfTest(cache / "engines")
+    return partial(load_model, artefacts=artefacts, plugins=settings.plugins, self_test=self_test)
 
 
-def load_model(key: ModelKey, artefacts: Artefacts, plugins: Path) -> LoadedModel:
+def load_model(
+    key: ModelKey, artefacts: Artefacts, plugins: Path, self_test: SelfTest
+) -> LoadedModel:
     """Choose the engine, fetch what it needs, load it, and run it once where that is safe.
 
     Raises ModelUnusable for all that trying again will not mend, else TransientError.
     """
     started = time.monotonic()
     try:
-        choice = choose(key.model, key.engine, key.precision, cuda=has_cuda())
-        loaded = LoadedModel(_engine(key, choice, artefacts, plugins), artefacts.labels(key.model))
-        if choice.engine != "python":  # a user's class may count its calls, or refuse black images
+        engine, reason = _chosen(key, partial(_open, key, artefacts, plugins), self_test)
+        loaded = LoadedModel(engine, artefacts.labels(key.model), reason)
+        if engine.name != "python":  # a user's class may count its calls, or refuse black images
             size = key.image_pixels
-            loaded.engine.run(np.zeros((1, size, size, 3), np.uint8))
+            engine.run(np.zeros((1, size, size, 3), np.uint8))
     except (ModelUnusable, TransientError):
         raise
     except HeadraceError as error:
@@ -136,24 +153,45 @@ def load_model(key: ModelKey, artefacts: Artefacts, plugins: Path) -> LoadedMode
         raise ModelUnusable(f"'{key.model.name}' cannot be loaded: {one_line(error)}") from error
     log.info(
         "model '%s' %s: %s %s on %s, because %s; ready in %.1f s",
-        *(key.model.name, key.model.sha256[:12], choice.engine, choice.precision or ""),
-        *(loaded.engine.device, choice.reason, time.monotonic() - started),
+        *(key.model.name, key.model.sha256[:12], engine.name, engine.precision or ""),
+        *(engine.device, reason, time.monotonic() - started),
     )
     return loaded
 
 
-def _engine(key: ModelKey, choice: Choice, artefacts: Artefacts, plugins: Path) -> Engine:
-    """Each engine's library is imported only where the engine is chosen."""
-    model = key.model
+def _chosen(key: ModelKey, open_engine: Open, self_test: SelfTest) -> tuple[Engine, str]:
+    """The engine that a pipeline's policies come to on this machine, and why."""
+    cuda = has_cuda()
+    left = candidates(key.model, key.engine, key.precision, cuda=cuda)
+    if len(left) > 1 and key.precision in ("auto", "float32"):
+        trials = self_test.trials(key.model, key.image_pixels, open_engine, cuda=cuda)
+        best, reason = pick([trial for trial in trials if trial.candidate in left])
+        return open_engine(best), reason
+    asked = "the model is a Python class" if key.model.python_class else "the pipeline asks for it"
+    for candidate in left[:-1]:
+        try:
+            return open_engine(candidate), asked
+        except PermanentError as error:
+            log.info("%s: %s", candidate.engine, error)
+    return open_engine(left[-1]), asked
+
+
+def _open(key: ModelKey, artefacts: Artefacts, plugins: Path, candidate: Candidate) -> Engine:
+    """Each engine's library is imported only where the engine is tried or chosen."""
+    model, precision = key.model, candidate.precision
     if model.python_class is not None:
         from workers.inference.engines.python_engine import PythonEngine
 
         return PythonEngine(load_class(model.python_class, plugins, model.sha256))
-    if choice.engine == "torch":
+    assert precision is not None
+    if candidate.engine == "torch":
         from workers.inference.engines.torch_engine import TorchEngine
 
-        assert choice.precision is not None
-        return TorchEngine(model, artefacts.weights(model), choice.precision, cuda=has_cuda())
+        return TorchEngine(model, artefacts.weights(model), precision, cuda=has_cuda())
+    if candidate.engine == "openvino":
+        from workers.inference.engines.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(model, artefacts.onnx(model), key.image_pixels, precision)
     from workers.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(model, artefacts.onnx(model), key.image_pixels)

@@ -8,20 +8,22 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from shared.errors import TransientError
+from shared.job import EngineChoice
 from shared.ledger import ChunkRef, Stage
 from shared.messages import Batch, ItemFailure, Result, ResultItem, Timings
 from shared.patience import patiently
-from shared.pipeline import Postprocess
+from shared.pipeline import Pipeline, Postprocess
 from shared.queues import RESULTS_TASK, results_queue
 from shared.staging import SlotGone, StagingRing
 from workers.inference.device import DeviceLoop, Inferred
-from workers.inference.engines import Engine, Images
+from workers.inference.engines import Images
 from workers.inference.errors import EngineError, ModelUnusable
 from workers.inference.models import ModelKey
+from workers.inference.pins import JobPins
 from workers.inference.postprocess import Answer, answers, model_failure
-from workers.inference.suspects import EngineFacts, try_alone
+from workers.inference.suspects import try_alone
 from workers.runtime import Forward, GiveBack
-from workers.suspects import SUSPECT_LOSSES
+from workers.suspects import SUSPECT_LOSSES, Note
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,10 @@ class _Outcome:
 
     answers: list[Answer] = field(default_factory=list)
     runs: list[Inferred] = field(default_factory=list)
-    engine: Engine | EngineFacts | None = None
+    engine: EngineChoice | None = None
+
+
+Infer = Callable[[Pipeline, Images], _Outcome]
 
 
 class InferenceStage:
@@ -38,19 +43,22 @@ class InferenceStage:
 
     A batch on which the engine raises is narrowed to single images at once, so that only those
     that raise alone fail. A model that cannot be loaded fails every image, so that the job ends
-    and says why; a store that does not answer fails none, and is waited for. ``note`` tells the
-    ledger which image of a chunk is on trial, and asks how often that was lost.
+    and says why; a store that does not answer fails none, and is waited for. A batch that was
+    computed in another precision than its job's is computed again. ``note`` tells the ledger which
+    image of a chunk is on trial, and asks how often that was lost.
     """
 
     def __init__(
         self,
         ring: StagingRing,
         device: DeviceLoop,
+        pins: JobPins,
         note: Callable[[ChunkRef, int | None], int],
         stopping: threading.Event,
     ) -> None:
         self._ring = ring
         self._device = device
+        self._pins = pins
         self._note = note
         self._stopping = stopping
 
@@ -70,19 +78,29 @@ class InferenceStage:
             preprocess = batch.pipeline.preprocess
             shape = (batch.slot.images, preprocess.crop_pixels, preprocess.crop_pixels, 3)
             images = hold.pixels[: batch.slot.images * preprocess.image_bytes].reshape(shape)
-            infer = self._infer_in_child if losses >= SUSPECT_LOSSES else self._infer
-            outcome = patiently(lambda: infer(batch, images), stopping=self._stopping)
+            infer: Infer = self._infer
+            if losses >= SUSPECT_LOSSES:
+                infer = partial(self._infer_in_child, partial(self._note, batch.ref))
+            outcome = patiently(
+                lambda: self._in_one_precision(batch, images, infer), stopping=self._stopping
+            )
         except TransientError:  # the worker stops before the model can be had
             return GiveBack()
         finally:
             hold.release()
         return _forward(batch, outcome)
 
-    def _infer(self, batch: Batch, images: Images) -> _Outcome:
-        key, postprocess = ModelKey.of(batch.pipeline), batch.pipeline.postprocess
+    def _in_one_precision(self, batch: Batch, images: Images, infer: Infer) -> _Outcome:
+        while True:
+            outcome = infer(self._pins.pinned(batch), images)
+            if outcome.engine is None or self._pins.allows(batch, outcome.engine):
+                return outcome
+
+    def _infer(self, pipeline: Pipeline, images: Images) -> _Outcome:
+        key, postprocess = ModelKey.of(pipeline), pipeline.postprocess
         try:
             run = self._device.submit(key, images).result()
-            return _Outcome(_answers(run, postprocess), [run], run.model.engine)
+            return _Outcome(_answers(run, postprocess), [run], run.model.choice)
         except ModelUnusable as error:
             return _Outcome([model_failure(str(error))] * len(images))
         except EngineError:
@@ -102,14 +120,12 @@ class InferenceStage:
             else:
                 outcome.answers.extend(_answers(run, postprocess))
                 outcome.runs.append(run)
-        engine = outcome.runs[0].model.engine if outcome.runs else None
+        engine = outcome.runs[0].model.choice if outcome.runs else None
         return replace(outcome, engine=engine)
 
-    def _infer_in_child(self, batch: Batch, images: Images) -> _Outcome:
+    def _infer_in_child(self, note: Note, pipeline: Pipeline, images: Images) -> _Outcome:
         try:
-            tried = try_alone(
-                batch.pipeline, images, partial(self._note, batch.ref), self._stopping
-            )
+            tried = try_alone(pipeline, images, note, self._stopping)
         except ModelUnusable as error:
             return _Outcome([model_failure(str(error))] * len(images))
         return _Outcome(tried.answers, engine=tried.engine)
@@ -129,7 +145,7 @@ def _forward(batch: Batch, outcome: _Outcome) -> Forward:
         attempt=batch.attempt,
         pipeline=batch.pipeline,
         items=_items(batch, outcome.answers),
-        engine=engine and engine.name,
+        engine=engine and engine.engine,
         precision=engine and engine.precision,
         device=engine and engine.device,
         timings=_timings(batch.timings, outcome.runs),

@@ -13,7 +13,7 @@ from shared.settings import load_settings
 from workers.inference.errors import ModelUnusable, one_line
 from workers.inference.models import LoadedModel, ModelKey, loader
 from workers.inference.postprocess import Answer, answers, model_failure
-from workers.inference.suspects import EngineFacts, Unusable
+from workers.inference.suspects import Unusable
 from workers.suspects.frame import Frame
 from workers.suspects.serve import Answer as AnswerFrame
 from workers.suspects.serve import serve
@@ -30,8 +30,6 @@ def begin(first: Frame) -> tuple[Frame, AnswerFrame]:
         return _unusable(Unusable(message=error.message, hint=error.hint))
     except TransientError as error:
         return _unusable(Unusable(message=error.message, transient=True))
-    engine = model.engine
-    facts = EngineFacts(name=engine.name, precision=engine.precision, device=engine.device)
 
     def answer(image: bytes) -> Frame:
         given = _run(model, pipeline, image)
@@ -39,7 +37,7 @@ def begin(first: Frame) -> tuple[Frame, AnswerFrame]:
         dumped = [entry.model_dump(mode="json") for entry in plain]
         return Frame({"answer": dumped if isinstance(given, list) else dumped[0]})
 
-    return Frame(facts.model_dump(mode="json")), answer
+    return Frame(model.choice.model_dump(mode="json")), answer
 
 
 def _run(model: LoadedModel, pipeline: Pipeline, image: bytes) -> Answer:

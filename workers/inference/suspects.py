@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from shared.errors import ItemErrorCode, TransientError
+from shared.job import EngineChoice
 from shared.messages import ItemFailure, Prediction
-from shared.pipeline import EngineName, Pipeline, Precision
+from shared.pipeline import Pipeline
 from workers.inference.engines import Images
 from workers.inference.errors import ModelUnusable
 from workers.inference.models import ModelKey
@@ -22,16 +23,6 @@ CHILD = "workers.inference.suspect_child"
 _IMPORT_SECONDS = 60.0
 
 _ANSWER: TypeAdapter[Answer] = TypeAdapter(list[Prediction] | ItemFailure)
-
-
-class EngineFacts(BaseModel):
-    """What ran the images, as far as a result tells."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: EngineName
-    precision: Precision | None
-    device: str
 
 
 class Unusable(BaseModel):
@@ -49,7 +40,7 @@ class Tried:
     """An answer for each image, and what gave it."""
 
     answers: list[Answer]
-    engine: EngineFacts
+    engine: EngineChoice
 
 
 def try_alone(pipeline: Pipeline, images: Images, note: Note, stopping: threading.Event) -> Tried:
@@ -77,9 +68,9 @@ def try_alone(pipeline: Pipeline, images: Images, note: Note, stopping: threadin
             raise ModelUnusable(f"'{pipeline.model.name}' cannot be loaded. {error}") from error
 
 
-def _engine(ready: Frame) -> EngineFacts:
+def _engine(ready: Frame) -> EngineChoice:
     if "unusable" not in ready.header:
-        return EngineFacts.model_validate(ready.header)
+        return EngineChoice.model_validate(ready.header)
     unusable = Unusable.model_validate(ready.header["unusable"])
     if unusable.transient:
         raise TransientError("model_not_at_hand", unusable.message)

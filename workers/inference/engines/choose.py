@@ -1,40 +1,116 @@
-"""Which engine runs a model here, and why."""
+"""Which engines and precisions may run a model here, and which of them does, and why."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from shared.pipeline import EngineName, EnginePolicy, Model, Precision, PrecisionPolicy
+from pydantic import Field
+
+from shared.pipeline import (
+    EngineName,
+    EnginePolicy,
+    Frozen,
+    Model,
+    Precision,
+    PrecisionPolicy,
+)
 from workers.inference.errors import ModelUnusable
 
+# Of the self-test's images, how many must have float32's top-1 for a lower precision to be taken.
+LEAST_AGREEMENT = 0.99
+# Less than this is not worth other digits.
+LEAST_GAIN = 1.1
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """An engine and its precision (null for a user's class), with the reason in words."""
+
+class Candidate(Frozen):
+    """An engine and its precision, null for a user's class."""
 
     engine: EngineName
     precision: Precision | None
-    reason: str
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it is what the others are compared with."""
+        return self.precision == "float32"
 
 
-def choose(model: Model, engine: EnginePolicy, precision: PrecisionPolicy, *, cuda: bool) -> Choice:
-    """What a pipeline's policies come to on this machine. Raises ModelUnusable.
+class Trial(Frozen):
+    """How a candidate did here; ``agreement`` with float32 in top-1, from 0 to 1."""
 
-    ``auto`` precision is float32 everywhere: a lower one may change answers, so it is to be taken
-    only where a self-test on this machine has shown that it does not.
+    candidate: Candidate
+    images_per_second: float = Field(gt=0)
+    agreement: float = Field(ge=0, le=1)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether its answers are float32's, as far as we ask."""
+        return self.agreement >= LEAST_AGREEMENT
+
+
+_CPU = (
+    Candidate(engine="openvino", precision="float32"),
+    Candidate(engine="onnxruntime", precision="float32"),
+    Candidate(engine="openvino", precision="float16"),
+    Candidate(engine="openvino", precision="bfloat16"),
+)
+_CUDA = (
+    Candidate(engine="torch", precision="float32"),
+    Candidate(engine="torch", precision="float16"),
+    Candidate(engine="torch", precision="bfloat16"),
+)
+
+
+def device_candidates(*, cuda: bool) -> tuple[Candidate, ...]:
+    """All that a self-test on such a device tries; the first is float32."""
+    return _CUDA if cuda else _CPU
+
+
+def candidates(
+    model: Model, engine: EnginePolicy, precision: PrecisionPolicy, *, cuda: bool
+) -> list[Candidate]:
+    """What a pipeline's policies leave to choose from on such a device. Raises ModelUnusable.
+
+    Where a lower precision is asked for, in order of preference: the first that opens.
     """
     if model.python_class is not None:
-        return Choice("python", None, "the model is a Python class")
+        return [Candidate(engine="python", precision=None)]
     if engine == "onnxruntime" and precision not in ("auto", "float32"):
         raise ModelUnusable(
             f"Engine onnxruntime computes in float32, not in {precision}.",
             "Choose engine: torch, or precision: float32.",
         )
+    left = [
+        candidate
+        for candidate in device_candidates(cuda=cuda)
+        if engine in ("auto", candidate.engine) and precision in ("auto", candidate.precision)
+    ]
     wanted: Precision = "float32" if precision == "auto" else precision
     if engine != "auto":
-        return Choice(engine, wanted, "the pipeline asks for it")
-    if wanted != "float32":
-        return Choice("torch", wanted, f"the pipeline asks for {wanted}")
-    if cuda:
-        return Choice("torch", wanted, "there is a CUDA device")
-    return Choice("onnxruntime", wanted, "it is the fastest in float32 on a CPU")
+        return left or [Candidate(engine=engine, precision=wanted)]
+    if cuda or precision in ("auto", "float32"):
+        return left
+    return [*left, Candidate(engine="torch", precision=wanted)]  # slow, but on any CPU
+
+
+def pick(trials: Sequence[Trial]) -> tuple[Candidate, str]:
+    """The best of trials of which one at least is float32, with the reason in words.
+
+    A lower precision is taken only where it agrees with float32 and is faster by ``LEAST_GAIN``.
+    """
+    exact = max((t for t in trials if t.candidate.is_exact), key=_speed)
+    enough = exact.images_per_second * LEAST_GAIN
+    faster = [t for t in trials if not t.candidate.is_exact and t.images_per_second >= enough]
+    best = max([exact, *(t for t in faster if t.agrees)], key=_speed)
+    said = [f"the fastest of {len(trials)} tried here, {best.images_per_second:.0f} images/s"]
+    said += [
+        f"{t.candidate.engine} {t.candidate.precision} refused, though it ran "
+        f"{t.images_per_second:.0f}: its top-1 is float32's for {t.agreement:.1%} of made-up "
+        f"images, and {LEAST_AGREEMENT:.0%} are needed"
+        for t in faster
+        if not t.agrees
+    ]
+    return best.candidate, "; ".join(said)
+
+
+def _speed(trial: Trial) -> float:
+    return trial.images_per_second

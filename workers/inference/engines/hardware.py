@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 from functools import cache
+from pathlib import Path
 
 
 def cores() -> int:
@@ -28,3 +30,21 @@ def has_cuda() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def machine() -> dict[str, str | int]:
+    """What decides how fast and how exactly engines compute here."""
+    facts: dict[str, str | int] = {"cpu": platform.processor(), "cores": cores()}
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() in ("model name", "flags", "CPU part", "Features"):
+            facts[name.strip()] = value.strip()
+    if has_cuda():
+        import torch
+
+        facts["gpu"] = torch.cuda.get_device_name(0)
+    return facts

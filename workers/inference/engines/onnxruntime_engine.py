@@ -1,27 +1,20 @@
-"""Exported models in ONNX Runtime, float32: the fastest on a CPU that we have measured."""
+"""Exported models in ONNX Runtime, float32."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from shared.errors import PermanentError
 from shared.pipeline import EngineName, Model, Precision
+from workers.inference.engines.exported import METADATA_KEY, require_exported_for
 from workers.inference.engines.hardware import cores
 from workers.inference.engines.port import Images, Outputs
 
-METADATA_KEY = "headrace"
 _CUDA = "CUDAExecutionProvider"
 _ERRORS_ONLY = 3
-
-
-def provenance(weights_sha256: str, mean: tuple[float, ...], std: tuple[float, ...]) -> str:
-    """What an exported graph has baked in; it is written into the file and compared at load."""
-    return json.dumps({"weights": weights_sha256, "mean": list(mean), "std": list(std)})
 
 
 class OnnxRuntimeEngine:
@@ -42,7 +35,8 @@ class OnnxRuntimeEngine:
         cuda = _CUDA in onnxruntime.get_available_providers()
         providers = [*([_CUDA] if cuda else []), "CPUExecutionProvider"]
         session = onnxruntime.InferenceSession(path, options, providers)
-        _check(session, model, image_pixels)
+        found = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        require_exported_for(model, image_pixels, found, session.get_inputs()[0].shape[1:])
         self.device = "cuda:0" if _CUDA in session.get_providers() else "cpu"
         self._input = session.get_inputs()[0].name
         self._session: Any = session
@@ -55,19 +49,3 @@ class OnnxRuntimeEngine:
     def close(self) -> None:
         """Drop the session."""
         self._session = None
-
-
-def _check(session: Any, model: Model, image_pixels: int) -> None:
-    found = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    shape = session.get_inputs()[0].shape
-    if found != provenance(model.sha256, model.mean, model.std):
-        reason = "was exported from other weights or with another mean and std"
-    elif shape[1:] != [image_pixels, image_pixels, 3]:
-        reason = f"takes images of {shape[1]}x{shape[2]} and the pipeline makes {image_pixels}"
-    else:
-        return
-    raise PermanentError(
-        "wrong_export",
-        f"model.onnx of '{model.name}' {reason}.",
-        f"Run 'headrace models pull {model.name}' again, or choose engine: torch.",
-    )

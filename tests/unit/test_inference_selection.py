@@ -1,0 +1,205 @@
+"""Which engine ``auto`` takes: what is offered, how it is tried, what is picked and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shared.errors import PermanentError
+from shared.pipeline import EnginePolicy, Model, PrecisionPolicy
+from workers.inference.calibration import IMAGES, calibration_images
+from workers.inference.engines import Engine, Images, Outputs
+from workers.inference.engines.choose import Candidate, Trial, candidates, pick
+from workers.inference.errors import ModelUnusable
+from workers.inference.selection import SelfTest
+
+MODEL = Model(name="tiny", sha256="a" * 64, architecture="mobilenet_v3_small")
+PIXELS = 8
+CLASSES = 16
+
+
+# what is offered
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision", "cuda", "expected"),
+    [
+        (
+            *("auto", "auto", False),
+            "openvino float32, onnxruntime float32, openvino float16, openvino bfloat16",
+        ),
+        ("auto", "auto", True, "torch float32, torch float16, torch bfloat16"),
+        ("auto", "float32", False, "openvino float32, onnxruntime float32"),
+        ("auto", "bfloat16", False, "openvino bfloat16, torch bfloat16"),
+        ("auto", "bfloat16", True, "torch bfloat16"),
+        ("openvino", "auto", False, "openvino float32, openvino float16, openvino bfloat16"),
+        ("openvino", "auto", True, "openvino float32"),
+        ("torch", "auto", False, "torch float32"),
+        ("torch", "float16", False, "torch float16"),
+        ("onnxruntime", "auto", False, "onnxruntime float32"),
+        ("onnxruntime", "float32", True, "onnxruntime float32"),
+    ],
+)
+def test_what_policies_leave_to_choose_from(
+    engine: EnginePolicy, precision: PrecisionPolicy, cuda: bool, expected: str
+) -> None:
+    left = candidates(MODEL, engine, precision, cuda=cuda)
+    assert ", ".join(f"{c.engine} {c.precision}" for c in left) == expected
+
+
+def test_a_precision_that_the_engine_has_not_is_refused() -> None:
+    with pytest.raises(ModelUnusable, match="not in bfloat16"):
+        candidates(MODEL, "onnxruntime", "bfloat16", cuda=False)
+
+
+# what is picked
+
+
+FLOAT32 = Candidate(engine="openvino", precision="float32")
+OTHER32 = Candidate(engine="onnxruntime", precision="float32")
+FLOAT16 = Candidate(engine="openvino", precision="float16")
+BFLOAT16 = Candidate(engine="openvino", precision="bfloat16")
+
+
+def trial(candidate: Candidate, images_per_second: float, agreement: float = 1.0) -> Trial:
+    return Trial(candidate=candidate, images_per_second=images_per_second, agreement=agreement)
+
+
+@pytest.mark.parametrize(
+    ("float16", "bfloat16", "expected"),
+    [
+        ((200, 1.0), (400, 1.0), BFLOAT16),
+        ((200, 1.0), (400, 0.99), BFLOAT16),
+        ((200, 1.0), (400, 0.989), FLOAT16),
+        ((105, 1.0), (400, 0.98), FLOAT32),  # not worth other digits
+        ((90, 1.0), (80, 1.0), FLOAT32),
+    ],
+)
+def test_the_fastest_that_agrees_is_taken(
+    float16: tuple[float, float], bfloat16: tuple[float, float], expected: Candidate
+) -> None:
+    lower = [trial(FLOAT16, *float16), trial(BFLOAT16, *bfloat16)]
+    best, reason = pick([trial(FLOAT32, 100), trial(OTHER32, 90), *lower])
+    assert best == expected
+    assert reason.startswith("the fastest of 4 tried here")
+    assert ("bfloat16 refused" in reason) == (bfloat16[1] < 0.99)
+
+
+def test_between_two_that_are_exact_speed_decides() -> None:
+    assert pick([trial(FLOAT32, 100), trial(OTHER32, 101)])[0] == OTHER32
+
+
+# how it is tried
+
+
+class Guesser:
+    """An engine whose answer follows from the pixels, and is another for ``wrong`` images."""
+
+    device = "cpu"
+
+    def __init__(self, candidate: Candidate, wrong: int) -> None:
+        self.name, self.precision = candidate.engine, candidate.precision
+        self._wrong = {image.tobytes() for image in calibration_images(PIXELS)[:wrong]}
+        self.images = 0
+        self.closed = False
+
+    def run(self, images: Images) -> Outputs:
+        self.images += len(images)
+        top = images.reshape(len(images), -1).astype(int).sum(axis=1)
+        top += [image.tobytes() in self._wrong for image in images]
+        return np.eye(CLASSES, dtype=np.float32)[top % CLASSES]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Yard:
+    """Opens guessers, and says which."""
+
+    def __init__(self, **wrong: int) -> None:
+        self._wrong = wrong
+        self.opened: list[Guesser] = []
+        self.fails: dict[Candidate, Exception] = {}
+
+    def open(self, candidate: Candidate) -> Engine:
+        if candidate in self.fails:
+            raise self.fails[candidate]
+        self.opened.append(Guesser(candidate, self._wrong.get(str(candidate.precision), 0)))
+        return self.opened[-1]
+
+
+def agreements(folder: Path, yard: Yard, model: Model = MODEL) -> dict[Candidate, float]:
+    trials = SelfTest(folder).trials(model, PIXELS, yard.open, cuda=False)
+    return {trial.candidate: trial.agreement for trial in trials}
+
+
+def test_agreement_is_counted_and_a_hopeless_one_ends_early(tmp_path: Path) -> None:
+    yard = Yard(float16=2, bfloat16=30)
+    found = agreements(tmp_path, yard)
+    assert list(found) == [FLOAT32, OTHER32, FLOAT16, BFLOAT16]
+    assert found[OTHER32] == 1
+    assert found[FLOAT16] == 1 - 2 / IMAGES
+    assert found[BFLOAT16] < 0.5
+    assert yard.opened[3].images < yard.opened[2].images
+    assert all(engine.closed for engine in yard.opened)
+
+
+def test_what_came_of_it_is_kept_for_the_model_and_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = agreements(tmp_path, Yard(float16=2))
+    again = Yard(float16=30)
+    assert agreements(tmp_path, again) == found
+    assert again.opened == []
+    agreements(tmp_path, again, MODEL.model_copy(update={"sha256": "b" * 64}))
+    assert len(again.opened) == 4
+    monkeypatch.setattr("workers.inference.selection.machine", lambda: {"cpu": "another"})
+    assert agreements(tmp_path, again) != found
+
+
+def test_the_first_that_is_written_stands(tmp_path: Path) -> None:
+    """Two workers of one machine try at once."""
+    inner: list[dict[Candidate, float]] = []
+
+    class Racer(Yard):
+        def open(self, candidate: Candidate) -> Engine:
+            if not inner:
+                inner.append(agreements(tmp_path, Yard(float16=1)))
+            return super().open(candidate)
+
+    assert agreements(tmp_path, Racer(float16=30)) == inner[0]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_damaged_file_is_made_anew(tmp_path: Path) -> None:
+    found = agreements(tmp_path, Yard())
+    (file,) = tmp_path.iterdir()
+    file.write_text('{"trials": [{')
+    assert agreements(tmp_path, Yard()) == found
+
+
+def test_a_folder_that_takes_nothing_only_costs_the_next_test(tmp_path: Path) -> None:
+    (tmp_path / "engines").write_text("in the way")
+    assert len(agreements(tmp_path / "engines" / "here", Yard())) == 4
+
+
+def test_what_cannot_be_opened_is_no_candidate(tmp_path: Path) -> None:
+    yard = Yard()
+    yard.fails = {FLOAT16: PermanentError("no_such_precision", "No."), BFLOAT16: MemoryError()}
+    assert list(agreements(tmp_path, yard)) == [FLOAT32, OTHER32]
+    yard.fails = {FLOAT32: PermanentError("wrong_export", "It is another's.")}
+    with pytest.raises(PermanentError, match="another's"):
+        agreements(tmp_path / "other", yard)
+
+
+# the images
+
+
+def test_the_images_are_the_same_each_time_and_none_is_like_another() -> None:
+    images = calibration_images(PIXELS)
+    assert (images.dtype, images.shape) == (np.uint8, (IMAGES, PIXELS, PIXELS, 3))
+    assert np.array_equal(images, calibration_images(PIXELS))
+    assert len({image.tobytes() for image in images}) == IMAGES
+    assert calibration_images(33, 6).shape == (6, 33, 33, 3)

@@ -1,0 +1,164 @@
+"""The self-test: every candidate runs the same images once on this machine, and that is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from shared.errors import PermanentError
+from shared.pipeline import Frozen, Model
+from workers.inference.calibration import calibration_images
+from workers.inference.engines import Engine, Images
+from workers.inference.engines.choose import (
+    LEAST_AGREEMENT,
+    Candidate,
+    Trial,
+    device_candidates,
+)
+from workers.inference.engines.hardware import cores, machine
+
+Open = Callable[[Candidate], Engine]
+
+_BATCH_IMAGES = 32
+# What an engine in float32 is tried on: it is not its digits that are in question.
+_EXACT_IMAGES = 2 * _BATCH_IMAGES
+_LIBRARIES = ("numpy", "onnxruntime", "openvino", "torch")
+
+log = logging.getLogger(__name__)
+
+
+class _Trials(Frozen):
+    trials: tuple[Trial, ...]
+
+
+class SelfTest:
+    """Tries candidates, once for a model, this machine and the libraries' versions.
+
+    What came of it lies in ``folder``, where the first that is written stands: two workers of one
+    machine do not decide differently.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def trials(
+        self, model: Model, image_pixels: int, open_engine: Open, *, cuda: bool
+    ) -> Sequence[Trial]:
+        """A trial of each candidate that works here, whichever a pipeline asks for.
+
+        Raises PermanentError where the first, which is float32, cannot be opened.
+        """
+        offered = device_candidates(cuda=cuda)
+        path = self._folder / f"{model.name}-{_name(model, image_pixels, offered)}.json"
+        known = _read(path)
+        if known is None:
+            started = time.monotonic()
+            images = calibration_images(image_pixels)
+            known = _stand(
+                path, _Trials(trials=tuple(_Test(open_engine, images, cuda=cuda).of(offered)))
+            )
+            log.info("model '%s': tried in %.1f s", model.name, time.monotonic() - started)
+        return known.trials
+
+
+class _Test:
+    """One run over the images with each candidate in turn."""
+
+    def __init__(self, open_engine: Open, images: Images, *, cuda: bool) -> None:
+        self._open = open_engine
+        self._images = images
+        # Decoders need a CPU's cores too: there an engine's speed is what it leaves of them, and
+        # what else runs during the test does not count.
+        self._clock = time.perf_counter if cuda else time.process_time
+        self._cores = 1 if cuda else cores()
+        self._expected: Any = None
+
+    def of(self, offered: Sequence[Candidate]) -> Iterator[Trial]:
+        """The trials of those that work; the first has to, and is what others are compared with."""
+        first, *others = offered
+        yield self._try(first, len(self._images))
+        for candidate in others:
+            count = _EXACT_IMAGES if candidate.is_exact else len(self._images)
+            try:
+                yield self._try(candidate, count)
+            except PermanentError as error:
+                log.info("%s %s is not tried: %s", candidate.engine, candidate.precision, error)
+            except Exception:  # as for want of device memory: the first one works all the same
+                log.warning("%s %s failed", candidate.engine, candidate.precision, exc_info=True)
+
+    def _try(self, candidate: Candidate, count: int) -> Trial:
+        """Ends early once the agreement can no longer be reached."""
+        tops: list[Any] = []
+        misses, seconds = 0, float("inf")
+        with closing(self._open(candidate)) as engine:
+            engine.run(self._images[:_BATCH_IMAGES])  # compiles, which is not its speed
+            for start in range(0, count, _BATCH_IMAGES):
+                batch = self._images[start : start + _BATCH_IMAGES]
+                began = self._clock()
+                scores = np.asarray(engine.run(batch))
+                seconds = min(seconds, (self._clock() - began) / len(batch))
+                tops.append(scores.argmax(axis=1))
+                if self._expected is not None:
+                    expected = self._expected[start : start + len(batch)]
+                    misses += int((tops[-1] != expected).sum())
+                if misses > (1 - LEAST_AGREEMENT) * count:
+                    break
+        top = np.concatenate(tops)
+        if self._expected is None:
+            self._expected = top
+        return Trial(
+            candidate=candidate,
+            images_per_second=self._cores / max(seconds, 1e-9),
+            agreement=1 - misses / len(top),
+        )
+
+
+def _name(model: Model, image_pixels: int, offered: Sequence[Candidate]) -> str:
+    """Another for whatever could lead to another outcome."""
+    versions = {}
+    for library in _LIBRARIES:
+        try:
+            versions[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            continue
+    candidates = [candidate.model_dump() for candidate in offered]
+    facts = [model.model_dump(mode="json"), image_pixels, candidates, machine(), versions]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _read(path: Path) -> _Trials | None:
+    try:
+        return _Trials.model_validate_json(path.read_bytes())
+    except ValidationError:
+        log.warning("%s is damaged, and made anew", path)
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.debug("%s is not read: %s", path, error)
+    return None
+
+
+def _stand(path: Path, trials: _Trials) -> _Trials:
+    """Write the file unless there is one. Returns what it says, or ours on a full disk."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent) as file:
+            file.write(trials.model_dump_json(indent=1).encode())
+            file.flush()
+            os.link(file.name, path)
+    except FileExistsError:
+        return _read(path) or trials
+    except OSError as error:
+        log.warning("cannot keep %s: %s", path, error)
+    return trials
