@@ -1,0 +1,78 @@
+"""The broker: a queue is a list of messages, and a message that was taken is gone from it."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict, deque
+
+from shared.messages import Message
+from tests.simulation.gate import Gate
+from tests.simulation.threads import Event
+
+TAKE_SECONDS = 1.0
+
+
+class Broker:
+    """Sends as ``shared.celery_app.Publisher`` does; ``take`` is what a Celery worker does."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self.queues: defaultdict[str, deque[Message]] = defaultdict(deque)
+        self._arrivals: dict[str, Event] = {}
+
+    def send(self, task: str, queue: str, message: Message) -> None:
+        about = f"{queue} {message.ref.name} attempt {message.attempt}"
+        self._gate.call("broker", f"send.{task}", about, lambda: self.put(queue, message))
+
+    def ready_length(self, queue: str) -> int:
+        return self._gate.call("broker", "length", queue, lambda: len(self.queues[queue]))
+
+    def put(self, queue: str, message: Message) -> None:
+        self.queues[queue].append(message)
+        self._arrival(queue).set()
+
+    def take(self, queue: str) -> Message | None:
+        """The next message, if one comes soon."""
+        arrival = self._arrival(queue)
+        arrival.wait(TAKE_SECONDS)
+
+        def pop() -> Message | None:
+            waiting = self.queues[queue]
+            message = waiting.popleft() if waiting else None
+            if not waiting:
+                arrival.clear()
+            return message
+
+        return self._gate.call("broker", "take", queue, pop)
+
+    def wipe(self) -> None:
+        """Lose every message."""
+        for waiting in self.queues.values():
+            waiting.clear()
+
+    def remember(self) -> dict[str, list[Message]]:
+        """What ``restore`` goes back to."""
+        return {queue: list(waiting) for queue, waiting in self.queues.items()}
+
+    def restore(self, remembered: dict[str, list[Message]]) -> None:
+        self.wipe()
+        for queue, messages in remembered.items():
+            for message in messages:
+                self.put(queue, message)
+
+    def lose(self, chance: random.Random) -> None:
+        """Lose one message of any queue."""
+        if waiting := self._any_queue(chance):
+            del waiting[chance.randrange(len(waiting))]
+
+    def double(self, chance: random.Random) -> None:
+        """Deliver one message twice."""
+        if waiting := self._any_queue(chance):
+            waiting.append(chance.choice(waiting))
+
+    def _any_queue(self, chance: random.Random) -> deque[Message] | None:
+        filled = [waiting for waiting in self.queues.values() if waiting]
+        return chance.choice(filled) if filled else None
+
+    def _arrival(self, queue: str) -> Event:
+        return self._arrivals.setdefault(queue, Event(self._gate.clock))

@@ -1,0 +1,114 @@
+"""The one way out of a simulated process: where time passes, calls go wrong, and faults strike."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import redis
+
+from shared.errors import TransientError
+from shared.storage import StoreUnavailable
+from tests.simulation.clock import Clock, Process
+
+_T = TypeVar("_T")
+
+LONGEST_STALL_SECONDS = 12.0
+
+_UNAVAILABLE: dict[str, Callable[[], Exception]] = {
+    "ledger": lambda: redis.ConnectionError("simulated"),
+    "broker": lambda: TransientError("broker_unavailable", "The broker does not answer."),
+    "store": lambda: StoreUnavailable("store_unavailable", "The store does not answer."),
+}
+
+
+@dataclass(slots=True)
+class Strike:
+    """What befalls the process that is the ``count``-th to call ``name``, before or after it."""
+
+    name: str
+    count: int
+    is_before: bool
+    blow: Callable[[Process], None]
+
+
+@dataclass
+class Gate:
+    """``rate``: how often a call fails, how often it stalls, and so on, each."""
+
+    clock: Clock
+    chance: random.Random
+    note: Callable[[str], None]
+    watch: Callable[[str, str], None]
+    rate: float = 0.0
+    down_until: Counter[str] = field(default_factory=Counter)
+    strikes: list[Strike] = field(default_factory=list)
+    _calls: Counter[str] = field(default_factory=Counter)
+
+    def call(self, service: str, name: str, about: str, action: Callable[[], _T]) -> _T:
+        """Have ``service`` do ``action``. Raises what the service's client raises."""
+        name = f"{service}.{name}"
+        self._strike(name, is_before=True)
+        self._travel()
+        answer = self._answer(service, name, about, action)
+        self._travel()
+        self._strike(name, is_before=False)
+        return answer
+
+    def touch(self, name: str, action: Callable[[], _T]) -> _T:
+        """Do something that cannot fail, but before and after which a process may be struck."""
+        self._strike(name, is_before=True)
+        self.clock.sleep(0.00005)
+        answer = action()
+        self._strike(name, is_before=False)
+        return answer
+
+    def _answer(self, service: str, name: str, about: str, action: Callable[[], _T]) -> _T:
+        if self.down_until[service] > self.clock.now:
+            raise self._unavailable(service, f"{name} {about}: is down")
+        drawn = self.chance.random() / self.rate if self.rate else 4.0
+        if drawn < 1:
+            raise self._unavailable(service, f"{name} {about}: refused")
+        if drawn < 2:
+            self.clock.sleep(self.chance.random() * LONGEST_STALL_SECONDS)
+        answer = self._do(name, about, action)
+        if drawn < 3:
+            return answer
+        if drawn < 3.5:
+            raise self._unavailable(service, f"{name} {about}: the answer is lost")
+        if drawn < 4:
+            self._travel()
+            return self._do(name, about, action)
+        return answer
+
+    def _do(self, name: str, about: str, action: Callable[[], _T]) -> _T:
+        try:
+            answer = action()
+        except Exception as error:
+            self.note(f"{name} {about}: {type(error).__name__}")
+            raise
+        self.note(f"{name} {about}: {str(answer)[:100]}")
+        self.watch(name, about)
+        return answer
+
+    def _unavailable(self, service: str, text: str) -> Exception:
+        self.note(text)
+        return _UNAVAILABLE[service]()
+
+    def _travel(self) -> None:
+        self.clock.sleep(0.0001 + 0.004 * self.chance.random() ** 3)
+
+    def _strike(self, name: str, *, is_before: bool) -> None:
+        if is_before:
+            self._calls[name] += 1
+        for strike in self.strikes:
+            if (strike.name, strike.is_before) == (name, is_before) and (
+                strike.count == self._calls[name]
+            ):
+                self.strikes.remove(strike)
+                self.note(f"struck {'before' if is_before else 'after'} {name}")
+                strike.blow(self.clock.process)
+                break
