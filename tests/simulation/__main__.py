@@ -19,31 +19,42 @@ def main() -> int:
     chosen.add_argument("--seed", type=int, help="play this one and tell its story")
     parser.add_argument("--first", type=int, default=0, help="the first of the seeds")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--until-wrong", action="store_true", help="end at the first wrong one")
     given = parser.parse_args()
     if given.seed is not None:
-        return _report(simulate(given.seed, tells=True))
-    started, rows, seconds, wrong = time.monotonic(), 0, 0.0, 0
-    with Pool(given.processes) as pool:
-        seeds = range(given.first, given.first + given.seeds)
-        for outcome in pool.imap_unordered(simulate, seeds, chunksize=10):
-            rows, seconds = rows + outcome.rows, seconds + outcome.seconds
-            wrong += _report(outcome) if outcome.wrong else 0
+        outcome = simulate(given.seed, tells=True)
+        print(_described(outcome))
+        return 1 if outcome.wrong else 0
+    seeds = range(given.first, given.first + given.seeds)
+    return _play(seeds, given.processes, until_wrong=given.until_wrong)
+
+
+def _play(seeds: range, processes: int, *, until_wrong: bool) -> int:
+    started, played, rows, seconds, wrong = time.monotonic(), 0, 0, 0.0, 0
+    with Pool(processes) as pool:
+        for outcome in pool.imap_unordered(simulate, seeds, chunksize=4):
+            played, rows = played + 1, rows + outcome.rows
+            seconds += outcome.seconds
+            if outcome.wrong:
+                wrong += 1
+                print(_described(outcome), flush=True)
+                if until_wrong:
+                    break
     took = time.monotonic() - started
     print(
-        f"{given.seeds} seeds, {wrong} wrong: {rows} rows and {seconds / 3600:.1f} simulated hours"
-        f" in {took:.0f} s, {given.seeds / took * 60:.0f} seeds a minute"
+        f"{played} seeds, {wrong} wrong: {rows} rows and {seconds / 3600:.1f} simulated hours"
+        f" in {took:.0f} s, {played / took * 60:.0f} seeds a minute"
     )
     return 1 if wrong else 0
 
 
-def _report(outcome: Outcome) -> int:
-    print(f"seed {outcome.seed}: {', '.join(outcome.faults) or 'no faults'}: ", end="")
-    print(f"{outcome.rows} rows, {outcome.seconds:.1f} s simulated")
-    for text in outcome.wrong:
-        print(f"  WRONG: {text}")
+def _described(outcome: Outcome) -> str:
+    faults = ", ".join(outcome.faults) or "no faults"
+    lines = [f"seed {outcome.seed}: {faults}: {outcome.rows} rows, {outcome.seconds:.1f} s"]
+    lines += [f"  WRONG: {text}" for text in outcome.wrong]
     if outcome.wrong:
-        print(f"  replay: make simulate SEED={outcome.seed}")
-    return 1 if outcome.wrong else 0
+        lines.append(f"  replay: make simulate SEED={outcome.seed}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

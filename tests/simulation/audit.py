@@ -42,6 +42,11 @@ class Audit:
         """The ledger is about to lose its memory, so nothing of it has to grow from here."""
         self._highest, self._done = {}, {}
 
+    def lose(self, key: str) -> None:
+        """A fault takes a chunk file away."""
+        self.lost_files.add(key)
+        self._standing.pop(("state", key), None)
+
     def after(self, name: str, about: str) -> None:
         """Called after every step of anybody."""
         if name.startswith("ledger."):
@@ -56,13 +61,12 @@ class Audit:
         """Nothing that decides something is ever written again, with other content."""
         for bucket in ("state", "results"):
             for key, data in self._world.store.buckets[bucket].items():
-                if self._standing.setdefault((bucket, key), data) != data and (
-                    key not in self.lost_files
-                ):
+                if self._standing.setdefault((bucket, key), data) != data:
                     self.say(f"s3://{bucket}/{key} was written over")
 
     def _check_deleted(self, key: str) -> None:
-        folder, _, name = key.rpartition("/chunks/")
+        self._standing.pop(("state", key), None)
+        folder = key.rpartition("/chunks/")[0]
         if not folder or f"{folder}/closed.json" not in self._world.store.buckets["state"]:
             self.say(f"{key} is deleted before its job is closed")
 
@@ -125,7 +129,7 @@ class Audit:
             row
             for key, data in results.items()
             if key.startswith(f"{root}rows/")
-            for row in pq.read_table(io.BytesIO(data)).to_pylist()
+            for row in pq.ParquetFile(io.BytesIO(data)).read().to_pylist()
         ]
         self.rows += len(rows)
         self._check_rows(spec, rows)

@@ -34,7 +34,8 @@ class Broker:
     def take(self, queue: str) -> Message | None:
         """The next message, if one comes soon."""
         arrival = self._arrival(queue)
-        arrival.wait(TAKE_SECONDS)
+        if not arrival.wait(TAKE_SECONDS):
+            return None
 
         def pop() -> Message | None:
             waiting = self.queues[queue]

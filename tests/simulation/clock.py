@@ -64,7 +64,8 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         """Wait, in the task that runs now. Raises GreenletExit where its process dies meanwhile."""
-        self.park(seconds)
+        if seconds > 0:
+            self.park(seconds)
 
     def park(self, seconds: float | None) -> bool:
         """Wait until woken, or for so long. Returns whether it was woken."""

@@ -29,7 +29,7 @@ class Faults:
 
     def __init__(self, world: World) -> None:
         self._world, self._chance = world, world.chance
-        self.span = self._chance.choice((1.0, 3.0, 12.0))
+        self.span = self._chance.choice((1.0, 3.0, 8.0))
         self.end = 0.0
         self._kinds: tuple[Callable[[], None], ...] = (
             *(self._strike_dead, self._strike_dead, self._freeze_at_a_call, self._kill),
@@ -79,9 +79,9 @@ class Faults:
     def _freeze(self, process: Process) -> None:
         if process is self._world.init:
             return
-        process.frozen_until = self._world.clock.now + self._chance.choice((1.0, 8.0, 30.0))
+        process.frozen_until = self._world.clock.now + self._chance.choice((1.0, 8.0, 15.0))
         self._lasts_until(process.frozen_until)
-        self._world.clock.sleep(0.0)
+        self._world.clock.park(0.0)
 
     def _kill(self) -> None:
         self._at_a_moment(lambda: self._world.kill(self._world.any_running().process))
@@ -161,7 +161,7 @@ class Faults:
             files = [key for key in objects if key.startswith(tuple(folders))]
             if files:
                 key = self._chance.choice(files)
-                self._world.audit.lost_files.add(key)
+                self._world.audit.lose(key)
                 del objects[key]
 
         self._at_a_moment(lose)

@@ -41,7 +41,7 @@ class Gate:
 
     clock: Clock
     chance: random.Random
-    note: Callable[[str], None]
+    note: Callable[..., None]
     watch: Callable[[str, str], None]
     rate: float = 0.0
     down_until: Counter[str] = field(default_factory=Counter)
@@ -52,9 +52,11 @@ class Gate:
         """Have ``service`` do ``action``. Raises what the service's client raises."""
         name = f"{service}.{name}"
         self._strike(name, is_before=True)
-        self._travel()
+        way = 0.0001 + 0.004 * self.chance.random() ** 3
+        way_there = way if self.chance.random() < 0.5 else 0.0  # else it is the answer that takes
+        self.clock.sleep(way_there)
         answer = self._answer(service, name, about, action)
-        self._travel()
+        self.clock.sleep(way - way_there)
         self._strike(name, is_before=False)
         return answer
 
@@ -68,19 +70,19 @@ class Gate:
 
     def _answer(self, service: str, name: str, about: str, action: Callable[[], _T]) -> _T:
         if self.down_until[service] > self.clock.now:
-            raise self._unavailable(service, f"{name} {about}: is down")
+            raise self._unavailable(service, name, about, "is down")
         drawn = self.chance.random() / self.rate if self.rate else 4.0
         if drawn < 1:
-            raise self._unavailable(service, f"{name} {about}: refused")
+            raise self._unavailable(service, name, about, "is refused")
         if drawn < 2:
             self.clock.sleep(self.chance.random() * LONGEST_STALL_SECONDS)
         answer = self._do(name, about, action)
         if drawn < 3:
             return answer
         if drawn < 3.5:
-            raise self._unavailable(service, f"{name} {about}: the answer is lost")
+            raise self._unavailable(service, name, about, "loses its answer")
         if drawn < 4:
-            self._travel()
+            self.clock.sleep(self.chance.random())
             return self._do(name, about, action)
         return answer
 
@@ -88,20 +90,19 @@ class Gate:
         try:
             answer = action()
         except Exception as error:
-            self.note(f"{name} {about}: {type(error).__name__}")
+            self.note(name, about, "->", error)
             raise
-        self.note(f"{name} {about}: {str(answer)[:100]}")
+        self.note(name, about, "->", answer)
         self.watch(name, about)
         return answer
 
-    def _unavailable(self, service: str, text: str) -> Exception:
-        self.note(text)
+    def _unavailable(self, service: str, *story: str) -> Exception:
+        self.note(*story)
         return _UNAVAILABLE[service]()
 
-    def _travel(self) -> None:
-        self.clock.sleep(0.0001 + 0.004 * self.chance.random() ** 3)
-
     def _strike(self, name: str, *, is_before: bool) -> None:
+        if not self.strikes:
+            return
         if is_before:
             self._calls[name] += 1
         for strike in self.strikes:
@@ -109,6 +110,6 @@ class Gate:
                 strike.count == self._calls[name]
             ):
                 self.strikes.remove(strike)
-                self.note(f"struck {'before' if is_before else 'after'} {name}")
+                self.note("struck", "before" if is_before else "after", name)
                 strike.blow(self.clock.process)
                 break

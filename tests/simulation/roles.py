@@ -97,9 +97,7 @@ class Running:
             ring = open_ring(runtime.settings.ring, runtime.settings.host_id)
             return InferenceStage(ring, cast(Any, self._services.stand_ins), runtime.stopping)
 
-        self._worker(
-            Stage.INFERENCE, inference_queue(self._services.settings.host_id), 3, setup
-        )
+        self._worker(Stage.INFERENCE, inference_queue(self._services.settings.host_id), 3, setup)
 
     def _collector(self) -> None:
         def setup(runtime: Runtime) -> StageFunction:

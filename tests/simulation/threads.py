@@ -24,6 +24,7 @@ from tests.simulation.clock import Clock, Task
 
 PRODUCT = ("producer", "workers", "shared")
 EPOCH = datetime(2030, 1, 1, tzinfo=UTC)
+EPOCH_SECONDS = EPOCH.timestamp()
 
 
 class Time:
@@ -38,7 +39,7 @@ class Time:
         return self._clock.now + (task.process.skew_seconds if task else 0.0)
 
     def time(self) -> float:
-        return EPOCH.timestamp() + self.monotonic()
+        return EPOCH_SECONDS + self.monotonic()
 
 
 class _Waiting:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import pyarrow as pa
 from greenlet import GreenletExit
 
 from shared.errors import TransientError
@@ -31,7 +32,7 @@ from tests.simulation.gate import Gate
 from tests.simulation.roles import Running, Services
 from tests.simulation.stand_ins import IMAGE_BYTES, PIPELINE, StandIns
 from tests.simulation.store import SimulatedStore
-from tests.simulation.threads import EPOCH, PRODUCT, substituted
+from tests.simulation.threads import EPOCH, EPOCH_SECONDS, PRODUCT, substituted
 from tests.simulation.valkey import Valkey
 from workers.inference import stage as inference_stage
 from workers.preprocess import stage as preprocess_stage
@@ -67,7 +68,7 @@ class World(logging.Handler):
         self.clock = Clock()
         self.audit = Audit(self)
         self.gate = Gate(self.clock, self.chance, self.note, self.audit.after)
-        self.server = Valkey(lambda: EPOCH.timestamp() + self.clock.now)
+        self.server = Valkey(lambda: EPOCH_SECONDS + self.clock.now)
         self.broker = Broker(self.gate)
         self.store = SimulatedStore(self.gate, self.chance, "state", "input", "results")
         self.jobs = JobStore(self.store, "state")
@@ -106,7 +107,7 @@ class World(logging.Handler):
         self.running[name] = Running(self.services, process, self._pids)
 
     def _again(self, process: Process) -> None:
-        self.note(f"{process.name} ends")
+        self.note(process.name, "ends")
         self.running.pop(process.name, None)
         self.later(0.1 + 2 * self.chance.random(), lambda: self.start(process.name))
 
@@ -152,23 +153,24 @@ class World(logging.Handler):
             key = f"job-0/{self.chance.randrange(100)}/new"
         self.audit.changed.add(key)
         if key in objects and self.chance.random() < 0.5:
-            self.note(f"{key} is deleted")
+            self.note(key, "is deleted")
             del objects[key]
         else:
-            self.note(f"{key} is new")
+            self.note(key, "is new")
             self._put(key)
 
-    def note(self, text: str) -> None:
+    def note(self, *story: object) -> None:
         """A line of the seed's story."""
         if self._tells:
             task = self.clock.task
             who = f"{task.process.name} {task.name}" if task else "-"
-            print(f"{self.clock.now:10.4f} {who:28} {text}")
+            text = " ".join(map(str, story))
+            print(f"{self.clock.now:10.4f} {who:28} {text[:300]}")
 
     def emit(self, record: logging.LogRecord) -> None:
         """What the product logs."""
         text = record.getMessage()
-        self.note(f"log: {text}")
+        self.note("log:", text)
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and not isinstance(error, (TransientError, GreenletExit)):
             self.audit.say(f"{text}: {error!r}")
@@ -220,6 +222,9 @@ class World(logging.Handler):
                 self.clock.sleep(AFTERWARDS_SECONDS)
                 break
         self.clock.is_over = True
+
+
+pa.set_cpu_count(1)  # nothing here is large enough to be worth a second thread
 
 
 def simulate(seed: int, *, tells: bool = False) -> Outcome:
