@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow.parquet as pq
 
@@ -16,7 +16,36 @@ from tests.simulation.stand_ins import label
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+NEXT = {"preprocess": "inference", "inference": "results"}
+ENDING = ("ledger.cancel_job", "ledger.close_job")
 LEDGER_READS = {f"ledger.{name}" for name in ("get", "hgetall", "lpop", "zcard", "scan", "staged")}
+
+
+class _Entry(NamedTuple):
+    """Where the ledger has a chunk."""
+
+    state: str
+    stage: str
+    attempt: str
+    owner: str
+
+
+def _may_become(then: _Entry, now: _Entry, name: str, about: str) -> bool:
+    """Is this one of the four steps of a chunk, made by a caller who may?"""
+    if int(now.attempt) == int(then.attempt) + 1:
+        return now[:2] == ("queued", "preprocess")
+    _, _, attempt, _, caller, *_ = about.split(" ")
+    if (attempt, then.attempt) != (now.attempt, now.attempt):
+        return False
+    if name == "ledger.claim":
+        return (then.state, now.state, now.stage, now.owner) == (
+            "queued",
+            "held",
+            then.stage,
+            caller,
+        )
+    step = ("held", "queued", NEXT.get(then.stage), caller)
+    return name == "ledger.advance" and (then.state, now.state, now.stage, then.owner) == step
 
 
 class Audit:
@@ -27,7 +56,7 @@ class Audit:
         self.wrong: list[str] = []
         self.lost_files: set[str] = set()
         self._standing: dict[tuple[str, str], bytes] = {}
-        self._highest: dict[tuple[str, int], int] = {}
+        self._live: dict[str, dict[str, _Entry]] = {}
         self._done: dict[str, set[int]] = {}
         self.history: dict[str, set[bytes]] = {}
         self.changed: set[str] = set()
@@ -40,7 +69,7 @@ class Audit:
 
     def forget(self) -> None:
         """The ledger is about to lose its memory, so nothing of it has to grow from here."""
-        self._highest, self._done = {}, {}
+        self._live, self._done = {}, {}
 
     def lose(self, key: str) -> None:
         """A fault takes a chunk file away."""
@@ -51,7 +80,7 @@ class Audit:
         """Called after every step of anybody."""
         if name.startswith("ledger."):
             if name not in LEDGER_READS:
-                self._check_ledger()
+                self._check_ledger(name, about)
         elif name in ("store.create", "store.put"):
             self._check_standing()
         elif name == "store.delete":
@@ -70,17 +99,18 @@ class Audit:
         if not folder or f"{folder}/closed.json" not in self._world.store.buckets["state"]:
             self.say(f"{key} is deleted before its job is closed")
 
-    def _check_ledger(self) -> None:
+    def _check_ledger(self, name: str, about: str) -> None:
         values = self._world.server.values
         for spec in self._world.specs:
             if f"hr:job:{spec.job_uid}" in values:
-                self._check_job(spec, values)
+                self._check_done(spec, values)
+                self._check_live(spec, values, name, about)
             else:
                 self._done.pop(spec.job_uid, None)
+                self._live.pop(spec.job_uid, None)
 
-    def _check_job(self, spec: JobSpec, values: dict[str, Any]) -> None:
+    def _check_done(self, spec: JobSpec, values: dict[str, Any]) -> None:
         uid = spec.job_uid
-        live: dict[str, str] = values.get(f"hr:{uid}:live", {})
         done: set[int] = values.get(f"hr:{uid}:done", set())
         for chunk in self._done.get(uid, set()) - done:
             if self._chunk_file(spec, chunk) in self._world.store.buckets["state"]:
@@ -91,17 +121,25 @@ class Audit:
             if not (there or self._is_closed(spec)):
                 self.say(f"{spec.job_id} chunk {chunk} is done without a file")
         self._done[uid] = set(done)
-        for chunk_text, line in live.items():
-            state, _, attempt, owner, *_ = line.split(" ")
-            place = "held" if state == "held" else "queued"
-            if f"{uid} {chunk_text}" not in values.get(f"hr:{place}:{owner}", ()):
-                self.say(f"{spec.job_id} chunk {chunk_text} is {line}, and its owner has it not")
-            if int(chunk_text) in done:
-                self.say(f"{spec.job_id} chunk {chunk_text} is both live and done")
-            identity = uid, int(chunk_text)
-            if int(attempt) < self._highest.get(identity, 0):
-                self.say(f"{spec.job_id} chunk {chunk_text} goes back to attempt {attempt}")
-            self._highest[identity] = int(attempt)
+
+    def _check_live(self, spec: JobSpec, values: dict[str, Any], name: str, about: str) -> None:
+        uid = spec.job_uid
+        lines: dict[str, str] = values.get(f"hr:{uid}:live", {})
+        live = {chunk: _Entry(*line.split(" ")[:4]) for chunk, line in lines.items()}
+        before, self._live[uid] = self._live.get(uid, {}), live
+        for chunk, entry in live.items():
+            if f"{uid} {chunk}" not in values.get(f"hr:{entry.state}:{entry.owner}", ()):
+                self.say(f"{spec.job_id} chunk {chunk} is {entry}, and its owner has it not")
+            if int(chunk) in self._done[uid]:
+                self.say(f"{spec.job_id} chunk {chunk} is both live and done")
+            then = before.get(chunk)
+            if then not in (None, entry) and not _may_become(then, entry, name, about):
+                self.say(
+                    f"{spec.job_id} chunk {chunk} goes from {then} to {entry} by {name} {about}"
+                )
+        for chunk in before.keys() - live.keys():
+            if before[chunk][:2] != ("held", "results") and name not in ENDING:
+                self.say(f"{spec.job_id} chunk {chunk} is gone by {name}")
 
     def _chunk_file(self, spec: JobSpec, chunk: int) -> str:
         return f"jobs/{spec.job_id}/chunks/{chunk:09d}.parquet"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCES = ("producer", "workers", "shared", "tests")
-SEEDS = 1000
+SEEDS = 200
 
 
 @dataclass(frozen=True, slots=True)

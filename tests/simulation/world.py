@@ -19,7 +19,7 @@ from greenlet import GreenletExit
 from shared.errors import TransientError
 from shared.job import JobSpec
 from shared.job_store import JobStore
-from shared.keys import cancel_key, closed_key
+from shared.keys import closed_key
 from shared.settings import RingSettings
 from shared.staging import create_ring, ring
 from tests import samples
