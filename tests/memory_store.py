@@ -76,7 +76,7 @@ class MemoryStore(Store):
     def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
         yield from self.request("list", prefix, lambda: self.found(bucket, prefix))
 
-    def found(self, bucket: str, prefix: str) -> list[ObjectInfo]:
+    def found(self, bucket: str, prefix: str = "") -> list[ObjectInfo]:
         """What there is, without a request."""
         objects = sorted(self._objects(bucket).items())
         return [_info(key, data) for key, data in objects if key.startswith(prefix)]

@@ -34,7 +34,9 @@ def _may_become(then: _Entry, now: _Entry, name: str, about: str) -> bool:
     """Is this one of the four steps of a chunk, made by a caller who may?"""
     if int(now.attempt) == int(then.attempt) + 1:
         return now[:2] == ("queued", "preprocess")
-    _, _, attempt, _, caller, *_ = about.split(" ")
+    if name not in ("ledger.claim", "ledger.advance"):
+        return False
+    _, _, attempt, _, caller = about.split(" ")
     if (attempt, then.attempt) != (now.attempt, now.attempt):
         return False
     if name == "ledger.claim":
@@ -45,7 +47,7 @@ def _may_become(then: _Entry, now: _Entry, name: str, about: str) -> bool:
             caller,
         )
     step = ("held", "queued", NEXT.get(then.stage), caller)
-    return name == "ledger.advance" and (then.state, now.state, now.stage, then.owner) == step
+    return (then.state, now.state, now.stage, then.owner) == step
 
 
 class Audit:

@@ -29,7 +29,7 @@ class Faults:
 
     def __init__(self, world: World) -> None:
         self._world, self._chance = world, world.chance
-        self.span = self._chance.choice((1.0, 3.0, 8.0))
+        self.span = self._chance.choice((1.0, 2.0, 5.0))
         self.end = 0.0
         self._kinds: tuple[Callable[[], None], ...] = (
             *(self._strike_dead, self._strike_dead, self._freeze_at_a_call, self._kill),
@@ -79,7 +79,7 @@ class Faults:
     def _freeze(self, process: Process) -> None:
         if process is self._world.init:
             return
-        process.frozen_until = self._world.clock.now + self._chance.choice((1.0, 8.0, 15.0))
+        process.frozen_until = self._world.clock.now + self._chance.choice((0.5, 4.0, 10.0))
         self._lasts_until(process.frozen_until)
         self._world.clock.park(0.0)
 
@@ -88,7 +88,7 @@ class Faults:
 
     def _outage(self) -> None:
         service = self._chance.choice(("ledger", "broker", "store"))
-        seconds = self._chance.choice((0.5, 5.0, 15.0))
+        seconds = self._chance.choice((0.5, 4.0, 10.0))
 
         def begin() -> None:
             until = self._world.clock.now + seconds

@@ -16,7 +16,8 @@ from tests.simulation.clock import Clock, Process
 
 _T = TypeVar("_T")
 
-LONGEST_STALL_SECONDS = 12.0
+LONGEST_STALL_SECONDS = 6.0
+KINDS = 4  # a call is refused, stalls, loses its answer, or is done twice, as clients retry it
 
 _UNAVAILABLE: dict[str, Callable[[], Exception]] = {
     "ledger": lambda: redis.ConnectionError("simulated"),
@@ -71,17 +72,15 @@ class Gate:
     def _answer(self, service: str, name: str, about: str, action: Callable[[], _T]) -> _T:
         if self.down_until[service] > self.clock.now:
             raise self._unavailable(service, name, about, "is down")
-        drawn = self.chance.random() / self.rate if self.rate else 4.0
+        drawn = self.chance.random() / self.rate if self.rate else KINDS
         if drawn < 1:
             raise self._unavailable(service, name, about, "is refused")
         if drawn < 2:
             self.clock.sleep(self.chance.random() * LONGEST_STALL_SECONDS)
         answer = self._do(name, about, action)
-        if drawn < 3:
-            return answer
-        if drawn < 3.5:
+        if 2 <= drawn < 3:
             raise self._unavailable(service, name, about, "loses its answer")
-        if drawn < 4:
+        if 3 <= drawn < KINDS:
             self.clock.sleep(self.chance.random())
             return self._do(name, about, action)
         return answer

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import partial
+from functools import cache, partial
+from types import ModuleType
 from typing import Any
 
 from tests.simulation.clock import Clock, Task
@@ -196,29 +197,34 @@ def _datetime(clock: Time) -> type[datetime]:
     return Datetime
 
 
+_REAL = (time, threading, secrets, datetime, queue.Queue, ThreadPoolExecutor)
+
+
+@cache
+def _places() -> list[tuple[ModuleType, str, object]]:
+    """Where the product's modules have the real ones, and under which names."""
+    modules = [m for name, m in list(sys.modules.items()) if name.split(".")[0] in PRODUCT]
+    return [
+        (module, name, value)
+        for module in modules
+        for name, value in vars(module).items()
+        if any(value is real for real in _REAL)
+    ]
+
+
 @contextmanager
 def substituted(clock: Clock, chance: random.Random) -> Iterator[None]:
     """While it lasts, the product waits on ``clock`` and draws its ids from ``chance``."""
     own_time = Time(clock)
-    standing_in = {
-        id(time): own_time,
-        id(threading): Threading(clock),
-        id(secrets): Secrets(chance),
-        id(datetime): _datetime(own_time),
-        id(queue.Queue): partial(Queue, clock),
-        id(ThreadPoolExecutor): Executor,
-    }
-    modules = [m for name, m in list(sys.modules.items()) if name.split(".")[0] in PRODUCT]
-    found = [
-        (module, name, value)
-        for module in modules
-        for name, value in vars(module).items()
-        if id(value) in standing_in
-    ]
-    for module, name, value in found:
-        setattr(module, name, standing_in[id(value)])
+    stand_ins = (
+        *(own_time, Threading(clock), Secrets(chance), _datetime(own_time)),
+        *(partial(Queue, clock), Executor),
+    )
+    by_id = {id(real): stand_in for real, stand_in in zip(_REAL, stand_ins, strict=True)}
+    for module, name, value in _places():
+        setattr(module, name, by_id[id(value)])
     try:
         yield
     finally:
-        for module, name, value in found:
+        for module, name, value in _places():
             setattr(module, name, value)

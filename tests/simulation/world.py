@@ -39,7 +39,8 @@ from workers.preprocess import stage as preprocess_stage
 
 # What has to be waited for in turn: a lease, looks at all jobs, pauses at their longest.
 PATIENCE_SECONDS = 120.0
-AFTERWARDS_SECONDS = 3.0
+AFTERWARDS_SECONDS = 2.0
+LEASE_SECONDS = 3.0
 NAMES = (
     *("producer-1", "producer-2", "preprocess-1", "preprocess-2"),
     *("inference-1", "collector-1", "collector-2"),
@@ -72,11 +73,11 @@ class World(logging.Handler):
         self.broker = Broker(self.gate)
         self.store = SimulatedStore(self.gate, self.chance, "state", "input", "results")
         self.jobs = JobStore(self.store, "state")
-        self.stand_ins = StandIns(self.gate, self.chance.choice((0.001, 0.05, 0.5)))
+        self.stand_ins = StandIns(self.gate, self.chance.choice((0.001, 0.02, 0.2)))
         self.init = Process("init")
         self.names, self.skews = NAMES, dict[str, float]()
         self.running: dict[str, Running] = {}
-        self.specs = [self._job(number) for number in range(self.chance.choice((1, 1, 2)))]
+        self.specs = [self._job(number) for number in range(self.chance.choice((1, 1, 1, 2)))]
         self.services = Services(
             *(self.clock, self.gate, self.server, self.broker, self.store, self.stand_ins),
             self._settings(home),
@@ -187,7 +188,7 @@ class World(logging.Handler):
             bucket="input",
             prefix=prefix,
             output_bucket="results",
-            chunk_items=self.chance.randint(1, 4),
+            chunk_items=self.chance.randint(2, 4),
             pipeline=PIPELINE,
             pipeline_sha256=PIPELINE.sha256,
             headrace_version="0",
@@ -209,7 +210,11 @@ class World(logging.Handler):
             slot_counts=(self.chance.randint(1, 2), self.chance.randint(1, 3)),
         )
         create_ring(slots)
-        changes = {"ring": slots, "preprocess_queue_chunks": self.chance.choice((1, 3, 16))}
+        changes = {
+            "ring": slots,
+            "lease_seconds": LEASE_SECONDS,
+            "preprocess_queue_chunks": self.chance.choice((1, 3, 16)),
+        }
         return samples.settings(home).model_copy(update=changes)
 
     def _end(self) -> None:
