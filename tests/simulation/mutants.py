@@ -142,10 +142,12 @@ MUTANTS = (
         "",
     ),
     Mutant(
-        "a job closes without its seal",
-        "workers/collector/open_job.py",
-        "self._seal = self._manifest.seal()",
-        "self._seal = self._manifest.seal() or Seal(*self._manifest.written())",
+        "a job closes at what is listed so far",
+        "shared/manifest.py",
+        "            return self._seal\n\n    def items",
+        "            last = self._pages.get(max(self._pages, default=0))\n"
+        "            return self._seal or (Seal(last.end_chunk, 0, 0, 0) if last else None)\n\n"
+        "    def items",
     ),
     Mutant(
         "missing chunk files are not looked for again",
@@ -165,12 +167,6 @@ MUTANTS = (
         "producer/feed.py",
         "            self._unsent.extend(refs)\n",
         "            self._cursor += len(refs) > 1\n            self._unsent.extend(refs)\n",
-    ),
-    Mutant(
-        "an outage of the ledger is no reason to wait",
-        "producer/leader.py",
-        "self._rescue_due = self._clock() + self._settings.lease_seconds",
-        "self._rescue_due = self._clock()",
     ),
     Mutant(
         "what the bucket shows to be done is not entered",
