@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import defaultdict, deque
 
 from shared.messages import Message
@@ -13,16 +12,25 @@ TAKE_SECONDS = 1.0
 
 
 class Broker:
-    """Sends as ``shared.celery_app.Publisher`` does; ``take`` is what a Celery worker does."""
+    """Sends as ``shared.celery_app.Publisher`` does; ``take`` is what a Celery worker does.
+
+    ``copies``: how many there shall be of the messages that are sent next.
+    """
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self.queues: defaultdict[str, deque[Message]] = defaultdict(deque)
+        self.copies: list[int] = []
         self._arrivals: dict[str, Event] = {}
 
     def send(self, task: str, queue: str, message: Message) -> None:
         about = f"{queue} {message.ref.name} attempt {message.attempt}"
-        self._gate.call("broker", f"send.{task}", about, lambda: self.put(queue, message))
+
+        def send() -> None:
+            for _ in range(self.copies.pop() if self.copies else 1):
+                self.put(queue, message)
+
+        self._gate.call("broker", f"send.{task}", about, send)
 
     def ready_length(self, queue: str) -> int:
         return self._gate.call("broker", "length", queue, lambda: len(self.queues[queue]))
@@ -60,20 +68,6 @@ class Broker:
         for queue, messages in remembered.items():
             for message in messages:
                 self.put(queue, message)
-
-    def lose(self, chance: random.Random) -> None:
-        """Lose one message of any queue."""
-        if waiting := self._any_queue(chance):
-            del waiting[chance.randrange(len(waiting))]
-
-    def double(self, chance: random.Random) -> None:
-        """Deliver one message twice."""
-        if waiting := self._any_queue(chance):
-            waiting.append(chance.choice(waiting))
-
-    def _any_queue(self, chance: random.Random) -> deque[Message] | None:
-        filled = [waiting for waiting in self.queues.values() if waiting]
-        return chance.choice(filled) if filled else None
 
     def _arrival(self, queue: str) -> Event:
         return self._arrivals.setdefault(queue, Event(self._gate.clock))

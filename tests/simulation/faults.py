@@ -51,6 +51,7 @@ class Faults:
     def _over(self) -> None:
         gate = self._world.gate
         gate.rate, gate.strikes = 0.0, []
+        self._world.broker.copies.clear()
 
     def _at_a_moment(self, blow: Callable[[], None]) -> None:
         self._lasts_until(self.span)
@@ -125,12 +126,14 @@ class Faults:
         self._at_a_moment(lose)
 
     def _lose_messages(self) -> None:
-        for _ in range(self._chance.randint(1, 4)):
-            self._at_a_moment(lambda: self._world.broker.lose(self._chance))
+        self._send_copies((0, 1, 1))
 
     def _double_messages(self) -> None:
-        for _ in range(self._chance.randint(1, 4)):
-            self._at_a_moment(lambda: self._world.broker.double(self._chance))
+        self._send_copies((2, 1))
+
+    def _send_copies(self, counts: tuple[int, ...]) -> None:
+        drawn = [self._chance.choice(counts) for _ in range(12)]
+        self._at_a_moment(lambda: self._world.broker.copies.extend(drawn))
 
     def _flaky(self) -> None:
         self._lasts_until(self.span)
