@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -76,7 +76,7 @@ class MemoryStore(Store):
     def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
         yield from self.request("list", prefix, lambda: self.found(bucket, prefix))
 
-    def found(self, bucket: str, prefix: str = "") -> list[ObjectInfo]:
+    def found(self, bucket: str, prefix: str = "") -> Sequence[ObjectInfo]:
         """What there is, without a request."""
         objects = sorted(self._objects(bucket).items())
         return [_info(key, data) for key, data in objects if key.startswith(prefix)]

@@ -8,7 +8,7 @@ import sys
 import time
 from multiprocessing import Pool
 
-from tests.simulation.world import Outcome, simulate
+from tests.simulation.play import Outcome, simulate
 
 
 def main() -> int:

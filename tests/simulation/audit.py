@@ -36,7 +36,7 @@ def _may_become(then: _Entry, now: _Entry, name: str, about: str) -> bool:
         return now[:2] == ("queued", "preprocess")
     if name not in ("ledger.claim", "ledger.advance"):
         return False
-    _, _, attempt, _, caller = about.split(" ")
+    _, _, _, attempt, _, caller = about.split(" ")
     if (attempt, then.attempt) != (now.attempt, now.attempt):
         return False
     if name == "ledger.claim":
@@ -128,7 +128,9 @@ class Audit:
         uid = spec.job_uid
         lines: dict[str, str] = values.get(f"hr:{uid}:live", {})
         live = {chunk: _Entry(*line.split(" ")[:4]) for chunk, line in lines.items()}
-        before, self._live[uid] = self._live.get(uid, {}), live
+        before, self._live[uid] = self._live.get(uid, live), live
+        if live != before and about.split(" ")[0] != values.get("hr:incarnation"):
+            self.say(f"{spec.job_id}: {name} {about} is of another incarnation")
         for chunk, entry in live.items():
             if f"{uid} {chunk}" not in values.get(f"hr:{entry.state}:{entry.owner}", ()):
                 self.say(f"{spec.job_id} chunk {chunk} is {entry}, and its owner has it not")

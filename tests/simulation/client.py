@@ -83,7 +83,7 @@ class Client(_Commands):
         name = _script_names()[text]
 
         def run(args: list[str]) -> Any:
-            about = " ".join(args[1:6])
+            about = " ".join(args[:6])
             return self._gate.call("ledger", name, about, lambda: self._server.run(text, args))
 
         return run

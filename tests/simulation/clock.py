@@ -32,10 +32,6 @@ class Task:
     ticket: int = 0
     was_woken: bool = False
 
-    @property
-    def has_ended(self) -> bool:
-        return bool(self.greenlet.dead)
-
 
 class Clock:
     """Runs tasks one at a time, each at the moment that it waits for. ``now`` is in seconds."""

@@ -45,7 +45,7 @@ class Gate:
     note: Callable[..., None]
     watch: Callable[[str, str], None]
     rate: float = 0.0
-    down_until: Counter[str] = field(default_factory=Counter)
+    down_until: dict[str, float] = field(default_factory=dict)
     strikes: list[Strike] = field(default_factory=list)
     _calls: Counter[str] = field(default_factory=Counter)
 
@@ -70,7 +70,7 @@ class Gate:
         return answer
 
     def _answer(self, service: str, name: str, about: str, action: Callable[[], _T]) -> _T:
-        if self.down_until[service] > self.clock.now:
+        if self.down_until.get(service, 0.0) > self.clock.now:
             raise self._unavailable(service, name, about, "is down")
         drawn = self.chance.random() / self.rate if self.rate else KINDS
         if drawn < 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from shared.storage import ObjectInfo
@@ -35,7 +35,7 @@ class SimulatedStore(MemoryStore):
             if len(page) < PAGE_KEYS:
                 return
 
-    def _page(self, bucket: str, prefix: str, last: bytes) -> list[ObjectInfo]:
+    def _page(self, bucket: str, prefix: str, last: bytes) -> Sequence[ObjectInfo]:
         left = [info for info in self.found(bucket, prefix) if self._order(info) > last]
         return sorted(left, key=self._order)[:PAGE_KEYS]
 

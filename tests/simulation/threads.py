@@ -1,29 +1,17 @@
-"""What the product waits with, on simulated time: time, threading, queues, executors, chance.
-
-``substituted`` puts these in place of the real ones in every module of the product, so that no
-module has to know that there is such a thing as a simulation, and none can forget to.
-"""
+"""What the product waits with, on simulated time: time, threading, queues, executors."""
 
 from __future__ import annotations
 
 import queue
-import random
-import secrets
-import sys
-import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta, tzinfo
-from functools import cache, partial
-from types import ModuleType
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from tests.simulation.clock import Clock, Task
 
-PRODUCT = ("producer", "workers", "shared")
 EPOCH = datetime(2030, 1, 1, tzinfo=UTC)
 EPOCH_SECONDS = EPOCH.timestamp()
 
@@ -176,55 +164,3 @@ class Threading:
         self.Event = partial(Event, clock)
         self.Lock = self.RLock = partial(RLock, clock)
         self.Thread = partial(Thread, clock)
-
-
-class Secrets:
-    """In place of the module ``secrets``: a seed's secrets are the same each time."""
-
-    def __init__(self, chance: random.Random) -> None:
-        self._chance = chance
-
-    def token_hex(self, count: int) -> str:
-        return self._chance.randbytes(count).hex()
-
-
-def _datetime(clock: Time) -> type[datetime]:
-    class Datetime(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> Any:
-            return EPOCH + timedelta(seconds=clock.monotonic())
-
-    return Datetime
-
-
-_REAL = (time, threading, secrets, datetime, queue.Queue, ThreadPoolExecutor)
-
-
-@cache
-def _places() -> list[tuple[ModuleType, str, object]]:
-    """Where the product's modules have the real ones, and under which names."""
-    modules = [m for name, m in list(sys.modules.items()) if name.split(".")[0] in PRODUCT]
-    return [
-        (module, name, value)
-        for module in modules
-        for name, value in vars(module).items()
-        if any(value is real for real in _REAL)
-    ]
-
-
-@contextmanager
-def substituted(clock: Clock, chance: random.Random) -> Iterator[None]:
-    """While it lasts, the product waits on ``clock`` and draws its ids from ``chance``."""
-    own_time = Time(clock)
-    stand_ins = (
-        *(own_time, Threading(clock), Secrets(chance), _datetime(own_time)),
-        *(partial(Queue, clock), Executor),
-    )
-    by_id = {id(real): stand_in for real, stand_in in zip(_REAL, stand_ins, strict=True)}
-    for module, name, value in _places():
-        setattr(module, name, by_id[id(value)])
-    try:
-        yield
-    finally:
-        for module, name, value in _places():
-            setattr(module, name, value)

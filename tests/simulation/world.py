@@ -1,41 +1,32 @@
-"""One simulation: a stack with its jobs, a seed of faults, and how it ended."""
+"""The world of one seed: a stack with its jobs, and what may befall them."""
 
 from __future__ import annotations
 
 import logging
 import random
-import shutil
-import tempfile
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from unittest import mock
 
-import pyarrow as pa
 from greenlet import GreenletExit
 
 from shared.errors import TransientError
 from shared.job import JobSpec
 from shared.job_store import JobStore
 from shared.keys import closed_key
-from shared.settings import RingSettings
-from shared.staging import create_ring, ring
+from shared.settings import RingSettings, Settings
+from shared.staging import create_ring
 from tests import samples
 from tests.simulation.audit import Audit
 from tests.simulation.broker import Broker
 from tests.simulation.clock import Clock, Process
 from tests.simulation.faults import Faults
-from tests.simulation.files import Files
 from tests.simulation.gate import Gate
 from tests.simulation.roles import Running, Services
 from tests.simulation.stand_ins import IMAGE_BYTES, PIPELINE, StandIns
 from tests.simulation.store import SimulatedStore
-from tests.simulation.threads import EPOCH, EPOCH_SECONDS, PRODUCT, substituted
+from tests.simulation.threads import EPOCH, EPOCH_SECONDS
 from tests.simulation.valkey import Valkey
-from workers.inference import stage as inference_stage
-from workers.preprocess import stage as preprocess_stage
 
 # What has to be waited for in turn: a lease, looks at all jobs, pauses at their longest.
 PATIENCE_SECONDS = 120.0
@@ -45,18 +36,6 @@ NAMES = (
     *("producer-1", "producer-2", "preprocess-1", "preprocess-2"),
     *("inference-1", "collector-1", "collector-2"),
 )
-SHARED_MEMORY = Path("/dev/shm")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one seed ended. ``seconds`` are simulated."""
-
-    seed: int
-    wrong: list[str]
-    faults: list[str]
-    rows: int
-    seconds: float
 
 
 class World(logging.Handler):
@@ -203,7 +182,7 @@ class World(logging.Handler):
         self.store.buckets["input"][key] = data
         self.audit.history.setdefault(key, set()).add(data)
 
-    def _settings(self, home: Path) -> samples.Settings:
+    def _settings(self, home: Path) -> Settings:
         slots = RingSettings(
             directory=home / "ring",
             slot_bytes=(2 * IMAGE_BYTES, 4 * IMAGE_BYTES),
@@ -227,47 +206,3 @@ class World(logging.Handler):
                 self.clock.sleep(AFTERWARDS_SECONDS)
                 break
         self.clock.is_over = True
-
-
-pa.set_cpu_count(1)  # nothing here is large enough to be worth a second thread
-
-
-def simulate(seed: int, *, tells: bool = False) -> Outcome:
-    """Play one seed; ``tells`` prints its story."""
-    with _home() as home:
-        world = World(seed, home, tells=tells)
-        with _surroundings(world):
-            faults = world.run()
-    return Outcome(seed, world.audit.wrong, faults, world.audit.rows, world.clock.now)
-
-
-@contextmanager
-def _home() -> Iterator[Path]:
-    base = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
-    home = Path(tempfile.mkdtemp(dir=base, prefix="headrace-simulation-"))
-    try:
-        yield home
-    finally:
-        shutil.rmtree(home)
-
-
-@contextmanager
-def _surroundings(world: World) -> Iterator[None]:
-    filling = world.stand_ins.filling
-    loggers = [logging.getLogger(name) for name in PRODUCT]
-    for logger in loggers:
-        logger.addHandler(world)
-        logger.propagate = False
-        logger.setLevel(logging.DEBUG if world._tells else logging.ERROR)
-    try:
-        with (
-            substituted(world.clock, world.chance),
-            mock.patch.object(ring, "os", Files(world.gate)),
-            mock.patch.object(preprocess_stage, "filling_here", filling),
-            mock.patch.object(preprocess_stage, "filling_in_child", filling),
-            mock.patch.object(inference_stage, "try_alone", world.stand_ins.try_alone),
-        ):
-            yield
-    finally:
-        for logger in loggers:
-            logger.removeHandler(world)
