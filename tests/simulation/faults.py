@@ -54,8 +54,12 @@ class Faults:
         self._world.broker.copies.clear()
 
     def _at_a_moment(self, blow: Callable[[], None]) -> None:
-        self._lasts_until(self.span)
-        self._world.later(self._chance.random() * self.span, blow)
+        """At a time, or when somebody does something: the narrow moments are there."""
+        if self._chance.random() < 0.5:
+            self._strike(lambda _: self._world.later(0.0, blow))
+        else:
+            self._lasts_until(self.span)
+            self._world.later(self._chance.random() * self.span, blow)
 
     def _lasts_until(self, moment: float) -> None:
         self.end = max(self.end, moment)

@@ -64,7 +64,8 @@ class Gate:
     def touch(self, name: str, action: Callable[[], _T]) -> _T:
         """Do something that cannot fail, but before and after which a process may be struck."""
         self._strike(name, is_before=True)
-        self.clock.sleep(0.00005)
+        is_slow = self.rate and self.chance.random() < self.rate
+        self.clock.sleep(self.chance.random() if is_slow else 0.00005)
         answer = action()
         self._strike(name, is_before=False)
         return answer
@@ -75,9 +76,11 @@ class Gate:
         drawn = self.chance.random() / self.rate if self.rate else KINDS
         if drawn < 1:
             raise self._unavailable(service, name, about, "is refused")
-        if drawn < 2:
-            self.clock.sleep(self.chance.random() * LONGEST_STALL_SECONDS)
+        stall = self.chance.random() * LONGEST_STALL_SECONDS if drawn < 2 else 0.0
+        is_late = drawn < 1.5  # else it is the answer that is old when it comes
+        self.clock.sleep(stall if is_late else 0.0)
         answer = self._do(name, about, action)
+        self.clock.sleep(0.0 if is_late else stall)
         if 2 <= drawn < 3:
             raise self._unavailable(service, name, about, "loses its answer")
         if 3 <= drawn < KINDS:

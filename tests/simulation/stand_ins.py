@@ -44,10 +44,11 @@ def label(data: bytes) -> str:
 
 
 class StandIns:
-    """``pause_seconds``: how long an image takes to decode, and a batch on the device."""
+    """How many seconds an image takes to decode, and a batch on the device."""
 
-    def __init__(self, gate: Gate, pause_seconds: float) -> None:
-        self._gate, self._pause_seconds = gate, pause_seconds
+    def __init__(self, gate: Gate, decode_seconds: float, device_seconds: float) -> None:
+        self._gate = gate
+        self._decode_seconds, self._device_seconds = decode_seconds, device_seconds
         self.images_filled = 0
 
     @contextmanager
@@ -57,7 +58,7 @@ class StandIns:
         def fill(row: Any, data: bytes) -> tuple[int, int]:
             pixels = np.frombuffer(pattern(data), np.uint8).reshape(row.shape)
             self._in_halves(
-                "pixels.write",
+                *("pixels.write", self._decode_seconds),
                 lambda: np.copyto(row[: SIDE // 2], pixels[: SIDE // 2]),
                 lambda: np.copyto(row[SIDE // 2 :], pixels[SIDE // 2 :]),
             )
@@ -72,7 +73,7 @@ class StandIns:
         model = cast(Any, SimpleNamespace(engine=_ENGINE, labels=()))
         outputs = [(text, 1.0) for text in self._read(images)]
         now = self._gate.clock.now
-        future.set_result(Inferred(model, outputs, 0.0, self._pause_seconds, now, now))
+        future.set_result(Inferred(model, outputs, 0.0, self._device_seconds, now, now))
         return future
 
     def try_alone(self, _: Pipeline, images: Any, __: threading.Event) -> Tried:
@@ -82,15 +83,15 @@ class StandIns:
 
     def _read(self, images: Any) -> list[str]:
         halves = self._in_halves(
-            "pixels.read",
+            *("pixels.read", self._device_seconds),
             lambda: images[:, : SIDE // 2].copy(),
             lambda: images[:, SIDE // 2 :].copy(),
         )
         return [image.tobytes().hex() for image in np.concatenate(halves, axis=1)]
 
     def _in_halves(
-        self, name: str, first: Callable[[], Any], second: Callable[[], Any]
+        self, name: str, seconds: float, first: Callable[[], Any], second: Callable[[], Any]
     ) -> tuple[Any, Any]:
         one = self._gate.touch(name, first)
-        self._gate.clock.sleep(self._pause_seconds)
+        self._gate.clock.sleep(seconds)
         return one, self._gate.touch(name, second)

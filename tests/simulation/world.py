@@ -52,7 +52,11 @@ class World(logging.Handler):
         self.broker = Broker(self.gate)
         self.store = SimulatedStore(self.gate, self.chance, "state", "input", "results")
         self.jobs = JobStore(self.store, "state")
-        self.stand_ins = StandIns(self.gate, self.chance.choice((0.001, 0.02, 0.2)))
+        self.stand_ins = StandIns(
+            self.gate,
+            self.chance.choice((0.001, 0.01, 0.1)),
+            self.chance.choice((0.001, 0.05, 0.5)),
+        )
         self.init = Process("init")
         self.names, self.skews = NAMES, dict[str, float]()
         self.running: dict[str, Running] = {}
@@ -186,7 +190,7 @@ class World(logging.Handler):
         slots = RingSettings(
             directory=home / "ring",
             slot_bytes=(2 * IMAGE_BYTES, 4 * IMAGE_BYTES),
-            slot_counts=(self.chance.randint(1, 2), self.chance.randint(1, 3)),
+            slot_counts=(self.chance.randint(1, 2), self.chance.randint(1, 2)),
         )
         create_ring(slots)
         changes = {
