@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help install install-demo install-dev up down ps demo test test-unit test-contract \
-        test-integration test-e2e test-fault fuzz chaos flood check audit schemas clean
+        test-integration test-e2e test-fault simulate fuzz chaos flood check audit schemas clean
 
 # The first Python that is new enough; PYTHON=... overrides it.
 ifndef PYTHON
@@ -14,6 +14,7 @@ MODE ?= auto
 ARGS ?=
 SECONDS ?= 60
 MINUTES ?= 10
+SEEDS ?= 10000
 SEED ?= $(shell date -u +%Y%m%d)
 DOCKER_ANSWERS = [ -f docker-compose.yml ] && docker info >/dev/null 2>&1 \
   && docker compose version >/dev/null 2>&1
@@ -66,6 +67,9 @@ test-fault: install-dev ## Try all of every fault and write docs/FAULTS.md; SEED
 	  $(RUN) -m pytest tests/fault --timeout=1800 $(ARGS)
 	@FAULT_SEED=$(SEED) FAULT_VERSION=$$(git describe --always --dirty 2>/dev/null) \
 	  $(RUN) -m tests.injection.table .fault-lines.jsonl > docs/FAULTS.md
+
+simulate: install-dev ## Play SEEDS=10000 seeds of the simulation; SEED=... tells one seed's story
+	@$(RUN) -m tests.simulation $(if $(filter command line environment,$(origin SEED)),--seed $(SEED),--seeds $(SEEDS))
 
 fuzz: install-dev ## Search for messages that break their inspection, for SECONDS=60
 	@FUZZ_SECONDS=$(SECONDS) $(RUN) -m pytest tests/unit/test_inspection_fuzz.py $(ARGS)

@@ -40,7 +40,8 @@ def _nothing() -> None:
 class Leader:
     """One leadership. ``tick`` does what is due; whatever it knows can be learnt again.
 
-    ``keep_leading`` is called again and again while something takes long.
+    ``clock`` gives monotonic seconds. ``keep_leading`` is called again and again while something
+    takes long.
     """
 
     def __init__(
@@ -51,8 +52,8 @@ class Leader:
         ledger: Ledger,
         sender: Sender,
         *,
+        clock: Callable[[], float],
         keep_leading: Callable[[], object] = _nothing,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings, self._jobs, self._listing_of = settings, jobs, listing_of
         self._ledger, self._sender, self._clock = ledger, sender, clock

@@ -28,9 +28,8 @@ class Rescuer:
         ledger: Ledger,
         sender: Sender,
         resend: Callable[[ChunkRef], None],
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._ledger, self._sender, self._resend, self._sleep = ledger, sender, resend, sleep
+        self._ledger, self._sender, self._resend = ledger, sender, resend
         self._missing_before: dict[str, int] = {}
 
     def forget(self) -> None:
@@ -66,7 +65,7 @@ class Rescuer:
             short = [queue for queue, count in missing.items() if count]
             if not short:
                 break
-            self._sleep(SAMPLE_SECONDS)
+            time.sleep(SAMPLE_SECONDS)
             for queue in short:
                 missing[queue] = min(missing[queue], self._sample(queue))
         return missing

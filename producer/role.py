@@ -12,9 +12,11 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 
 from producer.failed_rows import FailedRows
+from producer.feed import Sender
 from producer.leader import Leader
 from producer.listing import BucketListing, Listing
 from shared.celery_app import Publisher
@@ -25,7 +27,7 @@ from shared.lease import LeaseKeeper
 from shared.ledger import Ledger, WorkerIdentity
 from shared.ledger import connect as connect_ledger
 from shared.settings import Settings, load_settings
-from shared.storage import resolve_store, wait_for_clock
+from shared.storage import Store, resolve_store, wait_for_clock
 
 log = logging.getLogger("producer")
 
@@ -43,10 +45,17 @@ STOP_SECONDS = 2.0
 class Role:
     """Leads while it can, stands by otherwise, until it is told to stop."""
 
-    def __init__(self, settings: Settings, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        sender: Sender,
+        store_of: Callable[[str], Store],
+        stopping: threading.Event,
+    ) -> None:
         self._settings = settings
+        self._ledger, self._sender, self._store_of = ledger, sender, store_of
         self._stopping = stopping
-        self._ledger: Ledger = connect_ledger(settings)
         self._token = secrets.token_hex(8)
         self._led_at = 0.0
         self._leader: Leader | None = None
@@ -102,8 +111,7 @@ class Role:
         return leads
 
     def _make_leader(self) -> Leader:
-        settings = self._settings
-        store_of = partial(resolve_store, settings)
+        settings, store_of = self._settings, self._store_of
         jobs = JobStore(store_of(settings.state_bucket), settings.state_bucket)
 
         def listing_of(spec: JobSpec) -> Listing:
@@ -112,8 +120,9 @@ class Role:
             return BucketListing(store_of(spec.bucket), spec)
 
         return Leader(
-            *(settings, jobs, listing_of, self._ledger, Publisher(settings)),
+            *(settings, jobs, listing_of, self._ledger, self._sender),
             keep_leading=self._lead,
+            clock=time.monotonic,
         )
 
 
@@ -138,7 +147,8 @@ def _run(settings: Settings, stopping: threading.Event) -> int:
     process = os.environ.get("HEADRACE_PROCESS", "producer-1")
     identity = WorkerIdentity("producer", process, settings.host_id)
     lease = LeaseKeeper(connect_ledger(settings), identity, settings.lease_seconds)
-    role = Role(settings, stopping)
+    store_of = partial(resolve_store, settings)
+    role = Role(settings, connect_ledger(settings), Publisher(settings), store_of, stopping)
     failed = threading.Event()
 
     def work() -> None:

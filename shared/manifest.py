@@ -7,7 +7,6 @@ lists and one that seals contend for a number. Nobody reads past the seal.
 from __future__ import annotations
 
 import bisect
-import io
 import json
 import threading
 from collections import OrderedDict
@@ -15,9 +14,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from shared import keys
+from shared import keys, parquet
 from shared.errors import PermanentError
 from shared.messages import Item
 from shared.storage import ObjectMissing, Store
@@ -68,25 +66,19 @@ def encode_segment(segment: Segment) -> bytes:
         for item in items
     ]
     columns = [list(column) for column in zip(*rows, strict=True)]
-    return _to_parquet(pa.table(columns, schema=_SCHEMA))
+    return parquet.encode(pa.table(columns, schema=_SCHEMA))
 
 
 def encode_seal(seal: Seal) -> bytes:
     """The seal as Parquet: no rows, its totals in the footer."""
     table = _SCHEMA.empty_table().replace_schema_metadata({_SEAL: json.dumps(asdict(seal))})
-    return _to_parquet(table)
+    return parquet.encode(table)
 
 
 def decode(data: bytes) -> Segment | Seal:
     """What ``encode_segment`` or ``encode_seal`` made."""
     part = _decode(data)
     return part.segment() if isinstance(part, _Page) else part
-
-
-def _to_parquet(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
 
 
 class _Page:
@@ -109,7 +101,7 @@ class _Page:
 
 
 def _decode(data: bytes) -> _Page | Seal:
-    table = pq.read_table(io.BytesIO(data))
+    table = parquet.decode(data)
     metadata = table.schema.metadata or {}
     return Seal(**json.loads(metadata[_SEAL])) if _SEAL in metadata else _Page(table)
 

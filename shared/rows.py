@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from shared import parquet
 from shared.messages import Result, ResultItem
 
 PREDICTIONS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
@@ -71,15 +70,12 @@ def table_of(result: Result) -> pa.Table:
 def to_parquet(table: pa.Table, metadata: dict[str, str]) -> bytes:
     """Parquet bytes, with ``metadata`` in the footer under our names."""
     named = {f"headrace.{name}": value for name, value in metadata.items()}
-    table = table.replace_schema_metadata(named)
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
+    return parquet.encode(table.replace_schema_metadata(named))
 
 
 def from_parquet(data: bytes) -> tuple[pa.Table, dict[str, str]]:
     """The table and our part of the footer's metadata."""
-    table = pq.read_table(io.BytesIO(data))
+    table = parquet.decode(data)
     return table, own_metadata(table.schema.metadata)
 
 

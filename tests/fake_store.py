@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from shared.messages import Item
-from shared.storage import ObjectChanged, ObjectInfo, ObjectMissing, ObjectTooLarge, Store
+from tests.memory_store import MemoryStore
 
-ETAG = "etag"
+_T = TypeVar("_T")
 
 
-class FakeStore(Store):
-    """``objects``: bytes by key. ``errors``: raised by key, one for each call, before the bytes."""
+class FakeStore(MemoryStore):
+    """One bucket, ``photos``. ``errors``: raised by key, one for each request, before the answer.
+
+    ``calls``: the key of each request.
+    """
 
     def __init__(self, objects: dict[str, bytes]) -> None:
-        self.objects = objects
+        super().__init__("photos")
+        self.objects = self.buckets["photos"] = objects
         self.errors: dict[str, list[Exception]] = {}
         self.calls: list[str] = []
         self._lock = threading.Lock()
 
     def items(self, keys: Iterable[str] | None = None) -> list[Item]:
         """The objects as a listing shows them."""
-        return [Item(key=k, etag=ETAG, size=len(self.objects[k])) for k in keys or self.objects]
+        listed = {info.key: info for info in self.found("photos")}
+        chosen = [listed[key] for key in (keys or self.objects)]
+        return [Item(key=info.key, etag=info.etag, size=info.size) for info in chosen]
 
-    def get_object(
-        self, bucket: str, key: str, *, max_bytes: int | None = None, etag: str | None = None
-    ) -> tuple[ObjectInfo, bytes]:
+    def request(self, name: str, key: str, action: Callable[[], _T]) -> _T:
         with self._lock:
             self.calls.append(key)
             if remaining := self.errors.get(key):
                 raise remaining.pop(0)
-        if key not in self.objects:
-            raise ObjectMissing("object_missing", f"There is no {key}.")
-        data = self.objects[key]
-        if etag not in {None, ETAG}:
-            raise ObjectChanged("object_changed", f"{key} was replaced.")
-        if max_bytes is not None and len(data) > max_bytes:
-            raise ObjectTooLarge("object_too_large", f"{key} has {len(data)} bytes.")
-        return ObjectInfo(key, ETAG, len(data)), data
+        return action()

@@ -6,9 +6,9 @@ import io
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pyarrow.parquet as pq
 
@@ -19,7 +19,6 @@ from shared.job_store import JobStore
 from shared.ledger import JobProgress, Ledger, Stale
 from shared.manifest import Items, Seal, Segment, encode_seal, encode_segment
 from shared.messages import Item, ItemFailure, Prediction, Result, ResultItem, Timings
-from shared.storage import ObjectInfo
 from tests.memory_store import MemoryStore
 from tests.samples import INCARNATION, JOB_UID, pipeline
 from tests.samples import result as sample_result
@@ -27,6 +26,7 @@ from workers.collector.chunk_file import write_chunk_file
 from workers.collector.sweep import Sweep
 
 Identity = tuple[str, str]
+_T = TypeVar("_T")
 
 
 class Died(BaseException):
@@ -55,35 +55,13 @@ class SteppingStore(MemoryStore):
             number = next(self._steps)
         self.at_step(number)
 
-    def get_object(
-        self, bucket: str, key: str, *, max_bytes: int | None = None, etag: str | None = None
-    ) -> tuple[ObjectInfo, bytes]:
+    def request(self, name: str, key: str, action: Callable[[], _T]) -> _T:
         self.step()
-        return super().get_object(bucket, key, max_bytes=max_bytes, etag=etag)
-
-    def exists(self, bucket: str, key: str) -> bool:
-        self.step()
-        return super().exists(bucket, key)
-
-    def create(self, bucket: str, key: str, data: bytes) -> bool:
-        self.step()
-        if key in self._objects(bucket):
-            return False
-        self._objects(bucket)[key] = data
-        self.written.append(key)
-        self.step()
-        return True
-
-    def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
-        self.step()
-        yield from super().list(bucket, prefix)
-
-    def delete_many(self, bucket: str, keys: Iterable[str]) -> None:
-        for key in keys:
+        answer = action()
+        if name == "delete" or (name == "create" and answer):
+            self.written.append(f"without {key}" if name == "delete" else key)
             self.step()
-            self._objects(bucket).pop(key, None)
-            self.written.append(f"without {key}")
-            self.step()
+        return answer
 
 
 @dataclass

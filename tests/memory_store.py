@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from shared.storage import BucketMissing, ObjectInfo, ObjectMissing
+from shared.storage import (
+    BucketMissing,
+    ObjectChanged,
+    ObjectInfo,
+    ObjectMissing,
+    ObjectTooLarge,
+    Store,
+)
+
+_T = TypeVar("_T")
 
 
-class MemoryStore:
-    """``shared.storage.Store`` over dictionaries, one a bucket; ``buckets`` is all it has."""
+class MemoryStore(Store):
+    """``shared.storage.Store`` over dictionaries, one a bucket; ``buckets`` is all it has.
+
+    A test that wants to know of every request, or to spoil some, overrides ``request``.
+    """
 
     def __init__(self, *buckets: str) -> None:
         self.buckets: dict[str, dict[str, bytes]] = {bucket: {} for bucket in buckets}
+
+    def request(self, name: str, key: str, action: Callable[[], _T]) -> _T:
+        """Every request passes here: the method's ``name``, its key or prefix, what it does."""
+        return action()
 
     def get(self, bucket: str, key: str) -> bytes:
         return self.get_object(bucket, key)[1]
@@ -21,32 +38,48 @@ class MemoryStore:
     def get_object(
         self, bucket: str, key: str, *, max_bytes: int | None = None, etag: str | None = None
     ) -> tuple[ObjectInfo, bytes]:
-        if max_bytes is not None or etag is not None:
-            raise NotImplementedError
-        objects = self._objects(bucket)
-        if key not in objects:
-            raise ObjectMissing("object_missing", f"There is no s3://{bucket}/{key}.")
-        return _info(key, objects[key]), objects[key]
+        def get() -> tuple[ObjectInfo, bytes]:
+            objects = self._objects(bucket)
+            if key not in objects:
+                raise ObjectMissing("object_missing", f"There is no s3://{bucket}/{key}.")
+            info = _info(key, objects[key])
+            if etag not in {None, info.etag}:
+                raise ObjectChanged("object_changed", f"s3://{bucket}/{key} was replaced.")
+            if max_bytes is not None and info.size > max_bytes:
+                raise ObjectTooLarge("object_too_large", f"{key} has {info.size} bytes.")
+            return info, objects[key]
+
+        return self.request("get", key, get)
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
         return self.get_object(bucket, key)[0]
 
     def exists(self, bucket: str, key: str) -> bool:
-        return key in self.buckets.get(bucket, {})
+        return self.request("exists", key, lambda: key in self.buckets.get(bucket, {}))
 
     def put(self, bucket: str, key: str, data: bytes) -> None:
-        self._objects(bucket)[key] = data
+        self.request("put", key, lambda: self._objects(bucket).update({key: data}))
 
     def create(self, bucket: str, key: str, data: bytes) -> bool:
-        return self._objects(bucket).setdefault(key, data) is data
+        def create() -> bool:
+            objects = self._objects(bucket)
+            if key in objects:
+                return False
+            objects[key] = data
+            return True
+
+        return self.request("create", key, create)
 
     def put_file(self, bucket: str, key: str, path: Path) -> None:
         self.put(bucket, key, path.read_bytes())
 
     def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
-        for key, data in sorted(self._objects(bucket).items()):
-            if key.startswith(prefix):
-                yield _info(key, data)
+        yield from self.request("list", prefix, lambda: self.found(bucket, prefix))
+
+    def found(self, bucket: str, prefix: str = "") -> Sequence[ObjectInfo]:
+        """What there is, without a request."""
+        objects = sorted(self._objects(bucket).items())
+        return [_info(key, data) for key, data in objects if key.startswith(prefix)]
 
     def list_folders(self, bucket: str, prefix: str) -> Iterator[str]:
         folder = f"{prefix.rstrip('/')}/" if prefix else ""
@@ -54,7 +87,7 @@ class MemoryStore:
         yield from sorted({key.partition("/")[0] for key in below if "/" in key})
 
     def delete(self, bucket: str, key: str) -> None:
-        self._objects(bucket).pop(key, None)
+        self.request("delete", key, lambda: self._objects(bucket).pop(key, None))
 
     def delete_many(self, bucket: str, keys: Iterable[str]) -> None:
         for key in keys:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -10,15 +11,16 @@ from typing import Any
 
 from celery import Celery, signals
 
-from shared.celery_app import make_app, queue_of
+from shared.celery_app import Publisher, make_app, queue_of
 from shared.dead_letters import LIMITS, Limits
 from shared.dead_letters import connect as connect_dead_letters
 from shared.errors import HeadraceError
 from shared.lease import LeaseKeeper
-from shared.ledger import Stage
+from shared.ledger import Stage, WorkerIdentity
+from shared.ledger import connect as connect_ledger
 from shared.messages import Batch, Chunk, Message, Result
 from shared.queues import queues
-from shared.settings import load_settings
+from shared.settings import Settings, load_settings
 from shared.storage import Store, resolve_store, wait_for_clock
 from workers.quarantine import consumer, transport
 from workers.quarantine.inspection import Contract
@@ -66,7 +68,7 @@ def run_worker(
     _log_to_stderr()
     try:
         settings = load_settings()
-        runtime = Runtime(settings, role)
+        runtime = _runtime(settings, role)
         stage, message_type = _ROLES[role]
         (info,) = (q for q in queues(settings.host_id) if q.role == role)
         check = slot_check(settings) if message_type is Batch else _no_check
@@ -83,6 +85,12 @@ def run_worker(
         log.error("%s", error)
         return 1
     return _serve(app, runtime, concurrency)
+
+
+def _runtime(settings: Settings, role: str) -> Runtime:
+    process = os.environ.get("HEADRACE_PROCESS", f"{role}-1")
+    identity = WorkerIdentity(role=role, process=process, host_id=settings.host_id)
+    return Runtime(settings, identity, connect_ledger(settings), Publisher(settings))
 
 
 def _no_check(_: Message) -> None:

@@ -7,16 +7,13 @@ the ledger or the broker on its behalf is here, once, for all stages.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from shared.celery_app import Publisher
 from shared.errors import PermanentError, TransientError
 from shared.ledger import ChunkRef, Ledger, Stage, Stale, WorkerIdentity
-from shared.ledger import connect as connect_ledger
 from shared.messages import Batch, Chunk, Message, Result
 from shared.patience import patiently
 from shared.queues import PREPROCESS_TASK, preprocess_queue
@@ -63,15 +60,20 @@ Outcome = Forward | Done | GiveBack
 StageFunction = Callable[[Any, int], Outcome]
 
 
+class Sends(Protocol):
+    """What sends messages. Raises TransientError when nobody answers."""
+
+    def send(self, task: str, queue: str, message: Message) -> None: ...
+
+
 class Runtime:
     """One worker process: its connections, its identity, and the chunks that it has in hand."""
 
-    def __init__(self, settings: Settings, role: str) -> None:
-        process = os.environ.get("HEADRACE_PROCESS", f"{role}-1")
-        self.settings = settings
-        self.identity = WorkerIdentity(role=role, process=process, host_id=settings.host_id)
-        self.ledger: Ledger = connect_ledger(settings)
-        self.publisher = Publisher(settings)
+    def __init__(
+        self, settings: Settings, identity: WorkerIdentity, ledger: Ledger, publisher: Sends
+    ) -> None:
+        self.settings, self.identity = settings, identity
+        self.ledger, self.publisher = ledger, publisher
         self.stopping = threading.Event()
         self.in_hand: set[str] = set()
         self._stop_callbacks: list[Callable[[], None]] = []

@@ -9,7 +9,7 @@ import pytest
 from shared.errors import ItemErrorCode, PermanentError, TransientError, UsageError
 from shared.messages import Item, ItemFailure
 from shared.storage import AccessDenied, BucketMissing, Store, StoreUnavailable, UnsupportedKey
-from tests.fake_store import ETAG, FakeStore
+from tests.fake_store import FakeStore
 from workers.preprocess.fetch import Fetcher, Payload, by_bytes
 
 LIMIT = 100
@@ -51,7 +51,7 @@ def test_each_kind_of_failure_has_its_code_and_spares_its_neighbours() -> None:
         "defect": ItemErrorCode.UNREADABLE,
     }
     sizes = {"empty": 0, "huge": LIMIT + 1}
-    listed = [Item(key=key, etag=ETAG, size=sizes.get(key, 5)) for key in items]
+    listed = [Item(key=key, etag="", size=sizes.get(key, 5)) for key in items]
     payloads = fetch(store, *listed)
     assert payloads[0] == b"bytes"
     assert [code(payload) for payload in payloads[1:]] == list(items.values())[1:]
@@ -108,7 +108,7 @@ def test_no_credentials_for_the_bucket_is_said_of_each_item() -> None:
     def refuse(bucket: str) -> Store:
         raise UsageError("no_credentials", f"No credentials for {bucket}.")
 
-    item = Item(key="a", etag=ETAG, size=1)
+    item = Item(key="a", etag="e", size=1)
     (payload,) = Fetcher(refuse, threading.Event()).fetch("photos", [item], LIMIT)
     assert code(payload) is ItemErrorCode.UNREADABLE
 
@@ -125,6 +125,6 @@ def test_messages_are_one_line_that_fits() -> None:
 
 def test_groups_are_bounded_in_bytes_and_lose_nothing() -> None:
     sizes = [5, 5, 30, 1, 9, 1, 0]
-    items = [Item(key=f"{n}", etag=ETAG, size=size) for n, size in enumerate(sizes)]
+    items = [Item(key=f"{n}", etag="e", size=size) for n, size in enumerate(sizes)]
     groups = [[item.size for item in group] for group in by_bytes(items, limit=10)]
     assert groups == [[5, 5], [30], [1, 9], [1, 0]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from concurrent.futures import Executor
 from datetime import UTC, datetime
 
@@ -33,13 +32,12 @@ class OpenJob:
         output: Store,
         ledger: Ledger,
         readers: Executor,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spec = spec
-        self._jobs, self._output, self._ledger, self._clock = jobs, output, ledger, clock
+        self._jobs, self._output, self._ledger = jobs, output, ledger
         self._manifest = ManifestReader(jobs.store, jobs.bucket, spec.job_id)
         self._rollup = RollUp(spec, jobs.store, jobs.bucket, output, self._manifest, readers)
-        self._look_due = clock()
+        self._look_due = time.monotonic()
         self._seal: Seal | None = None
         self._cancelled = False
 
@@ -49,8 +47,8 @@ class OpenJob:
         What trying again cannot mend ends the job as failed. Raises TransientError, Stale.
         """
         nothing_moves = progress.live_chunks == 0 or progress.cancelled
-        if nothing_moves or self._clock() >= self._look_due:
-            self._look_due = self._clock() + LOOK_SECONDS
+        if nothing_moves or time.monotonic() >= self._look_due:
+            self._look_due = time.monotonic() + LOOK_SECONDS
             standing = self._jobs.closing(self.spec.job_id)
             if standing is not None:
                 self._leave(incarnation, standing)

@@ -1,0 +1,20 @@
+"""Seeds of the simulation, each of which says how to replay it alone where it fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.mark.timeout(3600)
+def test_no_seed_loses_doubles_or_mixes_up_a_row(full: bool) -> None:
+    seeds = 10_000 if full else 1_000
+    command = [sys.executable, "-m", "tests.simulation", f"--seeds={seeds}", "--processes=2"]
+    played = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    print(played.stdout)
+    assert played.returncode == 0, played.stdout + played.stderr

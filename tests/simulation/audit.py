@@ -1,0 +1,221 @@
+"""What must hold, after every step and at the end. It knows the bucket's layout and little else."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow.parquet as pq
+
+from shared.job import JobSpec
+from tests.simulation.stand_ins import label
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+NEXT = {"preprocess": "inference", "inference": "results"}
+ENDING = ("ledger.cancel_job", "ledger.close_job")
+LEDGER_READS = {f"ledger.{name}" for name in ("get", "hgetall", "lpop", "zcard", "scan", "staged")}
+
+
+class _Entry(NamedTuple):
+    """Where the ledger has a chunk."""
+
+    state: str
+    stage: str
+    attempt: str
+    owner: str
+
+
+def _may_become(then: _Entry, now: _Entry, name: str, about: str) -> bool:
+    """Is this one of the four steps of a chunk, made by a caller who may?"""
+    if int(now.attempt) == int(then.attempt) + 1:
+        return now[:2] == ("queued", "preprocess")
+    if name not in ("ledger.claim", "ledger.advance"):
+        return False
+    _, _, _, attempt, _, caller = about.split(" ")
+    if (attempt, then.attempt) != (now.attempt, now.attempt):
+        return False
+    if name == "ledger.claim":
+        return (then.state, now.state, now.stage, now.owner) == (
+            "queued",
+            "held",
+            then.stage,
+            caller,
+        )
+    step = ("held", "queued", NEXT.get(then.stage), caller)
+    return (then.state, now.state, now.stage, then.owner) == step
+
+
+class Audit:
+    """``wrong``: everything that was found. ``lost_files``: chunk files that a fault has taken."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.wrong: list[str] = []
+        self.lost_files: set[str] = set()
+        self._standing: dict[tuple[str, str], bytes] = {}
+        self._live: dict[str, dict[str, _Entry]] = {}
+        self._done: dict[str, set[int]] = {}
+        self.history: dict[str, set[bytes]] = {}
+        self.changed: set[str] = set()
+        self.rows = 0
+
+    def say(self, text: str) -> None:
+        """Something is wrong; the simulation ends here."""
+        self.wrong.append(text)
+        self._world.clock.is_over = True
+
+    def forget(self) -> None:
+        """The ledger is about to lose its memory, so nothing of it has to grow from here."""
+        self._live, self._done = {}, {}
+
+    def lose(self, key: str) -> None:
+        """A fault takes a chunk file away."""
+        self.lost_files.add(key)
+        self._standing.pop(("state", key), None)
+
+    def after(self, name: str, about: str) -> None:
+        """Called after every step of anybody."""
+        if name.startswith("ledger."):
+            if name not in LEDGER_READS:
+                self._check_ledger(name, about)
+        elif name in ("store.create", "store.put"):
+            self._check_standing()
+        elif name == "store.delete":
+            self._check_deleted(about)
+
+    def _check_standing(self) -> None:
+        """Nothing that decides something is ever written again, with other content."""
+        for bucket in ("state", "results"):
+            for key, data in self._world.store.buckets[bucket].items():
+                if self._standing.setdefault((bucket, key), data) != data:
+                    self.say(f"s3://{bucket}/{key} was written over")
+
+    def _check_deleted(self, key: str) -> None:
+        self._standing.pop(("state", key), None)
+        folder = key.rpartition("/chunks/")[0]
+        if not folder or f"{folder}/closed.json" not in self._world.store.buckets["state"]:
+            self.say(f"{key} is deleted before its job is closed")
+
+    def _check_ledger(self, name: str, about: str) -> None:
+        values = self._world.server.values
+        for spec in self._world.specs:
+            if f"hr:job:{spec.job_uid}" in values:
+                self._check_done(spec, values)
+                self._check_live(spec, values, name, about)
+            else:
+                self._done.pop(spec.job_uid, None)
+                self._live.pop(spec.job_uid, None)
+
+    def _check_done(self, spec: JobSpec, values: dict[str, Any]) -> None:
+        uid = spec.job_uid
+        done: set[int] = values.get(f"hr:{uid}:done", set())
+        for chunk in self._done.get(uid, set()) - done:
+            if self._chunk_file(spec, chunk) in self._world.store.buckets["state"]:
+                self.say(f"{spec.job_id} chunk {chunk} was done, has its file, and is not done")
+        for chunk in done - self._done.get(uid, set()):
+            key = self._chunk_file(spec, chunk)
+            there = key in self._world.store.buckets["state"] or key in self.lost_files
+            if not (there or self._is_closed(spec)):
+                self.say(f"{spec.job_id} chunk {chunk} is done without a file")
+        self._done[uid] = set(done)
+
+    def _check_live(self, spec: JobSpec, values: dict[str, Any], name: str, about: str) -> None:
+        uid = spec.job_uid
+        lines: dict[str, str] = values.get(f"hr:{uid}:live", {})
+        live = {chunk: _Entry(*line.split(" ")[:4]) for chunk, line in lines.items()}
+        before, self._live[uid] = self._live.get(uid, live), live
+        if live != before and about.split(" ")[0] != values.get("hr:incarnation"):
+            self.say(f"{spec.job_id}: {name} {about} is of another incarnation")
+        for chunk, entry in live.items():
+            if f"{uid} {chunk}" not in values.get(f"hr:{entry.state}:{entry.owner}", ()):
+                self.say(f"{spec.job_id} chunk {chunk} is {entry}, and its owner has it not")
+            if int(chunk) in self._done[uid]:
+                self.say(f"{spec.job_id} chunk {chunk} is both live and done")
+            then = before.get(chunk)
+            if then not in (None, entry) and not _may_become(then, entry, name, about):
+                self.say(
+                    f"{spec.job_id} chunk {chunk} goes from {then} to {entry} by {name} {about}"
+                )
+        for chunk in before.keys() - live.keys():
+            if before[chunk][:2] != ("held", "results") and name not in ENDING:
+                self.say(f"{spec.job_id} chunk {chunk} is gone by {name}")
+
+    def _chunk_file(self, spec: JobSpec, chunk: int) -> str:
+        return f"jobs/{spec.job_id}/chunks/{chunk:09d}.parquet"
+
+    def _is_closed(self, spec: JobSpec) -> bool:
+        return f"jobs/{spec.job_id}/closed.json" in self._world.store.buckets["state"]
+
+    def finish(self, *, is_undisturbed: bool) -> None:
+        """Look at what users see, when all is over."""
+        for spec in self._world.specs:
+            if not self._is_closed(spec):
+                self.say(f"{spec.job_id} has not ended")
+                continue
+            self._check_outcome(spec)
+        if is_undisturbed and self._world.stand_ins.images_filled != self.rows:
+            filled = self._world.stand_ins.images_filled
+            self.say(f"undisturbed, {filled} images were decoded for {self.rows} rows")
+
+    def _check_outcome(self, spec: JobSpec) -> None:
+        results = self._world.store.buckets["results"]
+        root = f"{spec.job_id}/"
+        state = self._world.store.buckets["state"]
+        closing = json.loads(state[f"jobs/{spec.job_id}/closed.json"])
+        rows = [
+            row
+            for key, data in results.items()
+            if key.startswith(f"{root}rows/")
+            for row in pq.ParquetFile(io.BytesIO(data)).read().to_pylist()
+        ]
+        self.rows += len(rows)
+        self._check_rows(spec, rows)
+        was_cancelled = f"jobs/{spec.job_id}/cancel.json" in state
+        expected = {"succeeded", "cancelled"} if was_cancelled else {"succeeded"}
+        if closing["state"] not in expected:
+            self.say(f"{spec.job_id} ended as {closing['state']}: {closing['error']}")
+            return
+        manifest = json.loads(results[f"{root}manifest.json"])
+        counted = closing["accounting"]
+        statuses = Counter(row["status"] for row in rows)
+        if sum(part["rows"] for part in manifest["parts"]) != len(rows):
+            self.say(f"{spec.job_id}: manifest.json counts other rows than there are")
+        if (counted["succeeded"], counted["failed"]) != (statuses["ok"], statuses["failed"]):
+            self.say(f"{spec.job_id}: {counted} is said of {dict(statuses)}")
+        if counted["listed"] != len(rows) + counted["cancelled"]:
+            self.say(f"{spec.job_id}: {counted} does not add up")
+        if (closing["state"] == "succeeded") != (f"{root}_SUCCESS" in results):
+            self.say(f"{spec.job_id}: {closing['state']}, and _SUCCESS does not say so")
+        if closing["state"] == "succeeded" and counted["cancelled"]:
+            self.say(f"{spec.job_id} succeeded without {counted['cancelled']} images")
+        if closing["state"] == "succeeded":
+            self._check_complete(spec, rows)
+
+    def _check_rows(self, spec: JobSpec, rows: list[dict[str, Any]]) -> None:
+        doubled = [key for key, n in Counter(row["key"] for row in rows).items() if n > 1]
+        if doubled:
+            self.say(f"{spec.job_id}: more than one row of {doubled}")
+        for row in rows:
+            key = row["key"]
+            contents = {_etag(data): data for data in self.history.get(key, ())}
+            if row["etag"] not in contents or not key.startswith(spec.prefix):
+                self.say(f"{spec.job_id}: a row of {key}, which never was")
+            elif row["status"] == "ok" and row["label"] != label(contents[row["etag"]]):
+                self.say(f"{spec.job_id}: {key} has the pixels of another")
+            elif row["status"] != "ok" and key not in self.changed:
+                self.say(f"{spec.job_id}: {key} failed: {row['error_message']}")
+
+    def _check_complete(self, spec: JobSpec, rows: list[dict[str, Any]]) -> None:
+        found = {row["key"] for row in rows}
+        stable = {key for key in self.history if key.startswith(spec.prefix)} - self.changed
+        if lost := stable - found:
+            self.say(f"{spec.job_id}: no row of {sorted(lost)}")
+
+
+def _etag(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()

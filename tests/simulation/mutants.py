@@ -1,0 +1,217 @@
+"""Can the simulation fail? Each mutant is one thing that the product must not do.
+
+``python -m tests.simulation.mutants [NAME...]`` makes each in a copy of the sources, and tells
+after how many seeds it was found.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SOURCES = ("producer", "workers", "shared", "tests")
+SEEDS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """In ``file``, ``old`` becomes ``new``."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+_SCRIPTS = "shared/ledger/scripts"
+MUTANTS = (
+    Mutant(
+        "a held chunk is advanced by whoever comes",
+        f"{_SCRIPTS}/advance.lua",
+        "if held_by(e, ARGV[5], attempt, ARGV[6]) then",
+        "if e then",
+    ),
+    Mutant(
+        "a held chunk is claimed again",
+        f"{_SCRIPTS}/claim.lua",
+        "if e.state ~= 'queued' or e.stage ~= stage then",
+        "if e.stage ~= stage then",
+    ),
+    Mutant(
+        "another attempt is claimed",
+        f"{_SCRIPTS}/claim.lua",
+        "if e.attempt ~= attempt then return stale('attempt') end",
+        "",
+    ),
+    Mutant(
+        "a rescue keeps the attempt",
+        f"{_SCRIPTS}/_prelude.lua",
+        "  e.attempt = e.attempt + 1\n",
+        "",
+    ),
+    Mutant(
+        "leases are never looked at",
+        f"{_SCRIPTS}/rescue_held.lua",
+        "redis.call('EXISTS', 'hr:lease:' .. worker) == 0",
+        "false",
+    ),
+    Mutant(
+        "an unnamed chunk stays held",
+        f"{_SCRIPTS}/renew.lua",
+        "redis.call('HINCRBY', 'hr:held:' .. worker, m, 1)",
+        "redis.call('HSET', 'hr:held:' .. worker, m, 0)",
+    ),
+    Mutant(
+        "another incarnation's messages count",
+        f"{_SCRIPTS}/_prelude.lua",
+        "return redis.call('GET', 'hr:incarnation') == ARGV[1]",
+        "return true",
+    ),
+    Mutant(
+        "lost messages are not missed",
+        "producer/rescue.py",
+        "lost = min(missing, before.get(queue, 0))",
+        "lost = 0",
+    ),
+    Mutant(
+        "the slot is let go before the ledger knows",
+        "workers/runtime.py",
+        "        try:\n            self.patiently(\n                lambda: self.ledger.advance(",
+        "        outcome.release()\n        try:\n            self.patiently(\n"
+        "                lambda: self.ledger.advance(",
+    ),
+    Mutant(
+        "a slot is taken without asking the ledger again",
+        "shared/staging/ring.py",
+        "if header is not None and (is_staged is None or is_staged(header)):",
+        "if False:",
+    ),
+    Mutant(
+        "a slot is read whatever its header says",
+        "shared/staging/ring.py",
+        "if _read_header(descriptor) != ref:",
+        "if False:",
+    ),
+    Mutant(
+        "a reader lets go of the slot before it has read",
+        "workers/inference/stage.py",
+        "        try:\n            preprocess = batch.pipeline",
+        "        hold.release()\n        try:\n            preprocess = batch.pipeline",
+    ),
+    Mutant(
+        "a segment is put, not created",
+        "producer/lister.py",
+        "if self._insist(lambda: store.create(bucket, key, data)):",
+        "if self._insist(lambda: store.put(bucket, key, data)) is None:",
+    ),
+    Mutant(
+        "a refused segment counts as written",
+        "producer/lister.py",
+        'raise ManifestTaken("manifest_taken"',
+        'log.debug("%s: %s", "manifest_taken"',
+    ),
+    Mutant(
+        "a refused own write counts as another's",
+        "producer/lister.py",
+        "if self._insist(lambda: store.get(bucket, key)) != data:",
+        "if self._insist(lambda: store.get(bucket, key)):",
+    ),
+    Mutant(
+        "a listing that goes on skips nothing",
+        "producer/lister.py",
+        "if isinstance(item, Item) and not (is_resumed and item.key in seen):",
+        "if isinstance(item, Item):",
+    ),
+    Mutant(
+        "a chunk file is put, not created",
+        "workers/collector/chunk_file.py",
+        "    store.create(state_bucket, keys.chunk_key(result.job_id, result.chunk), data)",
+        "    store.put(state_bucket, keys.chunk_key(result.job_id, result.chunk), data)",
+    ),
+    Mutant(
+        "a chunk is done before its file is written",
+        "workers/collector/chunk_file.py",
+        "    store.create(state_bucket, keys.chunk_key(result.job_id, result.chunk), data)\n",
+        "",
+    ),
+    Mutant(
+        "a job closes at what is listed so far",
+        "shared/manifest.py",
+        "            return self._seal\n\n    def items",
+        "            last = self._pages.get(max(self._pages, default=0))\n"
+        "            return self._seal or (Seal(last.end_chunk, 0, 0, 0) if last else None)\n\n"
+        "    def items",
+    ),
+    Mutant(
+        "missing chunk files are not looked for again",
+        "workers/collector/open_job.py",
+        "self._ledger.reopen(incarnation, self.spec.job_uid, chunk)",
+        "pass",
+    ),
+    Mutant(
+        "chunk files go before the job is closed",
+        "workers/collector/closing.py",
+        "    manifest = _standing(output, spec, proposed)\n",
+        "    manifest = _standing(output, spec, proposed)\n"
+        "    drop_chunk_files(jobs, spec, manifest.closing())\n",
+    ),
+    Mutant(
+        "the feed's cursor skips a chunk",
+        "producer/feed.py",
+        "            self._unsent.extend(refs)\n",
+        "            self._cursor += len(refs) > 1\n            self._unsent.extend(refs)\n",
+    ),
+    Mutant(
+        "what the bucket shows to be done is not entered",
+        "producer/leader.py",
+        "self._ledger.open_job(incarnation, uid, job_id, done)",
+        "pass",
+    ),
+)
+
+
+def main(chosen: list[str]) -> int:
+    """Exit code 1 where a mutant lives."""
+    living = 0
+    for mutant in MUTANTS:
+        if not chosen or mutant.name in chosen:
+            found = _found_at(mutant)
+            living += found is None
+            print(f"{mutant.name}: {found or f'lives after {SEEDS} seeds'}", flush=True)
+    return 1 if living else 0
+
+
+def _found_at(mutant: Mutant) -> str | None:
+    """After how many seeds it was found, and how it showed."""
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory)
+        for name in SOURCES:
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        target = copy / mutant.file
+        text = target.read_text()
+        if text.count(mutant.old) != 1:
+            raise ValueError(f"{mutant.file} is not as the mutant '{mutant.name}' knows it")
+        target.write_text(text.replace(mutant.old, mutant.new))
+        command = [sys.executable, "-m", "tests.simulation", f"--seeds={SEEDS}", "--until-wrong"]
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        played = subprocess.run(
+            command, cwd=copy, env=environment, capture_output=True, text=True, check=False
+        )
+    wrong = re.search(r"^  WRONG: (.*)$", played.stdout, re.MULTILINE)
+    after = re.search(r"^(\d+) seeds", played.stdout, re.MULTILINE)
+    if played.returncode == 0:
+        return None
+    if not wrong or not after:
+        raise RuntimeError(played.stderr)
+    return f"{after[1]} seeds, {wrong[1]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,77 @@
+"""Playing one seed, in surroundings that the product takes for the real ones."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import pyarrow as pa
+
+from shared.staging import ring
+from tests.simulation.files import Files
+from tests.simulation.substitution import PRODUCT, substituted
+from tests.simulation.world import World
+from workers.inference import stage as inference_stage
+from workers.preprocess import stage as preprocess_stage
+
+SHARED_MEMORY = Path("/dev/shm")
+
+pa.set_cpu_count(1)  # nothing here is large enough to be worth a second thread
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one seed ended. ``seconds`` are simulated."""
+
+    seed: int
+    wrong: list[str]
+    faults: list[str]
+    rows: int
+    seconds: float
+
+
+def simulate(seed: int, *, tells: bool = False) -> Outcome:
+    """Play one seed; ``tells`` prints its story."""
+    with _home() as home:
+        world = World(seed, home, tells=tells)
+        with _surroundings(world):
+            faults = world.run()
+    return Outcome(seed, world.audit.wrong, faults, world.audit.rows, world.clock.now)
+
+
+@contextmanager
+def _home() -> Iterator[Path]:
+    base = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
+    home = Path(tempfile.mkdtemp(dir=base, prefix="headrace-simulation-"))
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home)
+
+
+@contextmanager
+def _surroundings(world: World) -> Iterator[None]:
+    filling = world.stand_ins.filling
+    loggers = [logging.getLogger(name) for name in PRODUCT]
+    for logger in loggers:
+        logger.addHandler(world)
+        logger.propagate = False
+        logger.setLevel(logging.DEBUG if world._tells else logging.ERROR)
+    try:
+        with (
+            substituted(world.clock, world.chance),
+            mock.patch.object(ring, "os", Files(world.gate)),
+            mock.patch.object(preprocess_stage, "filling_here", filling),
+            mock.patch.object(preprocess_stage, "filling_in_child", filling),
+            mock.patch.object(inference_stage, "try_alone", world.stand_ins.try_alone),
+        ):
+            yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(world)

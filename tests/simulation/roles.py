@@ -1,0 +1,144 @@
+"""The processes of a stack, put together as their ``__main__`` modules do it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from producer.role import Role
+from shared.errors import TransientError
+from shared.job_store import JobStore
+from shared.lease import LeaseKeeper
+from shared.ledger import Ledger, Stage, WorkerIdentity
+from shared.queues import inference_queue, preprocess_queue, results_queue
+from shared.settings import Settings
+from shared.staging import open_ring
+from tests.simulation.broker import Broker
+from tests.simulation.client import Client
+from tests.simulation.clock import Clock, Process
+from tests.simulation.gate import Gate
+from tests.simulation.stand_ins import StandIns
+from tests.simulation.store import SimulatedStore
+from tests.simulation.threads import Event, Thread
+from tests.simulation.valkey import Valkey
+from workers.collector.stage import CollectStage
+from workers.collector.sweep import Sweep
+from workers.inference.stage import InferenceStage
+from workers.preprocess.fetch import Fetcher
+from workers.preprocess.stage import PreprocessStage
+from workers.runtime import Runtime, StageFunction
+
+PAUSE_SECONDS = 0.5
+
+
+@dataclass
+class Services:
+    """What a process reaches, and what it is told."""
+
+    clock: Clock
+    gate: Gate
+    server: Valkey
+    broker: Broker
+    store: SimulatedStore
+    stand_ins: StandIns
+    settings: Settings
+
+    def ledger(self, leader_key: str = "hr:leader") -> Ledger:
+        """A connection of its own to the ledger."""
+        client = cast(Any, Client(self.server, self.gate, leader_key))
+        seconds = self.settings.lease_seconds
+        return Ledger(client, first_queue=preprocess_queue(), lease_seconds=seconds)
+
+
+class Running:
+    """One process that runs. ``stop`` is its SIGTERM."""
+
+    def __init__(self, services: Services, process: Process, pid: int) -> None:
+        self.process, self._services = process, services
+        role = process.name.split("-")[0]
+        settings = services.settings
+        self._identity = WorkerIdentity(role, process.name, settings.host_id, pid=pid)
+        self._body = getattr(self, f"_{role}")
+        self._stopping = Event(services.clock)
+        self.stop: Callable[[], None] = self._stopping.set
+        services.clock.spawn(process, "main", self._run)
+
+    def _run(self) -> None:
+        self._body()
+        self._services.clock.kill(self.process)
+
+    def _producer(self, leader_key: str = "hr:leader") -> None:
+        services, settings = self._services, self._services.settings
+        lease = LeaseKeeper(services.ledger(), self._identity, settings.lease_seconds)
+        stopping = cast(threading.Event, self._stopping)
+        ledger = services.ledger(leader_key)
+        role = Role(settings, ledger, services.broker, lambda _: services.store, stopping)
+        lease.start()
+        role.run()
+        role.end()
+        lease.end()
+
+    def _usurper(self) -> None:
+        """A producer that leads, whoever else does."""
+        self._producer("hr:leader:usurper")
+
+    def _preprocess(self) -> None:
+        def setup(runtime: Runtime) -> StageFunction:
+            fetcher = Fetcher(lambda _: self._services.store, runtime.stopping)
+            ring = open_ring(runtime.settings.ring, runtime.settings.host_id)
+            return PreprocessStage(fetcher, ring, runtime.ledger.staged, runtime.stopping)
+
+        self._worker(Stage.PREPROCESS, preprocess_queue(), 2, setup)
+
+    def _inference(self) -> None:
+        def setup(runtime: Runtime) -> StageFunction:
+            ring = open_ring(runtime.settings.ring, runtime.settings.host_id)
+            return InferenceStage(ring, cast(Any, self._services.stand_ins), runtime.stopping)
+
+        self._worker(Stage.INFERENCE, inference_queue(self._services.settings.host_id), 3, setup)
+
+    def _collector(self) -> None:
+        def setup(runtime: Runtime) -> StageFunction:
+            store, bucket = self._services.store, runtime.settings.state_bucket
+            sweep = Sweep(runtime.ledger, JobStore(store, bucket), lambda _: store)
+            runtime.on_stop(sweep.end)
+            sweep.start()
+            stage = CollectStage(store, bucket, runtime.stopping)
+            return lambda result, _losses: stage(result)
+
+        self._worker(Stage.RESULTS, results_queue(), 2, setup)
+
+    def _worker(
+        self, stage: Stage, queue: str, threads: int, setup: Callable[[Runtime], StageFunction]
+    ) -> None:
+        services = self._services
+        runtime = Runtime(services.settings, self._identity, services.ledger(), services.broker)
+        self.stop = runtime.stop
+        function = setup(runtime)
+        lease = LeaseKeeper(
+            runtime.ledger,
+            runtime.identity,
+            services.settings.lease_seconds,
+            in_hand=lambda: tuple(runtime.in_hand),
+        )
+        lease.start()
+
+        def consume() -> None:
+            while not runtime.stopping.is_set():
+                try:
+                    message = services.broker.take(queue)
+                except TransientError:
+                    runtime.stopping.wait(PAUSE_SECONDS)
+                    continue
+                if message is not None:
+                    runtime.process(message, stage, function)
+
+        pool = [Thread(services.clock, consume, "consumer") for _ in range(threads)]
+        for thread in pool:
+            thread.start()
+        for thread in pool:
+            thread.join()
+        runtime.stop()
+        lease.end()

@@ -1,0 +1,97 @@
+"""In place of decoding and of the device: a pattern that follows from an object's bytes.
+
+It is written into the slot and read from it in two halves, with time between, so that a pixel of
+another chunk shows in a row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+
+from shared.messages import Prediction
+from shared.pipeline import Model, Pipeline, Preprocess
+from tests.simulation.gate import Gate
+from workers.inference.device import Inferred
+from workers.inference.suspects import EngineFacts, Tried
+from workers.preprocess.fill import Fill
+
+SIDE = 4
+IMAGE_BYTES = SIDE * SIDE * 3
+PIPELINE = Pipeline(
+    name="pattern",
+    preprocess=Preprocess(resize_shorter_pixels=SIDE, crop_pixels=SIDE),
+    model=Model(name="pattern", sha256="0" * 64, python_class="pattern:Pattern"),
+)
+_ENGINE = EngineFacts(name="python", precision=None, device="simulated")
+
+
+def pattern(data: bytes) -> bytes:
+    """The pixels of an object."""
+    return hashlib.sha384(data).digest()
+
+
+def label(data: bytes) -> str:
+    """What the rows are to say of an object."""
+    return pattern(data).hex()
+
+
+class StandIns:
+    """How many seconds an image takes to decode, and a batch on the device."""
+
+    def __init__(self, gate: Gate, decode_seconds: float, device_seconds: float) -> None:
+        self._gate = gate
+        self._decode_seconds, self._device_seconds = decode_seconds, device_seconds
+        self.images_filled = 0
+
+    @contextmanager
+    def filling(self, _: Preprocess, __: threading.Event | None = None) -> Iterator[Fill]:
+        """As ``filling_here`` and ``filling_in_child``."""
+
+        def fill(row: Any, data: bytes) -> tuple[int, int]:
+            pixels = np.frombuffer(pattern(data), np.uint8).reshape(row.shape)
+            self._in_halves(
+                *("pixels.write", self._decode_seconds),
+                lambda: np.copyto(row[: SIDE // 2], pixels[: SIDE // 2]),
+                lambda: np.copyto(row[SIDE // 2 :], pixels[SIDE // 2 :]),
+            )
+            self.images_filled += 1
+            return SIDE, SIDE
+
+        yield fill
+
+    def submit(self, _: object, images: Any, *, alone: bool = False) -> Future[Inferred]:
+        """As ``DeviceLoop.submit``; what it returns is done."""
+        future: Future[Inferred] = Future()
+        model = cast(Any, SimpleNamespace(engine=_ENGINE, labels=()))
+        outputs = [(text, 1.0) for text in self._read(images)]
+        now = self._gate.clock.now
+        future.set_result(Inferred(model, outputs, 0.0, self._device_seconds, now, now))
+        return future
+
+    def try_alone(self, _: Pipeline, images: Any, __: threading.Event) -> Tried:
+        """As ``workers.inference.suspects.try_alone``."""
+        answers = [[Prediction(label=text, score=1.0)] for text in self._read(images)]
+        return Tried(list(answers), _ENGINE)
+
+    def _read(self, images: Any) -> list[str]:
+        halves = self._in_halves(
+            *("pixels.read", self._device_seconds),
+            lambda: images[:, : SIDE // 2].copy(),
+            lambda: images[:, SIDE // 2 :].copy(),
+        )
+        return [image.tobytes().hex() for image in np.concatenate(halves, axis=1)]
+
+    def _in_halves(
+        self, name: str, seconds: float, first: Callable[[], Any], second: Callable[[], Any]
+    ) -> tuple[Any, Any]:
+        one = self._gate.touch(name, first)
+        self._gate.clock.sleep(seconds)
+        return one, self._gate.touch(name, second)
