@@ -38,7 +38,6 @@ def is_full(far: Far, full: bool) -> None:
     with far.disk.full():
         wait_for(lambda: not can_write(far), what="a full store")
         time.sleep(30 if full else 5)
-    wait_for(lambda: can_write(far), what="space again", deadline_seconds=60)
 
 
 def can_write(far: Far) -> bool:
