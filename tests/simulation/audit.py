@@ -29,11 +29,18 @@ class _Entry(NamedTuple):
     attempt: str
     owner: str
 
+    @property
+    def place(self) -> str:
+        """The key under which the ledger has all chunks of this state and owner."""
+        return f"hr:{self.state}" if self.owner == "-" else f"hr:{self.state}:{self.owner}"
+
 
 def _may_become(then: _Entry, now: _Entry, name: str, about: str) -> bool:
-    """Is this one of the four steps of a chunk, made by a caller who may?"""
+    """Is this one of the steps of a chunk, made by a caller who may?"""
     if int(now.attempt) == int(then.attempt) + 1:
-        return now[:2] == ("queued", "preprocess")
+        return now.state != "held" and now.stage == "preprocess"
+    if then.state == "waiting":
+        return now == then._replace(state="queued", owner=now.owner)
     if name not in ("ledger.claim", "ledger.advance"):
         return False
     _, _, _, attempt, _, caller = about.split(" ")
@@ -132,7 +139,7 @@ class Audit:
         if live != before and about.split(" ")[0] != values.get("hr:incarnation"):
             self.say(f"{spec.job_id}: {name} {about} is of another incarnation")
         for chunk, entry in live.items():
-            if f"{uid} {chunk}" not in values.get(f"hr:{entry.state}:{entry.owner}", ()):
+            if f"{uid} {chunk}" not in values.get(entry.place, ()):
                 self.say(f"{spec.job_id} chunk {chunk} is {entry}, and its owner has it not")
             if int(chunk) in self._done[uid]:
                 self.say(f"{spec.job_id} chunk {chunk} is both live and done")
@@ -142,7 +149,8 @@ class Audit:
                     f"{spec.job_id} chunk {chunk} goes from {then} to {entry} by {name} {about}"
                 )
         for chunk in before.keys() - live.keys():
-            if before[chunk][:2] != ("held", "results") and name not in ENDING:
+            is_done = name == "ledger.open_job" and int(chunk) in self._done[uid]
+            if before[chunk][:2] != ("held", "results") and name not in ENDING and not is_done:
                 self.say(f"{spec.job_id} chunk {chunk} is gone by {name}")
 
     def _chunk_file(self, spec: JobSpec, chunk: int) -> str:

@@ -57,7 +57,7 @@ def _home() -> Iterator[Path]:
 
 @contextmanager
 def _surroundings(world: World) -> Iterator[None]:
-    filling = world.stand_ins.filling
+    stand_ins = world.stand_ins
     loggers = [logging.getLogger(name) for name in PRODUCT]
     for logger in loggers:
         logger.addHandler(world)
@@ -67,9 +67,9 @@ def _surroundings(world: World) -> Iterator[None]:
         with (
             substituted(world.clock, world.chance),
             mock.patch.object(ring, "os", Files(world.gate)),
-            mock.patch.object(preprocess_stage, "filling_here", filling),
-            mock.patch.object(preprocess_stage, "filling_in_child", filling),
-            mock.patch.object(inference_stage, "try_alone", world.stand_ins.try_alone),
+            mock.patch.object(preprocess_stage, "filling_here", stand_ins.filling),
+            mock.patch.object(preprocess_stage, "filling_in_child", stand_ins.filling_noted),
+            mock.patch.object(inference_stage, "try_alone", stand_ins.try_alone),
         ):
             yield
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from producer.role import Role
@@ -25,6 +26,7 @@ from tests.simulation.threads import Event, Thread
 from tests.simulation.valkey import Valkey
 from workers.collector.stage import CollectStage
 from workers.collector.sweep import Sweep
+from workers.inference.pins import JobPins
 from workers.inference.stage import InferenceStage
 from workers.preprocess.fetch import Fetcher
 from workers.preprocess.stage import PreprocessStage
@@ -88,14 +90,18 @@ class Running:
         def setup(runtime: Runtime) -> StageFunction:
             fetcher = Fetcher(lambda _: self._services.store, runtime.stopping)
             ring = open_ring(runtime.settings.ring, runtime.settings.host_id)
-            return PreprocessStage(fetcher, ring, runtime.ledger.staged, runtime.stopping)
+            note = partial(runtime.note_trial, Stage.PREPROCESS)
+            return PreprocessStage(fetcher, ring, runtime.ledger.staged, note, runtime.stopping)
 
         self._worker(Stage.PREPROCESS, preprocess_queue(), 2, setup)
 
     def _inference(self) -> None:
         def setup(runtime: Runtime) -> StageFunction:
             ring = open_ring(runtime.settings.ring, runtime.settings.host_id)
-            return InferenceStage(ring, cast(Any, self._services.stand_ins), runtime.stopping)
+            pins = JobPins(JobStore(self._services.store, runtime.settings.state_bucket))
+            note = partial(runtime.note_trial, Stage.INFERENCE)
+            device = cast(Any, self._services.stand_ins)
+            return InferenceStage(ring, device, pins, note, runtime.stopping)
 
         self._worker(Stage.INFERENCE, inference_queue(self._services.settings.host_id), 3, setup)
 

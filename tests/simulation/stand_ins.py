@@ -16,12 +16,14 @@ from typing import Any, cast
 
 import numpy as np
 
+from shared.job import EngineChoice
 from shared.messages import Prediction
 from shared.pipeline import Model, Pipeline, Preprocess
 from tests.simulation.gate import Gate
 from workers.inference.device import Inferred
-from workers.inference.suspects import EngineFacts, Tried
+from workers.inference.suspects import Tried
 from workers.preprocess.fill import Fill
+from workers.suspects import Note
 
 SIDE = 4
 IMAGE_BYTES = SIDE * SIDE * 3
@@ -30,7 +32,7 @@ PIPELINE = Pipeline(
     preprocess=Preprocess(resize_shorter_pixels=SIDE, crop_pixels=SIDE),
     model=Model(name="pattern", sha256="0" * 64, python_class="pattern:Pattern"),
 )
-_ENGINE = EngineFacts(name="python", precision=None, device="simulated")
+_ENGINE = EngineChoice(engine="python", precision=None, device="simulated", reason="")
 
 
 def pattern(data: bytes) -> bytes:
@@ -52,8 +54,8 @@ class StandIns:
         self.images_filled = 0
 
     @contextmanager
-    def filling(self, _: Preprocess, __: threading.Event | None = None) -> Iterator[Fill]:
-        """As ``filling_here`` and ``filling_in_child``."""
+    def filling(self, _: Preprocess) -> Iterator[Fill]:
+        """As ``filling_here``."""
 
         def fill(row: Any, data: bytes) -> tuple[int, int]:
             pixels = np.frombuffer(pattern(data), np.uint8).reshape(row.shape)
@@ -67,18 +69,35 @@ class StandIns:
 
         yield fill
 
+    @contextmanager
+    def filling_noted(
+        self, preprocess: Preprocess, _: threading.Event, place: Callable[[], int], note: Note
+    ) -> Iterator[Fill]:
+        """As ``filling_in_child``, of which nothing dies."""
+        with self.filling(preprocess) as fill:
+
+            def fill_noted(row: Any, data: bytes) -> tuple[int, int]:
+                note(place())
+                size = fill(row, data)
+                note(None)
+                return size
+
+            yield fill_noted
+
     def submit(self, _: object, images: Any, *, alone: bool = False) -> Future[Inferred]:
         """As ``DeviceLoop.submit``; what it returns is done."""
         future: Future[Inferred] = Future()
-        model = cast(Any, SimpleNamespace(engine=_ENGINE, labels=()))
+        model = cast(Any, SimpleNamespace(choice=_ENGINE, labels=()))
         outputs = [(text, 1.0) for text in self._read(images)]
         now = self._gate.clock.now
         future.set_result(Inferred(model, outputs, 0.0, self._device_seconds, now, now))
         return future
 
-    def try_alone(self, _: Pipeline, images: Any, __: threading.Event) -> Tried:
+    def try_alone(self, _: Pipeline, images: Any, note: Note, __: threading.Event) -> Tried:
         """As ``workers.inference.suspects.try_alone``."""
+        note(0)
         answers = [[Prediction(label=text, score=1.0)] for text in self._read(images)]
+        note(None)
         return Tried(list(answers), _ENGINE)
 
     def _read(self, images: Any) -> list[str]:

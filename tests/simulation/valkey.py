@@ -203,9 +203,11 @@ class Valkey:
     def _zcard(self, key: str) -> int:
         return len(self.values.get(key, ()))
 
-    def _zrange(self, key: str, first: str, last: str) -> list[str]:
+    def _zrange(self, key: str, first: str, last: str, *by: str) -> list[str]:
         scores = self.values.get(key, {})
         ordered = sorted(scores, key=lambda member: (scores[member], member))
+        if by:
+            return [m for m in ordered if float(first) <= float(scores[m]) <= float(last)]
         end = len(ordered) + int(last) if int(last) < 0 else int(last)
         return ordered[int(first) : end + 1]
 
