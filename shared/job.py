@@ -76,7 +76,7 @@ class Accounting(Frozen):
 class EngineChoice(Frozen):
     """What computes a model on one machine, and why. ``precision`` is null for a user's class.
 
-    As ``engine.json`` it is the first device worker's choice for a job, and its precision binds
+    In the state bucket it is the first device worker's choice for a job, and its precision binds
     all others.
     """
 

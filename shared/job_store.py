@@ -63,18 +63,18 @@ class JobStore:
         """Was cancellation asked for?"""
         return self.store.exists(self.bucket, keys.cancel_key(job_id))
 
-    def engine(self, job_id: str) -> EngineChoice | None:
+    def engine(self, job_id: str, job_uid: str) -> EngineChoice | None:
         """How the job is computed; None before its first result."""
         try:
-            data = self.store.get(self.bucket, keys.engine_key(job_id))
+            data = self.store.get(self.bucket, keys.engine_key(job_id, job_uid))
         except ObjectMissing:
             return None
         return EngineChoice.model_validate_json(data)
 
-    def settle_engine(self, job_id: str, choice: EngineChoice) -> EngineChoice:
+    def settle_engine(self, job_id: str, job_uid: str, choice: EngineChoice) -> EngineChoice:
         """Record how the job is computed, unless that is settled. Returns what stands."""
-        self.store.create(self.bucket, keys.engine_key(job_id), _json(choice))
-        return self.engine(job_id) or choice
+        self.store.create(self.bucket, keys.engine_key(job_id, job_uid), _json(choice))
+        return self.engine(job_id, job_uid) or choice
 
     def add_retry(self, job_id: str, retry_id: str) -> None:
         """Link a retry to the job that it retries; before its spec, so that none is unknown."""

@@ -22,9 +22,12 @@ def closed_key(job_id: str) -> str:
     return f"{JOBS}{job_id}/closed.json"
 
 
-def engine_key(job_id: str) -> str:
-    """How the job is computed, create-only; from the first result of a device on."""
-    return f"{JOBS}{job_id}/engine.json"
+def engine_key(job_id: str, job_uid: str) -> str:
+    """How the job is computed, create-only; from the first result of a device on.
+
+    With its uid: a straggler of a removed job decides nothing for another of its name.
+    """
+    return f"{JOBS}{job_id}/engine-{job_uid}.json"
 
 
 def retries_prefix(job_id: str) -> str:

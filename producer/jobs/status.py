@@ -80,7 +80,8 @@ class JobWatch:
 
     def _add_engine(self, status: JobStatus) -> None:
         """Why which engine; while the job runs, what it was settled on."""
-        self._engine = self._engine or self._connections.jobs.engine(self.spec.job_id)
+        jobs, spec = self._connections.jobs, self.spec
+        self._engine = self._engine or jobs.engine(spec.job_id, spec.job_uid)
         if self._engine is None:
             return
         status.reason = self._engine.reason

@@ -63,8 +63,8 @@ def _policies(state: str, models: str) -> dict[str, list[dict[str, Any]]]:
             _may("PutObject", [_own(state, "preprocess")]),
         ],
         "inference": [
-            _may("GetObject", [f"{models}/*", f"{job}/engine.json"]),
-            _may("PutObject", [f"{job}/engine.json", _own(state, "inference")]),
+            _may("GetObject", [f"{models}/*", f"{job}/engine-*.json"]),
+            _may("PutObject", [f"{job}/engine-*.json", _own(state, "inference")]),
         ],
         "collector": [
             list_jobs,

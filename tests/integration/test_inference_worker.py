@@ -122,6 +122,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     ledger.open_job(samples.INCARNATION, samples.JOB_UID, "job")
     store = connect(settings.s3)
     store.make_bucket("models")
+    store.make_bucket("state")
     log = home / "worker.log"
     process = subprocess.Popen(
         [sys.executable, "-m", "workers.inference"],
@@ -180,9 +181,9 @@ def pushed_model(stand: Stand, folder: Path) -> Model:
     )
 
 
-def test_both_engines_answer_through_the_real_worker(stand: Stand, tmp_path: Path) -> None:
+def test_every_engine_answers_through_the_real_worker(stand: Stand, tmp_path: Path) -> None:
     model = pushed_model(stand, tmp_path)
-    for engine in ("torch", "onnxruntime"):
+    for engine in ("torch", "onnxruntime", "openvino"):
         chunks = [stand.send(pipeline(model, engine=engine), *range(n, 64 + n)) for n in range(3)]
         results = stand.results(3)
         assert sorted(results) == chunks

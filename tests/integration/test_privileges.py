@@ -76,7 +76,7 @@ FOREIGN = {
 }
 SPEC, SEGMENT = "jobs/j/spec.json", "jobs/j/manifest/00000000.parquet"
 CHUNK, CLOSED = "jobs/j/chunks/000000000.parquet", "jobs/j/closed.json"
-ENGINE = "jobs/j/engine.json"
+ENGINE = "jobs/j/engine-0.json"
 PART = "j/rows/part-00000.parquet"
 OBJECTS = (
     *(("secret-inputs", "a.jpg"), ("models", "m/weights"), ("results", PART), ("state", CLOSED)),

@@ -124,7 +124,8 @@ def test_closed(fake: Fake, job: str) -> None:
 def test_why_which_engine_is_known_from_the_first_result_on(fake: Fake, job: str) -> None:
     choice = EngineChoice(engine="openvino", precision="float32", device="cpu", reason="fastest")
     assert look(fake).reason is None
-    fake.connections.jobs.settle_engine(job, choice)
+    uid = fake.connections.jobs.spec(job).job_uid
+    fake.connections.jobs.settle_engine(job, uid, choice)
     status = look(fake)
     assert (status.engine, status.precision, status.reason) == ("openvino", "float32", "fastest")
     close(fake)

@@ -62,8 +62,9 @@ def make_stage(ring: StagingRing, jobs: JobStore) -> Iterator[MakeStage]:
         stopping: threading.Event | None = None,
     ) -> InferenceStage:
         loops.append(loop_over(engine))
-        pins, stops = JobPins(jobs), stopping or threading.Event()
-        return InferenceStage(ring, loops[-1], pins, nothing_lost, stops)
+        return InferenceStage(
+            ring, loops[-1], JobPins(jobs), nothing_lost, stopping or threading.Event()
+        )
 
     yield make
     for loop in loops:
@@ -246,7 +247,7 @@ def test_the_first_choice_is_recorded(
 ) -> None:
     batch = staged(ring, 1)
     assert result_of(make_stage(engine_of_precision)(batch)).precision == "bfloat16"
-    recorded = jobs.engine(batch.job_id)
+    recorded = jobs.engine(batch.job_id, batch.job_uid)
     assert recorded is not None
     assert (recorded.engine, recorded.precision, recorded.reason) == ("torch", "bfloat16", "fast")
 
@@ -258,10 +259,10 @@ def test_another_machine_computes_in_the_precision_that_the_job_has(
     stage = make_stage(engine_of_precision)
     for n in range(2):
         batch = staged(ring, n, chunk=n)
-        jobs.settle_engine(batch.job_id, first)
+        jobs.settle_engine(batch.job_id, batch.job_uid, first)
         result = result_of(stage(batch))
         assert (result.precision, labels(result)) == ("float32", [str(n)])
-    assert jobs.engine(batch.job_id) == first
+    assert jobs.engine(batch.job_id, batch.job_uid) == first
 
 
 def test_a_store_that_does_not_answer_is_waited_for(

@@ -12,7 +12,7 @@ from shared.job import EngineChoice
 from shared.ledger import ChunkRef, Stage
 from shared.messages import Batch, ItemFailure, Result, ResultItem, Timings
 from shared.patience import patiently
-from shared.pipeline import Pipeline, Postprocess
+from shared.pipeline import Postprocess
 from shared.queues import RESULTS_TASK, results_queue
 from shared.staging import SlotGone, StagingRing
 from workers.inference.device import DeviceLoop, Inferred
@@ -23,7 +23,7 @@ from workers.inference.pins import JobPins
 from workers.inference.postprocess import Answer, answers, model_failure
 from workers.inference.suspects import try_alone
 from workers.runtime import Forward, GiveBack
-from workers.suspects import SUSPECT_LOSSES, Note
+from workers.suspects import SUSPECT_LOSSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +35,14 @@ class _Outcome:
     engine: EngineChoice | None = None
 
 
-Infer = Callable[[Pipeline, Images], _Outcome]
-
-
 class InferenceStage:
     """Called with a Batch, by several threads at once.
 
     A batch on which the engine raises is narrowed to single images at once, so that only those
     that raise alone fail. A model that cannot be loaded fails every image, so that the job ends
     and says why; a store that does not answer fails none, and is waited for. A batch that was
-    computed in another precision than its job's is computed again. ``note`` tells the ledger which
-    image of a chunk is on trial, and asks how often that was lost.
+    computed in another precision than its job's is computed again. ``note`` tells the ledger
+    which image of a chunk is on trial, and asks how often that was lost.
     """
 
     def __init__(
@@ -78,9 +75,7 @@ class InferenceStage:
             preprocess = batch.pipeline.preprocess
             shape = (batch.slot.images, preprocess.crop_pixels, preprocess.crop_pixels, 3)
             images = hold.pixels[: batch.slot.images * preprocess.image_bytes].reshape(shape)
-            infer: Infer = self._infer
-            if losses >= SUSPECT_LOSSES:
-                infer = partial(self._infer_in_child, partial(self._note, batch.ref))
+            infer = self._infer_in_child if losses >= SUSPECT_LOSSES else self._infer
             outcome = patiently(
                 lambda: self._in_one_precision(batch, images, infer), stopping=self._stopping
             )
@@ -90,14 +85,16 @@ class InferenceStage:
             hold.release()
         return _forward(batch, outcome)
 
-    def _in_one_precision(self, batch: Batch, images: Images, infer: Infer) -> _Outcome:
-        while True:
-            outcome = infer(self._pins.pinned(batch), images)
-            if outcome.engine is None or self._pins.allows(batch, outcome.engine):
-                return outcome
+    def _in_one_precision(
+        self, batch: Batch, images: Images, infer: Callable[[Batch, Images], _Outcome]
+    ) -> _Outcome:
+        outcome = infer(self._pins.pinned(batch), images)
+        if outcome.engine is None or self._pins.allows(batch, outcome.engine):
+            return outcome
+        return infer(self._pins.pinned(batch), images)
 
-    def _infer(self, pipeline: Pipeline, images: Images) -> _Outcome:
-        key, postprocess = ModelKey.of(pipeline), pipeline.postprocess
+    def _infer(self, batch: Batch, images: Images) -> _Outcome:
+        key, postprocess = ModelKey.of(batch.pipeline), batch.pipeline.postprocess
         try:
             run = self._device.submit(key, images).result()
             return _Outcome(_answers(run, postprocess), [run], run.model.choice)
@@ -123,9 +120,11 @@ class InferenceStage:
         engine = outcome.runs[0].model.choice if outcome.runs else None
         return replace(outcome, engine=engine)
 
-    def _infer_in_child(self, note: Note, pipeline: Pipeline, images: Images) -> _Outcome:
+    def _infer_in_child(self, batch: Batch, images: Images) -> _Outcome:
         try:
-            tried = try_alone(pipeline, images, note, self._stopping)
+            tried = try_alone(
+                batch.pipeline, images, partial(self._note, batch.ref), self._stopping
+            )
         except ModelUnusable as error:
             return _Outcome([model_failure(str(error))] * len(images))
         return _Outcome(tried.answers, engine=tried.engine)
