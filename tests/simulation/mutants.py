@@ -22,15 +22,31 @@ SEEDS = 200
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """In ``file``, ``old`` becomes ``new``."""
+    """In ``file``, ``old`` becomes ``new``. ``also``: what would make up for it is gone, too."""
 
     name: str
     file: str
     old: str
     new: str
+    also: Mutant | None = None
+
+    def apply(self, root: Path) -> None:
+        """Change the sources under ``root``."""
+        text = (root / self.file).read_text()
+        if text.count(self.old) != 1:
+            raise ValueError(f"{self.file} is not as the mutant '{self.name}' knows it")
+        (root / self.file).write_text(text.replace(self.old, self.new))
+        if self.also is not None:
+            self.also.apply(root)
 
 
 _SCRIPTS = "shared/ledger/scripts"
+_READ_UNSEEN = Mutant(
+    "a slot is read whatever its header says",
+    "shared/staging/ring.py",
+    "if _read_header(descriptor) != ref:",
+    "if False:",
+)
 MUTANTS = (
     Mutant(
         "a held chunk is advanced by whoever comes",
@@ -86,18 +102,26 @@ MUTANTS = (
         "        try:\n            self.patiently(\n                lambda: self.ledger.advance(",
         "        outcome.release()\n        try:\n            self.patiently(\n"
         "                lambda: self.ledger.advance(",
+        also=_READ_UNSEEN,
     ),
     Mutant(
         "a slot is taken without asking the ledger again",
         "shared/staging/ring.py",
         "if header is not None and (is_staged is None or is_staged(header)):",
         "if False:",
+        also=_READ_UNSEEN,
     ),
     Mutant(
-        "a slot is read whatever its header says",
+        "a slot is taken whatever it holds",
         "shared/staging/ring.py",
-        "if _read_header(descriptor) != ref:",
-        "if False:",
+        "            if is_staged:\n                continue\n",
+        "",
+        also=Mutant(
+            "nor is the ledger asked again",
+            "shared/staging/ring.py",
+            "if header is not None and (is_staged is None or is_staged(header)):",
+            "if False:",
+        ),
     ),
     Mutant(
         "a reader lets go of the slot before it has read",
@@ -194,11 +218,7 @@ def _found_at(mutant: Mutant) -> str | None:
         copy = Path(directory)
         for name in SOURCES:
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        target = copy / mutant.file
-        text = target.read_text()
-        if text.count(mutant.old) != 1:
-            raise ValueError(f"{mutant.file} is not as the mutant '{mutant.name}' knows it")
-        target.write_text(text.replace(mutant.old, mutant.new))
+        mutant.apply(copy)
         command = [sys.executable, "-m", "tests.simulation", f"--seeds={SEEDS}", "--until-wrong"]
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
         played = subprocess.run(
