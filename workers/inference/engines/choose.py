@@ -50,9 +50,10 @@ class Trial(Frozen):
 _CPU = (
     Candidate(engine="openvino", precision="float32"),
     Candidate(engine="onnxruntime", precision="float32"),
-    Candidate(engine="openvino", precision="float16"),
     Candidate(engine="openvino", precision="bfloat16"),
 )
+# No faster than float32 where it was measured, so it is not worth a self-test's time.
+_CPU_IF_ASKED = (Candidate(engine="openvino", precision="float16"),)
 _CUDA = (
     Candidate(engine="torch", precision="float32"),
     Candidate(engine="torch", precision="float16"),
@@ -79,9 +80,10 @@ def candidates(
             f"Engine onnxruntime computes in float32, not in {precision}.",
             "Choose engine: torch, or precision: float32.",
         )
+    asked = _CPU_IF_ASKED if precision == "float16" and not cuda else ()
     left = [
         candidate
-        for candidate in device_candidates(cuda=cuda)
+        for candidate in (*device_candidates(cuda=cuda), *asked)
         if engine in ("auto", candidate.engine) and precision in ("auto", candidate.precision)
     ]
     wanted: Precision = "float32" if precision == "auto" else precision
