@@ -79,6 +79,13 @@ class BenchStack:
             path.write_bytes(self.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
         return path
 
+    def output_manifest_or_none(self, job: str) -> dict[str, Any] | None:
+        """``manifest.json`` of a job, once it is written."""
+        try:
+            return self.output_manifest(job)
+        except self.s3.exceptions.NoSuchKey:
+            return None
+
     def output_manifest(self, job: str) -> dict[str, Any]:
         """``manifest.json`` of a finished job."""
         body = self.s3.get_object(Bucket="results", Key=f"{job}/manifest.json")["Body"].read()
