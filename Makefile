@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help install install-demo install-dev up down ps demo test test-unit test-contract \
-        test-integration test-e2e test-fault simulate fuzz chaos flood check audit schemas clean
+        test-integration test-e2e test-fault simulate fuzz chaos flood bench check audit \
+        schemas clean
 
 # The first Python that is new enough; PYTHON=... overrides it.
 ifndef PYTHON
@@ -81,6 +82,14 @@ flood: install-dev ## Send MESSAGES=1000000 malformed messages to one worker, an
 	@FLOOD_MESSAGES=$(or $(MESSAGES),1000000) $(RUN) -m pytest --timeout 7200 -s -k bounded \
 	  tests/integration/test_flood.py $(ARGS)
 
+PEERS := .venv-peers/.made-from-$(shell sha256sum requirements/peers.txt | cut -c1-16)
+$(PEERS):
+	@rm -rf .venv-peers && $(or $(PYTHON),python3) -m venv .venv-peers
+	@.venv-peers/bin/pip install --quiet -r requirements/peers.txt && touch $@
+
+bench: install-dev $(PEERS) ## Measure Headrace beside Ray Data, Daft and a loop by hand; ARGS=...
+	@$(RUN) -m benchmarks $(ARGS)
+
 check: install-dev ## Lint, format, types, import contracts, schemas, known holes
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
@@ -97,6 +106,6 @@ schemas: install ## Write docs/ schemas anew from the code
 
 clean: ## Remove .venv and caches; stops a running stack and keeps its data
 	@if [ -x .venv/bin/headrace ]; then .venv/bin/headrace down; fi
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
+	@rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
 	  build *.egg-info demo-results
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,1 +1,1 @@
-"""Measurements; each writes its figures with the machine and the commit beside them."""
+"""Headrace beside what users would take instead, and beside the limits of the machine."""

@@ -146,8 +146,8 @@ def test_agreement_is_counted_and_a_hopeless_one_ends_early(tmp_path: Path) -> N
 def test_what_came_of_it_is_kept_for_the_model_and_the_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = agreements(tmp_path, Yard(float16=2))
-    again = Yard(float16=30)
+    found = agreements(tmp_path, Yard(bfloat16=2))
+    again = Yard(bfloat16=30)
     assert agreements(tmp_path, again) == found
     assert again.opened == []
     agreements(tmp_path, again, MODEL.model_copy(update={"sha256": "b" * 64}))

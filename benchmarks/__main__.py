@@ -1,0 +1,140 @@
+"""``make bench``: Headrace, its peers and the limits in turn, on one machine in one run.
+
+    python -m benchmarks --images 2000 --rounds 3 --engine onnxruntime
+
+Writes ``benchmarks/results/peers.json`` and, as Markdown, ``benchmarks/results/peers.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contestants import PEERS, Contestant, Run, Table, headrace, peer, tables
+from benchmarks.machine import machine
+from benchmarks.peers.task import Task
+from benchmarks.report import compare, markdown
+from benchmarks.stack import BUCKET, ROOT, BenchStack
+from examples.demo.images import build
+
+RESULTS = ROOT / "benchmarks" / "results"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headrace" / "samples"
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    parser.add_argument("--images", type=int, default=2000, help="objects in the bucket")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each, interleaved")
+    parser.add_argument("--photos", type=Path, help="a folder of images; the demo's by default")
+    parser.add_argument("--engine", default="onnxruntime", choices=("onnxruntime", "openvino"))
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--tables", default="abc", help="which of a, b and c to fill")
+    return parser.parse_args()
+
+
+def photos(given: Path | None, work: Path) -> list[Path]:
+    """The given folder's images, or the demo's without the damaged ones."""
+    if given is None:
+        build(work / "images", CACHE, say)
+    found = sorted((given or work / "images").rglob("*.*"))
+    return [path for path in found if path.parent.name != "damaged"]
+
+
+def prepared(stack: BenchStack, given: argparse.Namespace, work: Path) -> Task:
+    """The bucket filled, the model pulled and at hand for everyone."""
+    stack.run("up")
+    stack.run("models", "pull", "mobilenet_v2")
+    stack.s3.create_bucket(Bucket=BUCKET)
+    say(f"filling the bucket with {given.images} objects")
+    prefix = stack.fill(photos(given.photos, work), given.images)
+    found = stack.s3.list_objects_v2(Bucket="models", Prefix="mobilenet_v2/")["Contents"]
+    files = {Path(entry["Key"]).suffix: entry["Key"] for entry in found}
+    return Task(
+        store=stack.info["s3"],
+        bucket=BUCKET,
+        prefix=prefix,
+        engine=given.engine,
+        precision=given.precision,
+        onnx=str(stack.fetch("models", files[".onnx"], work / "model.onnx")),
+        weights=str(stack.fetch("models", files[".pth"], work / "model.pth")),
+        decoder="usual",
+        threads=os.cpu_count() or 1,
+        meter=str(work / "meter"),
+    )
+
+
+def limits(stack: BenchStack, task: Task) -> dict[str, Any]:
+    """What ``benchmarks.limits`` says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.limits", json.dumps(asdict(task))],
+        cwd=ROOT,
+        env={**os.environ, "HEADRACE_HOME": str(stack.home)},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return dict(json.loads(done.stdout))
+
+
+def rounds_of(stack: BenchStack, table: Table, rounds: int) -> dict[str, list[Run]]:
+    """Every contestant's runs, one of each in turn."""
+    contestants: dict[str, Contestant] = {"Headrace": headrace(stack, table.pipeline)}
+    contestants |= {name: peer(module) for name, module in PEERS.items()}
+    runs: dict[str, list[Run]] = {name: [] for name in contestants}
+    for number in range(rounds):
+        for name, contestant in contestants.items():
+            run = contestant(table.task)
+            runs[name].append(run)
+            say(
+                f"table {table.name}, round {number + 1}, {name}: {run.images} images, steady "
+                f"{run.steady_images_per_second:.0f}/s, with start-up {run.images_per_second:.0f}/s"
+            )
+    return runs
+
+
+def main() -> None:
+    given = options()
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
+        work = Path(folder)
+        stack = BenchStack(work / "home")
+        try:
+            report = measured(stack, prepared(stack, given, work), given)
+        finally:
+            stack.run("down")
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "peers.json").write_text(json.dumps(report, indent=2) + "\n")
+    (RESULTS / "peers.md").write_text(markdown(report))
+    print(markdown(report))
+
+
+def measured(stack: BenchStack, task: Task, given: argparse.Namespace) -> dict[str, Any]:
+    """The whole report."""
+    found: dict[str, Any] = {"machine": machine(), "images": given.images, "rounds": given.rounds}
+    found |= {"engine": given.engine, "precision": given.precision, "tables": {}}
+    pipelines = ROOT / "benchmarks" / "pipelines"
+    for table in tables(task, given.engine, given.precision, pipelines):
+        if table.name not in given.tables:
+            continue
+        before = limits(stack, task)
+        runs = rounds_of(stack, table, given.rounds)
+        after = limits(stack, task)
+        found["tables"][table.name] = {
+            "title": table.title,
+            "limits": [before, after],
+            **compare(runs, [before, after]),
+        }
+    return found
+
+
+if __name__ == "__main__":
+    main()

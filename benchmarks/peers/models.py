@@ -1,0 +1,79 @@
+"""The one model, by each engine: uint8 images (n, 224, 224, 3) to the most likely class of each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.peers.task import Meter, Task
+
+Images = npt.NDArray[np.uint8]
+Classes = npt.NDArray[np.int64]
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Classifier:
+    """Loaded once by whichever process calls it; notes each run."""
+
+    def __init__(self, task: Task) -> None:
+        self._run = _ENGINES[task.engine](task)
+        self._meter = Meter(task.meter)
+
+    def __call__(self, images: Images) -> Classes:
+        started = time.time()
+        logits = self._run(images)
+        self._meter.note(started, len(images))
+        classes: Classes = np.asarray(logits).argmax(axis=1)
+        return classes
+
+
+def _onnxruntime(task: Task) -> Callable[[Images], Any]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = task.threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(task.onnx, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: images})[0]
+
+
+def _openvino(task: Task) -> Callable[[Images], Any]:
+    import openvino
+
+    hint = {"float32": "f32", "bfloat16": "bf16"}[task.precision]
+    model = openvino.Core().compile_model(
+        task.onnx,
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": hint,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": str(task.threads),
+        },
+    )
+    return lambda images: model(images)[0]
+
+
+def _eager(task: Task) -> Callable[[Images], Any]:
+    import torch
+    import torchvision
+
+    torch.set_num_threads(task.threads)
+    network = torchvision.models.mobilenet_v2()
+    network.load_state_dict(torch.load(task.weights, weights_only=True))
+    network.eval()
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (_MEAN, _STD))
+
+    def run(images: Images) -> Any:
+        with torch.inference_mode():
+            pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+            return network((pixels - mean) / std).numpy()
+
+    return run
+
+
+_ENGINES = {"onnxruntime": _onnxruntime, "openvino": _openvino, "eager": _eager}
