@@ -66,7 +66,7 @@ test-fault: install-dev ## Try all of every fault and write docs/FAULTS.md; SEED
 	@rm -f .fault-lines.jsonl
 	@FAULTS=full FAULT_SEED=$(SEED) FAULT_LINES=$(CURDIR)/.fault-lines.jsonl \
 	  $(RUN) -m pytest tests/fault --timeout=1800 $(ARGS)
-	@FAULT_SEED=$(SEED) FAULT_VERSION=$$(git describe --always --dirty 2>/dev/null) \
+	@FAULTS=full FAULT_SEED=$(SEED) FAULT_VERSION=$$(git describe --always --dirty 2>/dev/null) \
 	  $(RUN) -m tests.injection.table .fault-lines.jsonl > docs/FAULTS.md
 
 simulate: install-dev ## Play SEEDS=10000 seeds of the simulation; SEED=... tells one seed's story

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.auditor import Verdict
+from tests.injection.extent import FULL
 
 
 @dataclass(slots=True)
@@ -57,10 +58,11 @@ def note(line: Line) -> None:
 
 def render(lines: Iterable[Line], seed: str, version: str) -> str:
     """The table as Markdown."""
+    extent = "all of it" if FULL else "a short case of each"
     head = [
         "# Faults, and what came of them",
         "",
-        f"Written by `make test-fault`; seed {seed}, version {version}, "
+        f"Written by `make test-fault`: {extent}; seed {seed}, version {version}, "
         f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, "
         f"Python {platform.python_version()}.",
         "Each run is a job on the real stack, judged by the auditor from the rows in the bucket.",
