@@ -107,7 +107,7 @@ class Faults:
 
         def wipe() -> None:
             if ledger:
-                self._world.audit.forget()
+                self._world.audit.wiped()
                 self._world.server.wipe()
             if broker:
                 self._world.broker.wipe()
@@ -174,6 +174,9 @@ class Faults:
         self._at_a_moment(lose)
 
     def _usurp(self) -> None:
+        if self._chance.random() < 0.5:  # both find the job at once
+            self._world.later(0.01 * self._chance.random(), lambda: self._world.start("usurper-1"))
+            return
         self._at_a_moment(lambda: self._world.start("usurper-1"))
 
     def _skew(self) -> None:
