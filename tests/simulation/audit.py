@@ -67,6 +67,7 @@ class Audit:
         self._standing: dict[tuple[str, str], bytes] = {}
         self._live: dict[str, dict[str, _Entry]] = {}
         self._done: dict[str, set[int]] = {}
+        self._finished: set[str] = set()
         self.history: dict[str, set[bytes]] = {}
         self.changed: set[str] = set()
         self.rows = 0
@@ -80,9 +81,16 @@ class Audit:
         """The ledger is about to lose its memory, so nothing of it has to grow from here."""
         self._live, self._done = {}, {}
 
+    def wiped(self) -> None:
+        """The ledger loses everything, so what is finished is known from the bucket alone."""
+        self.forget()
+        state = self._world.store.buckets["state"]
+        self._finished = {key for key in state if "/chunks/" in key}
+
     def lose(self, key: str) -> None:
         """A fault takes a chunk file away."""
         self.lost_files.add(key)
+        self._finished.discard(key)
         self._standing.pop(("state", key), None)
 
     def after(self, name: str, about: str) -> None:
@@ -144,6 +152,8 @@ class Audit:
             if int(chunk) in self._done[uid]:
                 self.say(f"{spec.job_id} chunk {chunk} is both live and done")
             then = before.get(chunk)
+            if then is None and self._chunk_file(spec, int(chunk)) in self._finished:
+                self.say(f"{spec.job_id} chunk {chunk} was finished and is fed again")
             if then not in (None, entry) and not _may_become(then, entry, name, about):
                 self.say(
                     f"{spec.job_id} chunk {chunk} goes from {then} to {entry} by {name} {about}"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 RATE = 0.05
+AMBIGUOUS_SECONDS = 10.0
 STRUCK = (
     *("ledger.open_job", "ledger.feed", "ledger.claim", "ledger.advance", "ledger.finish"),
     *("ledger.rescue_held", "ledger.rescue_queued", "ledger.give_back", "ledger.renew"),
@@ -34,26 +35,28 @@ class Faults:
         self._kinds: tuple[Callable[[], None], ...] = (
             *(self._strike_dead, self._strike_dead, self._freeze_at_a_call, self._kill),
             *(self._outage, self._wipe, self._lose_a_second, self._lose_messages),
-            *(self._double_messages, self._flaky, self._flaky, self._stop, self._stop_all),
+            *(self._double_messages, self._stop, self._stop_all),
             *(self._cancel, self._change_bucket, self._lose_chunk_file, self._usurp, self._skew),
         )
         self.names: list[str] = []
 
     def arrange(self) -> None:
-        """Draw them: none at all in a tenth of the seeds, up to six otherwise."""
-        count = 0 if self._chance.random() < 0.1 else self._chance.randint(1, 6)
-        for _ in range(count):
-            kind = self._chance.choice(self._kinds)
+        """Draw them: none at all in a tenth of the seeds, up to seven otherwise."""
+        if self._chance.random() < 0.1:
+            return
+        kinds = [self._chance.choice(self._kinds) for _ in range(self._chance.randint(0, 6))]
+        if not kinds or self._chance.random() < 0.5:
+            kinds.append(self._ambiguous)
+        for kind in kinds:
             self.names.append(kind.__name__.strip("_"))
             kind()
         self._world.later(self.span, self._over)
 
     def _over(self) -> None:
-        gate = self._world.gate
-        gate.rate, gate.strikes = 0.0, []
+        self._world.gate.strikes.clear()
         self._world.broker.copies.clear()
 
-    def _at_a_moment(self, blow: Callable[[], None]) -> None:
+    def _at_a_moment(self, blow: Callable[[], object]) -> None:
         """At a time, or when somebody does something: the narrow moments are there."""
         if self._chance.random() < 0.5:
             self._strike(lambda _: self._world.later(0.0, blow))
@@ -89,7 +92,11 @@ class Faults:
         self._world.clock.park(0.0)
 
     def _kill(self) -> None:
-        self._at_a_moment(lambda: self._world.kill(self._world.any_running().process))
+        def kill() -> None:
+            for running in self._world.any_running():
+                self._world.kill(running.process)
+
+        self._at_a_moment(kill)
 
     def _outage(self) -> None:
         service = self._chance.choice(("ledger", "broker", "store"))
@@ -107,7 +114,7 @@ class Faults:
 
         def wipe() -> None:
             if ledger:
-                self._world.audit.forget()
+                self._world.audit.wiped()
                 self._world.server.wipe()
             if broker:
                 self._world.broker.wipe()
@@ -139,12 +146,15 @@ class Faults:
         drawn = [self._chance.choice(counts) for _ in range(12)]
         self._at_a_moment(lambda: self._world.broker.copies.extend(drawn))
 
-    def _flaky(self) -> None:
-        self._lasts_until(self.span)
-        self._world.gate.rate = RATE
+    def _ambiguous(self) -> None:
+        """Every call may fail, stall, do its work and report failure, or be done twice."""
+        gate = self._world.gate
+        gate.rate = RATE
+        self._lasts_until(AMBIGUOUS_SECONDS)
+        self._world.later(AMBIGUOUS_SECONDS, lambda: setattr(gate, "rate", 0.0))
 
     def _stop(self) -> None:
-        self._at_a_moment(lambda: self._world.any_running().stop())
+        self._at_a_moment(lambda: [running.stop() for running in self._world.any_running()])
 
     def _stop_all(self) -> None:
         def stop_all() -> None:
@@ -174,6 +184,9 @@ class Faults:
         self._at_a_moment(lose)
 
     def _usurp(self) -> None:
+        if self._chance.random() < 0.5:  # both find the job at once
+            self._world.later(0.01 * self._chance.random(), lambda: self._world.start("usurper-1"))
+            return
         self._at_a_moment(lambda: self._world.start("usurper-1"))
 
     def _skew(self) -> None:

@@ -142,12 +142,6 @@ MUTANTS = (
         'log.debug("%s: %s", "manifest_taken"',
     ),
     Mutant(
-        "a refused own write counts as another's",
-        "producer/lister.py",
-        "if self._insist(lambda: store.get(bucket, key)) != data:",
-        "if self._insist(lambda: store.get(bucket, key)):",
-    ),
-    Mutant(
         "a listing that goes on skips nothing",
         "producer/lister.py",
         "if isinstance(item, Item) and not (is_resumed and item.key in seen):",
@@ -191,6 +185,12 @@ MUTANTS = (
         "producer/feed.py",
         "            self._unsent.extend(refs)\n",
         "            self._cursor += len(refs) > 1\n            self._unsent.extend(refs)\n",
+        also=Mutant(
+            "nor begins again",
+            "producer/feed.py",
+            "done_chunks < seal.chunks:\n            self._cursor = 0",
+            "done_chunks < seal.chunks:\n            pass",
+        ),
     ),
     Mutant(
         "what the bucket shows to be done is not entered",

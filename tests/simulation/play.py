@@ -8,11 +8,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from unittest import mock
 
 import pyarrow as pa
 
+from shared import parquet
 from shared.staging import ring
 from tests.simulation.files import Files
 from tests.simulation.substitution import PRODUCT, substituted
@@ -21,6 +23,8 @@ from workers.inference import stage as inference_stage
 from workers.preprocess import stage as preprocess_stage
 
 SHARED_MEMORY = Path("/dev/shm")
+# Several processes read the same files, over and over: tables do not change.
+_decode = lru_cache(maxsize=256)(parquet.decode)
 
 pa.set_cpu_count(1)  # nothing here is large enough to be worth a second thread
 
@@ -66,6 +70,7 @@ def _surroundings(world: World) -> Iterator[None]:
     try:
         with (
             substituted(world.clock, world.chance),
+            mock.patch.object(parquet, "decode", _decode),
             mock.patch.object(ring, "os", Files(world.gate)),
             mock.patch.object(preprocess_stage, "filling_here", stand_ins.filling),
             mock.patch.object(preprocess_stage, "filling_in_child", stand_ins.filling_noted),

@@ -22,6 +22,7 @@ class SimulatedStore(MemoryStore):
     def __init__(self, gate: Gate, chance: random.Random, *buckets: str) -> None:
         super().__init__(*buckets)
         self._gate = gate
+        self._page_seconds = chance.choice((0.0, 0.0, 0.05, 0.4))
         self._salt = chance.randbytes(4) if chance.random() < 0.5 else b""
 
     def request(self, name: str, key: str, action: Callable[[], _T]) -> _T:
@@ -34,6 +35,7 @@ class SimulatedStore(MemoryStore):
             last = self._order(page[-1])
             if len(page) < PAGE_KEYS:
                 return
+            self._gate.clock.sleep(self._page_seconds)
 
     def _page(self, bucket: str, prefix: str, last: bytes) -> Sequence[ObjectInfo]:
         left = [info for info in self.found(bucket, prefix) if self._order(info) > last]

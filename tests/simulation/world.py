@@ -95,8 +95,10 @@ class World(logging.Handler):
         self.running.pop(process.name, None)
         self.later(0.1 + 2 * self.chance.random(), lambda: self.start(process.name))
 
-    def any_running(self) -> Running:
-        return self.running[self.chance.choice(sorted(self.running))]
+    def any_running(self) -> list[Running]:
+        """One process, unless all are about to begin again."""
+        names = sorted(self.running)
+        return [self.running[self.chance.choice(names)]] if names else []
 
     def kill(self, process: Process) -> None:
         if process is not self.init:
