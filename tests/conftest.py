@@ -16,6 +16,7 @@ SHARED_FIXTURES = ("far", "stack")
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests stay together where several processes run them."""
     for item in items:

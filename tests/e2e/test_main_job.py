@@ -50,9 +50,9 @@ def test_every_image_has_one_row_and_the_status_says_so(stack: Stack, finished: 
         "pending": 0,
         "cancelled": 0,
     }
-    assert (status["model"], status["engine"], status["precision"], status["device"]) == (
+    assert status["engine"] in ("onnxruntime", "openvino")  # whichever is the faster here
+    assert (status["model"], status["precision"], status["device"]) == (
         "mobilenet_v2",
-        "onnxruntime",
         "float32",
         "cpu",
     )

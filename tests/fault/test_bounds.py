@@ -10,11 +10,12 @@ import redis
 
 from shared.settings import load_settings
 from shared.staging import Layout
+from tests.injection.extent import FULL
 from tests.stack import Stack, small_images
 from tests.waiting import wait_for
 
-IMAGES = 5000
-HOLD_SECONDS = 60.0
+IMAGES = 5000 if FULL else 2000
+HOLD_SECONDS = 60.0 if FULL else 15.0
 
 
 def queue_lengths(stack: Stack) -> dict[str, int]:

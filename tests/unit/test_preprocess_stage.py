@@ -243,7 +243,9 @@ def test_a_ledger_that_does_not_answer_is_waited_for(
 
 
 def test_a_store_that_stays_away_gives_the_chunk_back(store: FakeStore, ring: StagingRing) -> None:
-    store.errors["1.png"] = [StoreUnavailable("store_unavailable", "Not now.") for _ in range(99)]
+    for item in store.items():
+        refusals = [StoreUnavailable("store_unavailable", "Not now.") for _ in range(99)]
+        store.errors[item.key] = list(refusals)
     outcome = make_stage(store, ring, patience_seconds=0.2)(chunk(store.items()))
     assert isinstance(outcome, GiveBack)
     assert all_slots_are_free(ring)

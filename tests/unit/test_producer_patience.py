@@ -43,7 +43,9 @@ def test_only_an_outage_puts_rescues_off(
     """Else a broker that fails now and then would have nothing rescued at all."""
     monkeypatch.setattr(roles, "OUTAGE_SECONDS", outage_seconds)
     stopping = threading.Event()
-    role: Any = Role(samples.settings(tmp_path, "redis://127.0.0.1:1/0"), stopping)
+    nobody: Any = None
+    settings = samples.settings(tmp_path, "redis://127.0.0.1:1/0")
+    role: Any = Role(settings, nobody, nobody, nobody, stopping)
     flaky = Flaky(stopping)
     role._lead, role._make_leader = lambda: True, lambda: cast(Leader, flaky)
     role.run()
