@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCES = ("producer", "workers", "shared", "tests")
-SEEDS = 200
+SEEDS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ MUTANTS = (
     Mutant(
         "a rescue keeps the attempt",
         f"{_SCRIPTS}/_prelude.lua",
-        "  e.attempt = e.attempt + 1\n",
-        "",
+        "e.attempt, e.rescues = e.attempt + 1, e.rescues + 1",
+        "e.rescues = e.rescues + 1",
     ),
     Mutant(
         "leases are never looked at",
@@ -188,8 +188,8 @@ MUTANTS = (
         also=Mutant(
             "nor begins again",
             "producer/feed.py",
-            "done_chunks < seal.chunks:\n            self._cursor = 0",
-            "done_chunks < seal.chunks:\n            pass",
+            "return bool(progress and progress.live_chunks == 0",
+            "return bool(False and progress.live_chunks == 0",
         ),
     ),
     Mutant(

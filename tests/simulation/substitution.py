@@ -14,13 +14,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
 from tests.simulation.clock import Clock
-from tests.simulation.threads import EPOCH, Executor, Queue, Threading, Time
+from tests.simulation.threads import Executor, Queue, Threading, Time
 
 PRODUCT = ("producer", "workers", "shared")
 _REAL = (time, threading, secrets, datetime, queue.Queue, ThreadPoolExecutor)
@@ -40,7 +40,7 @@ def _datetime(clock: Time) -> type[datetime]:
     class Datetime(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> Any:
-            return EPOCH + timedelta(seconds=clock.monotonic())
+            return datetime.fromtimestamp(clock.time(), tz)
 
     return Datetime
 

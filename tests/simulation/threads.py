@@ -14,6 +14,7 @@ from tests.simulation.clock import Clock, Task
 
 EPOCH = datetime(2030, 1, 1, tzinfo=UTC)
 EPOCH_SECONDS = EPOCH.timestamp()
+UPTIME_SECONDS = 86_400.0  # of the machine: a monotonic clock never is below zero
 
 
 class Time:
@@ -25,10 +26,10 @@ class Time:
 
     def monotonic(self) -> float:
         task = self._clock.task
-        return self._clock.now + (task.process.skew_seconds if task else 0.0)
+        return UPTIME_SECONDS + self._clock.now + (task.process.skew_seconds if task else 0.0)
 
     def time(self) -> float:
-        return EPOCH_SECONDS + self.monotonic()
+        return EPOCH_SECONDS - UPTIME_SECONDS + self.monotonic()
 
 
 class _Waiting:
