@@ -56,7 +56,7 @@ demo: install-demo ## Classify real photos, start to end; KEEP=1 leaves the stac
 	@KEEP="$(KEEP)" $(RUN) -m examples.demo
 
 test: install-dev ## Run all tests, tier by tier; ARGS=... goes to pytest
-	@$(RUN) -m pytest -n 2 --dist loadgroup $(TIERS:%=tests/%) $(ARGS)
+	@$(RUN) -m pytest -n 2 --dist loadfile $(TIERS:%=tests/%) $(ARGS)
 
 test-unit: ## Run the tests of one tier: test-unit, -contract, -integration, -e2e
 $(filter-out test-fault,$(TIERS:%=test-%)): test-%: install-dev

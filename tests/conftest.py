@@ -11,18 +11,7 @@ import pytest
 from tests.injection.places import Places
 from tests.stack import Stack
 
-# What is dear to make is made once: tests that share it run in one process, one after another.
-SHARED_FIXTURES = ("far", "stack")
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests stay together where several processes run them."""
-    for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        group = next((name for name in SHARED_FIXTURES if name in fixtures), str(item.path))
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def shared_data_directory() -> Path:
