@@ -15,6 +15,7 @@ from tests.stack import Stack, small_images
 from tests.waiting import wait_for
 
 IMAGES = 5000 if FULL else 2000
+STEADY_LOOKS = 8
 HOLD_SECONDS = 60.0 if FULL else 15.0
 
 
@@ -47,7 +48,14 @@ def test_nothing_grows_while_the_inference_worker_is_away(stack: Stack) -> None:
         )
 
     wait_for(stuck, what="the queues at their bounds", deadline_seconds=60)
-    time.sleep(2)  # the last slot is being filled: not a wait for an outcome
+    seen: list[dict[str, int]] = []
+
+    def settled() -> bool:
+        """The last slots are being filled until nothing has changed for a while."""
+        seen.append(queue_lengths(stack))
+        return len(seen) > STEADY_LOOKS and all(s == seen[-1] for s in seen[-STEADY_LOOKS:])
+
+    wait_for(settled, what="queues that stand still", deadline_seconds=60, every=1)
     lengths, memory = queue_lengths(stack), memory_bytes(stack)
     assert lengths["inference"] <= slots
     until = time.monotonic() + HOLD_SECONDS

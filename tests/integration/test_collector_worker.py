@@ -193,7 +193,7 @@ def test_a_killed_collector_loses_nothing_and_the_other_closes(stand: Stand) -> 
                 stand.bring(spec, chunks, ref)
         return stand.jobs.closing(spec.job_id) is not None
 
-    wait_for(nothing_left, what="the end", every=0.5, deadline_seconds=40)
+    wait_for(nothing_left, what="the end", every=0.5, deadline_seconds=150)
     closing = stand.closing(spec)
     assert (closing.state, closing.accounting.succeeded) == ("succeeded", 480)
     assert (closing.engine, closing.precision, closing.device) == ("onnxruntime", "float32", "cpu")
