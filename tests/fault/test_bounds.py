@@ -36,40 +36,42 @@ def test_nothing_grows_while_the_inference_worker_is_away(stack: Stack) -> None:
     stack.put("bounds", small_images(IMAGES, seed=1))
     stack.finish(stack.enqueue("s3://bounds/", "--limit", "500"))  # everything is loaded now
     stack.run("scale", "inference=0")
-    job = stack.enqueue("s3://bounds/")
-    settings = load_settings(stack.home)
-    slots = len(Layout.of(settings.ring).places)
-    ledger: Any = redis.Redis.from_url(settings.ledger_url, decode_responses=True)
+    try:
+        job = stack.enqueue("s3://bounds/")
+        settings = load_settings(stack.home)
+        slots = len(Layout.of(settings.ring).places)
+        ledger: Any = redis.Redis.from_url(settings.ledger_url, decode_responses=True)
 
-    def stuck() -> bool:
-        lengths = queue_lengths(stack)
-        return (
-            lengths["inference"] > 0 and lengths["preprocess"] == settings.preprocess_queue_chunks
-        )
+        def stuck() -> bool:
+            lengths = queue_lengths(stack)
+            return (
+                lengths["inference"] > 0
+                and lengths["preprocess"] == settings.preprocess_queue_chunks
+            )
 
-    wait_for(stuck, what="the queues at their bounds", deadline_seconds=60)
-    seen: list[dict[str, int]] = []
+        wait_for(stuck, what="the queues at their bounds", deadline_seconds=60)
+        seen: list[dict[str, int]] = []
 
-    def settled() -> bool:
-        """The last slots are being filled until nothing has changed for a while."""
-        seen.append(queue_lengths(stack))
-        return len(seen) > STEADY_LOOKS and all(s == seen[-1] for s in seen[-STEADY_LOOKS:])
+        def settled() -> bool:
+            """The last slots are being filled until nothing has changed for a while."""
+            seen.append(queue_lengths(stack))
+            return len(seen) > STEADY_LOOKS and all(s == seen[-1] for s in seen[-STEADY_LOOKS:])
 
-    wait_for(settled, what="queues that stand still", deadline_seconds=60, every=1)
-    lengths, memory = queue_lengths(stack), memory_bytes(stack)
-    assert lengths["inference"] <= slots
-    until = time.monotonic() + HOLD_SECONDS
-    while time.monotonic() < until:
-        assert queue_lengths(stack) == lengths
-        time.sleep(1)
-    grown = memory_bytes(stack) - memory
-    print(f"\nqueues {lengths}, slots {slots}, {memory >> 20} MiB, grown by {grown >> 10} KiB")
-    assert grown < 32 * 2**20
-    (uid,) = ledger.smembers("hr:jobs")
-    attempts = {line.split()[2] for line in ledger.hvals(f"hr:{uid}:live")}
-    assert attempts == {"1"}, "a chunk was sent again though nothing was lost"
-
-    stack.run("scale", "inference=1")
+        wait_for(settled, what="queues that stand still", deadline_seconds=60, every=1)
+        lengths, memory = queue_lengths(stack), memory_bytes(stack)
+        assert lengths["inference"] <= slots
+        until = time.monotonic() + HOLD_SECONDS
+        while time.monotonic() < until:
+            assert queue_lengths(stack) == lengths
+            time.sleep(1)
+        grown = memory_bytes(stack) - memory
+        print(f"\nqueues {lengths}, slots {slots}, {memory >> 20} MiB, grown by {grown >> 10} KiB")
+        assert grown < 32 * 2**20
+        (uid,) = ledger.smembers("hr:jobs")
+        attempts = {line.split()[2] for line in ledger.hvals(f"hr:{uid}:live")}
+        assert attempts == {"1"}, "a chunk was sent again though nothing was lost"
+    finally:
+        stack.run("scale", "inference=1")  # other tests share the stack
     assert stack.finish(job)["images"]["succeeded"] == IMAGES
     verdict = stack.auditor.audit("bounds", "", job)
     assert verdict.clean, verdict
