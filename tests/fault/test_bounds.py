@@ -14,7 +14,7 @@ from tests.injection.extent import FULL
 from tests.stack import Stack, small_images
 from tests.waiting import wait_for
 
-IMAGES = 5000 if FULL else 2000
+IMAGES = 5000 if FULL else 3000
 STEADY_LOOKS = 8
 HOLD_SECONDS = 60.0 if FULL else 15.0
 
