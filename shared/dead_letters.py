@@ -165,17 +165,19 @@ class DeadLetters:
     def oldest(self, count: int, max_bytes: int) -> list[DeadLetter]:
         """Up to ``count`` of the oldest, and no more than ``max_bytes`` of raw bytes, but one."""
         ids = [_text(i) for i in self._call(self._client.zrange, _ORDER, 0, count - 1)]
-        letters: list[DeadLetter] = []
+        kept: list[tuple[str, bytes]] = []
         for letter_id, about in zip(ids, self._about(ids), strict=True):
             if about is None:
                 continue
             max_bytes -= json.loads(about)["size"]
-            if letters and max_bytes < 0:
+            if kept and max_bytes < 0:
                 break
-            raw = self._call(self._client.hget, _RAW, letter_id)
-            if raw is not None:
-                letters.append(_load(about, raw))
-        return letters
+            kept.append((letter_id, about))
+        if not kept:
+            return []
+        raws = self._call(self._client.hmget, _RAW, [letter_id for letter_id, _ in kept])
+        pairs = zip(kept, raws, strict=True)
+        return [_load(about, raw) for (_, about), raw in pairs if raw is not None]
 
     def forget_moved(self, token: str, letter_ids: Sequence[str]) -> bool:
         """Drop what is in the bucket now; False where it is another's turn, and nothing is."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from tests.injection.far import Far
 from tests.injection.proxy import Fate
 from tests.injection.table import Line, note
+from tests.waiting import wait_for
 
 CALLS_AT_FAULT = 0.05
 FATES = (Fate.FAIL, Fate.STALL, Fate.AMBIGUOUS)
+# Of each fate in a short case. A chunk that is unlucky again and again waits longer each time.
+ENOUGH = 3
 
 
 def test_answers_that_cannot_be_trusted_cost_no_row(far: Far, full: bool) -> None:
@@ -18,7 +21,14 @@ def test_answers_that_cannot_be_trusted_cost_no_row(far: Far, full: bool) -> Non
         proxy.rates = dict.fromkeys(FATES, CALLS_AT_FAULT / len(FATES))
     job = far.enqueue()
     try:
-        far.stack.finish(job, deadline_seconds=1800 if full else 240)
+        if not full:
+            wait_for(
+                lambda: all(proxy.counts[fate] >= ENOUGH for proxy in proxies for fate in FATES),
+                what=f"{ENOUGH} of each fate",
+                deadline_seconds=180,
+            )
+            far.proxies.quiet()
+        far.stack.finish(job, deadline_seconds=1800 if full else 180)
     finally:
         far.proxies.quiet()
     line.add(far.check(job))

@@ -11,15 +11,15 @@ from collections.abc import Callable
 import pytest
 import redis
 
+from tests.injection.extent import FULL
 from tests.injection.table import Line, note
 from tests.injection.watch import Watch
 from tests.stack import Stack, small_images
 from tests.waiting import wait_for
 
-IMAGES = 3000
-BATCH = 16
+IMAGES, BATCH = (3000, 16) if FULL else (1000, 8)
 RESUME_TARGET_SECONDS = 10.0
-KILLS = 10
+KILLS = 10 if FULL else 1
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +51,10 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_in_the_middle_of_a_job_costs_seconds_and_no_row(
-    stack: Stack, bucket: str, fault: str, full: bool, draw: random.Random
+    stack: Stack, bucket: str, fault: str, draw: random.Random
 ) -> None:
     line = Line(fault)
-    kills_left = KILLS if full else 1
+    kills_left = KILLS
     while kills_left:
         job = stack.enqueue(bucket, "--batch-size", str(BATCH))
         with Watch(stack, job) as watch:
@@ -65,7 +65,7 @@ def test_a_fault_in_the_middle_of_a_job_costs_seconds_and_no_row(
         line.add(verdict, max(recoveries, default=None))
         assert verdict.clean, verdict
         assert status["images"]["succeeded"] == IMAGES
-    line.remark = f"{KILLS if full else 1} blows at random moments"
+    line.remark = f"{KILLS} blows at random moments"
     note(line)
     assert (line.worst_recovery_seconds or 0) < 3 * RESUME_TARGET_SECONDS
 

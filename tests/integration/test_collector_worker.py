@@ -10,13 +10,15 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import redis
 
+from producer.leader import RESCUE_SECONDS
+from producer.rescue import Rescuer
 from producer.results import iter_rows
 from shared import keys
 from shared.celery_app import Publisher
@@ -177,23 +179,14 @@ def test_a_killed_collector_loses_nothing_and_the_other_closes(stand: Stand) -> 
     first.wait()
     stand.send(spec, chunks, 110, 120)
 
-    broker: Any = redis.Redis.from_url(stand.settings.broker_url)
-    looks_without_message = 0
+    rescuer = Rescuer(stand.ledger, stand.publisher, partial(stand.bring, spec, chunks))
 
-    def nothing_left() -> bool:
+    def closed_at_last() -> bool:
         """What the killed one held comes back, as the producer sees to."""
-        nonlocal looks_without_message
-        for ref in stand.ledger.rescue_held(samples.INCARNATION):
-            stand.bring(spec, chunks, ref)
-        progress = stand.ledger.progress(spec.job_uid)
-        lost = stand.ledger.queued_count(results_queue())
-        looks_without_message = 0 if broker.llen(results_queue()) else looks_without_message + 1
-        if progress and lost and looks_without_message > 2:  # popped by the killed one's connection
-            for ref in stand.ledger.rescue_queued(samples.INCARNATION, results_queue(), lost):
-                stand.bring(spec, chunks, ref)
+        rescuer.rescue(samples.INCARNATION)
         return stand.jobs.closing(spec.job_id) is not None
 
-    wait_for(nothing_left, what="the end", every=0.5, deadline_seconds=150)
+    wait_for(closed_at_last, what="the end", every=RESCUE_SECONDS, deadline_seconds=150)
     closing = stand.closing(spec)
     assert (closing.state, closing.accounting.succeeded) == ("succeeded", 480)
     assert (closing.engine, closing.precision, closing.device) == ("onnxruntime", "float32", "cpu")

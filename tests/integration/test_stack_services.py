@@ -42,11 +42,12 @@ while True:
 """
 # Uses the stack as a command line would, in a process of its own that can be interrupted.
 UP = """
-import sys
+import signal, sys
 from pathlib import Path
 from producer.stack import Program, running, up
 SLEEP = (sys.executable, "-c", "import time; time.sleep(600)")
 running.flower = lambda record: Program("flower", SLEEP, is_role=False)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 up(Path(sys.argv[1]), None, print, (Program("stub", SLEEP),))
 """
 

@@ -85,8 +85,8 @@ def _act(order: dict[str, Any]) -> None:
         time.sleep(60)
     elif order["action"] == "stop" and "seconds" in order:
         threading.Timer(order["seconds"], os.kill, (os.getpid(), signal.SIGSTOP)).start()
-    elif order["action"] == "stop":
-        os.kill(os.getpid(), signal.SIGSTOP)
+    elif order["action"] == "stop":  # all of the process, and this thread no later than the others
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
     elif order["action"] == "hang":
         time.sleep(order["seconds"])
     elif order["action"] == "raise":
