@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Protocol
 
+from producer.spread import spread
 from shared.job import JobSpec
 from shared.messages import Item
 from shared.storage import ObjectInfo, Store
@@ -42,7 +43,7 @@ class BucketListing:
 
     def __iter__(self) -> Iterator[Item]:
         self.skipped = 0
-        for found in self._store.list(self._spec.bucket, self._spec.prefix):
+        for found in spread(self._store, self._spec.bucket, self._spec.prefix):
             if not wants(self._spec, found.key):
                 continue
             if is_folder_marker(found):

@@ -1,8 +1,9 @@
-"""Iterating in a thread, so that who waits for the next one can look up meanwhile."""
+"""Iterating in threads, so that who waits for the next one can look up meanwhile."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from queue import Empty, Full, Queue
@@ -20,23 +21,28 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """Comes last: the source is exhausted, or it raised ``error``."""
+    """A thread's last: no source is left, or one raised ``error``."""
 
     error: BaseException | None = None
 
 
-def pumped(source: Iterable[_T]) -> Generator[_T | Nothing, None, None]:
-    """Yield what ``source`` yields, and ``Nothing`` several times a second where it waits.
+def pumped(
+    *sources: Iterable[_T], threads: int = 1, ahead: int = AHEAD
+) -> Generator[_T | Nothing, None, None]:
+    """Yield what the sources yield, and ``Nothing`` several times a second where they wait.
 
-    The source is at most ``AHEAD`` ahead. Raises what it raises. Closing the generator lets the
-    thread end by itself, as soon as the source gives it a chance.
+    Each source is one thread's; together they are at most ``ahead`` ahead. Raises what they raise.
+    Closing the generator lets the threads end by themselves, as soon as a source gives the chance.
     """
-    queue: Queue[_T | _End] = Queue(AHEAD)
+    queue: Queue[_T | _End] = Queue(ahead)
     closed = threading.Event()
-    work = (source, queue, closed)
-    threading.Thread(target=_fill, args=work, name="pump", daemon=True).start()
+    left = deque(sources)
+    running = min(threads, len(sources))
+    for _ in range(running):
+        work = (left, queue, closed)
+        threading.Thread(target=_fill, args=work, name="pump", daemon=True).start()
     try:
-        while True:
+        while running:
             try:
                 value = queue.get(timeout=GLANCE_SECONDS)
             except Empty:
@@ -47,20 +53,28 @@ def pumped(source: Iterable[_T]) -> Generator[_T | Nothing, None, None]:
             elif value.error is not None:
                 raise value.error
             else:
-                return
+                running -= 1
     finally:
         closed.set()
 
 
-def _fill(source: Iterable[_T], queue: Queue[_T | _End], closed: threading.Event) -> None:
+def _fill(sources: deque[Iterable[_T]], queue: Queue[_T | _End], closed: threading.Event) -> None:
     end = _End()
     try:
-        for value in source:
-            if not _put(queue, value, closed):
-                return
+        while (source := _taken(sources)) is not None:
+            for value in source:
+                if not _put(queue, value, closed):
+                    return
     except BaseException as error:  # noqa: BLE001 - raised in the reader's thread
         end = _End(error)
     _put(queue, end, closed)
+
+
+def _taken(sources: deque[Iterable[_T]]) -> Iterable[_T] | None:
+    try:
+        return sources.popleft()
+    except IndexError:  # another thread took the last
+        return None
 
 
 def _put(queue: Queue[_T | _End], value: _T | _End, closed: threading.Event) -> bool:

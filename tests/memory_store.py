@@ -13,6 +13,7 @@ from shared.storage import (
     ObjectInfo,
     ObjectMissing,
     ObjectTooLarge,
+    Page,
     Store,
 )
 
@@ -24,6 +25,8 @@ class MemoryStore(Store):
 
     A test that wants to know of every request, or to spoil some, overrides ``request``.
     """
+
+    level_entries = 1000
 
     def __init__(self, *buckets: str) -> None:
         self.buckets: dict[str, dict[str, bytes]] = {bucket: {} for bucket in buckets}
@@ -80,6 +83,13 @@ class MemoryStore(Store):
         """What there is, without a request."""
         objects = sorted(self._objects(bucket).items())
         return [_info(key, data) for key, data in objects if key.startswith(prefix)]
+
+    def list_level(self, bucket: str, prefix: str) -> Page | None:
+        below = [(info, info.key.removeprefix(prefix)) for info in self.list(bucket, prefix)]
+        folders = {prefix + rest.partition("/")[0] + "/" for _, rest in below if "/" in rest}
+        objects = [info for info, rest in below if "/" not in rest]
+        is_too_much = len(objects) + len(folders) > self.level_entries
+        return None if is_too_much else Page(objects, sorted(folders))
 
     def list_folders(self, bucket: str, prefix: str) -> Iterator[str]:
         folder = f"{prefix.rstrip('/')}/" if prefix else ""

@@ -12,7 +12,7 @@ from shared.storage.errors import (
     StoreUnavailable,
     UnsupportedKey,
 )
-from shared.storage.port import ObjectInfo, Store
+from shared.storage.port import ObjectInfo, Page, Store
 from shared.storage.registry import connect, resolve_store
 from shared.storage.urls import check_bucket_name, parse_s3_url
 
@@ -25,6 +25,7 @@ __all__ = [
     "ObjectInfo",
     "ObjectMissing",
     "ObjectTooLarge",
+    "Page",
     "Store",
     "StoreUnavailable",
     "UnsupportedKey",

@@ -17,6 +17,14 @@ class ObjectInfo:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one answer lists: objects, and folders by their whole prefixes, which end in a slash."""
+
+    objects: list[ObjectInfo]
+    folders: list[str]
+
+
 class Store(Protocol):
     """One endpoint with one set of credentials; safe to use from many threads.
 
@@ -67,6 +75,13 @@ class Store(Protocol):
         """Every object whose key starts with ``prefix``, in the store's own order.
 
         A page at a time: memory does not grow with the bucket. Raises at the first ``next``.
+        """
+        ...
+
+    def list_level(self, bucket: str, prefix: str) -> Page | None:
+        """The objects whose keys have no slash after ``prefix``, and the folders of the others.
+
+        None where one answer does not hold them all.
         """
         ...
 

@@ -29,8 +29,9 @@ from shared.storage.errors import (
     location,
     translated,
 )
+from shared.storage.listing import page, pages
 from shared.storage.pace import paced
-from shared.storage.port import ObjectInfo
+from shared.storage.port import ObjectInfo, Page
 from shared.storage.urls import check_bucket_name
 
 DELETE_KEYS = 1000
@@ -121,15 +122,20 @@ class S3ObjectStore:
 
     def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
         with translated(self.endpoint, bucket):
-            for found in self._minio.list_objects(bucket, prefix, recursive=True):
-                yield ObjectInfo(found.object_name or "", _bare(found.etag), found.size or 0)
+            for part in pages(self._minio, bucket, prefix):
+                yield from part.objects
+
+    def list_level(self, bucket: str, prefix: str) -> Page | None:
+        with translated(self.endpoint, bucket):
+            level, more = page(self._minio, bucket, prefix, delimiter="/")
+            return None if more else level
 
     def list_folders(self, bucket: str, prefix: str) -> Iterator[str]:
         folder = f"{prefix.rstrip('/')}/" if prefix else ""
         with translated(self.endpoint, bucket):
-            for found in self._minio.list_objects(bucket, folder):
-                if found.is_dir and found.object_name != folder:
-                    yield (found.object_name or "").removeprefix(folder).rstrip("/")
+            for part in pages(self._minio, bucket, folder, delimiter="/"):
+                for found in part.folders:
+                    yield found.removeprefix(folder).rstrip("/")
 
     def delete(self, bucket: str, key: str) -> None:
         with translated(self.endpoint, bucket, key):

@@ -242,6 +242,27 @@ def test_lists_folders_by_name(store: Store, tree: tuple[str, set[str]]) -> None
     assert list(store.list_folders(bucket, "nothing/")) == []
 
 
+@pytest.mark.parametrize("prefix", ["a1/", "a", "é1", "nothing"])
+def test_lists_a_level(store: Store, tree: tuple[str, set[str]], prefix: str) -> None:
+    bucket, keys = tree
+    rests = [key.removeprefix(prefix) for key in keys if key.startswith(prefix)]
+    level = store.list_level(bucket, prefix)
+    assert level is not None
+    listed = Counter(info.key for info in level.objects)
+    assert listed == Counter(prefix + rest for rest in rests if "/" not in rest)
+    folders = {prefix + rest.partition("/")[0] + "/" for rest in rests if "/" in rest}
+    assert Counter(level.folders) == Counter(folders)
+
+
+def test_a_level_of_more_than_a_page_is_none(store: Store, bucket: str) -> None:
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(lambda n: store.put(bucket, f"flat/{n}", b""), range(1001)))
+    assert store.list_level(bucket, "flat/") is None
+    level = store.list_level(bucket, "")
+    assert level is not None
+    assert level.folders == ["flat/"]
+
+
 def test_a_listing_shows_a_delete_at_once(store: Store, bucket: str) -> None:
     store.put(bucket, "jobs/1/spec.json", b"{}")
     store.put(bucket, "jobs/2/spec.json", b"{}")
@@ -275,6 +296,7 @@ OPERATIONS: dict[str, Callable[[Store, str], object]] = {
     "create": lambda store, bucket: store.create(bucket, "a", b"x"),
     "put_file": lambda store, bucket: store.put_file(bucket, "a", Path(__file__)),
     "list": lambda store, bucket: list(store.list(bucket)),
+    "list_level": lambda store, bucket: store.list_level(bucket, "a/"),
     "list_folders": lambda store, bucket: list(store.list_folders(bucket, "a/")),
     "delete": lambda store, bucket: store.delete(bucket, "a"),
     "delete odd": lambda store, bucket: store.delete(bucket, "a\n"),
