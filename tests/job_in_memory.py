@@ -22,7 +22,7 @@ from shared.messages import Item, ItemFailure, Prediction, Result, ResultItem, T
 from tests.memory_store import MemoryStore
 from tests.samples import INCARNATION, JOB_UID, pipeline
 from tests.samples import result as sample_result
-from workers.collector.chunk_file import write_chunk_file
+from workers.collector.chunk_file import ChunkFiles
 from workers.collector.sweep import Sweep
 
 Identity = tuple[str, str]
@@ -185,7 +185,7 @@ class MemoryJob:
     def finish(self, *chunks: int, **changes: Any) -> None:
         """Do what the collector's stage and the runtime do for these chunks."""
         for chunk in chunks:
-            write_chunk_file(self.store, "state", self.result(chunk, **changes))
+            ChunkFiles(self.store, "state").write(self.result(chunk, **changes))
             if self.spec.job_uid in self.ledger.done:
                 self.ledger.done[self.spec.job_uid].add(chunk)
 
@@ -194,7 +194,8 @@ class MemoryJob:
 
     def collector(self) -> Sweep:
         """A collector that has just started."""
-        return Sweep(cast(Ledger, self.ledger), self.jobs, lambda _bucket: self.store)
+        files = ChunkFiles(self.store, "state")
+        return Sweep(cast(Ledger, self.ledger), self.jobs, files, lambda _bucket: self.store)
 
     def rows(self) -> Counter[Identity]:
         """What a glob over the parts gives."""

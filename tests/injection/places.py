@@ -68,11 +68,11 @@ PLACES: dict[str, Place] = {
     "result sent and not acked": Place("inference", "after", _SEND),
     "result claimed": Place("collector", "after", f"{_LEDGER}.claim"),
     "chunk file about to be written": Place(
-        "collector", "before", "workers.collector.chunk_file:write_chunk_file"
+        "collector", "before", "workers.collector.chunk_file:ChunkFiles.write"
     ),
     "object being put": Place("collector", "before", "shared.storage.s3:S3ObjectStore.create"),
     "chunk file written and not recorded": Place(
-        "collector", "after", "workers.collector.chunk_file:write_chunk_file"
+        "collector", "after", "workers.collector.chunk_file:ChunkFiles.write"
     ),
     "chunk recorded and not acked": Place("collector", "after", f"{_LEDGER}.finish"),
     "part to be written": Place("collector", "before", "workers.collector.rollup:RollUp._make", 4),

@@ -150,14 +150,14 @@ MUTANTS = (
     Mutant(
         "a chunk file is put, not created",
         "workers/collector/chunk_file.py",
-        "    store.create(state_bucket, keys.chunk_key(result.job_id, result.chunk), data)",
-        "    store.put(state_bucket, keys.chunk_key(result.job_id, result.chunk), data)",
+        "        if self._store.create(self._bucket, key, data):\n",
+        "        if self._store.put(self._bucket, key, data) is None:\n",
     ),
     Mutant(
         "a chunk is done before its file is written",
         "workers/collector/chunk_file.py",
-        "    store.create(state_bucket, keys.chunk_key(result.job_id, result.chunk), data)\n",
-        "",
+        "        if self._store.create(self._bucket, key, data):\n",
+        "        if not data:\n",
     ),
     Mutant(
         "a job closes at what is listed so far",

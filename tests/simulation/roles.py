@@ -24,6 +24,7 @@ from tests.simulation.stand_ins import StandIns
 from tests.simulation.store import SimulatedStore
 from tests.simulation.threads import Event, Thread
 from tests.simulation.valkey import Valkey
+from workers.collector.chunk_file import ChunkFiles
 from workers.collector.stage import CollectStage
 from workers.collector.sweep import Sweep
 from workers.inference.pins import JobPins
@@ -108,10 +109,11 @@ class Running:
     def _collector(self) -> None:
         def setup(runtime: Runtime) -> StageFunction:
             store, bucket = self._services.store, runtime.settings.state_bucket
-            sweep = Sweep(runtime.ledger, JobStore(store, bucket), lambda _: store)
+            files = ChunkFiles(store, bucket)
+            sweep = Sweep(runtime.ledger, JobStore(store, bucket), files, lambda _: store)
             runtime.on_stop(sweep.end)
             sweep.start()
-            stage = CollectStage(store, bucket, runtime.stopping)
+            stage = CollectStage(files, runtime.stopping)
             return lambda result, _losses: stage(result)
 
         self._worker(Stage.RESULTS, results_queue(), 2, setup)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from shared import keys, patience
 from shared.errors import PermanentError
+from shared.rows import table_of
 from shared.storage import StoreUnavailable
 from tests.job_in_memory import MemoryJob
-from workers.collector.chunk_file import read_chunk_file, write_chunk_file
+from workers.collector.chunk_file import ChunkFiles
 from workers.collector.stage import CollectStage
 from workers.runtime import Done, GiveBack
 
@@ -22,11 +24,25 @@ def job() -> MemoryJob:
 
 
 def read(job: MemoryJob, chunk: int) -> Any:
-    return read_chunk_file(job.store, "state", job.spec, chunk)
+    return ChunkFiles(job.store, "state").read(job.spec, chunk)
+
+
+def count_gets(job: MemoryJob) -> list[str]:
+    """The keys that are fetched from now on."""
+    gets: list[str] = []
+    request = job.store.request
+
+    def counting(name: str, key: str, action: Callable[[], Any]) -> Any:
+        if name == "get":
+            gets.append(key)
+        return request(name, key, action)
+
+    job.store.request = counting  # type: ignore[method-assign]
+    return gets
 
 
 def stage(job: MemoryJob, stopping: threading.Event | None = None) -> CollectStage:
-    return CollectStage(job.store, "state", stopping or threading.Event())
+    return CollectStage(ChunkFiles(job.store, "state"), stopping or threading.Event())
 
 
 def test_rows_and_footer_come_back_as_they_were(job: MemoryJob) -> None:
@@ -42,10 +58,35 @@ def test_rows_and_footer_come_back_as_they_were(job: MemoryJob) -> None:
 
 
 def test_the_first_writer_wins(job: MemoryJob) -> None:
-    write_chunk_file(job.store, "state", job.result(0))
+    ChunkFiles(job.store, "state").write(job.result(0))
     first = read(job, 0)
     assert isinstance(stage(job)(job.result(0, engine="torch", attempt=2)), Done)
     assert read(job, 0) == first
+
+
+def test_what_was_written_lately_is_not_fetched(job: MemoryJob) -> None:
+    files, others = (ChunkFiles(job.store, "state") for _ in range(2))
+    files.write(job.result(0))
+    others.write(job.result(0, engine="torch"))  # is not the one that stands
+    fetched = read(job, 0)
+    gets = count_gets(job)
+    mine = files.read(job.spec, 0)
+    assert mine is not None
+    assert (mine.rows, mine.footer) == (fetched.rows, fetched.footer)
+    assert gets == []
+    assert others.read(job.spec, 0) == fetched
+    assert files.read(job.spec, 0) == fetched  # remembered once
+    assert len(gets) == 2
+
+
+def test_so_much_is_remembered_and_no_more(job: MemoryJob) -> None:
+    chunk_bytes = table_of(job.result(0)).nbytes
+    files = ChunkFiles(job.store, "state", memory_bytes=2 * chunk_bytes + chunk_bytes // 2)
+    for chunk in range(3):
+        files.write(job.result(chunk))
+    gets = count_gets(job)
+    assert all(files.read(job.spec, chunk) for chunk in (0, 1, 2))
+    assert len(gets) == 1
 
 
 def test_an_outage_is_waited_out(job: MemoryJob) -> None:
@@ -77,6 +118,6 @@ def test_a_file_that_nobody_of_us_wrote_is_an_error(job: MemoryJob) -> None:
     with pytest.raises(PermanentError, match="cannot be read"):
         read(job, 0)
     job.store.delete("state", key)
-    write_chunk_file(job.store, "state", job.result(0, job_uid="3" * 16))
+    ChunkFiles(job.store, "state").write(job.result(0, job_uid="3" * 16))
     with pytest.raises(PermanentError, match="another job"):
         read(job, 0)

@@ -9,6 +9,7 @@ from functools import partial
 from shared.job_store import JobStore
 from shared.storage import resolve_store
 from workers.celery_worker import run_worker
+from workers.collector.chunk_file import ChunkFiles
 from workers.collector.stage import CollectStage
 from workers.collector.sweep import Sweep
 from workers.runtime import Runtime, StageFunction
@@ -21,11 +22,12 @@ def setup(runtime: Runtime) -> StageFunction:
     settings = runtime.settings
     state = resolve_store(settings, settings.state_bucket)
     jobs = JobStore(state, settings.state_bucket)
-    sweep = Sweep(runtime.ledger, jobs, partial(resolve_store, settings))
+    files = ChunkFiles(state, settings.state_bucket)
+    sweep = Sweep(runtime.ledger, jobs, files, partial(resolve_store, settings))
     runtime.on_stop(sweep.end)
     atexit.register(sweep.join, 5.0)  # a thread in native code must not meet a dying interpreter
     sweep.start()
-    stage = CollectStage(state, settings.state_bucket, runtime.stopping)
+    stage = CollectStage(files, runtime.stopping)
     return lambda result, _losses: stage(result)  # no image is touched here: none is suspect
 
 

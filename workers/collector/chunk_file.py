@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,9 @@ from shared.pipeline import EngineName, Precision
 from shared.rows import SCHEMA, from_parquet, table_of, to_parquet
 from shared.storage import ObjectMissing, Store
 from workers.collector.footer import Footer
+
+# Of rows that wait for the rest of their part. What was written before is read from the bucket.
+MEMORY_BYTES = 64 * 2**20
 
 
 class ChunkFooter(Footer):
@@ -55,39 +59,83 @@ def footer_of(result: Result) -> ChunkFooter:
     )
 
 
-def write_chunk_file(store: Store, state_bucket: str, result: Result) -> ChunkFooter:
-    """Write the chunk file, unless there is one: that one stands. Raises the store's errors.
+class ChunkFiles:
+    """All jobs' chunk files. Those that this process wrote lately are read from its memory.
 
-    Returns what would be written; a standing file may differ from it in what it counts.
+    Safe to use from many threads. Methods raise the store's errors.
     """
-    footer = footer_of(result)
-    data = to_parquet(table_of(result), footer.metadata())
-    store.create(state_bucket, keys.chunk_key(result.job_id, result.chunk), data)
-    return footer
+
+    def __init__(self, store: Store, state_bucket: str, memory_bytes: int = MEMORY_BYTES) -> None:
+        self._store = store
+        self._bucket = state_bucket
+        self._room_bytes = memory_bytes
+        self._written: dict[str, ChunkFile] = {}  # by key, the oldest first
+        self._lock = threading.Lock()
+
+    def write(self, result: Result) -> ChunkFooter:
+        """Write the chunk file, unless there is one: that one stands.
+
+        Returns what would be written; a standing file may differ from it in what it counts.
+        """
+        file = ChunkFile(table_of(result), footer_of(result))
+        data = to_parquet(file.rows, file.footer.metadata())
+        key = keys.chunk_key(result.job_id, result.chunk)
+        if self._store.create(self._bucket, key, data):
+            self._remember(key, file)
+        return file.footer
+
+    def read(self, spec: JobSpec, chunk: int) -> ChunkFile | None:
+        """The chunk file that stands; None where there is none.
+
+        Raises PermanentError ``bad_chunk_file``, which cannot come about through us.
+        """
+        key = keys.chunk_key(spec.job_id, chunk)
+        file = self._recall(key)
+        if file is None or file.footer.job_uid != spec.job_uid:
+            try:
+                file = _decoded(self._store.get(self._bucket, key), self.url(key))
+            except ObjectMissing:
+                return None
+        footer = file.footer
+        if (footer.job_uid, footer.chunk) != (spec.job_uid, chunk):
+            raise bad_chunk_file(self.url(key), "belongs to another job")
+        if not file.rows.schema.equals(SCHEMA) or file.rows.num_rows != footer.items:
+            raise bad_chunk_file(self.url(key), "does not hold what its footer says")
+        return file
+
+    def numbers(self, job_id: str) -> set[int]:
+        """The chunks of which there is a file."""
+        found = self._store.list(self._bucket, keys.chunks_prefix(job_id))
+        return {keys.chunk_of_key(info.key) for info in found}
+
+    def url(self, key: str) -> str:
+        """For errors."""
+        return f"s3://{self._bucket}/{key}"
+
+    def _remember(self, key: str, file: ChunkFile) -> None:
+        with self._lock:
+            self._written[key] = file
+            self._room_bytes -= file.rows.nbytes
+            while self._room_bytes < 0:
+                self._forget(next(iter(self._written)))
+
+    def _recall(self, key: str) -> ChunkFile | None:
+        """What was written; it is read once, for its part."""
+        with self._lock:
+            return self._forget(key) if key in self._written else None
+
+    def _forget(self, key: str) -> ChunkFile:
+        file = self._written.pop(key)
+        self._room_bytes += file.rows.nbytes
+        return file
 
 
-def read_chunk_file(store: Store, state_bucket: str, spec: JobSpec, chunk: int) -> ChunkFile | None:
-    """The chunk file that stands; None where there is none.
-
-    Raises PermanentError ``bad_chunk_file``, which cannot come about through us.
-    """
-    key = keys.chunk_key(spec.job_id, chunk)
-    try:
-        data = store.get(state_bucket, key)
-    except ObjectMissing:
-        return None
-    where = f"s3://{state_bucket}/{key}"
+def _decoded(data: bytes, where: str) -> ChunkFile:
     try:
         table, metadata = from_parquet(data)
-        file = ChunkFile(table.replace_schema_metadata(None), ChunkFooter.of_metadata(metadata))
+        return ChunkFile(table.replace_schema_metadata(None), ChunkFooter.of_metadata(metadata))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise bad_chunk_file(where, "cannot be read") from error
-    footer = file.footer
-    if (footer.job_uid, footer.chunk) != (spec.job_uid, chunk):
-        raise bad_chunk_file(where, "belongs to another job")
-    if not table.schema.equals(SCHEMA) or table.num_rows != footer.items:
-        raise bad_chunk_file(where, "does not hold what its footer says")
-    return file
 
 
 def bad_chunk_file(where: str, problem: str) -> PermanentError:

@@ -14,6 +14,7 @@ from shared.ledger import JobProgress, Ledger
 from shared.manifest import ManifestReader, Seal
 from shared.storage import Store
 from workers.collector import closing as closings
+from workers.collector.chunk_file import ChunkFiles
 from workers.collector.output_manifest import account, summarise
 from workers.collector.rollup import RollUp
 
@@ -29,6 +30,7 @@ class OpenJob:
         self,
         spec: JobSpec,
         jobs: JobStore,
+        files: ChunkFiles,
         output: Store,
         ledger: Ledger,
         readers: Executor,
@@ -36,7 +38,7 @@ class OpenJob:
         self.spec = spec
         self._jobs, self._output, self._ledger = jobs, output, ledger
         self._manifest = ManifestReader(jobs.store, jobs.bucket, spec.job_id)
-        self._rollup = RollUp(spec, jobs.store, jobs.bucket, output, self._manifest, readers)
+        self._rollup = RollUp(spec, files, output, self._manifest, readers)
         self._look_due = time.monotonic()
         self._seal: Seal | None = None
         self._cancelled = False

@@ -10,7 +10,7 @@ from shared.errors import PermanentError
 from shared.job import JobSpec
 from shared.manifest import ManifestReader
 from shared.storage import Store
-from workers.collector.chunk_file import ChunkFile, bad_chunk_file, read_chunk_file
+from workers.collector.chunk_file import ChunkFile, ChunkFiles, bad_chunk_file
 from workers.collector.part import Part, encode_part, read_part
 
 
@@ -24,14 +24,13 @@ class RollUp:
     def __init__(
         self,
         spec: JobSpec,
-        state: Store,
-        state_bucket: str,
+        files: ChunkFiles,
         output: Store,
         manifest: ManifestReader,
         readers: Executor,
     ) -> None:
         self._spec = spec
-        self._state, self._state_bucket = state, state_bucket
+        self._files = files
         self._output = output
         self._manifest = manifest
         self._readers = readers
@@ -62,8 +61,7 @@ class RollUp:
 
         Every range gets its part, be it empty: a part made later would not be counted.
         """
-        found = self._state.list(self._state_bucket, keys.chunks_prefix(self._spec.job_id))
-        there = {keys.chunk_of_key(info.key) for info in found}
+        there = self._files.numbers(self._spec.job_id)
         while span := self.next_range(chunks):
             if not self._find(span):
                 present = [chunk for chunk in span if chunk in there]
@@ -87,11 +85,11 @@ class RollUp:
             )
 
     def _read(self, chunk: int) -> ChunkFile | None:
-        file = read_chunk_file(self._state, self._state_bucket, self._spec, chunk)
+        file = self._files.read(self._spec, chunk)
         if file is not None:
             listed = [(item.key, item.etag) for item in self._manifest.items(chunk)]
             rows = zip(file.rows["key"].to_pylist(), file.rows["etag"].to_pylist(), strict=True)
             if list(rows) != listed:
                 key = keys.chunk_key(self._spec.job_id, chunk)
-                raise bad_chunk_file(f"s3://{self._state_bucket}/{key}", "is not of its manifest")
+                raise bad_chunk_file(self._files.url(key), "is not of its manifest")
         return file

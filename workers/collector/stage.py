@@ -7,8 +7,7 @@ import threading
 from shared.errors import TransientError
 from shared.messages import Result
 from shared.patience import patiently
-from shared.storage import Store
-from workers.collector.chunk_file import write_chunk_file
+from workers.collector.chunk_file import ChunkFiles
 from workers.runtime import Done, GiveBack
 
 
@@ -19,18 +18,14 @@ class CollectStage:
     to be computed again: nobody else could be handed its result.
     """
 
-    def __init__(self, store: Store, state_bucket: str, stopping: threading.Event) -> None:
-        self._store = store
-        self._bucket = state_bucket
+    def __init__(self, files: ChunkFiles, stopping: threading.Event) -> None:
+        self._files = files
         self._stopping = stopping
 
     def __call__(self, result: Result) -> Done | GiveBack:
         """The counters of this result; hints, for a file that stands already counts otherwise."""
         try:
-            footer = patiently(
-                lambda: write_chunk_file(self._store, self._bucket, result),
-                stopping=self._stopping,
-            )
+            footer = patiently(lambda: self._files.write(result), stopping=self._stopping)
         except TransientError:
             return GiveBack()
         return Done(

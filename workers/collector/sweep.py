@@ -11,6 +11,7 @@ from shared.errors import HeadraceError, PermanentError
 from shared.job_store import JobStore
 from shared.ledger import Ledger, Stale
 from shared.storage import Store
+from workers.collector.chunk_file import ChunkFiles
 from workers.collector.open_job import OpenJob
 
 log = logging.getLogger(__name__)
@@ -22,8 +23,14 @@ PARALLEL_READS = 8
 class Sweep:
     """One pass after another over the ledger's open jobs. ``store_of`` gives a bucket's store."""
 
-    def __init__(self, ledger: Ledger, jobs: JobStore, store_of: Callable[[str], Store]) -> None:
-        self._ledger, self._jobs, self._store_of = ledger, jobs, store_of
+    def __init__(
+        self,
+        ledger: Ledger,
+        jobs: JobStore,
+        files: ChunkFiles,
+        store_of: Callable[[str], Store],
+    ) -> None:
+        self._ledger, self._jobs, self._files, self._store_of = ledger, jobs, files, store_of
         self._readers = ThreadPoolExecutor(PARALLEL_READS, thread_name_prefix="roll-up")
         self._open: dict[str, OpenJob] = {}
         self._said: dict[str, str] = {}
@@ -85,7 +92,9 @@ class Sweep:
         if spec.job_uid != uid:
             return None
         output = self._store_of(spec.output_bucket)
-        self._open[uid] = OpenJob(spec, self._jobs, output, self._ledger, self._readers)
+        self._open[uid] = OpenJob(
+            spec, self._jobs, self._files, output, self._ledger, self._readers
+        )
         return self._open[uid]
 
     def _say(self, what: str, text: str) -> None:
