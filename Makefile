@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
-.PHONY: help install install-demo install-dev up down ps demo test test-unit test-contract \
-        test-integration test-e2e test-fault simulate fuzz chaos flood bench check audit \
+.PHONY: help install install-demo install-dev install-bench up down ps demo test test-unit test-contract \
+        test-integration test-e2e test-fault simulate fuzz chaos flood bench figures check audit \
         schemas clean
 
 # The first Python that is new enough; PYTHON=... overrides it.
@@ -31,6 +31,9 @@ install-demo:
 
 install-dev:
 	@$(INSTALL) base inference demo dev
+
+install-bench:
+	@$(INSTALL) base inference demo dev bench
 
 up: install ## Start everything; MODE=local or MODE=docker forces where
 	@mode=$(MODE) why="as MODE says"; \
@@ -87,8 +90,11 @@ $(PEERS):
 	@rm -rf .venv-peers && $(or $(PYTHON),python3) -m venv .venv-peers
 	@.venv-peers/bin/pip install --quiet -r requirements/peers.txt && touch $@
 
-bench: install-dev $(PEERS) ## Measure Headrace beside Ray Data, Daft and a loop by hand; ARGS=...
+bench: install-bench $(PEERS) ## Measure Headrace beside Ray Data, Daft and a loop by hand; ARGS=...
 	@$(RUN) -m benchmarks $(ARGS)
+
+figures: install-bench ## Measure Headrace alone; ARGS="first_row listing" for some figures only
+	@$(RUN) -m benchmarks.figures $(ARGS)
 
 check: install-dev ## Lint, format, types, import contracts, schemas, known holes
 	@$(RUN) -m ruff check .

@@ -2,7 +2,7 @@
 
     python -m benchmarks --images 2000 --rounds 3 --engine onnxruntime
 
-Writes ``benchmarks/results/peers.json`` and, as Markdown, ``benchmarks/results/peers.md``.
+Writes ``benchmarks/results/peers.json``, and the same as Markdown and as a plot beside it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 from benchmarks.contestants import PEERS, Contestant, Run, Table, headrace, peer, tables
 from benchmarks.machine import machine
 from benchmarks.peers.task import Task
+from benchmarks.plots import plot_tables
 from benchmarks.report import compare, markdown
 from benchmarks.stack import BUCKET, ROOT, BenchStack
 from examples.demo.images import build
@@ -55,11 +56,10 @@ def prepared(stack: BenchStack, given: argparse.Namespace, work: Path) -> Task:
     """The bucket filled, the model pulled and at hand for everyone."""
     stack.run("up")
     stack.run("models", "pull", "mobilenet_v2")
-    stack.s3.create_bucket(Bucket=BUCKET)
     say(f"filling the bucket with {given.images} objects")
     prefix = stack.fill(photos(given.photos, work), given.images)
-    found = stack.s3.list_objects_v2(Bucket="models", Prefix="mobilenet_v2/")["Contents"]
-    files = {Path(entry["Key"]).suffix: entry["Key"] for entry in found}
+    found = stack.store.list("models", "mobilenet_v2/")
+    files = {Path(entry.key).suffix: entry.key for entry in found}
     return Task(
         store=stack.info["s3"],
         bucket=BUCKET,
@@ -114,6 +114,7 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "peers.json").write_text(json.dumps(report, indent=2) + "\n")
     (RESULTS / "peers.md").write_text(markdown(report))
+    plot_tables(report, RESULTS / "peers.png")
     print(markdown(report))
 
 

@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.config import Config
+from benchmarks.filling import put_all
+from shared.settings import Settings, load_settings
+from shared.storage import ObjectMissing, Store, connect
 
 ROOT = Path(__file__).resolve().parents[1]
 BUCKET = "bench"
@@ -52,41 +54,44 @@ class BenchStack:
         return dict(self.json("info"))
 
     @cached_property
-    def s3(self) -> Any:
-        """A client with the admin's keys."""
-        store = self.info["s3"]
-        return boto3.client(
-            "s3",
-            endpoint_url=f"http://{store['endpoint']}",
-            aws_access_key_id=store["access_key"],
-            aws_secret_access_key=store["secret_key"],
-            region_name=store["region"],
-            config=Config(s3={"addressing_style": "path"}),
-        )
+    def settings(self) -> Settings:
+        """The command line's, with the admin's keys."""
+        return load_settings(self.home, "settings.json")
+
+    @cached_property
+    def store(self) -> Store:
+        """The stack's store, as the admin."""
+        return connect(self.settings.s3)
 
     def fill(self, photos: list[Path], images: int) -> str:
         """Put ``images`` objects, the photos again and again. Returns the prefix."""
         prefix = f"photos-{images}/"
-        for number in range(images):
-            photo = photos[number % len(photos)]
-            key = f"{prefix}{number:07d}{photo.suffix.lower()}"
-            self.s3.put_object(Bucket=BUCKET, Key=key, Body=photo.read_bytes())
+        bodies = [photo.read_bytes() for photo in photos]
+        names = (
+            (f"{prefix}{n:07d}{photos[n % len(photos)].suffix.lower()}", bodies[n % len(photos)])
+            for n in range(images)
+        )
+        self.put(names)
         return prefix
+
+    def put(self, objects: Iterator[tuple[str, bytes]]) -> None:
+        """Write objects, by key, to the bucket of the benchmark, which is made if need be."""
+        self.store.make_bucket(BUCKET)
+        put_all(self.settings.s3, BUCKET, objects)
 
     def fetch(self, bucket: str, key: str, path: Path) -> Path:
         """One object as a file, once."""
         if not path.exists():
-            path.write_bytes(self.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+            path.write_bytes(self.store.get(bucket, key))
         return path
 
     def output_manifest_or_none(self, job: str) -> dict[str, Any] | None:
         """``manifest.json`` of a job, once it is written."""
         try:
             return self.output_manifest(job)
-        except self.s3.exceptions.NoSuchKey:
+        except ObjectMissing:
             return None
 
     def output_manifest(self, job: str) -> dict[str, Any]:
-        """``manifest.json`` of a finished job."""
-        body = self.s3.get_object(Bucket="results", Key=f"{job}/manifest.json")["Body"].read()
-        return dict(json.loads(body))
+        """``manifest.json`` of a finished job. Raises ObjectMissing."""
+        return dict(json.loads(self.store.get("results", f"{job}/manifest.json")))

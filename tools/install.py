@@ -25,7 +25,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 STAMP = ".headrace-install"
 # Later groups may need earlier ones. With about what each downloads and takes on disk, in GB.
-GROUPS = {"base": (0.2, 0.6), "inference": (3.2, 5.8), "demo": (0.1, 0.1), "dev": (0.1, 0.4)}
+GROUPS = {
+    "base": (0.2, 0.6),
+    "inference": (3.2, 5.8),
+    "demo": (0.1, 0.1),
+    "dev": (0.1, 0.4),
+    "bench": (0.1, 0.1),
+}
 # The inference group where torch comes without CUDA.
 WITHOUT_CUDA = (0.4, 1.1)
 MIN_PYTHON = (3, 11)

@@ -51,7 +51,7 @@ def plan_ring(home: Home, echo: Callable[[str], None]) -> RingSettings:
 
 
 def _wanted() -> tuple[int, ...]:
-    return 4, min(4 + 4 * (os.cpu_count() or 1), 32), 2
+    return 4, min(4 + 4 * (os.cpu_count() or 1), 64), 2
 
 
 def _total_bytes(counts: tuple[int, ...]) -> int:

@@ -85,6 +85,11 @@ class StagingRing:
         self._pixels: Pixels = np.frombuffer(self._map, dtype=np.uint8)
 
     @property
+    def pixels(self) -> Pixels:
+        """All slots as this process has them mapped, uint8, one dimension."""
+        return self._pixels
+
+    @property
     def largest_slot_bytes(self) -> int:
         """The most that one chunk may need."""
         return self._layout.places[-1].slot_bytes

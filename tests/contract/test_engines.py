@@ -69,7 +69,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 
 def make_torch(files: Files) -> Engine:
-    return TorchEngine(files.model, files.weights, "float32", cuda=False)
+    return TorchEngine(files.model, files.weights, "float32")
 
 
 def make_onnxruntime(files: Files) -> Engine:
@@ -156,7 +156,7 @@ def require_precision(engine: Engine, files: Files, precision: Precision) -> Non
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_torch_computes_in_other_precisions(files: Files, precision: Precision) -> None:
-    engine = TorchEngine(files.model, files.weights, precision, cuda=False)
+    engine = TorchEngine(files.model, files.weights, precision)
     require_precision(engine, files, precision)
 
 

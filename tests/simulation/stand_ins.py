@@ -20,7 +20,7 @@ from shared.job import EngineChoice
 from shared.messages import Prediction
 from shared.pipeline import Model, Pipeline, Preprocess
 from tests.simulation.gate import Gate
-from workers.inference.device import Inferred
+from workers.inference.submission import Inferred
 from workers.inference.suspects import Tried
 from workers.preprocess.fill import Fill
 from workers.suspects import Note

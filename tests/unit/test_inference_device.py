@@ -14,10 +14,11 @@ import pytest
 from shared.errors import TransientError
 from tests.fake_engine import POISON, FakeEngine, images_of, loop_over
 from tests.samples import pipeline
-from workers.inference.device import DeviceLoop, Inferred
+from workers.inference.device import DeviceLoop
 from workers.inference.engines import Images
 from workers.inference.errors import EngineError, ModelUnusable
 from workers.inference.models import LoadedModel, LoadedModels, ModelKey
+from workers.inference.submission import Inferred
 
 KEY = ModelKey.of(pipeline())
 OTHER = ModelKey.of(pipeline(precision="bfloat16"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from workers.celery_worker import run_worker
-from workers.inference.task import CONCURRENCY, setup
+from workers.inference.task import plan, setup
 
 if __name__ == "__main__":
-    sys.exit(run_worker("inference", concurrency=CONCURRENCY, setup=setup))
+    sys.exit(run_worker("inference", concurrency=plan().concurrency, setup=setup))

@@ -1,4 +1,4 @@
-"""The one thread that owns the device, and forms its batches from the chunks that are resident."""
+"""The one thread that gives the device its batches, formed from the chunks that are resident."""
 
 from __future__ import annotations
 
@@ -7,17 +7,34 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain
+from queue import SimpleQueue
 
 import numpy as np
 
-from shared.errors import HeadraceError, TransientError
+from shared.errors import TransientError
 from workers.deadline import Renew, deadlines
 from workers.inference.batch_sizes import BatchSizes
-from workers.inference.engines import Images, Outputs
+from workers.inference.engines import (
+    LAUNCHED_BATCHES,
+    Engine,
+    Images,
+    Launched,
+    Ran,
+    StreamingEngine,
+)
 from workers.inference.errors import EngineError, ModelUnusable, is_out_of_memory, one_line
 from workers.inference.models import LoadedModel, LoadedModels, ModelKey
+from workers.inference.submission import (
+    Batch,
+    Inferred,
+    Piece,
+    Submission,
+    deliver,
+    fail,
+    images_of,
+)
 
 CPU_BATCH_IMAGES = 64
 CUDA_BATCH_IMAGES = 256
@@ -25,46 +42,22 @@ CUDA_BATCH_IMAGES = 256
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Inferred:
-    """What came of one submission. ``outputs`` has one entry an image, in their order.
-
-    ``device_seconds`` is its share, by images, of the batches that it was in; ``started_at`` and
-    ``ended_at`` are Unix times of the first and last of them.
-    """
-
-    model: LoadedModel
-    outputs: Outputs
-    wait_seconds: float
-    device_seconds: float
-    started_at: float
-    ended_at: float
-
-
-@dataclass(slots=True, eq=False)
-class _Submission:
-    key: ModelKey
-    pieces: int = 1
-    future: Future[Inferred] = field(default_factory=Future)
-    submitted: float = field(default_factory=time.monotonic)
-    outputs: list[Outputs] = field(default_factory=list)
-    wait_seconds: float = 0.0
-    device_seconds: float = 0.0
-    started_at: float = 0.0
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class _Piece:
-    submission: _Submission
-    images: Images
-    alone: bool
+class _UnderWay:
+    """A batch that the device has; ``started``: when it was given it, by the monotonic clock."""
+
+    batch: Batch
+    model: LoadedModel
+    launched: Launched
+    started: float
 
 
 class DeviceLoop:
     """Runs submissions in their order, in batches of at most ``batch_images``.
 
     A batch for which the device has no memory is run again in halves, and the model's next ones
-    are smaller for a while.
+    are smaller for a while. An engine that streams has one batch running and the next one
+    arriving; a second thread waits for their ends.
 
     Larger submissions are split evenly, smaller ones of the same model are joined. The oldest
     waits for company for ``max_wait_seconds`` at most, and never once all ``submitters`` (how
@@ -84,11 +77,15 @@ class DeviceLoop:
         self._sizes = BatchSizes(batch_images)
         self._max_wait_seconds = max_wait_seconds
         self._submitters = submitters
-        self._pending: deque[_Piece] = deque()
+        self._pending: deque[Piece] = deque()
         self._changed = threading.Condition()
         self._closing = False
-        # A daemon: a worker that ends has nothing submitted, and no engine may keep it alive.
+        self._turns = threading.Semaphore(LAUNCHED_BATCHES)
+        self._under_way: SimpleQueue[_UnderWay | None] = SimpleQueue()
+        # Daemons: a worker that ends has nothing submitted, and no engine may keep it alive.
+        self._ends = threading.Thread(target=self._wait_for_ends, name="device-ends", daemon=True)
         self._thread = threading.Thread(target=self._serve, name="device", daemon=True)
+        self._ends.start()
         self._thread.start()
 
     def submit(self, key: ModelKey, images: Images, *, alone: bool = False) -> Future[Inferred]:
@@ -98,35 +95,41 @@ class DeviceLoop:
         one of the batches, ModelUnusable, or TransientError where loading may work later. The
         pixels must stay as they are until it is done.
         """
-        submission = _Submission(key)
+        submission = Submission(key)
         with self._changed:
             if self._closing:
                 raise TransientError("stopping", "The device loop is closed.")
-            self._pending.extend(self._split(_Piece(submission, images, alone)))
+            self._pending.extend(self._split(Piece(submission, images, alone)))
             self._changed.notify()
         return submission.future
 
     def close(self) -> None:
-        """Finish what is submitted, close the engines, and end the thread."""
+        """Finish what is submitted, close the engines, and end the threads."""
         with self._changed:
             self._closing = True
             self._changed.notify()
         self._thread.join()
 
     def _serve(self) -> None:
-        while batch := self._next_batch():
+        while self._turns.acquire() and (batch := self._next_batch()):
             try:
                 with deadlines.watched() as renew:
-                    self._run(batch, renew)
+                    under_way = self._run(batch, renew)
             except (ModelUnusable, TransientError) as error:
-                _fail(batch, error)
-            except BaseException as error:  # a user's class may raise SystemExit
-                if not batch[0].alone:
-                    log.warning("the engine raised on %d images", _images(batch), exc_info=True)
-                _fail(batch, EngineError(one_line(error)))
+                fail(batch, error)
+                under_way = None
+            except BaseException as error:  # noqa: BLE001 - a user's class may raise SystemExit
+                _fail_by_engine(batch, error)
+                under_way = None
+            if under_way is None:
+                self._turns.release()
+            else:
+                self._under_way.put(under_way)
+        self._under_way.put(None)
+        self._ends.join()
         self._models.close()
 
-    def _next_batch(self) -> list[_Piece]:
+    def _next_batch(self) -> Batch:
         """The next batch's pieces, taken off the queue; none when closing and all is done."""
         with self._changed:
             while True:
@@ -147,7 +150,7 @@ class DeviceLoop:
                     return batch
                 self._changed.wait(patience)
 
-    def _joinable(self) -> tuple[list[_Piece], bool]:
+    def _joinable(self) -> tuple[Batch, bool]:
         """The oldest piece and those of its model that fit beside it; is there no room left?"""
         first, *others = self._pending
         batch, room = [first], self._sizes.of(first.submission.key) - len(first.images)
@@ -162,39 +165,51 @@ class DeviceLoop:
             room -= len(piece.images)
         return batch, room <= 0
 
-    def _split(self, piece: _Piece) -> list[_Piece]:
+    def _split(self, piece: Piece) -> Batch:
         """Even parts of a piece, as many as its model's batch size asks for."""
         parts = -(-len(piece.images) // self._sizes.of(piece.submission.key))
         piece.submission.pieces += parts - 1
         return [replace(piece, images=images) for images in np.array_split(piece.images, parts)]
 
-    def _run(self, batch: list[_Piece], renew: Renew) -> None:
-        images = [piece.images for piece in batch]
-        joined = images[0] if len(images) == 1 else np.concatenate(images)
+    def _run(self, batch: Batch, renew: Renew) -> _UnderWay | None:
+        """Run the batch, or begin with it where the engine streams."""
         key = batch[0].submission.key
         renew(key.load_seconds)
         model = self._models.get(key)
         renew(key.batch_seconds)
-        started, started_at = time.monotonic(), time.time()
+        started = time.monotonic()
         try:
-            outputs = model.engine.run(joined)
+            if isinstance(model.engine, StreamingEngine):
+                launched = model.engine.launch([piece.images for piece in batch])
+                self._sizes.ran(key)
+                return _UnderWay(batch, model, launched, started)
+            ran = _run_now(model.engine, batch)
         except BaseException as error:
-            if len(joined) == 1 or not is_out_of_memory(error):
+            if images_of(batch) == 1 or not is_out_of_memory(error):
                 raise
             self._run_smaller(batch)
-            return
+            return None
         self._sizes.ran(key)
-        seconds = time.monotonic() - started
-        first = 0
-        for piece in batch:
-            end = first + len(piece.images)
-            share = seconds * len(piece.images) / len(joined)
-            _deliver(piece.submission, model, outputs[first:end], started, started_at, share)
-            first = end
+        deliver(batch, model, ran, started)
+        return None
 
-    def _run_smaller(self, batch: list[_Piece]) -> None:
+    def _wait_for_ends(self) -> None:
+        while (under_way := self._under_way.get()) is not None:
+            batch = under_way.batch
+            try:
+                with deadlines.watched() as renew:
+                    renew(batch[0].submission.key.batch_seconds)
+                    ran = under_way.launched.wait()
+            except BaseException as error:  # noqa: BLE001 - whoever submitted is told
+                _fail_by_engine(batch, error)
+                self._turns.release()
+            else:
+                self._turns.release()  # first: the device has one batch only until it gets another
+                deliver(batch, under_way.model, ran, under_way.started)
+
+    def _run_smaller(self, batch: Batch) -> None:
         """Put a batch that was too large back to the front, with whatever waits behind it."""
-        key, images = batch[0].submission.key, _images(batch)
+        key, images = batch[0].submission.key, images_of(batch)
         size = self._sizes.shrink(key, images)
         name = key.model.name
         log.warning("no memory on the device for %d images of '%s': now %d", images, name, size)
@@ -203,48 +218,15 @@ class DeviceLoop:
             self._pending = deque(chain.from_iterable(map(self._split, waiting)))
 
 
-def _deliver(
-    submission: _Submission,
-    model: LoadedModel,
-    outputs: Outputs,
-    started: float,
-    started_at: float,
-    share_seconds: float,
-) -> None:
-    if not submission.outputs:
-        submission.wait_seconds = started - submission.submitted
-        submission.started_at = started_at
-    submission.outputs.append(outputs)
-    submission.device_seconds += share_seconds
-    if len(submission.outputs) < submission.pieces:
-        return
-    submission.future.set_result(
-        Inferred(
-            model=model,
-            outputs=_together(submission.outputs),
-            wait_seconds=submission.wait_seconds,
-            device_seconds=submission.device_seconds,
-            started_at=submission.started_at,
-            ended_at=time.time(),
-        )
-    )
+def _run_now(engine: Engine, batch: Batch) -> Ran:
+    images = [piece.images for piece in batch]
+    joined = images[0] if len(images) == 1 else np.concatenate(images)
+    started = time.monotonic()
+    outputs = engine.run(joined)
+    return Ran(outputs, time.monotonic() - started, time.time())
 
 
-def _together(parts: list[Outputs]) -> Outputs:
-    if len(parts) == 1:
-        return parts[0]
-    arrays = [part for part in parts if isinstance(part, np.ndarray)]
-    if len(arrays) == len(parts):
-        return np.concatenate(arrays)
-    return list(chain.from_iterable(parts))
-
-
-def _fail(batch: list[_Piece], error: HeadraceError) -> None:
-    """Tell each submission, with an error of its own: a shared one would gather frames."""
-    for future in [piece.submission.future for piece in batch]:
-        if not future.done():
-            future.set_exception(type(error)(*error.args))
-
-
-def _images(batch: list[_Piece]) -> int:
-    return sum(len(piece.images) for piece in batch)
+def _fail_by_engine(batch: Batch, error: BaseException) -> None:
+    if not batch[0].alone:
+        log.warning("the engine raised on %d images", images_of(batch), exc_info=error)
+    fail(batch, EngineError(one_line(error)))

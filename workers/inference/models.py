@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from workers.inference.artefacts import Artefacts
 from workers.inference.engines import Engine
 from workers.inference.engines.choose import Candidate, candidates, pick
 from workers.inference.engines.hardware import has_cuda
-from workers.inference.errors import ModelUnusable, one_line
+from workers.inference.errors import ModelUnusable, is_out_of_memory, one_line
 from workers.inference.plugins import load_class
 from workers.inference.selection import Open, SelfTest
 
@@ -123,18 +123,31 @@ class LoadedModels:
             raise ModelUnusable(error.message, error.hint)
 
 
-def loader(settings: Settings) -> Load:
-    """What loads any model that there is, for a worker with these settings."""
+def loader(settings: Settings, batches: Sequence[int] = (1,)) -> Load:
+    """What loads any model that there is, for a worker with these settings.
+
+    ``batches``: sizes, in images, of which the engine runs one each before it is ready.
+    """
     cache = settings.home / "cache"
     artefacts = Artefacts(connect(settings.s3), settings.models_bucket, cache / "models")
     self_test = SelfTest(cache / "engines")
-    return partial(load_model, artefacts=artefacts, plugins=settings.plugins, self_test=self_test)
+    return partial(
+        load_model,
+        artefacts=artefacts,
+        plugins=settings.plugins,
+        self_test=self_test,
+        batches=batches,
+    )
 
 
 def load_model(
-    key: ModelKey, artefacts: Artefacts, plugins: Path, self_test: SelfTest
+    key: ModelKey,
+    artefacts: Artefacts,
+    plugins: Path,
+    self_test: SelfTest,
+    batches: Sequence[int] = (1,),
 ) -> LoadedModel:
-    """Choose the engine, fetch what it needs, load it, and run it once where that is safe.
+    """Choose the engine, fetch what it needs, load it, and warm it where that is safe.
 
     Raises ModelUnusable for all that trying again will not mend, else TransientError.
     """
@@ -143,8 +156,7 @@ def load_model(
         engine, reason = _chosen(key, partial(_open, key, artefacts, plugins), self_test)
         loaded = LoadedModel(engine, artefacts.labels(key.model), reason)
         if engine.name != "python":  # a user's class may count its calls, or refuse black images
-            size = key.image_pixels
-            engine.run(np.zeros((1, size, size, 3), np.uint8))
+            _warm(engine, key.image_pixels, batches)
     except (ModelUnusable, TransientError):
         raise
     except HeadraceError as error:
@@ -157,6 +169,15 @@ def load_model(
         *(engine.device, reason, time.monotonic() - started),
     )
     return loaded
+
+
+def _warm(engine: Engine, image_pixels: int, batches: Sequence[int]) -> None:
+    for images in batches:
+        try:
+            engine.run(np.zeros((images, image_pixels, image_pixels, 3), np.uint8))
+        except BaseException as error:
+            if images == 1 or not is_out_of_memory(error):  # else batches will be smaller
+                raise
 
 
 def _chosen(key: ModelKey, open_engine: Open, self_test: SelfTest) -> tuple[Engine, str]:
@@ -184,10 +205,14 @@ def _open(key: ModelKey, artefacts: Artefacts, plugins: Path, candidate: Candida
 
         return PythonEngine(load_class(model.python_class, plugins, model.sha256))
     assert precision is not None
+    if candidate.engine == "torch" and has_cuda():
+        from workers.inference.engines.cuda_engine import CudaEngine
+
+        return CudaEngine(model, artefacts.weights(model), precision)
     if candidate.engine == "torch":
         from workers.inference.engines.torch_engine import TorchEngine
 
-        return TorchEngine(model, artefacts.weights(model), precision, cuda=has_cuda())
+        return TorchEngine(model, artefacts.weights(model), precision)
     if candidate.engine == "openvino":
         from workers.inference.engines.openvino_engine import OpenVinoEngine
 

@@ -15,12 +15,13 @@ from shared.patience import patiently
 from shared.pipeline import Postprocess
 from shared.queues import RESULTS_TASK, results_queue
 from shared.staging import SlotGone, StagingRing
-from workers.inference.device import DeviceLoop, Inferred
+from workers.inference.device import DeviceLoop
 from workers.inference.engines import Images
 from workers.inference.errors import EngineError, ModelUnusable
 from workers.inference.models import ModelKey
 from workers.inference.pins import JobPins
 from workers.inference.postprocess import Answer, answers, model_failure
+from workers.inference.submission import Inferred
 from workers.inference.suspects import try_alone
 from workers.runtime import Forward, GiveBack
 from workers.suspects import SUSPECT_LOSSES

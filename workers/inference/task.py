@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 from shared.job_store import JobStore
@@ -15,19 +16,40 @@ from workers.inference.pins import JobPins
 from workers.inference.stage import InferenceStage
 from workers.runtime import Runtime
 
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What suits a device: chunks held at once, images in a batch, and batches to warm up with."""
+
+    concurrency: int
+    batch_images: int
+    warm_batches: tuple[int, ...] = (1,)
+
+
 # One chunk runs, one arrives, one leaves.
-CONCURRENCY = 3
+CPU = Plan(concurrency=3, batch_images=CPU_BATCH_IMAGES)
+# The same with batches of four chunks of the usual size. Those that feeding makes are warmed.
+CUDA = Plan(concurrency=12, batch_images=CUDA_BATCH_IMAGES, warm_batches=(256, 128, 64, 1))
+
+
+def plan() -> Plan:
+    """What suits this process's device."""
+    return CUDA if has_cuda() else CPU
 
 
 def setup(runtime: Runtime) -> InferenceStage:
     """The stage's function; models are loaded when the first chunk of each arrives."""
-    settings = runtime.settings
+    settings, suits = runtime.settings, plan()
     device = DeviceLoop(
-        LoadedModels(loader(settings)),
-        batch_images=CUDA_BATCH_IMAGES if has_cuda() else CPU_BATCH_IMAGES,
-        submitters=CONCURRENCY,
+        LoadedModels(loader(settings, suits.warm_batches)),
+        batch_images=suits.batch_images,
+        submitters=suits.concurrency,
     )
     ring = open_ring(settings.ring, settings.host_id)
+    if has_cuda():
+        from workers.inference.pinning import pin
+
+        pin(ring.pixels)
     pins = JobPins(JobStore(connect(settings.s3), settings.state_bucket))
     note = partial(runtime.note_trial, Stage.INFERENCE)
     return InferenceStage(ring, device, pins, note, runtime.stopping)

@@ -1,5 +1,21 @@
 """What runs a model on a device: one port, ``Engine``, and one file for each engine."""
 
-from workers.inference.engines.port import Engine, Images, Outputs
+from workers.inference.engines.port import (
+    LAUNCHED_BATCHES,
+    Engine,
+    Images,
+    Launched,
+    Outputs,
+    Ran,
+    StreamingEngine,
+)
 
-__all__ = ["Engine", "Images", "Outputs"]
+__all__ = [
+    "LAUNCHED_BATCHES",
+    "Engine",
+    "Images",
+    "Launched",
+    "Outputs",
+    "Ran",
+    "StreamingEngine",
+]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -33,5 +35,39 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the model and of its memory."""
+        """Let go of the model and of its memory, once the device is done."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a batch gave, how long the device worked on it, and the Unix time of its end."""
+
+    outputs: Outputs
+    seconds: float
+    ended_at: float
+
+
+class Launched(Protocol):
+    """A batch that the device has."""
+
+    def wait(self) -> Ran:
+        """Return when the device is done. Any thread may call it, once. May raise anything."""
+        ...
+
+
+@runtime_checkable
+class StreamingEngine(Engine, Protocol):
+    """An engine whose device runs one batch while the host brings the next."""
+
+    def launch(self, pieces: Sequence[Images]) -> Launched:
+        """Begin with the images of all ``pieces`` as one batch, and return at once.
+
+        The pieces stay as they are until ``wait`` returns. At most ``LAUNCHED_BATCHES`` may be
+        under way, and they end in their order.
+        """
+        ...
+
+
+# One that runs, and one whose images are on their way.
+LAUNCHED_BATCHES = 2

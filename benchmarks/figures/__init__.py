@@ -1,0 +1,1 @@
+"""Figures of Headrace alone, each with its target: ``python -m benchmarks.figures``."""

@@ -1,0 +1,43 @@
+"""What the machinery costs beside GET, decode and model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psutil
+
+from benchmarks.figures.bench import Bench
+from benchmarks.stack import BUCKET, BenchStack
+
+OBJECTS = 12_800
+
+
+def overhead(bench: Bench) -> dict[str, Any]:
+    """CPU time by process of a job over empty objects, 64 a chunk, in microseconds an image.
+
+    GET of an empty object and the collector's file for each chunk are in it; only listing, decode
+    and model have nothing to do.
+    """
+    bench.stack.put((f"empty/{number:06d}.jpg", b"") for number in range(OBJECTS))
+    source = f"s3://{BUCKET}/empty/"
+    bench.run(source, "classify", "--limit", "64")
+    before = cpu_seconds(bench.stack)
+    bench.run(source, "classify")
+    spent = {
+        name: round(1e6 * (seconds - before[name]) / OBJECTS, 1)
+        for name, seconds in cpu_seconds(bench.stack).items()
+    }
+    ours = sum(spent[name] for name in spent if name != "seaweedfs")
+    return {
+        "microseconds_per_image": spent,
+        "total": sum(spent.values()),
+        "without_the_store": ours,
+        "target_at_most": 60,
+    }
+
+
+def cpu_seconds(stack: BenchStack) -> dict[str, float]:
+    """User and system time of every process of the stack, by name."""
+    processes = stack.json("info")["processes"]
+    times = {entry["name"]: psutil.Process(entry["pid"]).cpu_times() for entry in processes}
+    return {name: t.user + t.system for name, t in times.items()}

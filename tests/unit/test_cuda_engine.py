@@ -1,0 +1,192 @@
+"""The engine for CUDA on a stand-in for the device: lanes, graphs, padding, and what can fail."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from shared.pipeline import Model
+from workers.inference.engines import StreamingEngine
+from workers.inference.engines.cuda_engine import CudaEngine
+from workers.inference.engines.torch_engine import TorchEngine
+from workers.inference.pinning import pin
+
+ARCHITECTURE = "mobilenet_v3_small"
+PIXELS = 32
+
+
+class Event:
+    def __init__(self, device: StandIn) -> None:
+        self._device = device
+
+    def record(self, stream: str) -> None:
+        assert stream == self._device.current
+        self.at = time.monotonic()
+
+    def synchronize(self) -> None:
+        assert self.at
+
+    def elapsed_time(self, later: Event) -> float:
+        return 1000 * (later.at - self.at)
+
+
+class Stream(str):
+    """One of the two; what it has to wait for has been recorded on the other."""
+
+    def wait_event(self, event: Event) -> None:
+        assert event.at
+
+
+class StandIn:
+    """As much of ``Cuda`` as the engine needs, on the CPU and at once."""
+
+    def __init__(self, *, can_capture: bool = True, room: int = 1000) -> None:
+        self.device, self.name = torch.device("cpu"), "cuda:0 stand-in"
+        self.copies, self.compute = Stream("copies"), Stream("compute")
+        self.current: str | None = None
+        self.captures: list[int] = []
+        self._can_capture, self._room = can_capture, room
+
+    def event(self) -> Event:
+        return Event(self)
+
+    @contextmanager
+    def on(self, stream: Stream) -> Iterator[None]:
+        before, self.current = self.current, stream
+        yield
+        self.current = before
+
+    def on_host(self, *shape: int) -> torch.Tensor:
+        return torch.empty(shape, dtype=torch.float32)
+
+    def captured(self, compute: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], Any]:
+        written = compute()
+        self.captures.append(len(written))
+        if len(written) > self._room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        if not self._can_capture:
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+        def replay() -> None:
+            assert self.current == self.compute
+            written.copy_(compute())
+
+        return replay, written
+
+    def finish(self) -> None:
+        return None
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(5)
+    path = tmp_path_factory.mktemp("weights") / "weights.pth"
+    torch.save(torchvision.models.get_model(ARCHITECTURE, weights=None).state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(weights: Path) -> Model:
+    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return Model(name="tiny", sha256=sha256, architecture=ARCHITECTURE, mean=(0.5, 0.4, 0.3))
+
+
+@pytest.fixture(scope="module")
+def expected(model: Model, weights: Path) -> Callable[[np.ndarray], np.ndarray]:
+    engine = TorchEngine(model, weights, "float32")
+    return lambda images: np.asarray(engine.run(images))
+
+
+def made_up(images: int, seed: int) -> np.ndarray:
+    shape = (images, PIXELS, PIXELS, 3)
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def engine_on(device: StandIn, model: Model, weights: Path) -> CudaEngine:
+    return CudaEngine(model, weights, "float32", device)  # type: ignore[arg-type]
+
+
+def test_pieces_are_one_batch_and_answer_as_the_network_does(model, weights, expected) -> None:
+    engine = engine_on(StandIn(), model, weights)
+    pieces = [made_up(3, 1), made_up(1, 2), made_up(2, 3)]
+    ran = engine.launch(pieces).wait()
+    np.testing.assert_allclose(ran.outputs, expected(np.concatenate(pieces)), atol=1e-4)
+    assert ran.outputs.dtype == np.float32
+    assert 0 < ran.seconds < 60
+    assert abs(ran.ended_at - time.time()) < 60
+    assert isinstance(engine, StreamingEngine)
+
+
+def test_there_is_one_graph_for_each_power_of_two(model, weights, expected) -> None:
+    device = StandIn()
+    engine = engine_on(device, model, weights)
+    for images in (5, 8, 7, 1, 2, 3, 6):
+        batch = made_up(images, images)
+        np.testing.assert_allclose(engine.run(batch), expected(batch), atol=1e-4)
+    assert device.captures == [8, 1, 2, 4]
+
+
+def test_two_batches_under_way_do_not_mix(model, weights, expected) -> None:
+    engine = engine_on(StandIn(), model, weights)
+    batches = [made_up(2 + number % 3, number) for number in range(6)]
+    under_way = engine.launch([batches[0]])
+    for before, batch in pairwise(batches):
+        following = engine.launch([batch])
+        np.testing.assert_allclose(under_way.wait().outputs, expected(before), atol=1e-4)
+        under_way = following
+    np.testing.assert_allclose(under_way.wait().outputs, expected(batches[-1]), atol=1e-4)
+
+
+def test_outputs_stay_when_the_next_batches_run(model, weights) -> None:
+    engine = engine_on(StandIn(), model, weights)
+    first = engine.run(made_up(4, 1))
+    kept = np.array(first)
+    for seed in range(2, 5):
+        engine.run(made_up(4, seed))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_a_model_that_cannot_be_captured_runs_all_the_same(model, weights, expected) -> None:
+    engine = engine_on(StandIn(can_capture=False), model, weights)
+    for seed in range(3):
+        batch = made_up(3, seed)
+        np.testing.assert_allclose(engine.run(batch), expected(batch), atol=1e-4)
+
+
+def test_a_batch_without_memory_is_refused_and_smaller_ones_run(model, weights, expected) -> None:
+    device = StandIn(room=4)
+    engine = engine_on(device, model, weights)
+    under_way = engine.launch([made_up(2, 1)])
+    with pytest.raises(torch.OutOfMemoryError):
+        engine.launch([made_up(8, 2)])
+    following = engine.launch([made_up(4, 3)])
+    np.testing.assert_allclose(under_way.wait().outputs, expected(made_up(2, 1)), atol=1e-4)
+    np.testing.assert_allclose(following.wait().outputs, expected(made_up(4, 3)), atol=1e-4)
+
+
+class Runtime:
+    """CUDA's, as far as pinning goes."""
+
+    def __init__(self, code: int) -> None:
+        self.code, self.calls = code, []
+
+    def cudaHostRegister(self, address: int, size: int, flags: int) -> int:  # noqa: N802
+        self.calls.append((address, size, flags))
+        return self.code
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_whole_ring_is_pinned_once_or_not_at_all(code: int) -> None:
+    pixels, runtime = np.zeros(4096, np.uint8), Runtime(code)
+    assert pin(pixels, runtime) is (code == 0)
+    assert runtime.calls == [(pixels.ctypes.data, 4096, 1)]

@@ -1,0 +1,171 @@
+"""torchvision architectures on CUDA: the device runs one batch while the next arrives."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shared.pipeline import EngineName, Model, Precision
+from workers.inference.engines.cuda import Cuda, first_device
+from workers.inference.engines.port import LAUNCHED_BATCHES, Images, Outputs, Ran
+from workers.inference.engines.torch_engine import DTYPES
+from workers.inference.errors import is_out_of_memory
+from workers.inference.network import build_network
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Lane:
+    """The way of one batch through the device: room for its images and its scores, and events."""
+
+    images: torch.Tensor
+    scores: torch.Tensor | None
+    arrived: Any
+    started: Any
+    ended: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Launched:
+    lane: _Lane
+    images: int
+
+    def wait(self) -> Ran:
+        lane = self.lane
+        lane.ended.synchronize()
+        ended_at = time.time()
+        assert lane.scores is not None
+        scores = lane.scores[: self.images].numpy().copy()  # the next batch's lie there soon
+        return Ran(scores, lane.started.elapsed_time(lane.ended) / 1000, ended_at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Program:
+    """The model for batches of one size: ``run`` makes ``scores`` of ``images``, on the device."""
+
+    images: torch.Tensor
+    run: Callable[[], None]
+    scores: torch.Tensor
+
+
+class CudaEngine:
+    """The network as a CUDA graph for each batch size, channels_last.
+
+    Images go from where they lie to the device on a stream of their own, without being joined
+    first; from the staging ring, which is pinned, without the host. Batches are filled up to the
+    next power of two. Raises PermanentError for weights that do not fit.
+    """
+
+    name: EngineName = "torch"
+    precision: Precision | None
+
+    def __init__(
+        self, model: Model, weights: Path, precision: Precision, cuda: Cuda | None = None
+    ) -> None:
+        assert model.architecture is not None
+        self.precision = precision
+        self._cuda = cuda or first_device()
+        self.device = self._cuda.name
+        torch.backends.cudnn.benchmark = True  # batches have few sizes
+        module = build_network(model.architecture, weights, model.mean, model.std)
+        module.network.to(dtype=DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._module: torch.nn.Module | None = module.to(self._cuda.device)
+        self._lanes: list[_Lane | None] = [None] * LAUNCHED_BATCHES
+        self._launched = 0
+        self._programs: dict[tuple[int, ...], _Program] = {}
+
+    def run(self, images: Images) -> Outputs:
+        """Logits, float32 of shape (images, classes)."""
+        return self.launch([images]).wait().outputs
+
+    @torch.inference_mode()
+    def launch(self, pieces: Sequence[Images]) -> _Launched:
+        """Begin with a batch; see ``StreamingEngine``. Its outputs are as those of ``run``."""
+        images = sum(map(len, pieces))
+        cuda, shape = self._cuda, (_padded(images), *pieces[0].shape[1:])
+        program, lane = self._program(shape), self._lane(shape)
+        with cuda.on(cuda.copies):
+            first = 0
+            for piece in pieces:
+                there = lane.images[first : first + len(piece)]
+                there.copy_(torch.from_numpy(piece), non_blocking=True)
+                first += len(piece)
+            lane.arrived.record(cuda.copies)
+        with cuda.on(cuda.compute):
+            cuda.compute.wait_event(lane.arrived)
+            lane.started.record(cuda.compute)
+            program.images.copy_(lane.images[: shape[0]])
+            program.run()
+            if lane.scores is None or len(lane.scores) < shape[0]:
+                lane.scores = cuda.on_host(*program.scores.shape)
+            lane.scores[: shape[0]].copy_(program.scores, non_blocking=True)
+            lane.ended.record(cuda.compute)
+        self._launched += 1
+        return _Launched(lane, images)
+
+    def close(self) -> None:
+        """Let the device finish, then give its memory back."""
+        self._module = None
+        self._lanes = [None] * LAUNCHED_BATCHES
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop the programs, none of which may run meanwhile, and give their memory back."""
+        self._cuda.finish()
+        self._programs.clear()
+        self._cuda.finish()
+
+    def _lane(self, shape: tuple[int, ...]) -> _Lane:
+        """The lane whose batch ended longest ago, with room for images of that shape."""
+        turn = self._launched % LAUNCHED_BATCHES
+        lane = self._lanes[turn]
+        if lane is None or len(lane.images) < shape[0] or lane.images.shape[1:] != shape[1:]:
+            images = torch.empty(shape, dtype=torch.uint8, device=self._cuda.device)
+            event = self._cuda.event
+            lane = self._lanes[turn] = _Lane(images, None, event(), event(), event())
+        return lane
+
+    def _program(self, shape: tuple[int, ...]) -> _Program:
+        if shape not in self._programs:
+            try:
+                self._programs[shape] = self._captured(shape)
+            except Exception as error:
+                if is_out_of_memory(error):
+                    self._forget()  # programs hold memory in which smaller batches may fit
+                    raise
+                log.warning("no CUDA graph of this model: it runs without", exc_info=True)
+                self._programs[shape] = self._uncaptured(shape)
+        return self._programs[shape]
+
+    def _captured(self, shape: tuple[int, ...]) -> _Program:
+        images = torch.zeros(shape, dtype=torch.uint8, device=self._cuda.device)
+        self._cuda.finish()  # it is zero before another stream reads it
+        replay, scores = self._cuda.captured(lambda: self._scores(images))
+        return _Program(images, replay, scores)
+
+    def _uncaptured(self, shape: tuple[int, ...]) -> _Program:
+        images = torch.zeros(shape, dtype=torch.uint8, device=self._cuda.device)
+        scores = torch.empty_like(self._scores(images))
+        self._cuda.finish()
+
+        def run() -> None:
+            scores.copy_(self._scores(images))
+
+        return _Program(images, run, scores)
+
+    def _scores(self, images: torch.Tensor) -> torch.Tensor:
+        assert self._module is not None
+        scores: torch.Tensor = self._module(images)
+        return scores.float()
+
+
+def _padded(images: int) -> int:
+    """The next power of two."""
+    return 1 << (images - 1).bit_length()

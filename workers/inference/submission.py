@@ -1,0 +1,114 @@
+"""What is submitted to the device, the pieces that its batches are formed from, and the answers."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import chain
+
+import numpy as np
+
+from shared.errors import HeadraceError
+from workers.inference.engines import Images, Outputs, Ran
+from workers.inference.models import LoadedModel, ModelKey
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """What came of one submission. ``outputs`` has one entry an image, in their order.
+
+    ``device_seconds`` is its share, by images, of the batches that it was in; ``started_at`` and
+    ``ended_at`` are Unix times of the first and last of them.
+    """
+
+    model: LoadedModel
+    outputs: Outputs
+    wait_seconds: float
+    device_seconds: float
+    started_at: float
+    ended_at: float
+
+
+@dataclass(slots=True, eq=False)
+class Submission:
+    """One chunk's images on their way; ``outputs`` are those of the pieces that have run."""
+
+    key: ModelKey
+    pieces: int = 1
+    future: Future[Inferred] = field(default_factory=Future)
+    submitted: float = field(default_factory=time.monotonic)
+    outputs: list[Outputs] = field(default_factory=list)
+    wait_seconds: float = 0.0
+    device_seconds: float = 0.0
+    started_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """Images of one submission that run together; ``alone``: with no others."""
+
+    submission: Submission
+    images: Images
+    alone: bool
+
+
+Batch = list[Piece]
+
+
+def images_of(batch: Batch) -> int:
+    """How many there are."""
+    return sum(len(piece.images) for piece in batch)
+
+
+def deliver(batch: Batch, model: LoadedModel, ran: Ran, started: float) -> None:
+    """Give each submission its outputs. The batch began at ``started``, of the monotonic clock."""
+    first, images = 0, images_of(batch)
+    for piece in batch:
+        end = first + len(piece.images)
+        share_seconds = ran.seconds * len(piece.images) / images
+        _add(piece.submission, model, ran, ran.outputs[first:end], started, share_seconds)
+        first = end
+
+
+def _add(
+    submission: Submission,
+    model: LoadedModel,
+    ran: Ran,
+    outputs: Outputs,
+    started: float,
+    share_seconds: float,
+) -> None:
+    if not submission.outputs:
+        submission.wait_seconds = started - submission.submitted
+        submission.started_at = ran.ended_at - ran.seconds
+    submission.outputs.append(outputs)
+    submission.device_seconds += share_seconds
+    if len(submission.outputs) < submission.pieces:
+        return
+    submission.future.set_result(
+        Inferred(
+            model=model,
+            outputs=_together(submission.outputs),
+            wait_seconds=submission.wait_seconds,
+            device_seconds=submission.device_seconds,
+            started_at=submission.started_at,
+            ended_at=ran.ended_at,
+        )
+    )
+
+
+def _together(parts: list[Outputs]) -> Outputs:
+    if len(parts) == 1:
+        return parts[0]
+    arrays = [part for part in parts if isinstance(part, np.ndarray)]
+    if len(arrays) == len(parts):
+        return np.concatenate(arrays)
+    return list(chain.from_iterable(parts))
+
+
+def fail(batch: Batch, error: HeadraceError) -> None:
+    """Tell each submission, with an error of its own: a shared one would gather frames."""
+    for future in [piece.submission.future for piece in batch]:
+        if not future.done():
+            future.set_exception(type(error)(*error.args))
