@@ -21,9 +21,21 @@ def machine() -> dict[str, Any]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in (*_PACKAGES, "simplejpeg", "torch")},
+        "versions": {
+            name: _version(name) for name in (*_PACKAGES, "simplejpeg", "torch", "torchvision")
+        },
         "commit": _commit(),
     }
+
+
+def gpu() -> str | None:
+    """The first GPU and its driver's version, where there is one."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.splitlines()[0].strip()
 
 
 def _cpu() -> str:

@@ -47,13 +47,13 @@ def _table(panel: Axes, name: str, table: Mapping[str, Any]) -> None:
 
 
 def plot_busy(watched: Mapping[str, Runs], path: Path) -> None:
-    """The busy share of devices over time. ``watched``: by title, each run's start and end."""
+    """The busy share of devices over time. ``watched``: by title, their runs; see below."""
     figure = Figure(figsize=(9, 2.4 * len(watched)), layout="constrained")
     panels = figure.subplots(len(watched), 1, squeeze=False)[:, 0]
     for panel, (title, runs) in zip(panels, watched.items(), strict=True):
         edges, shares = busy_shares(runs)
         panel.stairs(100 * shares, edges, fill=True, color=OURS)
-        whole = sum(end - start for start, end in runs) / (runs[-1][1] - runs[0][0])
+        whole = float((shares * np.diff(edges)).sum() / edges[-1])
         panel.axhline(100 * whole, color=LIMIT, linestyle="--", label=f"{whole:.1%} in all")
         panel.set(ylim=(0, 105), xlim=(0, edges[-1]), ylabel="device busy, %")
         panel.set_title(title, fontsize=9)
@@ -65,11 +65,12 @@ def plot_busy(watched: Mapping[str, Runs], path: Path) -> None:
 def busy_shares(runs: Runs) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Edges of bins of time in seconds, from the first start on, and each bin's busy share.
 
-    ``runs``: start and end of each, in seconds, one after the other.
+    ``runs``: start and end of each, and for how many of these seconds it kept the device busy.
     """
-    times = np.asarray(runs, np.float64) - runs[0][0]
-    whole = float(times[-1, 1])
+    starts, ends, busy = np.asarray(runs, np.float64).T[:, :, None]
+    starts, ends = starts - starts.min(), ends - starts.min()
+    whole = float(ends.max())
     edges = np.linspace(0, whole, 1 + max(1, min(MOST_BINS, round(whole / BIN_SECONDS))))
-    starts, ends = times[:, :1], times[:, 1:]
     inside = np.minimum(ends, edges[1:]) - np.maximum(starts, edges[:-1])
-    return edges, inside.clip(0).sum(axis=0) / np.diff(edges)
+    density = busy / np.maximum(ends - starts, 1e-9)
+    return edges, (density * inside.clip(0)).sum(axis=0) / np.diff(edges)

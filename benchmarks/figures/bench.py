@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -81,6 +83,12 @@ class Bench:
             time.sleep(0.1)
         return manifest
 
+    def cancel(self, job: str) -> None:
+        """Cancel a job, unless it has ended."""
+        if self.jobs.closing(job) is None:
+            with suppress(subprocess.CalledProcessError):  # now it has
+                self.stack.run("cancel", job)
+
     @cached_property
     def listed(self) -> tuple[str, dict[str, float]]:
         """A job over ``keys`` made-up keys that this process listed, and what that took.
@@ -88,6 +96,7 @@ class Bench:
         No producer runs meanwhile, nor afterwards.
         """
         self.stack.run("scale", "producer=0")
+        self.stack.put(iter([(f"{Keys.PREFIX}one.jpg", b"")]))  # an empty prefix is refused
         job = self.enqueue(f"s3://{BUCKET}/{Keys.PREFIX}", "classify")
         lister = Lister(
             self.jobs.spec(job), self.jobs, lambda: Keys(self.keys), self.stack.home / "data"

@@ -55,13 +55,13 @@ def _fed_images_per_second(bench: Bench) -> float:
 def _run(bench: Bench, images_per_second: float) -> dict[str, Any]:
     _set(bench, images_per_second)
     manifest = bench.run(bench.photos, PIPELINE)
-    runs = _runs(bench)
-    busy = sum(ended - started for started, ended, _ in runs) / (runs[-1][1] - runs[0][0])
+    runs, first = _runs(bench), _runs(bench)[0][0]
+    busy = sum(ended - started for started, ended, _ in runs) / (runs[-1][1] - first)
     return {
         "device_images_per_second": images_per_second,
         "device_busy": busy,
         "device_busy_by_manifest": manifest["device_busy"],
-        "runs": [[started - runs[0][0], ended - runs[0][0]] for started, ended, _ in runs],
+        "runs": [[start - first, end - first, end - start] for start, end, _ in runs],
     }
 
 

@@ -14,6 +14,7 @@ from benchmarks.stack import BUCKET
 from producer.listing import BucketListing
 
 BROKER_SECONDS = 30.0
+REAL_ROUNDS = 2
 
 
 def listing(bench: Bench) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def broker_memory(bench: Bench) -> dict[str, Any]:
     with sampled(lambda: used_mib.append(broker.info("memory")["used_memory"] / MIB)):
         time.sleep(BROKER_SECONDS)
     images = bench.stack.json("status", job)["images"]
-    bench.stack.run("cancel", job)
+    bench.cancel(job)
     return {
         "keys": bench.keys,
         "images_done_meanwhile": images["succeeded"] + images["failed"],
@@ -47,11 +48,13 @@ def broker_memory(bench: Bench) -> dict[str, Any]:
 
 
 def real_listing(bench: Bench, keys: int) -> dict[str, Any]:
-    """Objects of the local store: the producer's listing against one serial lister."""
+    """Objects of the local store: the producer's listing against one serial lister, in turn."""
     prefix, store = bench.tiny(keys), bench.stack.store
     job = bench.enqueue(f"s3://{BUCKET}/{prefix}", "classify", "--limit", "1")
-    serial = _seconds(store.list(BUCKET, prefix))
-    ours = _seconds(iter(BucketListing(store, bench.jobs.spec(job))))
+    spec, serial, ours = bench.jobs.spec(job), float("inf"), float("inf")
+    for _ in range(REAL_ROUNDS):
+        serial = min(serial, _seconds(store.list(BUCKET, prefix)))
+        ours = min(ours, _seconds(iter(BucketListing(store, spec))))
     return {
         "keys": keys,
         "serial_keys_per_second": keys / serial,

@@ -28,7 +28,7 @@ def first_row(bench: Bench, keys: int) -> dict[str, Any]:
     while not next(iter(bench.stack.store.list(state, chunks_prefix(job))), None):
         time.sleep(0.02)
     seconds = time.monotonic() - started
-    bench.stack.run("cancel", job)
+    bench.cancel(job)
     return {
         "keys": keys,
         "enqueue_seconds": answered,

@@ -62,6 +62,10 @@ def test_a_part_says_what_it_holds(job: MemoryJob) -> None:
     assert isinstance(durations, dict)
     assert durations["fetch_seconds"] == pytest.approx(0.2)
     assert (durations["device_started_at"], durations["device_ended_at"]) == (1001.0, 1002.5)
+    runs = said["device_runs"]
+    assert isinstance(runs, list)
+    assert [start for start, _, _ in runs] == [1001.0, 1002.0]
+    assert sum(seconds for _, _, seconds in runs) == pytest.approx(durations["device_seconds"])
 
 
 def test_a_missing_chunk_file_is_computed_again(job: MemoryJob) -> None:

@@ -36,7 +36,8 @@ class PartFooter(Footer):
     """What a part says about itself: the chunks ``[first_chunk, end_chunk)`` and their sums.
 
     ``chunks`` is how many of them it holds: in a cancelled job not all. ``input_bytes`` is the
-    listed size of its images.
+    listed size of its images. ``device_runs`` has a triple for each chunk that reached a device:
+    the Unix times between which it was there, and its share of that in seconds.
     """
 
     job_uid: str
@@ -49,6 +50,7 @@ class PartFooter(Footer):
     input_bytes: int
     durations: Durations
     engines: tuple[EngineUse, ...]
+    device_runs: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ def encode_part(spec: JobSpec, first: int, end: int, files: list[ChunkFile]) -> 
         input_bytes=pc.sum(rows["size"]).as_py() or 0,
         durations=durations.total(durations.of_chunk(file.footer.timings) for file in files),
         engines=_engines_of(files),
+        device_runs=_device_runs_of(files),
     )
     return to_parquet(rows, footer.metadata())
 
@@ -119,6 +122,15 @@ def _engines_of(files: list[ChunkFile]) -> tuple[EngineUse, ...]:
         EngineUse(engine=f.engine, precision=f.precision, device=f.device, images=f.succeeded)
         for f in footers
         if f.engine is not None
+    )
+
+
+def _device_runs_of(files: list[ChunkFile]) -> tuple[tuple[float, float, float], ...]:
+    timings = [file.footer.timings for file in files]
+    return tuple(
+        (round(t.device_started_at, 6), round(t.device_ended_at, 6), round(t.device_seconds, 6))
+        for t in timings
+        if t.device_ended_at
     )
 
 

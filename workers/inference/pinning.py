@@ -20,7 +20,7 @@ def pin(pixels: Images, runtime: Any = None) -> bool:
 
     Where it cannot be pinned that is logged, and copies from it take longer.
     """
-    runtime = runtime or torch.cuda.cudart()
+    runtime = runtime or torch.cuda.cudart()  # type: ignore[no-untyped-call]
     code = int(runtime.cudaHostRegister(pixels.ctypes.data, pixels.nbytes, _PORTABLE))
     if code:
         log.warning("the staging ring is not pinned (CUDA error %d): copies are slower", code)

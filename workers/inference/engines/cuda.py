@@ -19,13 +19,13 @@ class Cuda:
     def __init__(self, index: int = 0) -> None:
         self.device = torch.device("cuda", index)
         self.name = f"{self.device} {torch.cuda.get_device_name(index)}"
-        self.copies: Any = torch.cuda.Stream(self.device)
-        self.compute: Any = torch.cuda.Stream(self.device)
+        self.copies: Any = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        self.compute: Any = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle()
 
     def event(self) -> Any:
         """An event that keeps its time, and on which a thread sleeps and does not spin."""
-        return torch.cuda.Event(enable_timing=True, blocking=True)
+        return torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
 
     @contextmanager
     def on(self, stream: Any) -> Iterator[None]:

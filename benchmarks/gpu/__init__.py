@@ -1,0 +1,1 @@
+"""The whole system on a machine with a GPU, beside its limits: ``python -m benchmarks.gpu``."""
