@@ -40,7 +40,7 @@ def _table(panel: Axes, name: str, table: Mapping[str, Any]) -> None:
     if name != "c":  # there each one has another engine, and so another limit
         limit = table["combined_limit_images_per_second"]
         panel.axhline(limit, color=LIMIT, linestyle="--", label=f"the cores' limit, {limit:.0f}/s")
-        panel.legend(loc="lower right", fontsize=8)
+        panel.legend(loc="center right", fontsize=8)
     panel.set_title(f"{name}: {table['title']}", fontsize=9)
     panel.tick_params(labelsize=8)
     panel.margins(y=0.12)

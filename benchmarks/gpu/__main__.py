@@ -45,6 +45,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="runs of each network")
     parser.add_argument("--seconds", type=float, default=5.0, help="for each limit")
     parser.add_argument("--preprocess", type=int, default=max(1, cores * 3 // 4), metavar="N")
+    parser.add_argument("--collectors", type=int, default=1 if cores < 8 else 2, metavar="N")
     parser.add_argument("--gpu-decode", action="store_true", help="torchvision's CUDA decoder too")
     return parser.parse_args()
 

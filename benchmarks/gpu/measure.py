@@ -39,7 +39,8 @@ def measure(given: argparse.Namespace) -> None:
         limits = {name: _limits(given, name, weights[name], photos) for name in given.networks}
         stack = BenchStack(work / "home")
         try:
-            stack.run("up", "--workers", f"preprocess={given.preprocess}")
+            scale = f"preprocess={given.preprocess},collector={given.collectors}"
+            stack.run("up", "--workers", scale)
             jobs = _jobs(given, stack, weights, photos)
         finally:
             stack.run("down")
@@ -97,7 +98,7 @@ def _jobs(
     jobs: dict[str, list[system.Job]] = {name: [] for name in pipelines}
     for number in range(given.rounds):
         for name, pipeline in pipelines.items():
-            system.run(stack, pipeline, prefix, WARM_UP_IMAGES)
+            system.run(stack, pipeline, prefix, min(WARM_UP_IMAGES, given.images // 4))
             job = system.run(stack, pipeline, prefix)
             jobs[name].append(job)
             say(

@@ -18,6 +18,7 @@ import torchvision
 from shared.pipeline import Model
 from workers.inference.engines import StreamingEngine
 from workers.inference.engines.cuda_engine import CudaEngine
+from workers.inference.engines.folding import without_batch_norms
 from workers.inference.engines.torch_engine import TorchEngine
 from workers.inference.pinning import pin
 
@@ -90,8 +91,14 @@ class StandIn:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(5)
+    state = torchvision.models.get_model(ARCHITECTURE, weights=None).state_dict()
+    for name, values in state.items():
+        if name.endswith("running_mean"):
+            values.normal_()
+        if name.endswith("running_var"):
+            values.uniform_(0.5, 2)
     path = tmp_path_factory.mktemp("weights") / "weights.pth"
-    torch.save(torchvision.models.get_model(ARCHITECTURE, weights=None).state_dict(), path)
+    torch.save(state, path)
     return path
 
 
@@ -125,6 +132,19 @@ def test_pieces_are_one_batch_and_answer_as_the_network_does(model, weights, exp
     assert 0 < ran.seconds < 60
     assert abs(ran.ended_at - time.time()) < 60
     assert isinstance(engine, StreamingEngine)
+
+
+def test_batch_norms_are_folded_and_what_cannot_be_traced_stays() -> None:
+    network = torchvision.models.get_model(ARCHITECTURE, weights=None).eval()
+    folded = without_batch_norms(network)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+
+    class Untraceable(torch.nn.Sequential):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return super().forward(images) if images.sum() else images
+
+    odd = Untraceable(torch.nn.BatchNorm2d(3)).eval()
+    assert without_batch_norms(odd) is odd
 
 
 def test_there_is_one_graph_for_each_power_of_two(model, weights, expected) -> None:

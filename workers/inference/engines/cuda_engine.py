@@ -13,6 +13,7 @@ import torch
 
 from shared.pipeline import EngineName, Model, Precision
 from workers.inference.engines.cuda import Cuda, first_device
+from workers.inference.engines.folding import without_batch_norms
 from workers.inference.engines.port import LAUNCHED_BATCHES, Images, Outputs, Ran
 from workers.inference.engines.torch_engine import DTYPES
 from workers.inference.errors import is_out_of_memory
@@ -56,7 +57,7 @@ class _Program:
 
 
 class CudaEngine:
-    """The network as a CUDA graph for each batch size, channels_last.
+    """The network as a CUDA graph for each batch size, channels_last, its batch norms folded.
 
     Images go from where they lie to the device on a stream of their own, without being joined
     first; from the staging ring, which is pinned, without the host. Batches are filled up to the
@@ -75,6 +76,7 @@ class CudaEngine:
         self.device = self._cuda.name
         torch.backends.cudnn.benchmark = True  # batches have few sizes
         module = build_network(model.architecture, weights, model.mean, model.std)
+        module.network = without_batch_norms(module.network)
         module.network.to(dtype=DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._module: torch.nn.Module | None = module.to(self._cuda.device)
         self._lanes: list[_Lane | None] = [None] * LAUNCHED_BATCHES
