@@ -137,19 +137,24 @@ class CudaEngine:
     def _program(self, shape: tuple[int, ...]) -> _Program:
         if shape not in self._programs:
             try:
-                self._programs[shape] = self._captured(shape)
+                self._programs[shape] = self._captured(shape) or self._uncaptured(shape)
             except Exception as error:
-                if is_out_of_memory(error):
-                    self._forget()  # programs hold memory in which smaller batches may fit
-                    raise
-                log.warning("no CUDA graph of this model: it runs without", exc_info=True)
-                self._programs[shape] = self._uncaptured(shape)
+                if is_out_of_memory(error):  # programs hold memory in which smaller batches may fit
+                    self._forget()
+                raise
         return self._programs[shape]
 
-    def _captured(self, shape: tuple[int, ...]) -> _Program:
+    def _captured(self, shape: tuple[int, ...]) -> _Program | None:
+        """None for a model that does what cannot be captured."""
         images = torch.zeros(shape, dtype=torch.uint8, device=self._cuda.device)
         self._cuda.finish()  # it is zero before another stream reads it
-        replay, scores = self._cuda.captured(lambda: self._scores(images))
+        try:
+            replay, scores = self._cuda.captured(lambda: self._scores(images))
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            log.warning("no CUDA graph of this model: it runs without", exc_info=True)
+            return None
         return _Program(images, replay, scores)
 
     def _uncaptured(self, shape: tuple[int, ...]) -> _Program:
