@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
-.PHONY: help install install-demo install-dev install-bench up down ps demo test test-unit test-contract \
-        test-integration test-e2e test-fault simulate fuzz chaos flood bench figures check audit \
-        schemas clean
+.PHONY: help install install-demo install-dev install-bench up down ps demo test test-unit \
+        test-contract test-integration test-e2e test-fault simulate fuzz chaos flood bench \
+        bench-gpu figures check audit schemas clean
 
 # The first Python that is new enough; PYTHON=... overrides it.
 ifndef PYTHON
@@ -95,6 +95,9 @@ bench: install-bench $(PEERS) ## Measure Headrace beside Ray Data, Daft and a lo
 
 figures: install-bench ## Measure Headrace alone; ARGS="first_row listing" for some figures only
 	@$(RUN) -m benchmarks.figures $(ARGS)
+
+bench-gpu: install-bench ## Measure the whole system on a GPU beside its limits; ARGS=...
+	@$(RUN) -m benchmarks.gpu $(ARGS)
 
 check: install-dev ## Lint, format, types, import contracts, schemas, known holes
 	@$(RUN) -m ruff check .
