@@ -46,7 +46,7 @@ def run(stack: BenchStack, pipeline: Pipeline, prefix: str, limit: int | None = 
     seconds = time.monotonic() - started
     images = manifest["accounting"]["succeeded"]
     if images != manifest["listed"]["images"]:
-        raise RuntimeError(f"{job_id}: {manifest['accounting']}")
+        raise RuntimeError(f"{job_id} failed: {_first_error(stack, job_id)}")
     runs = device_runs(stack, job_id, manifest)
     span_seconds = max(end for _, end, _ in runs)
     return Job(
@@ -58,6 +58,10 @@ def run(stack: BenchStack, pipeline: Pipeline, prefix: str, limit: int | None = 
         engine=manifest["engines"][0],
         runs=runs,
     )
+
+
+def _first_error(stack: BenchStack, job_id: str) -> str:
+    return stack.run("results", job_id, "--status", "failed", "--limit", "1", "--format", "jsonl")
 
 
 def _start(stack: BenchStack, pipeline: Pipeline, prefix: str, limit: int | None) -> str:
