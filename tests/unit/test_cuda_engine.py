@@ -32,6 +32,7 @@ class Event:
 
     def record(self, stream: str) -> None:
         assert stream == self._device.current
+        self._device.recorded[stream] = self
         self.at = time.monotonic()
 
     def synchronize(self) -> None:
@@ -42,10 +43,13 @@ class Event:
 
 
 class Stream(str):
-    """One of the two; what it has to wait for has been recorded on the other."""
+    """One of the two; ``waited``: the event of the other that it waited for last."""
+
+    waited: Event | None = None
 
     def wait_event(self, event: Event) -> None:
         assert event.at
+        self.waited = event
 
 
 class StandIn:
@@ -55,6 +59,7 @@ class StandIn:
         self.device, self.name = torch.device("cpu"), "cuda:0 stand-in"
         self.copies, self.compute = Stream("copies"), Stream("compute")
         self.current: str | None = None
+        self.recorded: dict[str, Event] = {}
         self.captures: list[int] = []
         self._can_capture, self._room = can_capture, room
 
@@ -80,6 +85,7 @@ class StandIn:
 
         def replay() -> None:
             assert self.current == self.compute
+            assert self.compute.waited is self.recorded["copies"]  # the images have arrived
             written.copy_(compute())
 
         return replay, written
