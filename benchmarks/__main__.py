@@ -54,7 +54,6 @@ def photos(given: Path | None, work: Path) -> list[Path]:
 
 def prepared(stack: BenchStack, given: argparse.Namespace, work: Path) -> Task:
     """The bucket filled, the model pulled and at hand for everyone."""
-    stack.run("up")
     stack.run("models", "pull", "mobilenet_v2")
     say(f"filling the bucket with {given.images} objects")
     prefix = stack.fill(photos(given.photos, work), given.images)
@@ -107,10 +106,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
         work = Path(folder)
         stack = BenchStack(work / "home")
-        try:
+        with stack.up():
             report = measured(stack, prepared(stack, given, work), given)
-        finally:
-            stack.run("down")
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "peers.json").write_text(json.dumps(report, indent=2) + "\n")
     (RESULTS / "peers.md").write_text(markdown(report))

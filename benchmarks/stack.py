@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +27,17 @@ class BenchStack:
     """Driven by the command line, as a user would."""
 
     home: Path
+
+    @contextmanager
+    def up(self, *options: str) -> Iterator[None]:
+        """The stack runs during the body, and is down after it, also after SIGTERM."""
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        try:
+            self.run("up", *options)
+            yield
+        finally:
+            self.run("down")
+            signal.signal(signal.SIGTERM, before)
 
     def run(self, *arguments: str) -> str:
         """The answer of one command. Raises CalledProcessError; its errors go to stderr."""

@@ -38,12 +38,9 @@ def measure(given: argparse.Namespace) -> None:
         weights = {name: random_weights(name, work) for name in given.networks}
         limits = {name: _limits(given, name, weights[name], photos) for name in given.networks}
         stack = BenchStack(work / "home")
-        try:
-            scale = f"preprocess={given.preprocess},collector={given.collectors}"
-            stack.run("up", "--workers", scale)
+        scale = f"preprocess={given.preprocess},collector={given.collectors}"
+        with stack.up("--workers", scale):
             jobs = _jobs(given, stack, weights, photos)
-        finally:
-            stack.run("down")
     report = {
         "machine": machine(),
         "gpu": gpu(),
