@@ -20,8 +20,6 @@ from shared.messages import MAX_MESSAGE_BYTES, Message
 from shared.settings import Settings, load_settings
 from shared.signing import sign
 
-# Kombu's own redelivery is a long-stop: it goes by clients' clocks. The ledger brings back sooner.
-_REDELIVERY_SECONDS = 24 * 3600
 # Messages go to queues directly: an exchange's binding would be lost with a wiped broker.
 _DIRECT = Exchange("")
 
@@ -31,8 +29,8 @@ def queue_of(name: str) -> Queue:
     return Queue(name, exchange=_DIRECT, routing_key=name)
 
 
-def make_app(settings: Settings, role: str) -> Celery:
-    """The application as one role sees it."""
+def make_app(settings: Settings) -> Celery:
+    """The application, whoever it is that runs it."""
     app = Celery("headrace", broker=settings.broker_url, set_as_current=False)
     app.conf.update(
         task_serializer="json",
@@ -49,11 +47,9 @@ def make_app(settings: Settings, role: str) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
-            "visibility_timeout": _REDELIVERY_SECONDS,
-            "unacked_key": f"unacked.{role}",
-            "unacked_index_key": f"unacked_index.{role}",
-            "unacked_mutex_key": f"unacked_mutex.{role}",
-            "unacked_mutex_expire": 20,
+            # Kombu would note in the broker, in two transactions, what a worker has, and bring it
+            # back by clients' clocks. The ledger knows sooner what is missing.
+            "ack_emulation": False,
             "priority_steps": [0],
             "socket_timeout": 15,
             "socket_connect_timeout": 3,
@@ -66,7 +62,7 @@ def make_app(settings: Settings, role: str) -> Celery:
 
 @cache
 def _observer_app() -> Celery:
-    return make_app(load_settings(), "observer")
+    return make_app(load_settings())
 
 
 def __getattr__(name: str) -> Any:
@@ -80,7 +76,7 @@ class Publisher:
 
     def __init__(self, settings: Settings, app: Celery | None = None) -> None:
         self._key = settings.signing_keys[0]
-        self._app = app or make_app(settings, "publisher")
+        self._app = app or make_app(settings)
         self._redis = redis.Redis.from_url(
             settings.broker_url, socket_timeout=10, socket_connect_timeout=3
         )

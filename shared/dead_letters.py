@@ -1,8 +1,8 @@
 """The dead letters: what could never have been a message of ours, kept with where, why and how.
 
-They lie in the broker, beside the queues that they came from, so that a message moves from one to
-the other in one transaction. The broker's share is bounded: the oldest move on to the state bucket,
-as objects of JSON lines, each line what ``DeadLetter.to_json`` gives.
+They lie in the broker, beside the queues that they came from. The broker's share is bounded: the
+oldest move on to the state bucket, as objects of JSON lines, each line what ``DeadLetter.to_json``
+gives.
 """
 
 from __future__ import annotations
@@ -27,17 +27,12 @@ _ORDER, _LETTERS, _RAW = "dead:order", "dead:letters", "dead:raw"
 _BYTES, _MOVED, _MOVER, _REPLAYS = "dead:bytes", "dead:moved", "dead:mover", "dead:replays"
 _KEYS = (_ORDER, _LETTERS, _RAW, _BYTES, _MOVED, _MOVER)
 
-# KEYS besides: the unacked index and hash. ARGV: id, time, about, raw, delivery tag or nothing.
-# Done again after an answer that was lost, it does nothing.
+# ARGV: id, time, about, raw. Done again after an answer that was lost, it does nothing.
 _ADD = """
 if redis.call('ZADD', KEYS[1], 'NX', ARGV[2], ARGV[1]) == 1 then
   redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
   redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])
   redis.call('INCRBY', KEYS[4], #ARGV[3] + #ARGV[4])
-end
-if ARGV[5] then
-  redis.call('ZREM', KEYS[7], ARGV[5])
-  redis.call('HDEL', KEYS[8], ARGV[5])
 end
 return {redis.call('ZCARD', KEYS[1]), tonumber(redis.call('GET', KEYS[4]))}
 """
@@ -130,17 +125,11 @@ class DeadLetters:
             raw=raw,
         )
 
-    def add(self, letter: DeadLetter, unacked: tuple[str, str, str] | None = None) -> Load:
-        """Keep the letter; adding it twice keeps one. Returns what lies in the broker then.
-
-        ``unacked``: kombu's index and hash of unacknowledged messages, and the message's tag, by
-        which it is removed from them in the same transaction.
-        """
-        index, entries, *tag = unacked or ("", "")
+    def add(self, letter: DeadLetter) -> Load:
+        """Keep the letter; adding it twice keeps one. Returns what lies in the broker then."""
         received_at = datetime.fromisoformat(letter.received_at).timestamp()
-        keys = _KEYS + ((index, entries) if unacked else ())
-        values = (letter.id, received_at, json.dumps(_about(letter)), letter.raw, *tag)
-        return Load(*self._call(self._add, keys, values))
+        values = (letter.id, received_at, json.dumps(_about(letter)), letter.raw)
+        return Load(*self._call(self._add, _KEYS, values))
 
     def load(self) -> Load:
         """How much lies in the broker."""

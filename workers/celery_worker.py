@@ -78,7 +78,7 @@ def run_worker(
         ward = _ward(runtime, stage, store, contract.queue, dead_letter_limits)
         transport.install(ward)
         consumer.install(contract, ward)
-        app = make_app(settings, role)
+        app = make_app(settings)
         app.conf.task_queues = [queue_of(contract.queue)]
         make_task(app, contract, stage, runtime, setup(runtime))
     except HeadraceError as error:

@@ -30,11 +30,8 @@ _STAGE_KEYS = (
     "%R~hr:incarnation %R~hr:job:* ~hr:stale ~hr:workers ~hr:lease:* ~hr:held:* ~hr:queued:*"
     " ~hr:waiting ~hr:refused ~hr:*:live ~hr:*:trial:*"
 )
-# Kombu's own bookkeeping: taking, acknowledging and restoring messages.
-_CONSUME = (
-    "+brpop +rpop +lpush +rpush +llen +exists +hset +hget +hdel +zadd +zrem +zrange"
-    " +watch +set +get +del +pttl +pexpire +evalsha"
-)
+# Taking messages, and putting back what was taken and not begun.
+_CONSUME = "+brpop +rpop +lpush +rpush +llen +exists"
 # Celery's remote control (Flower asks, workers answer) and events (workers tell, Flower listens).
 _BIND = (
     "(+evalsha +sadd +srem +smembers +exists +del +zadd +zrem +zrangebyscore"
@@ -44,12 +41,11 @@ _BIND = (
 _ANSWER = "(+lpush %W~*.reply.celery.pidbox)"
 _TELL = "(+publish &/0.celeryev/worker.* &/0.celeryev/task.*)"
 _MAILBOX = "(+llen +del +exists +pexpire ~*@*.celery.pidbox)"
-# Adding dead letters, with their removal from the unacked ones, and moving the oldest on.
+# Adding dead letters, and moving the oldest on.
 _BURY = (
     "(+hget %R~dead:replays) (+set +get +expire ~dead:mover)"
     " (+evalsha +zadd +zrem +zcard +zrange +hset +hget +hmget +hdel +hstrlen +get +incrby +decrby"
-    " ~dead:order ~dead:letters ~dead:raw ~dead:bytes ~dead:moved ~dead:mover"
-    " ~unacked.{role} ~unacked_index.{role})"
+    " ~dead:order ~dead:letters ~dead:raw ~dead:bytes ~dead:moved ~dead:mover)"
 )
 
 
@@ -86,7 +82,6 @@ def _rules(host_id: str) -> dict[str, str]:
         ),
         "flower": _join(
             _basics(),
-            _consume("observer", []),
             f"(+llen %R~{first} %R~{inference_queues} %R~{results})",
             _BIND,
             "(+brpop +rpop +lpush +llen +del +exists +pexpire ~*.reply.celery.pidbox)",
@@ -102,9 +97,9 @@ def _worker(role: str, host_id: str, ledger_keys: str, publishes: Iterable[str])
     return _join(
         _basics(),
         f"({_LEDGER} {ledger_keys})",
-        _consume(role, own),
+        *map(_consume, own),
         *map(_publish, publishes),
-        *(_BIND, _ANSWER, _TELL, _MAILBOX, _BURY.format(role=role)),
+        *(_BIND, _ANSWER, _TELL, _MAILBOX, _BURY),
         _SUBSCRIBER.format("/0.celery.pidbox"),
     )
 
@@ -113,10 +108,8 @@ def _basics() -> str:
     return _join("-@all", _CONNECTION, _TRANSACTION, _SCRIPTS)
 
 
-def _consume(unacked: str, own_queues: Iterable[str]) -> str:
-    names = ("unacked", "unacked_index", "unacked_mutex")
-    keys = [*own_queues, *(f"{name}.{unacked}" for name in names)]
-    return f"({_CONSUME} {_join(*(f'~{key}' for key in keys))})"
+def _consume(queue: str) -> str:
+    return f"({_CONSUME} ~{queue})"
 
 
 def _publish(queue: str) -> str:

@@ -19,7 +19,6 @@ from botocore.exceptions import ClientError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.celery_app import make_app
 from shared.settings import SETTINGS_FILE, Settings, load_settings
 from tests.stack import Stack, small_images
 from tests.waiting import wait_for
@@ -46,12 +45,12 @@ INFERENCE_QUEUE = "v1.inference.bulk.{host}"
 FOREIGN = {
     "producer": (
         *("BRPOP v1.preprocess.bulk 1", "BRPOP v1.results.bulk 1", "HGETALL dead:letters"),
-        *("DEL v1.preprocess.bulk", f"LPUSH {INFERENCE_QUEUE} x", "HGETALL unacked.preprocess"),
+        *("DEL v1.preprocess.bulk", f"LPUSH {INFERENCE_QUEUE} x"),
         *("PUBLISH /0.celery.pidbox x", "PSUBSCRIBE /0.celeryev/*", "SET other 1", "GET other"),
     ),
     "preprocess": (
         *(f"BRPOP {INFERENCE_QUEUE} 1", f"DEL {INFERENCE_QUEUE}", "LPUSH v1.results.bulk x"),
-        *("LRANGE v1.results.bulk 0 -1", "HGETALL unacked.inference", "DEL unacked.collector"),
+        "LRANGE v1.results.bulk 0 -1",
         *("GET hr:leader", "DEL hr:leader", "SET hr:incarnation x", "DEL hr:jobs", "SCAN 0"),
         *("HSET hr:job:u cancelled 1", "SETBIT hr:u:done 0 1", "RPUSH hr:hints x", "GET other"),
         *("HGETALL dead:letters", "DEL dead:letters", "HSET dead:replays x 1"),
@@ -59,19 +58,19 @@ FOREIGN = {
     ),
     "inference": (
         *("BRPOP v1.preprocess.bulk 1", "BRPOP v1.results.bulk 1", f"DEL {INFERENCE_QUEUE}x"),
-        *("LRANGE v1.preprocess.bulk 0 -1", "HGETALL unacked.preprocess", "GET hr:leader"),
+        *("LRANGE v1.preprocess.bulk 0 -1", "GET hr:leader"),
         *("SET hr:incarnation x", "SETBIT hr:u:done 0 1", "HSET hr:job:u cancelled 1", "SCAN 0"),
         *("HGETALL dead:letters", "DEL dead:order", "PUBLISH /0.celery.pidbox x", "SET other 1"),
     ),
     "collector": (
         *("BRPOP v1.preprocess.bulk 1", f"LPUSH {INFERENCE_QUEUE} x", "DEL v1.preprocess.bulk"),
-        *("SET hr:incarnation x", "DEL hr:leader", "RPUSH hr:hints x", "DEL unacked.inference"),
+        *("SET hr:incarnation x", "DEL hr:leader", "RPUSH hr:hints x"),
         *("HGETALL dead:letters", "DEL dead:order", "PUBLISH /0.celery.pidbox x", "SCAN 0"),
     ),
     "flower": (
         *("LPUSH v1.preprocess.bulk x", "BRPOP v1.preprocess.bulk 1", "DEL v1.results.bulk"),
         *("LRANGE v1.results.bulk 0 -1", "GET hr:incarnation", "SMEMBERS hr:jobs", "SCAN 0"),
-        *("HGETALL dead:letters", "HGETALL unacked.preprocess", "PUBLISH /0.celeryev/task.x x"),
+        *("HGETALL dead:letters", "PUBLISH /0.celeryev/task.x x"),
     ),
 }
 SPEC, SEGMENT = "jobs/j/spec.json", "jobs/j/manifest/00000000.parquet"
@@ -203,23 +202,6 @@ def test_a_job_malformed_messages_and_a_restart_need_no_more_than_the_roles_have
     with urllib.request.urlopen(f"{stack.info['flower_url']}/api/workers?refresh=1") as answer:
         assert {name.split("-")[0] for name in json.load(answer)} == set(WORKERS)
     wait_for(lambda: len(stack.json("dead-letters", "list")) == before + 3, what="the dead letters")
-    assert admin.acl_log() == []
-
-
-@pytest.mark.parametrize("role", WORKERS)
-def test_a_worker_may_restore_what_a_dead_one_had_taken(
-    stack: Stack, admin: Any, role: str
-) -> None:
-    """Kombu's restore takes a lock whose release is a script; refused, it would fail silently."""
-    (queue,) = (q["name"] for q in stack.info["queues"] if q["role"] == role)
-    message = {"body": "", "properties": {"delivery_info": {}, "delivery_tag": "t"}, "headers": {}}
-    admin.hset(f"unacked.{role}", "tag", json.dumps([message, "", queue]))
-    admin.zadd(f"unacked_index.{role}", {"tag": 1})
-    before = len(stack.json("dead-letters", "list"))
-    with make_app(settings_of(stack, role), role).connection() as connection:
-        connection.default_channel.qos.restore_visible()
-    assert not admin.hexists(f"unacked.{role}", "tag")
-    wait_for(lambda: len(stack.json("dead-letters", "list")) == before + 1, what="the dead letter")
     assert admin.acl_log() == []
 
 

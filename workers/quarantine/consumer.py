@@ -90,10 +90,6 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
         self, message: Any, layer: str, reason: str, accused: ChunkRef | None = None
     ) -> None:
         assert _ward is not None
-        channel = message.channel
-        unacked = (channel.unacked_index_key, channel.unacked_key, message.delivery_tag)
-        _ward.admit(
-            layer=layer, reason=reason, raw=message._raw.item, unacked=unacked, accused=accused
-        )
+        _ward.admit(layer=layer, reason=reason, raw=message._raw.item, accused=accused)
         if not message.acknowledged:
-            message.ack()  # so that the channel's own count of what it holds is right
+            message.ack()

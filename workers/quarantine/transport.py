@@ -11,7 +11,6 @@ from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
-from kombu.transport.virtual.base import QoS as CountOfUnacked
 
 from workers.quarantine.envelope import Envelope, open_envelope
 from workers.quarantine.inspection import Malformed
@@ -22,26 +21,14 @@ log = logging.getLogger(__name__)
 _ward: Ward | None = None
 
 
-class QoS(kombu_redis.QoS):  # type: ignore[misc]
-    """What this process holds unacknowledged, which bounds what it takes."""
-
-    def ack(self, delivery_tag: str) -> None:
-        """Acknowledge a message, or let go of it all the same.
-
-        One that counts as held for ever would keep the worker from taking another. What stays in
-        the broker is given out again after a day, and is stale then.
-        """
-        try:
-            super().ack(delivery_tag)
-        except self.channel.connection_errors as error:
-            log.warning("a message stays unacknowledged: %r", error)
-            CountOfUnacked.ack(self, delivery_tag)
-
-
 class Channel(kombu_redis.Channel):  # type: ignore[misc]
     """A channel that looks at an envelope before kombu unpacks it."""
 
-    QoS = QoS
+    def _restore(self, message: Any, leftmost: bool = False) -> None:
+        """Back to its queue as it lay there: a worker that ends has begun nothing with it."""
+        push = "RPUSH" if leftmost else "LPUSH"
+        with self.conn_or_acquire() as client:
+            client.execute_command(push, message.delivery_info["routing_key"], message._raw.item)
 
     def _brpop_read(self, **options: Any) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""Moving a message to the dead letters, in one transaction with its removal from the queue."""
+"""Moving a message to the dead letters."""
 
 from __future__ import annotations
 
@@ -55,18 +55,14 @@ class Ward:
         layer: str,
         reason: str,
         raw: bytes,
-        unacked: tuple[str, str, str] | None = None,
         accused: ChunkRef | None = None,
     ) -> None:
-        """Keep ``raw``. ``unacked``: the unacked index, its hash, and the message's tag in them.
-
-        ``accused``: the chunk against which it counts.
-        """
+        """Keep ``raw``. ``accused``: the chunk against which it counts."""
         self._insist(self._wait_for_room)
         letter = self._insist(
             lambda: self._letters.letter(queue=self.queue, layer=layer, reason=reason, raw=raw)
         )
-        self._load = self._insist(lambda: self._letters.add(letter, unacked))
+        self._load = self._insist(lambda: self._letters.add(letter))
         self._log(letter)
         if self._load.exceeds(self._limits):
             self._overflow()
