@@ -45,11 +45,13 @@ def make_task(
 ) -> None:
     """Register the stage's Celery task. Its message was inspected before it got here."""
 
-    @app.task(name=contract.task, shared=False)  # type: ignore[untyped-decorator]
-    def run(body: str, signature: str) -> None:
+    @app.task(name=contract.task, shared=False, bind=True)  # type: ignore[untyped-decorator]
+    def run(task: Any, body: str, signature: str) -> None:
         del signature
         try:
-            message = contract.message_type.model_validate_json(body)
+            message = consumer.taken(task.request.id)
+            if message is None:
+                message = contract.message_type.model_validate_json(body)
             runtime.process(message, stage, function)
         except BaseException:
             # Nothing may leave a task: Celery keeps the place of one that raised MemoryError taken

@@ -10,7 +10,9 @@ from celery import Celery
 
 from shared.ledger import Stage
 from shared.messages import Chunk
+from tests.samples import chunk
 from workers.celery_worker import make_task
+from workers.quarantine import consumer
 
 
 class Raising:
@@ -43,3 +45,22 @@ def test_a_body_that_cannot_be_read_does_not_leave_it_either(
     make_task(app, contract, Stage.PREPROCESS, runtime, lambda *_: None)  # type: ignore[arg-type,return-value]
     assert app.tasks["headrace.test"]("{}", "signature") is None
     assert "ValidationError" in caplog.text
+
+
+def test_what_was_inspected_is_not_read_again() -> None:
+    app = Celery(set_as_current=False)
+    contract: Any = SimpleNamespace(task="headrace.test", message_type=Chunk)
+    seen: list[Any] = []
+    runtime: Any = SimpleNamespace(process=lambda message, *_: seen.append(message))
+    make_task(app, contract, Stage.PREPROCESS, runtime, lambda *_: None)  # type: ignore[arg-type,return-value]
+    inspected = chunk()
+    body = inspected.model_dump_json()
+    for number in range(100):  # which were never run
+        consumer._keep(f"another {number}", inspected)
+    consumer._keep("id", inspected)
+    for _ in range(2):
+        app.tasks["headrace.test"].apply((body, "signature"), task_id="id")
+    assert seen == [inspected, inspected]
+    assert seen[0] is inspected
+    assert seen[1] is not inspected
+    assert len(consumer._inspected) < 100

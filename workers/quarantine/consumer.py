@@ -11,6 +11,7 @@ from celery.worker.state import maybe_shutdown
 from vine import promise
 
 from shared.ledger import ChunkRef
+from shared.messages import Message
 from workers.quarantine.inspection import Contract, Malformed, inspect
 from workers.quarantine.ward import Ward
 
@@ -22,14 +23,29 @@ _LONGEST_CONNECT_PAUSE_SECONDS = 2.0
 # Celery publishes what Flower shows after each step of each task, a fifth of a worker's CPU time.
 _EVENTS_SECONDS = 1.0
 
+# More than any role has in hand.
+_MOST_INSPECTED = 64
+
 _contract: Contract | None = None
 _ward: Ward | None = None
+_inspected: dict[str, Message] = {}
 
 
 def install(contract: Contract, ward: Ward) -> None:
     """Say what this process's queue carries, before the worker starts."""
     global _contract, _ward
     _contract, _ward = contract, ward
+
+
+def taken(message_id: str) -> Message | None:
+    """What was inspected under this id, once: to read it again would take a tenth of the time."""
+    return _inspected.pop(message_id, None)
+
+
+def _keep(message_id: str, inspected: Message) -> None:
+    while len(_inspected) >= _MOST_INSPECTED:  # of tasks that Celery was told not to run
+        taken(next(iter(_inspected)))
+    _inspected[message_id] = inspected
 
 
 class QuarantineConsumer(Consumer):  # type: ignore[misc]
@@ -59,8 +75,10 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
             assert _contract is not None  # run_worker installs it before it starts Celery
             chunk = None
             try:
-                message.headers, chunk = inspect(_contract, message)
-                message.properties = {"correlation_id": message.headers["id"]}
+                message.headers, inspected = inspect(_contract, message)
+                chunk, message_id = inspected.ref, message.headers["id"]
+                message.properties = {"correlation_id": message_id}
+                _keep(message_id, inspected)
                 return handle(message)
             except Malformed as problem:
                 return self._quarantine(message, problem.layer, problem.reason, problem.accused)

@@ -38,11 +38,11 @@ class Contract:
     check: Callable[[Any], str | None] = lambda _: None
 
 
-def inspect(contract: Contract, message: Any) -> tuple[dict[str, Any], ChunkRef]:
+def inspect(contract: Contract, message: Any) -> tuple[dict[str, Any], Message]:
     """Check a kombu message, of an envelope that was opened, to the last field; or raise Malformed.
 
-    Returns headers made anew from what is signed, and the chunk: eta, expires, time limits, retries
-    and callbacks that somebody may have put beside a signed body are never seen by Celery.
+    Returns headers made anew from what is signed, and what is signed: eta, expires, time limits,
+    retries and callbacks that somebody may have put beside it are never seen by Celery.
     """
     task, message_id = message.headers["task"], message.headers["id"]
     if task != contract.task:
@@ -56,7 +56,7 @@ def inspect(contract: Contract, message: Any) -> tuple[dict[str, Any], ChunkRef]
     problem = contract.check(parsed)
     if problem is not None:
         raise Malformed("schema", problem, parsed.ref)
-    return _clean_headers(contract.task, message_id, parsed), parsed.ref
+    return _clean_headers(contract.task, message_id, parsed), parsed
 
 
 def _payload(raw: Any) -> tuple[str, str]:
