@@ -1,7 +1,11 @@
-"""One real server per adapter, started once; a test gets an empty bucket of its own."""
+"""A real server, started once; a test gets an empty bucket of its own.
+
+``$TEST_STORE`` names one of SERVERS, which is SeaweedFS unless told.
+"""
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +15,7 @@ import pytest
 
 from shared.settings import S3Settings
 from shared.storage import Store, connect
+from tests.minio_server import start_minio
 from tests.servers import start_seaweedfs
 
 
@@ -29,14 +34,14 @@ class RunningServer(Protocol):
 # One line per server that the contract must hold for.
 SERVERS: dict[str, Callable[[Path], RunningServer]] = {
     "seaweedfs": start_seaweedfs,
+    "minio": start_minio,
 }
 
 
-@pytest.fixture(scope="session", params=list(SERVERS.values()), ids=list(SERVERS))
-def s3(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[S3Settings]:
-    server = request.param(tmp_path_factory.mktemp("server"))
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Settings]:
+    start = SERVERS[os.environ.get("TEST_STORE", "seaweedfs")]
+    server = start(tmp_path_factory.mktemp("server"))
     yield S3Settings(
         endpoint=server.endpoint, access_key=server.access_key, secret_key=server.secret_key
     )
