@@ -65,8 +65,9 @@ test-unit: ## Run the tests of one tier: test-unit, -contract, -integration, -e2
 $(filter-out test-fault,$(TIERS:%=test-%)): test-%: install-dev
 	@$(RUN) -m pytest tests/$* $(ARGS)
 
-test-minio: install-dev ## Hold the store's contract against MinIO, built from source with Go
-	@TEST_STORE=minio $(RUN) -m pytest --timeout 1200 tests/contract/test_store.py $(ARGS)
+MINIO_SUITE := store foreign_store sessions
+test-minio: install-dev ## Hold what a store must do against MinIO, built from source with Go
+	@TEST_STORE=minio $(RUN) -m pytest --timeout 1200 $(MINIO_SUITE:%=tests/contract/test_%.py) $(ARGS)
 
 REDIS_SUITE := ledger ledger_model ledger_rescue lost_runs feed_and_rescue leader quarantine \
   simulated_valkey dead_letters_cli broker_users

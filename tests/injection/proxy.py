@@ -78,6 +78,10 @@ class Proxy(ABC):
         """Hold an answer back."""
         await asyncio.sleep(self._random.uniform(*STALL_SECONDS))
 
+    async def wait(self, seconds: float) -> None:
+        """Take a moment for an answer."""
+        await asyncio.sleep(seconds)
+
     def chance(self) -> bool:
         """One in two."""
         return self._random.random() < 0.5
