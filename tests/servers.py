@@ -55,13 +55,17 @@ JWT_KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class RunningSeaweed:
-    """One `weed mini`. ``endpoint`` is ``host:port`` of its S3 gateway, plain HTTP."""
+    """One `weed mini`. ``endpoint`` is ``host:port`` of its S3 gateway, plain HTTP.
+
+    ``other_keys``: access key and secret key that it takes as well.
+    """
 
     endpoint: str
     access_key: str
     secret_key: str
     process: Popen
     ports: tuple[int, ...]
+    other_keys: tuple[str, str]
 
     @property
     def pid(self) -> int:
@@ -97,10 +101,14 @@ def start_seaweedfs(directory: Path) -> RunningSeaweed:
     One identity, with random keys, may do everything; nothing listens beyond loopback.
     """
     access_key, secret_key = secrets.token_hex(10), secrets.token_hex(20)
+    other_keys = secrets.token_hex(10), secrets.token_hex(20)
     (directory / "data").mkdir(parents=True, exist_ok=True)
     identity = {
         "name": "admin",
-        "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
+        "credentials": [
+            {"accessKey": access, "secretKey": secret}
+            for access, secret in ((access_key, secret_key), other_keys)
+        ],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
     (directory / "s3.json").write_text(json.dumps({"identities": [identity]}))
@@ -114,7 +122,7 @@ def start_seaweedfs(directory: Path) -> RunningSeaweed:
         process = spawn(_weed_command(directory, ports), log, environment)
         wait_ready(process, log, lambda: s3_answers(endpoint, access_key, secret_key))
         used = (*ports.values(), *(port + GRPC_OFFSET for port in ports.values()))
-        return RunningSeaweed(endpoint, access_key, secret_key, process, used)
+        return RunningSeaweed(endpoint, access_key, secret_key, process, used, other_keys)
 
     return with_attempts(attempt)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from urllib.parse import unquote
 
@@ -17,8 +18,8 @@ class StrictStore(Proxy):
     """Forwards what it does not refuse; ``refused`` counts that by code.
 
     ``archived``: ends of keys that cannot be read. ``at_once``: how many requests it takes at a
-    time, each for 10 ms. ``ended``: session tokens that it no longer takes; ``uses``: how often
-    each that it took was used.
+    time, each for 10 ms. ``ended``: session tokens and access keys that it no longer takes;
+    ``uses``: how often each session that it took was used.
     """
 
     def __init__(self, server_port: int) -> None:
@@ -54,7 +55,8 @@ class StrictStore(Proxy):
         if self.at_once is not None and self._going > self.at_once:
             return BUSY, "SlowDown"
         token = request.fields.get(b"x-amz-security-token", b"").decode()
-        if token in self.ended:
+        access_key = re.search(r"Credential=(\w+)/", request.fields[b"authorization"].decode())
+        if token in self.ended or (access_key and access_key[1] in self.ended):
             return BAD_REQUEST, "ExpiredToken"
         self.uses[token] += 1
         key = unquote(request.first.split(b" ")[1].decode().partition("?")[0])
