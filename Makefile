@@ -65,12 +65,13 @@ test-unit: ## Run the tests of one tier: test-unit, -contract, -integration, -e2
 $(filter-out test-fault,$(TIERS:%=test-%)): test-%: install-dev
 	@$(RUN) -m pytest tests/$* $(ARGS)
 
-MINIO_SUITE := store foreign_store sessions
+MINIO_SUITE := store foreign_store sessions store_tls
 test-minio: install-dev ## Hold what a store must do against MinIO, built from source with Go
 	@TEST_STORE=minio $(RUN) -m pytest --timeout 1200 $(MINIO_SUITE:%=tests/contract/test_%.py) $(ARGS)
 
 REDIS_SUITE := ledger ledger_model ledger_rescue lost_runs feed_and_rescue leader quarantine \
-  simulated_valkey dead_letters_cli broker_users
+  simulated_valkey dead_letters_cli broker_users \
+  broker_tls
 test-redis: install-dev ## Hold what the broker must do against the Redis installed here
 	@TEST_BROKER=redis $(RUN) -m pytest $(REDIS_SUITE:%=tests/integration/test_%.py) $(ARGS)
 

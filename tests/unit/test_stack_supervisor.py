@@ -26,6 +26,7 @@ class Scripted(Supervisor):
         if self.states[0] != "STOPPED":
             raise xmlrpc.client.Fault(60, "ALREADY_STARTED: x")
         self.started = True
+        return True
 
 
 def test_a_process_that_is_still_ending_starts_when_it_has_ended(
