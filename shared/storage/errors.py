@@ -42,6 +42,10 @@ class ObjectArchived(PermanentError):
     """The object lies in a storage class that has to be restored before it can be read."""
 
 
+class UnknownKeys(AccessDenied):
+    """The store does not know these keys, or not with this secret."""
+
+
 class UnsupportedKey(PermanentError):
     """No request can be formed for this key, or for what was to be done with it."""
 
@@ -62,6 +66,7 @@ class CredentialsExpired(StoreUnavailable):
     """The store refuses keys that were good, until there are new ones."""
 
 
+_UNKNOWN = {"InvalidAccessKeyId", "SignatureDoesNotMatch"}
 # What stores answer to a session token that has ended.
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "InvalidTokenId", "TokenRefreshRequired"}
 _SLOW_DOWN = {
@@ -149,7 +154,8 @@ def _translate(error: Exception, endpoint: str, bucket: str, where: str) -> Head
     if code in _SLOW_DOWN or status == 429:
         return SlowDown("slow_down", f"{endpoint} asks for fewer requests: {detail or status}.")
     if status in {401, 403}:
-        return AccessDenied(
+        kind = UnknownKeys if code in _UNKNOWN else AccessDenied
+        return kind(
             "access_denied",
             f"{endpoint} refuses {where}: {detail or 'access denied'}.",
             "Check the credentials of this store, and what they may do.",

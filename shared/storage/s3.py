@@ -25,11 +25,11 @@ from shared.settings import S3Settings
 from shared.storage.clients import CONNECTIONS, admin_client, bucket_client, parts_of
 from shared.storage.credentials import READ_ERRORS, Keys
 from shared.storage.errors import (
-    AccessDenied,
     CredentialsExpired,
     ObjectChanged,
     ObjectMissing,
     ObjectTooLarge,
+    UnknownKeys,
     bucket_missing,
     credentials_expired,
     location,
@@ -191,7 +191,7 @@ class S3ObjectStore:
                 translated(self.endpoint, bucket, key, is_session=bool(used.session_token)),
             ):
                 yield
-        except (AccessDenied, CredentialsExpired) as error:
+        except (UnknownKeys, CredentialsExpired) as error:
             if self._has_other_keys(used):
                 raise credentials_expired(self.endpoint, "they were renewed") from error
             raise

@@ -6,11 +6,19 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from minio.credentials import Credentials
 
 from shared.errors import ItemErrorCode
 from shared.messages import Item, ItemFailure
 from shared.settings import S3Settings
-from shared.storage import ObjectArchived, Store, StoreUnavailable
+from shared.storage import (
+    AccessDenied,
+    CredentialsExpired,
+    ObjectArchived,
+    Store,
+    StoreUnavailable,
+)
+from shared.storage.credentials import Keys
 from shared.storage.s3 import S3ObjectStore
 from tests.injection.strict_store import StrictStore
 from workers.preprocess.fetch import Fetcher
@@ -68,6 +76,32 @@ def test_a_store_that_asks_for_less_gets_less_and_gives_everything(
     assert fetched == [item.key.encode() for item in items]
     # Sixteen at a time, whatever it says, it would refuse each twice.
     assert 0 < strict.refused["SlowDown"] < OBJECTS
+
+
+def test_long_lived_keys_may_be_changed_while_they_are_used(
+    store: Store, s3: S3Settings, bucket: str
+) -> None:
+    store.put(bucket, "key", b"x")
+    good = Credentials(s3.access_key, s3.secret_key)
+    for old in (Credentials("unknown", "s"), Credentials(s3.access_key, "wrong")):
+        held, clock = [old, good], Clock()
+        foreign = S3ObjectStore(s3, Keys(lambda held=held: held.pop(0), clock))  # type: ignore[misc]
+        with pytest.raises(AccessDenied):
+            foreign.get(bucket, "key")
+        assert held == [good]
+        clock.now += 2
+        with pytest.raises(CredentialsExpired, match="renewed"):
+            foreign.get(bucket, "key")
+        assert foreign.get(bucket, "key") == b"x"
+
+
+class Clock:
+    """Refused keys are read again when it has moved."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def test_a_listing_outlasts_a_busy_moment(
