@@ -44,7 +44,8 @@ def bucket_client(s3: S3Settings, keys: Keys, bucket: str) -> S3Store:
             "access_key_id": current.access_key,
             "secret_access_key": current.secret_key,
             "token": current.session_token,
-            "expires_at": datetime.now(UTC),  # so that each request asks again
+            # At once, so that each request asks again; that costs 40 microseconds of CPU time.
+            "expires_at": datetime.now(UTC) if keys.may_change else None,
         }
 
     own_roots: ClientConfig = (

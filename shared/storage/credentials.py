@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from urllib3 import PoolManager, Retry, Timeout
 from urllib3.exceptions import HTTPError
 
+from shared.settings import S3Settings
+
 # What reading keys may raise.
 READ_ERRORS = (KeyError, ValueError, OSError, HTTPError, configparser.Error)
 # Keys are read again this long before they expire, or this long after they were read.
@@ -107,11 +109,17 @@ class Keys(Provider):  # type: ignore[misc]
     """Keys that are read again before they expire, once a minute, or when they were refused.
 
     Thread-safe. Those in hand serve on while they cannot be read and have not expired.
+    ``may_change``: whoever has them has to ask for them each time.
     """
 
     def __init__(
-        self, read: Callable[[], Credentials], clock: Callable[[], float] = time.monotonic
+        self,
+        read: Callable[[], Credentials],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        may_change: bool = True,
     ) -> None:
+        self.may_change = may_change
         self._read = read
         self._clock = clock
         self._lock = threading.Lock()
@@ -147,3 +155,9 @@ class Keys(Provider):  # type: ignore[misc]
             return age_seconds > RENEW_SECONDS
         left = keys.expiration.replace(tzinfo=UTC) - datetime.now(UTC)
         return bool(left.total_seconds() < RENEW_SECONDS)
+
+
+def lasting(s3: S3Settings) -> Keys:
+    """The keys in the settings, which do not change."""
+    keys = Credentials(s3.access_key, s3.secret_key)
+    return Keys(lambda: keys, may_change=False)

@@ -69,13 +69,7 @@ class CredentialsExpired(StoreUnavailable):
 _UNKNOWN = {"InvalidAccessKeyId", "SignatureDoesNotMatch"}
 # What stores answer to a session token that has ended.
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "InvalidTokenId", "TokenRefreshRequired"}
-_SLOW_DOWN = {
-    "SlowDown",
-    "SlowDownRead",
-    "SlowDownWrite",
-    "TooManyRequests",
-    "RequestLimitExceeded",
-}
+_SLOW_DOWN = {"SlowDown", "SlowDownRead", "SlowDownWrite", "TooManyRequests"}
 
 # Both libraries and the socket layer raise these; anything else is a defect and passes.
 _LIBRARY_ERRORS = (ObstoreError, MinioException, HTTPError, ParseError, OSError, ValueError)

@@ -23,7 +23,7 @@ from obstore.store import S3Store as BucketClient
 
 from shared.settings import S3Settings
 from shared.storage.clients import CONNECTIONS, admin_client, bucket_client, parts_of
-from shared.storage.credentials import READ_ERRORS, Keys
+from shared.storage.credentials import READ_ERRORS, Keys, lasting
 from shared.storage.errors import (
     CredentialsExpired,
     ObjectChanged,
@@ -52,7 +52,7 @@ class S3ObjectStore:
     def __init__(self, s3: S3Settings, keys: Keys | None = None) -> None:
         self.endpoint = s3.endpoint
         self._settings = s3
-        self._keys = keys or Keys(lambda: Credentials(s3.access_key, s3.secret_key))
+        self._keys = keys or lasting(s3)
         self._minio = admin_client(s3, self._keys)
         self._throttle = Throttle(CONNECTIONS)
         self._buckets: dict[str, BucketClient] = {}

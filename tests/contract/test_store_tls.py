@@ -60,16 +60,16 @@ def test_who_is_certified_by_another_is_not_trusted(
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
 def test_who_is_certified_under_another_name_is_not_trusted(
-    s3: S3Settings, authority: Authority, bucket: str, operation: str
+    s3: S3Settings, authority: Authority, bucket: str
 ) -> None:
     other = authority.certify("subjectAltName=DNS:other.example")
     with TlsFront(int(s3.endpoint.rpartition(":")[2]), other) as front:
         changes = {"endpoint": f"127.0.0.1:{front.port}", "ca_file": authority.ca_file}
         store = connect(s3.model_copy(update={**changes, "secure": True}))
-        with pytest.raises(StoreUnavailable, match="its certificate is not trusted"):
-            OPERATIONS[operation](store, bucket)
+        for operation in ("get", "get odd"):
+            with pytest.raises(StoreUnavailable, match="its certificate is not trusted"):
+                OPERATIONS[operation](store, bucket)
 
 
 def test_a_file_without_certificates_is_named(https: S3Settings, tmp_path: Path) -> None:
