@@ -95,7 +95,7 @@ def _connect_named(named: NamedStore) -> Store:
     with _lock:
         if named not in _stores:
             keys = Keys(named.credentials.read)
-            _stores[named] = S3ObjectStore(named.s3(_first(keys, named)), keys)
+            _stores[named] = S3ObjectStore(_address(named, _first(keys, named)), keys)
         return _stores[named]
 
 
@@ -108,6 +108,16 @@ def _first(keys: Keys, named: NamedStore) -> Credentials:
             "no_credentials",
             f"No credentials for the store '{named.name}': {reason}.",
             f"They come from '{named.credentials.source}', says config/stores.yaml.",
+        ) from error
+
+
+def _address(named: NamedStore, keys: Credentials) -> S3Settings:
+    try:
+        return named.s3(keys)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise UsageError(
+            "bad_stores", f"The store '{named.name}' cannot be used: {reason}.", "Mend its entry."
         ) from error
 
 

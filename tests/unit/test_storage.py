@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from minio.credentials import Credentials
 
 from shared.errors import HeadraceError, UsageError
 from shared.settings import RingSettings, S3Settings, Settings
@@ -26,6 +27,7 @@ from shared.storage import (
     resolve_store,
     wait_for_clock,
 )
+from shared.storage.registry import NamedStore
 from shared.storage.s3 import S3ObjectStore
 from tests.memory_store import MemoryStore
 
@@ -253,6 +255,35 @@ def test_a_bucket_is_asked_for_where_the_first_pattern_matches(
         assert resolve_store(settings, bucket) is store
     for bucket in ("photos", "shared2", "filed-10"):
         assert resolve_store(settings, bucket) is own
+
+
+def test_what_an_entry_leaves_out_is_as_awss_tools_have_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    named, keys = NamedStore(name="aws", buckets=("a",)), Credentials("key", "long secret")
+    s3 = named.s3(keys)
+    assert (s3.endpoint, s3.region, s3.secure) == ("s3.us-east-1.amazonaws.com", "us-east-1", True)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
+    assert named.s3(keys).endpoint == "s3.eu-north-1.amazonaws.com"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://minio.example:9000")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    s3 = named.s3(keys)
+    assert (s3.endpoint, s3.secure) == ("minio.example:9000", False)
+    assert (s3.region, s3.ca_file) == ("eu-north-1", tmp_path / "ca.pem")
+
+
+def test_a_store_beyond_this_machine_with_default_keys_is_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.stores_file.write_text(STORES.replace("lab.example", "guarded.example"))
+    for name in ("LAB_KEY", "LAB_SECRET"):
+        monkeypatch.setenv(name, "minioadmin")
+    with pytest.raises(UsageError, match=r"'lab'.*default") as caught:
+        resolve_store(settings, "lab-1")
+    assert "\n" not in str(caught.value)
 
 
 def test_missing_credentials_are_named(
