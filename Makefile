@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help install install-demo install-dev install-bench up down ps demo test test-unit \
-        test-contract test-integration test-e2e test-fault simulate fuzz chaos flood bench \
-        bench-gpu figures check audit schemas clean
+        test-contract test-integration test-e2e test-fault test-minio test-redis simulate fuzz \
+        chaos flood bench bench-gpu figures check audit schemas clean
 
 # The first Python that is new enough; PYTHON=... overrides it.
 ifndef PYTHON
@@ -64,6 +64,16 @@ test: install-dev ## Run all tests, tier by tier; ARGS=... goes to pytest
 test-unit: ## Run the tests of one tier: test-unit, -contract, -integration, -e2e
 $(filter-out test-fault,$(TIERS:%=test-%)): test-%: install-dev
 	@$(RUN) -m pytest tests/$* $(ARGS)
+
+MINIO_SUITE := store foreign_store sessions store_tls
+test-minio: install-dev ## Hold what a store must do against MinIO, built from source with Go
+	@TEST_STORE=minio $(RUN) -m pytest --timeout 1200 $(MINIO_SUITE:%=tests/contract/test_%.py) $(ARGS)
+
+REDIS_SUITE := ledger ledger_model ledger_rescue lost_runs feed_and_rescue leader quarantine \
+  simulated_valkey dead_letters_cli broker_users \
+  broker_tls
+test-redis: install-dev ## Hold what the broker must do against the Redis installed here
+	@TEST_BROKER=redis $(RUN) -m pytest $(REDIS_SUITE:%=tests/integration/test_%.py) $(ARGS)
 
 test-fault: install-dev ## Try all of every fault and write docs/FAULTS.md; SEED=... repeats a day's
 	@rm -f .fault-lines.jsonl

@@ -24,6 +24,7 @@ from shared.errors import HeadraceError, UsageError
 from shared.settings import Settings, default_home, load_settings
 from shared.staging import Layout
 from shared.storage import resolve_store
+from shared.tls import redis_options, why
 
 FREE_BYTES = 2 << 30
 MAX_SKEW_SECONDS = 2.0
@@ -56,7 +57,12 @@ def examine() -> Iterator[Check]:
         yield _not_up(f"The stack in {home} is not up.")
         return
     yield _guarded("ring", lambda: _ring(settings))
-    broker = redis.Redis.from_url(settings.broker_url, socket_timeout=3, socket_connect_timeout=3)
+    broker = redis.Redis.from_url(
+        settings.broker_url,
+        socket_timeout=3,
+        socket_connect_timeout=3,
+        **redis_options(settings.broker_url, settings.ca_file),
+    )
     yield _guarded("broker", lambda: _answers(broker, "broker"))
     yield _guarded("ledger", lambda: _ledger(settings))
     yield _guarded("late", lambda: _late(settings))
@@ -85,7 +91,7 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
         return Check(
             name=name,
             state="failed",
-            detail=f"It does not answer ({type(error).__name__}).",
+            detail=f"It does not answer ({why(error)}).",
             fix="See 'headrace ps' and 'headrace logs valkey'.",
         )
 

@@ -19,6 +19,7 @@ from shared.errors import PermanentError, TransientError
 from shared.messages import MAX_MESSAGE_BYTES, Message
 from shared.settings import Settings, load_settings
 from shared.signing import sign
+from shared.tls import redis_options, why
 
 # Messages go to queues directly: an exchange's binding would be lost with a wiped broker.
 _DIRECT = Exchange("")
@@ -33,6 +34,7 @@ def make_app(settings: Settings) -> Celery:
     """The application, whoever it is that runs it."""
     app = Celery("headrace", broker=settings.broker_url, set_as_current=False)
     app.conf.update(
+        broker_use_ssl=redis_options(settings.broker_url, settings.ca_file) or None,
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
@@ -78,7 +80,10 @@ class Publisher:
         self._key = settings.signing_keys[0]
         self._app = app or make_app(settings)
         self._redis = redis.Redis.from_url(
-            settings.broker_url, socket_timeout=10, socket_connect_timeout=3
+            settings.broker_url,
+            socket_timeout=10,
+            socket_connect_timeout=3,
+            **redis_options(settings.broker_url, settings.ca_file),
         )
 
     def send(self, task: str, queue: str, message: Message) -> None:
@@ -122,6 +127,6 @@ class Publisher:
 def _unavailable(error: Exception) -> TransientError:
     return TransientError(
         "broker_unavailable",
-        f"The broker does not answer ({type(error).__name__}).",
+        f"The broker does not answer ({why(error)}).",
         "Is the stack up? See 'headrace ps'.",
     )

@@ -21,6 +21,7 @@ import redis
 
 from shared.errors import PermanentError, TransientError
 from shared.settings import Settings
+from shared.tls import redis_options, why
 
 QUARANTINE = "quarantine/"
 _ORDER, _LETTERS, _RAW = "dead:order", "dead:letters", "dead:raw"
@@ -225,7 +226,7 @@ class DeadLetters:
         except (redis.ConnectionError, redis.TimeoutError) as error:
             raise TransientError(
                 "broker_unavailable",
-                f"The broker does not answer ({type(error).__name__}).",
+                f"The broker does not answer ({why(error)}).",
                 "Is the stack up? See 'headrace ps'.",
             ) from error
 
@@ -251,5 +252,10 @@ def _load(about: bytes, raw: bytes) -> DeadLetter:
 
 def connect(settings: Settings) -> DeadLetters:
     """The dead letters of the settings' broker."""
-    client = redis.Redis.from_url(settings.broker_url, socket_timeout=10, socket_connect_timeout=3)
+    client = redis.Redis.from_url(
+        settings.broker_url,
+        socket_timeout=10,
+        socket_connect_timeout=3,
+        **redis_options(settings.broker_url, settings.ca_file),
+    )
     return DeadLetters(client)

@@ -46,6 +46,7 @@ class ItemErrorCode(StrEnum):
     MISSING = "missing"
     CHANGED = "changed"
     UNREADABLE = "unreadable"
+    ARCHIVED = "archived"
     NOT_AN_IMAGE = "not_an_image"
     UNSUPPORTED = "unsupported"
     CORRUPT = "corrupt"
@@ -62,7 +63,8 @@ ITEM_ERROR_ADVICE: dict[ItemErrorCode, str] = {
     ItemErrorCode.TOO_LARGE: "The object is over the pipeline's max_object_bytes: raise it there.",
     ItemErrorCode.MISSING: "The object was deleted after it was listed: nothing to do.",
     ItemErrorCode.CHANGED: "The object was replaced after it was listed: retry JOB --failed.",
-    ItemErrorCode.UNREADABLE: "The store refused the object: check its permissions and class.",
+    ItemErrorCode.UNREADABLE: "The store refused the object: check its permissions.",
+    ItemErrorCode.ARCHIVED: "The object is archived: restore it, then retry JOB --failed.",
     ItemErrorCode.NOT_AN_IMAGE: "The bytes are not an image: exclude them with --exclude.",
     ItemErrorCode.UNSUPPORTED: "An image format that no decoder is allowed for: convert it.",
     ItemErrorCode.CORRUPT: "The image is damaged: restore it from its source.",

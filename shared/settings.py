@@ -53,15 +53,19 @@ def check_guarded(url: str, *secrets: str) -> None:
 
 
 class S3Settings(BaseModel):
-    """How to reach one S3-compatible store. ``endpoint`` is ``host:port``, without a scheme."""
+    """How to reach one S3-compatible store. ``endpoint`` is ``host:port``, without a scheme.
 
-    model_config = ConfigDict(extra="forbid")
+    ``ca_file``: PEM certificates that are trusted beside the public ones.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     endpoint: str
     access_key: Secret
     secret_key: Secret
     region: str = "us-east-1"
     secure: bool = False
+    ca_file: Path | None = None
 
     @model_validator(mode="after")
     def _guarded(self) -> S3Settings:
@@ -93,6 +97,7 @@ class Settings(BaseSettings):
     ledger_url: Secret
     staging_url: Secret = ""
     s3: S3Settings
+    ca_file: Path | None = None
     ring: RingSettings
     signing_keys: tuple[str, ...] = Field(min_length=1, max_length=2, repr=False)
     flower_url: str = ""
@@ -100,8 +105,16 @@ class Settings(BaseSettings):
     models_bucket: str = "models"
     results_bucket: str = "results"
     plugins: Path = PROJECT_ROOT / "plugins"
+    stores_file: Path = PROJECT_ROOT / "config" / "stores.yaml"
     lease_seconds: float = Field(default=6.0, gt=0, le=10)
     preprocess_queue_chunks: int = Field(default=16, ge=1)
+
+    @model_validator(mode="after")
+    def _trusting(self) -> Settings:
+        """One authority for all of our own servers, unless the store has another."""
+        if self.s3.ca_file is None:
+            self.s3 = self.s3.model_copy(update={"ca_file": self.ca_file})
+        return self
 
     @field_validator("broker_url", "ledger_url", "staging_url")
     @classmethod

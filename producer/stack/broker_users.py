@@ -16,7 +16,14 @@ from shared.queues import inference_queue, preprocess_queue, queues, results_que
 ADMIN = "admin"
 
 # What any connection may do, and scripts by their digest: EVAL is not needed.
-_CONNECTION = "+auth +hello +ping +select +quit +reset +client|setinfo +client|setname +client|id"
+# Redis 7.0 has no CLIENT SETINFO, which newer clients send, and takes no rule that names it: hence
+# CLIENT without everything that concerns other connections or what this one is told.
+_CLIENT = (
+    "+client -client|kill -client|list -client|info -client|getname -client|pause -client|unpause"
+    " -client|unblock -client|reply -client|no-evict -client|tracking -client|trackinginfo"
+    " -client|caching -client|getredir"
+)
+_CONNECTION = f"+auth +hello +ping +select +quit +reset {_CLIENT}"
 _TRANSACTION = "+multi +exec +discard +unwatch"
 _SCRIPTS = "+evalsha +script|load +script|exists +time"
 _SUBSCRIBER = "(+psubscribe +punsubscribe +subscribe +unsubscribe &{})"

@@ -171,7 +171,15 @@ class Supervisor:
         return {process["name"]: process["pid"] for process in self.info() if process["pid"]}
 
     def start(self, name: str) -> None:
-        """Start a process that does not run, without waiting for it."""
+        """Start a process that does not run, without waiting for it.
+
+        One that has just been stopped counts as started until its death is noticed.
+        """
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while self.call("getProcessInfo", name)["statename"] == "STOPPING":
+            if time.monotonic() > deadline:
+                break
+            time.sleep(REAP_SECONDS)
         self._tolerate("ALREADY_STARTED", lambda: self.call("startProcess", name, False))
 
     def ask_to_stop(self, name: str) -> None:

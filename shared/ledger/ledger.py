@@ -20,6 +20,7 @@ from shared.errors import TransientError
 from shared.ledger.records import ChunkRef, Claim, JobProgress, LiveWorker, Stage, WorkerIdentity
 from shared.queues import preprocess_queue
 from shared.settings import Settings
+from shared.tls import redis_options, why
 
 _T = TypeVar("_T")
 _SCRIPTS = Path(__file__).parent / "scripts"
@@ -310,7 +311,7 @@ class Ledger:
         except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ReadOnlyError) as error:
             raise TransientError(
                 "ledger_unavailable",
-                f"The ledger does not answer ({type(error).__name__}).",
+                f"The ledger does not answer ({why(error)}).",
                 "Is the stack up? See 'headrace ps'.",
             ) from error
 
@@ -333,5 +334,6 @@ def connect(settings: Settings) -> Ledger:
         socket_connect_timeout=3,
         health_check_interval=15,
         retry=Retry(NoBackoff(), 1),
+        **redis_options(settings.ledger_url, settings.ca_file),
     )
     return Ledger(client, first_queue=preprocess_queue(), lease_seconds=settings.lease_seconds)

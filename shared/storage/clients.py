@@ -7,22 +7,22 @@ values below. Stores are reached directly, never through a proxy of the environm
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-import certifi
 from minio import Minio
 from obstore.store import S3Store
 from urllib3 import BaseHTTPResponse, HTTPResponse, PoolManager, Retry, Timeout
 
 from shared.settings import S3Settings
+from shared.storage.credentials import Keys
 from shared.storage.pace import paced
+from shared.tls import certificates, trusting
 
 if TYPE_CHECKING:
-    from obstore.store import S3Credential
+    from obstore.store import ClientConfig, S3Credential
 
 CONNECT_SECONDS = 3
 # Bounds silence, not the whole transfer: model weights may take longer. See also ``pace``.
@@ -34,15 +34,23 @@ CONNECTIONS = 64
 PART_BYTES = 65536
 
 
-def bucket_client(s3: S3Settings, bucket: str) -> S3Store:
+def bucket_client(s3: S3Settings, keys: Keys, bucket: str) -> S3Store:
     """obstore's client, which is bound to one bucket."""
     url = f"{'https' if s3.secure else 'http'}://{s3.endpoint}"
-    credential: S3Credential = {
-        "access_key_id": s3.access_key,
-        "secret_access_key": s3.secret_key,
-        "token": None,
-        "expires_at": None,
-    }
+
+    def credential() -> S3Credential:
+        current = keys.retrieve()
+        return {
+            "access_key_id": current.access_key,
+            "secret_access_key": current.secret_key,
+            "token": current.session_token,
+            # At once, so that each request asks again; that costs 40 microseconds of CPU time.
+            "expires_at": datetime.now(UTC) if keys.may_change else None,
+        }
+
+    own_roots: ClientConfig = (
+        {"root_certificate": certificates(s3.ca_file)} if s3.ca_file is not None else {}
+    )
     return S3Store(
         bucket,
         config={
@@ -55,6 +63,7 @@ def bucket_client(s3: S3Settings, bucket: str) -> S3Store:
             "conditional_put": "etag",
         },
         client_options={
+            **own_roots,
             "allow_http": not s3.secure,
             "connect_timeout": f"{CONNECT_SECONDS}s",
             "read_timeout": f"{READ_SECONDS}s",
@@ -72,7 +81,7 @@ def bucket_client(s3: S3Settings, bucket: str) -> S3Store:
                 "base": 2,
             },
         },
-        credential_provider=lambda: credential,
+        credential_provider=credential,
     )
 
 
@@ -107,7 +116,7 @@ def parts_of(answer: BaseHTTPResponse) -> Iterator[bytes]:
     return iter(lambda: answer.read1(PART_BYTES, decode_content=False), b"")
 
 
-def admin_client(s3: S3Settings) -> Minio:
+def admin_client(s3: S3Settings, keys: Keys) -> Minio:
     """The ``minio`` SDK's client."""
     pool = _PacedPool(
         maxsize=CONNECTIONS,
@@ -119,15 +128,14 @@ def admin_client(s3: S3Settings) -> Minio:
             read=1,
             backoff_factor=0.2,
             status_forcelist=(429, 500, 502, 503, 504),
+            raise_on_status=False,  # the last answer says more
             allowed_methods=None,  # all of them: every request of ours may be repeated
         ),
-        cert_reqs="CERT_REQUIRED",
-        ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
+        ssl_context=trusting(s3.ca_file),
     )
     return Minio(
         s3.endpoint,
-        s3.access_key,
-        s3.secret_key,
+        credentials=keys,
         secure=s3.secure,
         region=s3.region,
         http_client=pool,

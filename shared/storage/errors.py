@@ -38,6 +38,14 @@ class AccessDenied(PermanentError):
     """The store refuses these credentials."""
 
 
+class ObjectArchived(PermanentError):
+    """The object lies in a storage class that has to be restored before it can be read."""
+
+
+class UnknownKeys(AccessDenied):
+    """The store does not know these keys, or not with this secret."""
+
+
 class UnsupportedKey(PermanentError):
     """No request can be formed for this key, or for what was to be done with it."""
 
@@ -50,6 +58,19 @@ class ClockSkewed(StoreUnavailable):
     """The store takes no request that is signed with this machine's time."""
 
 
+class SlowDown(StoreUnavailable):
+    """The store asks for fewer requests."""
+
+
+class CredentialsExpired(StoreUnavailable):
+    """The store refuses keys that were good, until there are new ones."""
+
+
+_UNKNOWN = {"InvalidAccessKeyId", "SignatureDoesNotMatch"}
+# What stores answer to a session token that has ended.
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "InvalidTokenId", "TokenRefreshRequired"}
+_SLOW_DOWN = {"SlowDown", "SlowDownRead", "SlowDownWrite", "TooManyRequests"}
+
 # Both libraries and the socket layer raise these; anything else is a defect and passes.
 _LIBRARY_ERRORS = (ObstoreError, MinioException, HTTPError, ParseError, OSError, ValueError)
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -58,11 +79,18 @@ _MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
 
 
 @contextmanager
-def translated(endpoint: str, bucket: str, key: str | None = None) -> Iterator[None]:
-    """Turn the libraries' errors into ours, in one line that says where and what to do."""
+def translated(
+    endpoint: str, bucket: str, key: str | None = None, *, is_session: bool = False
+) -> Iterator[None]:
+    """Turn the libraries' errors into ours, in one line that says where and what to do.
+
+    ``is_session``: the keys are a session's, which MinIO no longer knows when it has ended.
+    """
     try:
         yield
     except _LIBRARY_ERRORS as error:
+        if is_session and _answer(error)[1] == "InvalidAccessKeyId":
+            raise credentials_expired(endpoint, "the session has ended") from error
         raise _translate(error, endpoint, bucket, location(bucket, key)) from error
 
 
@@ -78,6 +106,15 @@ def bucket_missing(endpoint: str, bucket: str) -> BucketMissing:
         "bucket_missing",
         f"There is no bucket '{bucket}' at {endpoint}.",
         "Check its name, or upload something into it first.",
+    )
+
+
+def credentials_expired(endpoint: str, detail: str) -> CredentialsExpired:
+    """The error for keys that have come to their end, or that cannot be had now."""
+    return CredentialsExpired(
+        "credentials_expired",
+        f"{endpoint} cannot be asked with the keys that there are: {detail or 'expired'}.",
+        "Renew them where config/stores.yaml says that they come from.",
     )
 
 
@@ -100,8 +137,19 @@ def _translate(error: Exception, endpoint: str, bucket: str, where: str) -> Head
             f"The clock of this machine is not that of {endpoint}, which refuses {where}.",
             "Set the clock.",
         )
+    if code in _EXPIRED:
+        return credentials_expired(endpoint, detail)
+    if code == "InvalidObjectState":
+        return ObjectArchived(
+            "object_archived",
+            f"{where} is archived at {endpoint}: {detail}.",
+            "Restore it there first.",
+        )
+    if code in _SLOW_DOWN or status == 429:
+        return SlowDown("slow_down", f"{endpoint} asks for fewer requests: {detail or status}.")
     if status in {401, 403}:
-        return AccessDenied(
+        kind = UnknownKeys if code in _UNKNOWN else AccessDenied
+        return kind(
             "access_denied",
             f"{endpoint} refuses {where}: {detail or 'access denied'}.",
             "Check the credentials of this store, and what they may do.",

@@ -5,105 +5,68 @@ The file is read once per process, and each store is connected to once.
 
 from __future__ import annotations
 
-import configparser
 import os
-from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import yaml
+from minio.credentials import Credentials
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import UsageError
-from shared.settings import PROJECT_ROOT, S3Settings, Settings
+from shared.settings import S3Settings, Settings
+from shared.storage.credentials import READ_ERRORS, Keys, Source, UsualCredentials
 from shared.storage.port import Store
 from shared.storage.s3 import S3ObjectStore
 
-STORES_FILE = PROJECT_ROOT / "config" / "stores.yaml"
-
 _lock = Lock()
-_stores: dict[tuple[str, str, str, str, bool], Store] = {}
+_stores: dict[S3Settings | NamedStore, Store] = {}
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
-class EnvironmentCredentials(_Strict):
-    """The names of the environment variables that hold the keys."""
-
-    source: Literal["environment"] = Field(alias="from")
-    access_key: str = "AWS_ACCESS_KEY_ID"
-    secret_key: str = "AWS_SECRET_ACCESS_KEY"
-
-    def read(self) -> tuple[str, str]:
-        """Access key and secret key. Raises KeyError."""
-        return os.environ[self.access_key], os.environ[self.secret_key]
-
-
-class FileCredentials(_Strict):
-    """A profile in a credentials file as AWS's tools write it."""
-
-    source: Literal["file"] = Field(alias="from")
-    path: Path = Path("~/.aws/credentials")
-    profile: str = "default"
-
-    def read(self) -> tuple[str, str]:
-        """Access key and secret key. Raises KeyError, OSError, configparser.Error."""
-        parser = configparser.RawConfigParser()
-        parser.read_string(self.path.expanduser().read_text())
-        profile: Mapping[str, str] = parser[self.profile]
-        return profile["aws_access_key_id"], profile["aws_secret_access_key"]
-
-
-class InstanceCredentials(_Strict):
-    """The role of the machine."""
-
-    source: Literal["instance"] = Field(alias="from")
-
-    def read(self) -> tuple[str, str]:
-        """Raises KeyError: nothing here asks the machine yet."""
-        raise KeyError("instance roles are not supported, use 'environment' or 'file'")
-
-
 class NamedStore(_Strict):
-    """One entry of the file. ``buckets`` are shell patterns on bucket names."""
+    """One entry of the file. ``buckets`` are shell patterns on bucket names.
+
+    What is left out is what AWS's tools would take: their environment variables, then AWS's own.
+    """
 
     name: str
-    endpoint: str = Field(pattern=r"^[^/\s]+$")
-    region: str = "us-east-1"
+    endpoint: str | None = Field(default=None, pattern=r"^[^/\s]+$")
+    region: str | None = None
     secure: bool = True
-    credentials: Annotated[
-        EnvironmentCredentials | FileCredentials | InstanceCredentials,
-        Field(discriminator="source"),
-    ]
+    ca_file: Path | None = None
+    credentials: Source = UsualCredentials()
     buckets: tuple[str, ...] = Field(min_length=1)
 
     def serves(self, bucket: str) -> bool:
         """Does one of the patterns match?"""
         return any(fnmatchcase(bucket, pattern) for pattern in self.buckets)
 
-    def s3(self) -> S3Settings:
-        """How to reach it. Raises UsageError where the credentials cannot be had."""
-        try:
-            access_key, secret_key = self.credentials.read()
-        except (KeyError, OSError, configparser.Error) as error:
-            reason = error.args[0] if isinstance(error, KeyError) else error
-            raise UsageError(
-                "no_credentials",
-                f"No credentials for the store '{self.name}': {reason}.",
-                f"They come from '{self.credentials.source}', says config/stores.yaml.",
-            ) from error
+    def s3(self, keys: Credentials) -> S3Settings:
+        """How to reach it."""
+        region = self.region or _environment("AWS_REGION", "AWS_DEFAULT_REGION") or "us-east-1"
+        url = urlsplit(f"{'https' if self.secure else 'http'}://{self.endpoint}")
+        if self.endpoint is None:
+            usual = f"https://s3.{region}.amazonaws.com"
+            url = urlsplit(_environment("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") or usual)
         return S3Settings(
-            endpoint=self.endpoint,
-            access_key=access_key,
-            secret_key=secret_key,
-            region=self.region,
-            secure=self.secure,
+            endpoint=url.netloc,
+            access_key=keys.access_key,
+            secret_key=keys.secret_key,
+            region=region,
+            secure=url.scheme == "https",
+            ca_file=self.ca_file or _environment("AWS_CA_BUNDLE"),
         )
+
+
+def _environment(*names: str) -> str | None:
+    return next((value for name in names if (value := os.environ.get(name))), None)
 
 
 class _StoresFile(_Strict):
@@ -112,20 +75,50 @@ class _StoresFile(_Strict):
 
 def connect(s3: S3Settings) -> Store:
     """The store at ``s3``, the same object for the same settings. Sends no request yet."""
-    identity = (s3.endpoint, s3.access_key, s3.secret_key, s3.region, s3.secure)
     with _lock:
-        if identity not in _stores:
-            _stores[identity] = S3ObjectStore(s3)
-        return _stores[identity]
+        if s3 not in _stores:
+            _stores[s3] = S3ObjectStore(s3)
+        return _stores[s3]
 
 
-def resolve_store(settings: Settings, bucket: str, file: Path = STORES_FILE) -> Store:
-    """The store that serves ``bucket``: the first in ``file`` that matches, else the settings'.
+def resolve_store(settings: Settings, bucket: str) -> Store:
+    """The store that serves ``bucket``: the first in the stores file that matches, or our own.
 
     Raises UsageError where the file is wrong or the store's credentials are missing.
     """
-    named = next((store for store in _named_stores(file) if store.serves(bucket)), None)
-    return connect(named.s3() if named else settings.s3)
+    stores = _named_stores(settings.stores_file)
+    named = next((store for store in stores if store.serves(bucket)), None)
+    return _connect_named(named) if named else connect(settings.s3)
+
+
+def _connect_named(named: NamedStore) -> Store:
+    with _lock:
+        if named not in _stores:
+            keys = Keys(named.credentials.read)
+            _stores[named] = S3ObjectStore(_address(named, _first(keys, named)), keys)
+        return _stores[named]
+
+
+def _first(keys: Keys, named: NamedStore) -> Credentials:
+    try:
+        return keys.retrieve()
+    except READ_ERRORS as error:
+        reason = error.args[0] if isinstance(error, KeyError) else error
+        raise UsageError(
+            "no_credentials",
+            f"No credentials for the store '{named.name}': {reason}.",
+            f"They come from '{named.credentials.source}', says config/stores.yaml.",
+        ) from error
+
+
+def _address(named: NamedStore, keys: Credentials) -> S3Settings:
+    try:
+        return named.s3(keys)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise UsageError(
+            "bad_stores", f"The store '{named.name}' cannot be used: {reason}.", "Mend its entry."
+        ) from error
 
 
 @lru_cache(maxsize=8)

@@ -10,28 +10,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
 import obstore
+from minio.credentials import Credentials
 from minio.error import S3Error
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 from obstore.store import S3Store as BucketClient
 
 from shared.settings import S3Settings
-from shared.storage.clients import admin_client, bucket_client, parts_of
+from shared.storage.clients import CONNECTIONS, admin_client, bucket_client, parts_of
+from shared.storage.credentials import READ_ERRORS, Keys, lasting
 from shared.storage.errors import (
+    CredentialsExpired,
     ObjectChanged,
     ObjectMissing,
     ObjectTooLarge,
+    UnknownKeys,
     bucket_missing,
+    credentials_expired,
     location,
     translated,
 )
 from shared.storage.listing import page, pages
 from shared.storage.pace import paced
 from shared.storage.port import ObjectInfo, Page
+from shared.storage.throttle import Throttle
 from shared.storage.urls import check_bucket_name
 
 DELETE_KEYS = 1000
@@ -40,12 +47,14 @@ _NOT_FOR_OBSTORE = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]|^/|//|/$|(?:^|/)\.\.
 
 
 class S3ObjectStore:
-    """One S3 endpoint with one set of credentials. Connects at the first request."""
+    """One S3 endpoint. Connects at the first request. ``keys``: where those of ``s3`` change."""
 
-    def __init__(self, s3: S3Settings) -> None:
+    def __init__(self, s3: S3Settings, keys: Keys | None = None) -> None:
         self.endpoint = s3.endpoint
         self._settings = s3
-        self._minio = admin_client(s3)
+        self._keys = keys or lasting(s3)
+        self._minio = admin_client(s3, self._keys)
+        self._throttle = Throttle(CONNECTIONS)
         self._buckets: dict[str, BucketClient] = {}
 
     def get(self, bucket: str, key: str) -> bytes:
@@ -54,7 +63,7 @@ class S3ObjectStore:
     def get_object(
         self, bucket: str, key: str, *, max_bytes: int | None = None, etag: str | None = None
     ) -> tuple[ObjectInfo, bytes]:
-        with translated(self.endpoint, bucket, key):
+        with self._asking(bucket, key):
             if not _for_obstore(key):
                 return self._get_exactly(bucket, key, max_bytes, etag)
             result = obstore.get(self._bucket(bucket), key)
@@ -92,7 +101,7 @@ class S3ObjectStore:
         return True
 
     def _head(self, bucket: str, key: str) -> ObjectInfo:
-        with translated(self.endpoint, bucket, key):
+        with self._asking(bucket, key):
             if _for_obstore(key):
                 meta = obstore.head(self._bucket(bucket), key)
                 return ObjectInfo(key, _bare(meta["e_tag"]), meta["size"])
@@ -100,14 +109,14 @@ class S3ObjectStore:
             return ObjectInfo(key, _bare(stat.etag), stat.size or 0)
 
     def put(self, bucket: str, key: str, data: bytes) -> None:
-        with translated(self.endpoint, bucket, key):
+        with self._asking(bucket, key):
             if _for_obstore(key):
                 obstore.put(self._bucket(bucket), key, data)
             else:
                 self._minio.put_object(bucket, key, BytesIO(data), len(data))
 
     def create(self, bucket: str, key: str, data: bytes) -> bool:
-        with translated(self.endpoint, bucket, key):
+        with self._asking(bucket, key):
             if not _for_obstore(key):
                 raise ValueError("no create-only write can be sent for such a name")
             try:
@@ -117,28 +126,28 @@ class S3ObjectStore:
             return True
 
     def put_file(self, bucket: str, key: str, path: Path) -> None:
-        with path.open("rb") as file, translated(self.endpoint, bucket, key):
+        with path.open("rb") as file, self._asking(bucket, key):
             self._minio.put_object(bucket, key, file, path.stat().st_size)
 
     def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
-        with translated(self.endpoint, bucket):
+        with self._asking(bucket):
             for part in pages(self._minio, bucket, prefix):
                 yield from part.objects
 
     def list_level(self, bucket: str, prefix: str) -> Page | None:
-        with translated(self.endpoint, bucket):
+        with self._throttle.turn(), self._asking(bucket):
             level, more = page(self._minio, bucket, prefix, delimiter="/")
             return None if more else level
 
     def list_folders(self, bucket: str, prefix: str) -> Iterator[str]:
         folder = f"{prefix.rstrip('/')}/" if prefix else ""
-        with translated(self.endpoint, bucket):
+        with self._asking(bucket):
             for part in pages(self._minio, bucket, folder, delimiter="/"):
                 for found in part.folders:
                     yield found.removeprefix(folder).rstrip("/")
 
     def delete(self, bucket: str, key: str) -> None:
-        with translated(self.endpoint, bucket, key):
+        with self._asking(bucket, key):
             if _for_obstore(key):
                 obstore.delete(self._bucket(bucket), key)
             else:
@@ -150,27 +159,56 @@ class S3ObjectStore:
             for key in page:
                 if not _for_obstore(key):
                     self.delete(bucket, key)
-            with translated(self.endpoint, bucket):
+            with self._asking(bucket):
                 obstore.delete(self._bucket(bucket), [key for key in page if _for_obstore(key)])
 
     def bucket_exists(self, bucket: str) -> bool:
-        with translated(self.endpoint, bucket):
+        with self._asking(bucket):
             return bool(self._minio.bucket_exists(bucket))
 
     def make_bucket(self, bucket: str) -> None:
         check_bucket_name(bucket)
-        with translated(self.endpoint, bucket):
+        with self._asking(bucket):
             try:
                 self._minio.make_bucket(bucket)
             except S3Error as error:
                 if error.code != "BucketAlreadyOwnedByYou":
                     raise
 
+    @contextmanager
+    def _asking(self, bucket: str, key: str | None = None) -> Iterator[None]:
+        """Around each request: with keys that are good, as far as we know, and errors of ours.
+
+        A listing takes no turn, which it would keep from page to page.
+        """
+        try:
+            used = self._keys.retrieve()
+        except READ_ERRORS as error:
+            raise credentials_expired(self.endpoint, str(error)) from error
+        try:
+            with (
+                nullcontext() if key is None else self._throttle.turn(),
+                translated(self.endpoint, bucket, key, is_session=bool(used.session_token)),
+            ):
+                yield
+        except (UnknownKeys, CredentialsExpired) as error:
+            if self._has_other_keys(used):
+                raise credentials_expired(self.endpoint, "they were renewed") from error
+            raise
+
+    def _has_other_keys(self, used: Credentials) -> bool:
+        try:
+            return self._keys.renewed_since(used)
+        except READ_ERRORS:
+            return False
+
     def _bucket(self, bucket: str) -> BucketClient:
         client = self._buckets.get(bucket)
         if client is None:
             # Two threads may both make one, which is harmless; both then use the first.
-            client = self._buckets.setdefault(bucket, bucket_client(self._settings, bucket))
+            client = self._buckets.setdefault(
+                bucket, bucket_client(self._settings, self._keys, bucket)
+            )
         return client
 
 

@@ -19,6 +19,7 @@ class Text:
     first: bytes
     head: bytes
     body: bytes
+    fields: Mapping[bytes, bytes]
 
     @property
     def method(self) -> bytes:
@@ -36,7 +37,7 @@ class HttpProxy(Proxy):
 
     async def relay(self, client: Peer, server: Peer) -> None:
         while True:
-            request = await _text(client)
+            request = await text_of(client)
             fate = self.draw() if request.method == b"GET" else self.draw(Fate.SLOW)
             if fate is Fate.FAIL:
                 return
@@ -44,7 +45,7 @@ class HttpProxy(Proxy):
                 await client.send(_error(500 if self.chance() else 503))
                 continue
             await server.send(request.head + request.body)
-            answer = await _answer(server, request.method)
+            answer = await answer_to(server, request.method)
             if fate is Fate.AMBIGUOUS:
                 if self.chance():
                     return
@@ -59,13 +60,14 @@ class HttpProxy(Proxy):
                 await client.send(answer.body)
 
 
-async def _answer(server: Peer, method: bytes) -> Text:
-    while (answer := await _text(server, method)).status == 100:
+async def answer_to(server: Peer, method: bytes) -> Text:
+    """The answer to a request of this method."""
+    while (answer := await text_of(server, method)).status == 100:
         pass  # nobody was promised to hear of it
     return answer
 
 
-async def _text(peer: Peer, method: bytes | None = None) -> Text:
+async def text_of(peer: Peer, method: bytes | None = None) -> Text:
     """A request, or, with its ``method``, the answer to one."""
     lines = [await peer.line()]
     while (line := await peer.line()) != b"\r\n":
@@ -73,9 +75,9 @@ async def _text(peer: Peer, method: bytes | None = None) -> Text:
     named = (line.partition(b":") for line in lines[1:])
     fields = {name.strip().lower(): value.strip() for name, _, value in named}
     head = b"".join(lines) + b"\r\n"
-    text = Text(lines[0], head, b"")
+    text = Text(lines[0], head, b"", fields)
     bare = method is not None and (method == b"HEAD" or text.status in (100, 204, 304))
-    return text if bare else Text(lines[0], head, await _body(peer, fields))
+    return text if bare else Text(lines[0], head, await _body(peer, fields), fields)
 
 
 async def _body(peer: Peer, fields: Mapping[bytes, bytes]) -> bytes:
@@ -95,7 +97,13 @@ async def _trickle(client: Peer, body: bytes) -> None:
         await asyncio.sleep(SLOW_BYTE_SECONDS)
 
 
+def error_answer(status: int, code: bytes, method: bytes = b"GET") -> bytes:
+    """An error as S3 puts it; the answer to a HEAD has no body."""
+    body = ERROR % code
+    head = f"HTTP/1.1 {status} injected\r\nContent-Type: application/xml\r\n"
+    head += f"Content-Length: {len(body)}\r\n\r\n"
+    return head.encode() + (b"" if method == b"HEAD" else body)
+
+
 def _error(status: int) -> bytes:
-    body = ERROR % (b"InternalError" if status == 500 else b"SlowDown")
-    head = f"HTTP/1.1 {status} injected\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    return error_answer(status, b"InternalError" if status == 500 else b"SlowDown")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 import threading
 from abc import ABC, abstractmethod
 from asyncio import StreamReader, StreamWriter
@@ -36,13 +37,14 @@ class Proxy(ABC):
     """Listens on a free ``port`` while it is entered.
 
     ``rates``: how likely each fate but PASS is; it may be replaced at any time. ``counts``: the
-    fates so far.
+    fates so far. ``context``: set before it is entered, for clients that encrypt.
     """
 
     def __init__(self, server_port: int, draw: random.Random) -> None:
         self.rates: Mapping[Fate, float] = {}
         self.counts: Counter[Fate] = Counter()
         self.port = 0
+        self.context: ssl.SSLContext | None = None
         self._server_port = server_port
         self._random = draw
         self._loop = asyncio.new_event_loop()
@@ -78,12 +80,18 @@ class Proxy(ABC):
         """Hold an answer back."""
         await asyncio.sleep(self._random.uniform(*STALL_SECONDS))
 
+    async def wait(self, seconds: float) -> None:
+        """Take a moment for an answer."""
+        await asyncio.sleep(seconds)
+
     def chance(self) -> bool:
         """One in two."""
         return self._random.random() < 0.5
 
     async def _listen(self) -> None:
-        listener = await asyncio.start_server(self._accept, HOST, 0, limit=LIMIT_BYTES)
+        listener = await asyncio.start_server(
+            self._accept, HOST, 0, limit=LIMIT_BYTES, ssl=self.context
+        )
         self._listener = listener
         self.port = listener.sockets[0].getsockname()[1]
 

@@ -117,7 +117,11 @@ def test_info_is_masked_but_in_json(configured: Path, capsys: pytest.CaptureFixt
         *("queues", "processes"),
     ]
     assert info["broker_url"] == "redis://:secret@127.0.0.1:1/0"
-    assert set(info["s3"]) == {"endpoint", "access_key", "secret_key", "region", "secure"}
+    assert set(info["s3"]) == {
+        *("endpoint", "access_key", "secret_key", "region"),
+        "secure",
+        "ca_file",
+    }
     assert info["home"] == str(configured)
     assert [queue["role"] for queue in info["queues"]] == ["preprocess", "inference", "collector"]
     assert set(info["queues"][0]) == {"name", "role", "task"}

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from minio.credentials import Credentials
 
 from shared.errors import HeadraceError, UsageError
 from shared.settings import RingSettings, S3Settings, Settings
@@ -26,6 +27,7 @@ from shared.storage import (
     resolve_store,
     wait_for_clock,
 )
+from shared.storage.registry import NamedStore
 from shared.storage.s3 import S3ObjectStore
 from tests.memory_store import MemoryStore
 
@@ -206,6 +208,7 @@ def settings(tmp_path: Path) -> Settings:
         s3=S3,
         ring=RingSettings(directory=tmp_path, slot_bytes=(1,), slot_counts=(1,)),
         signing_keys=("key",),
+        stores_file=tmp_path / "stores.yaml",
     )
 
 
@@ -236,51 +239,73 @@ def test_a_bucket_is_asked_for_where_the_first_pattern_matches(
         "[default]\naws_access_key_id = no\naws_secret_access_key = no\n"
         "[photos]\naws_access_key_id = fk\naws_secret_access_key = f%s\n"
     )
-    file = tmp_path / "stores.yaml"
-    file.write_text(STORES.replace("PATH", str(keys)))
+    settings.stores_file.write_text(STORES.replace("PATH", str(keys)))
     monkeypatch.setenv("LAB_KEY", "lk")
     monkeypatch.setenv("LAB_SECRET", "ls")
     own = connect(S3)
-    lab = connect(S3Settings(endpoint="lab.example:9000", access_key="lk", secret_key="ls"))
-    filed = connect(
-        S3Settings(
-            endpoint="s3.example",
-            access_key="fk",
-            secret_key="f%s",
-            region="eu-central-1",
-            secure=True,
-        )
-    )
-    for bucket, expected in {
-        "photos": own,
-        "lab-1": lab,
-        "lab-filed": lab,
-        "shared": lab,
-        "shared2": own,
-        "filed-1": filed,
-        "filed-10": own,
+    for bucket, endpoint in {
+        "lab-1": "lab.example:9000",
+        "lab-filed": "lab.example:9000",
+        "shared": "lab.example:9000",
+        "filed-1": "s3.example",
     }.items():
-        assert resolve_store(settings, bucket, file) is expected
-    with pytest.raises(UsageError, match=r"'cloud'.*instance"):
-        resolve_store(settings, "cloud", file)
+        store = resolve_store(settings, bucket)
+        assert isinstance(store, S3ObjectStore)
+        assert store.endpoint == endpoint
+        assert resolve_store(settings, bucket) is store
+    for bucket in ("photos", "shared2", "filed-10"):
+        assert resolve_store(settings, bucket) is own
+
+
+def test_what_an_entry_leaves_out_is_as_awss_tools_have_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    named, keys = NamedStore(name="aws", buckets=("a",)), Credentials("key", "long secret")
+    s3 = named.s3(keys)
+    assert (s3.endpoint, s3.region, s3.secure) == ("s3.us-east-1.amazonaws.com", "us-east-1", True)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
+    assert named.s3(keys).endpoint == "s3.eu-north-1.amazonaws.com"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://minio.example:9000")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    s3 = named.s3(keys)
+    assert (s3.endpoint, s3.secure) == ("minio.example:9000", False)
+    assert (s3.region, s3.ca_file) == ("eu-north-1", tmp_path / "ca.pem")
+
+
+def test_a_store_beyond_this_machine_with_default_keys_is_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.stores_file.write_text(STORES.replace("lab.example", "guarded.example"))
+    for name in ("LAB_KEY", "LAB_SECRET"):
+        monkeypatch.setenv(name, "minioadmin")
+    with pytest.raises(UsageError, match=r"'lab'.*default") as caught:
+        resolve_store(settings, "lab-1")
+    assert "\n" not in str(caught.value)
 
 
 def test_missing_credentials_are_named(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "stores.yaml"
-    file.write_text(STORES.replace("PATH", str(tmp_path / "nowhere")))
+    stores = STORES.replace("PATH", str(tmp_path / "nowhere")).replace("example", "missing")
+    settings.stores_file.write_text(stores)
     monkeypatch.delenv("LAB_KEY", raising=False)
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:9/")
     with pytest.raises(UsageError, match=r"'lab'.*LAB_KEY"):
-        resolve_store(settings, "lab-1", file)
+        resolve_store(settings, "lab-1")
     with pytest.raises(UsageError, match=r"'filed'.*nowhere"):
-        resolve_store(settings, "filed-1", file)
+        resolve_store(settings, "filed-1")
+    with pytest.raises(UsageError, match=r"'cloud'.*refused") as caught:
+        resolve_store(settings, "cloud")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("stores: [{name: a, endpont: b}]", "endpont|endpoint"),
+        ("stores: [{name: a, buckets: [a], endpont: b}]", "endpont"),
         ("stores: [", "line 1"),
         ("store: []", "store"),
         ("- a", "dictionary|instance"),
@@ -291,14 +316,12 @@ def test_missing_credentials_are_named(
 def test_a_wrong_stores_file_says_where(
     settings: Settings, tmp_path: Path, text: str, said: str
 ) -> None:
-    file = tmp_path / "stores.yaml"
-    file.write_text(text)
+    settings.stores_file.write_text(text)
     with pytest.raises(UsageError, match=said) as caught:
-        resolve_store(settings, "photos", file)
-    assert str(file) in str(caught.value)
+        resolve_store(settings, "photos")
+    assert str(settings.stores_file) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_the_settings_store_serves_where_no_file_is(settings: Settings, tmp_path: Path) -> None:
-    assert resolve_store(settings, "photos", tmp_path / "none.yaml") is connect(S3)
+def test_the_settings_store_serves_where_no_file_is(settings: Settings) -> None:
     assert resolve_store(settings, "photos") is connect(S3)

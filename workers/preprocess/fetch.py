@@ -13,6 +13,7 @@ from shared.messages import Item, ItemFailure
 from shared.patience import patiently
 from shared.storage import (
     BucketMissing,
+    ObjectArchived,
     ObjectChanged,
     ObjectMissing,
     ObjectTooLarge,
@@ -36,6 +37,7 @@ _CODES: dict[type[HeadraceError], ItemErrorCode] = {
     BucketMissing: ItemErrorCode.MISSING,
     ObjectChanged: ItemErrorCode.CHANGED,
     ObjectTooLarge: ItemErrorCode.TOO_LARGE,
+    ObjectArchived: ItemErrorCode.ARCHIVED,
 }
 
 
