@@ -28,14 +28,19 @@ CONNECT_SECONDS = 3
 # Bounds silence, not the whole transfer: model weights may take longer. See also ``pace``.
 READ_SECONDS = 30
 TRANSFER_SECONDS = 600
+# For an answer in all. The bodies of errors cannot be read at a pace, and one that says that an
+# object is missing would hold its reader for as long as it likes.
+ANSWER_SECONDS = 30
 # No retry starts after this, so a store that is down is reported within seconds.
 RETRY_SECONDS = 4
 CONNECTIONS = 64
 PART_BYTES = 65536
 
 
-def bucket_client(s3: S3Settings, keys: Keys, bucket: str) -> S3Store:
-    """obstore's client, which is bound to one bucket."""
+def bucket_client(
+    s3: S3Settings, keys: Keys, bucket: str, timeout_seconds: int = TRANSFER_SECONDS
+) -> S3Store:
+    """obstore's client, which is bound to one bucket. ``timeout_seconds``: for each request."""
     url = f"{'https' if s3.secure else 'http'}://{s3.endpoint}"
 
     def credential() -> S3Credential:
@@ -67,7 +72,7 @@ def bucket_client(s3: S3Settings, keys: Keys, bucket: str) -> S3Store:
             "allow_http": not s3.secure,
             "connect_timeout": f"{CONNECT_SECONDS}s",
             "read_timeout": f"{READ_SECONDS}s",
-            "timeout": f"{TRANSFER_SECONDS}s",
+            "timeout": f"{timeout_seconds}s",
             # The only way to switch the proxies of the environment off.
             "proxy_url": url,
             "proxy_excludes": s3.endpoint.rpartition(":")[0] or s3.endpoint,
@@ -93,7 +98,7 @@ class _PacedPool(PoolManager):
     ) -> BaseHTTPResponse:
         preload = options.pop("preload_content", True)
         answer = super().urlopen(method, url, redirect, preload_content=False, **options)
-        if not preload:
+        if not preload and answer.status < 400:
             return answer
         try:
             body = paced(parts_of(answer))

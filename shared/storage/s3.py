@@ -9,20 +9,30 @@ listings, and objects with such keys, go through ``minio``.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import obstore
 from minio.credentials import Credentials
 from minio.error import S3Error
 from obstore.exceptions import AlreadyExistsError, PreconditionError
+from obstore.exceptions import BaseError as ObstoreError
 from obstore.store import S3Store as BucketClient
 
 from shared.settings import S3Settings
-from shared.storage.clients import CONNECTIONS, admin_client, bucket_client, parts_of
+from shared.storage.clients import (
+    ANSWER_SECONDS,
+    CONNECTIONS,
+    TRANSFER_SECONDS,
+    admin_client,
+    bucket_client,
+    parts_of,
+)
 from shared.storage.credentials import READ_ERRORS, Keys, lasting
 from shared.storage.errors import (
     CredentialsExpired,
@@ -41,7 +51,12 @@ from shared.storage.port import ObjectInfo, Page
 from shared.storage.throttle import Throttle
 from shared.storage.urls import check_bucket_name
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 DELETE_KEYS = 1000
+# What even a slow line takes in the seconds of an answer.
+QUICK_BYTES = 2**18
 # The last two are no XML characters, so that a bulk delete could not name them.
 _NOT_FOR_OBSTORE = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]|^/|//|/$|(?:^|/)\.\.?(?:/|$)")
 
@@ -49,13 +64,15 @@ _NOT_FOR_OBSTORE = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]|^/|//|/$|(?:^|/)\.\.
 class S3ObjectStore:
     """One S3 endpoint. Connects at the first request. ``keys``: where those of ``s3`` change."""
 
+    answer_seconds = ANSWER_SECONDS
+
     def __init__(self, s3: S3Settings, keys: Keys | None = None) -> None:
         self.endpoint = s3.endpoint
         self._settings = s3
         self._keys = keys or lasting(s3)
         self._minio = admin_client(s3, self._keys)
         self._throttle = Throttle(CONNECTIONS)
-        self._buckets: dict[str, BucketClient] = {}
+        self._buckets: dict[tuple[str, int], BucketClient] = {}  # and by their timeouts
 
     def get(self, bucket: str, key: str) -> bytes:
         return self.get_object(bucket, key)[1]
@@ -66,10 +83,24 @@ class S3ObjectStore:
         with self._asking(bucket, key):
             if not _for_obstore(key):
                 return self._get_exactly(bucket, key, max_bytes, etag)
-            result = obstore.get(self._bucket(bucket), key)
-            info = ObjectInfo(key, _bare(result.meta["e_tag"]), result.meta["size"])
-            _check(info, bucket, max_bytes, etag)
-            return info, paced(result.stream(min_chunk_size=1))
+            began = time.monotonic()
+            info, body = self._open(bucket, key, max_bytes, etag, self.answer_seconds)
+            try:
+                return info, paced(body)
+            except ObstoreError:
+                if time.monotonic() - began < self.answer_seconds:
+                    raise
+            # It came at a fair pace, and there is more of it than comes in that time.
+            info, body = self._open(bucket, key, max_bytes, etag, TRANSFER_SECONDS)
+            return info, paced(body)
+
+    def _open(
+        self, bucket: str, key: str, max_bytes: int | None, etag: str | None, timeout_seconds: int
+    ) -> tuple[ObjectInfo, Iterable[Buffer]]:
+        result = obstore.get(self._bucket(bucket, timeout_seconds), key)
+        info = ObjectInfo(key, _bare(result.meta["e_tag"]), result.meta["size"])
+        _check(info, bucket, max_bytes, etag)
+        return info, result.stream(min_chunk_size=1)
 
     def _get_exactly(
         self, bucket: str, key: str, max_bytes: int | None, etag: str | None
@@ -111,7 +142,7 @@ class S3ObjectStore:
     def put(self, bucket: str, key: str, data: bytes) -> None:
         with self._asking(bucket, key):
             if _for_obstore(key):
-                obstore.put(self._bucket(bucket), key, data)
+                obstore.put(self._bucket(bucket, _seconds_for(data)), key, data)
             else:
                 self._minio.put_object(bucket, key, BytesIO(data), len(data))
 
@@ -120,7 +151,7 @@ class S3ObjectStore:
             if not _for_obstore(key):
                 raise ValueError("no create-only write can be sent for such a name")
             try:
-                obstore.put(self._bucket(bucket), key, data, mode="create")
+                obstore.put(self._bucket(bucket, _seconds_for(data)), key, data, mode="create")
             except (AlreadyExistsError, PreconditionError):
                 return False
             return True
@@ -202,14 +233,19 @@ class S3ObjectStore:
         except READ_ERRORS:
             return False
 
-    def _bucket(self, bucket: str) -> BucketClient:
-        client = self._buckets.get(bucket)
+    def _bucket(self, bucket: str, timeout_seconds: int | None = None) -> BucketClient:
+        seconds = timeout_seconds or self.answer_seconds
+        client = self._buckets.get((bucket, seconds))
         if client is None:
             # Two threads may both make one, which is harmless; both then use the first.
-            client = self._buckets.setdefault(
-                bucket, bucket_client(self._settings, self._keys, bucket)
-            )
+            made = bucket_client(self._settings, self._keys, bucket, seconds)
+            client = self._buckets.setdefault((bucket, seconds), made)
         return client
+
+
+def _seconds_for(data: bytes) -> int | None:
+    """For a PUT; None for those that are as quick as an answer."""
+    return TRANSFER_SECONDS if len(data) > QUICK_BYTES else None
 
 
 def _for_obstore(key: str) -> bool:
