@@ -1,0 +1,31 @@
+"""``python -m shared.staging``: make the ring of this host's workers, unless it is there.
+
+For where nothing like ``headrace up`` does, as in containers. Any number may run at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+
+from shared.errors import HeadraceError
+from shared.settings import load_settings
+from shared.staging.layout import create_ring
+
+
+def main() -> int:
+    """Returns the exit code; one line on stderr says why there is no ring."""
+    try:
+        ring = load_settings().ring
+        parent = os.open(ring.directory.parent, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(parent, fcntl.LOCK_EX)
+        create_ring(ring)
+    except (HeadraceError, OSError) as error:
+        print(f"headrace: error: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
