@@ -14,7 +14,7 @@ from typing import Literal
 import redis
 from pydantic import BaseModel
 
-from producer.info import process_rows
+from producer.info import masked_url, process_rows
 from producer.models import list_models
 from producer.stack.home import find_home
 from producer.stack.readiness import answers_http
@@ -55,7 +55,8 @@ def examine() -> Iterator[Check]:
         yield _guarded("ring", lambda: _room_for_ring(home))
         yield _not_up(f"The stack in {home} is not up.")
         return
-    yield _guarded("ring", lambda: _ring(settings))
+    if settings.mode == "local":  # that of containers is out of our sight
+        yield _guarded("ring", lambda: _ring(settings))
     broker = redis.Redis.from_url(settings.broker_url, socket_timeout=3, socket_connect_timeout=3)
     yield _guarded("broker", lambda: _answers(broker, "broker"))
     yield _guarded("ledger", lambda: _ledger(settings))
@@ -205,7 +206,7 @@ def _flower(settings: Settings) -> Check:
     well = answers_http(settings.flower_url)
     does = "answers" if well else "does not answer"
     fix = "Run 'headrace restart flower'."
-    return _check("flower", well, f"{settings.flower_url} {does}.", fix)
+    return _check("flower", well, f"{masked_url(settings.flower_url)} {does}.", fix)
 
 
 def _models(settings: Settings) -> Iterator[Check]:

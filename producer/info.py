@@ -92,7 +92,7 @@ def stack_info() -> StackInfo:
 
 def processes(home: Path) -> list[ProcessState]:
     """Every process of the stack that this command is about; none where it is not up."""
-    return (containers if uses_docker() else local_stack).processes(home)
+    return containers.processes(home) if uses_docker() else local_stack.processes(home)
 
 
 def process_rows(warn: Callable[[str], None], home: Path | None = None) -> list[ProcessRow]:

@@ -157,7 +157,8 @@ def load_settings(home: Path | None = None, file: str | None = None) -> Settings
             "bad_settings", f"Cannot read {path}: {error}.", "Run 'headrace up' to write it anew."
         ) from error
     try:
-        return Settings(**{**values, "home": home})
+        # The environment would win over the home that was asked for.
+        return Settings(**{**values, "home": home}).model_copy(update={"home": home})
     except ValidationError as error:
         if not values and SETTINGS_FILE_VARIABLE in os.environ:
             raise UsageError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from producer.containers.compose import Compose, device, docker, last_line, require_engine
-from producer.containers.files import PORT_NAMES, outside, write_files
+from producer.containers.files import DATA_FOLDERS, PORT_NAMES, outside, write_files
 from producer.containers.states import is_ill, is_well, name_of, role_of, service_of
 from producer.stack.home import find_home, locked, prepare_home
 from producer.stack.lifecycle import chosen_scale
@@ -31,7 +31,7 @@ def up(home: Path, workers: Mapping[str, int] | None, echo: Echo) -> Settings:
     not; then what has failed is stopped, and does not start again by itself.
     """
     require_engine()
-    place = prepare_home(home)
+    place = prepare_home(home, DATA_FOLDERS)
     with locked(place, echo):
         record, compose = load_record(place), Compose(place)
         record.scale = chosen_scale(record, ROLES, workers)

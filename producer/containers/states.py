@@ -12,6 +12,8 @@ from producer.stack.states import ProcessState
 
 # One-shot: it is no process of the stack.
 SETUP = "setup"
+# Started again this often, a container is broken and not merely slow.
+MANY_RESTARTS = 3
 _STATES = {"restarting": "backoff", "paused": "suspended", "created": "stopped", "dead": "fatal"}
 
 
@@ -42,8 +44,8 @@ def is_well(container: dict[str, Any]) -> bool:
     """Whether it runs and its health check passes; of setup, whether it has ended well."""
     state = container["State"]
     if service_of(container) == SETUP:
-        return state["Status"] == "exited" and state["ExitCode"] == 0
-    return state["Status"] == "running" and _health(state) in ("healthy", "none")
+        return bool(state["Status"] == "exited" and state["ExitCode"] == 0)
+    return bool(state["Status"] == "running" and _health(state) in ("healthy", "none"))
 
 
 def is_ill(container: dict[str, Any]) -> bool:
@@ -52,9 +54,6 @@ def is_ill(container: dict[str, Any]) -> bool:
     if state["Status"] in ("exited", "dead"):
         return not is_well(container)
     return bool(container["RestartCount"] >= MANY_RESTARTS or _health(state) == "unhealthy")
-
-
-MANY_RESTARTS = 3
 
 
 def _health(state: dict[str, Any]) -> str:
