@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from producer.stack.home import Home
+from producer.stack.programs import WORKER_STOP_SECONDS
 from shared.errors import HeadraceError
 from shared.settings import PROJECT_ROOT
 
@@ -53,6 +54,7 @@ class Compose:
         self._command = ["docker", "compose", "--file", str(COMPOSE_FILE)]
         self._command += ["--env-file", str(home.root / VARIABLES)]
         self._project = home.short_name
+        self._label = f"label=com.docker.compose.project={self._project}"
 
     def run(self, *arguments: str, echo: Callable[[str], None] | None = None) -> str:
         """Run to its end and return what it says on stdout, telling ``echo`` its progress.
@@ -64,10 +66,12 @@ class Compose:
             command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace"
         ) as process:
             kept: deque[str] = deque(maxlen=KEPT_LINES)
-            for line in process.stdout or ():
-                kept.append(line.strip())
-                if echo is not None and line.strip():
-                    echo(line.strip())
+            told: set[str] = set()  # Compose says again and again what it waits for
+            for line in filter(None, map(str.strip, process.stdout or ())):
+                kept.append(line)
+                if echo is not None and line not in told:
+                    echo(line)
+                    told.add(line)
         if process.returncode:
             raise failure(arguments[0], kept)
         return "\n".join(kept)
@@ -84,12 +88,20 @@ class Compose:
 
     def containers(self) -> list[dict[str, Any]]:
         """What the engine knows of each of our containers, also of those that do not run."""
-        label = f"label=com.docker.compose.project={self._project}"
-        ids = docker("ps", "--all", "--quiet", "--filter", label).split()
+        ids = docker("ps", "--all", "--quiet", "--filter", self._label).split()
         return list(json.loads(docker("inspect", *ids))) if ids else []
 
-    def remove_staging(self) -> None:
-        """Forget the ring's volume, whose size may be another the next time."""
+    def remove(self, service: str) -> None:
+        """Stop and remove the containers of one service, if there are any."""
+        label = f"label=com.docker.compose.service={service}"
+        if ids := docker("ps", "--all", "--quiet", "--filter", self._label, "--filter", label):
+            docker("stop", "--time", str(WORKER_STOP_SECONDS), *ids.split())
+            docker("rm", "--force", *ids.split())
+
+    def clear(self) -> None:
+        """Remove containers that have stopped, and the ring, which may get another size."""
+        if ids := docker("ps", "--all", "--quiet", "--filter", self._label):
+            docker("rm", "--force", *ids.split())
         docker("volume", "rm", "--force", f"{self._project}_staging")
 
 
@@ -108,11 +120,11 @@ def docker(*arguments: str) -> str:
     return done.stdout
 
 
-def last_line(container_id: str) -> str:
+def said(container: dict[str, Any]) -> str:
     """The last line that a container wrote, on either stream."""
-    command = ["docker", "logs", "--tail", "1", container_id]
+    command = ["docker", "logs", "--tail", "1", container["Id"]]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    return done.stdout.decode(errors="replace").strip()
+    return done.stdout.decode(errors="replace").strip().removeprefix("headrace: error: ")
 
 
 def require_engine() -> None:

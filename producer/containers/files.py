@@ -28,6 +28,7 @@ from shared.settings import Settings
 from shared.staging import Layout
 
 PORT_NAMES = ("store", "flower")
+DATA_FOLDERS = ("redis", "minio", "models")
 FLOWER_USER = "headrace"
 # Where the services are for the roles; the name of Flower's own address matters to nobody there.
 INSIDE = Places(broker="redis:6379", store="minio:9000", flower_url="", mode="docker")
@@ -45,10 +46,8 @@ def write_files(home: Home, record: StackRecord) -> None:
     """Write everything that ``docker-compose.yml`` mounts or reads, from the record's secrets."""
     record.ring = whole_ring(RING)
     secrets = home.root / "secrets"
-    for folder in (secrets, home.run / "roles", *map(home.data.joinpath, ("redis", "minio"))):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for folder in (home.data / "models", home.root / "plugins"):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+    for folder in (secrets, home.root / "plugins"):
+        folder.mkdir(mode=0o700, exist_ok=True)
     write_role_settings(home, record, INSIDE)
     write_json(home.root / role_settings_file("setup"), _setup_settings(record))
     keys = {role: store_key(record, role) for role in STORE_ROLES}
@@ -118,6 +117,7 @@ def _hand_over(home: Home) -> None:
     """Give what containers read and write to the user that they run as."""
     if os.getuid():
         return
-    own = [*(home.root / "secrets").iterdir(), *(home.run / "roles").iterdir()]
-    for path in (*own, *(home.data / name for name in ("redis", "minio", "models"))):
+    secrets, roles = (home.root / "secrets").iterdir(), (home.run / "roles").iterdir()
+    data = map(home.data.joinpath, DATA_FOLDERS)
+    for path in (*secrets, *roles, *data, home.root / "plugins"):
         os.chown(path, *owner())

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from producer.containers.compose import Compose, device, docker, last_line, require_engine
+from producer.containers.compose import Compose, device, docker, require_engine, said
 from producer.containers.files import DATA_FOLDERS, PORT_NAMES, outside, write_files
 from producer.containers.states import is_ill, is_well, name_of, role_of, service_of
 from producer.stack.home import find_home, locked, prepare_home
 from producer.stack.lifecycle import chosen_scale
 from producer.stack.ports import choose_ports, choosing
-from producer.stack.programs import ROLES
+from producer.stack.programs import ROLES, WORKER_STOP_SECONDS
 from producer.stack.record import StackRecord, load_record, save_record
 from producer.stack.settings_file import write_own_settings
 from shared.errors import HeadraceError, UsageError
@@ -37,6 +37,7 @@ def up(home: Path, workers: Mapping[str, int] | None, echo: Echo) -> Settings:
         record.scale = chosen_scale(record, ROLES, workers)
         with choosing():
             if not any(container["State"]["Running"] for container in compose.containers()):
+                compose.clear()
                 record.ports = choose_ports(record.ports, echo, PORT_NAMES)
             write_files(place, record)
             save_record(place, record)
@@ -47,41 +48,38 @@ def up(home: Path, workers: Mapping[str, int] | None, echo: Echo) -> Settings:
 
 def _start(compose: Compose, record: StackRecord, echo: Echo) -> None:
     scale = [f"--scale={_service(role)}={count}" for role, count in record.scale.items()]
+    compose.remove("inference" if device() == "gpu" else "inference-gpu")
     try:
         compose.run("up", "--detach", "--build", "--remove-orphans", *scale, echo=echo)
-    except HeadraceError as error:
-        raise _stopped(compose) or error from error
+    except HeadraceError:
+        _stop_ill(compose.containers())  # whose own words say more
+        raise
 
 
 def _wait(compose: Compose) -> None:
     """Return when every container is well; stop those that will not be, and say why."""
     deadline = time.monotonic() + START_SECONDS
     while not all(map(is_well, found := compose.containers())):
-        if any(map(is_ill, found)) or time.monotonic() > deadline:
-            break
+        _stop_ill(found)
+        if time.monotonic() > deadline:
+            late = next(container for container in found if not is_well(container))
+            raise _failure(late, f"is not well after {START_SECONDS:.0f} s")
         time.sleep(POLL_SECONDS)
-    else:
-        return
-    late = [container for container in found if not is_well(container)]
-    raise _stopped(compose) or _failure(late[0], "is not well in time")
 
 
-def _stopped(compose: Compose) -> HeadraceError | None:
-    """Stop the containers that are ill, so that none flaps. Returns the error of the first."""
-    ill = [container for container in compose.containers() if is_ill(container)]
-    errors = [_failure(container, "does not start") for container in ill]
+def _stop_ill(containers: list[dict[str, Any]]) -> None:
+    """Stop what is ill, so that nothing flaps, and raise the error of the first of them."""
+    ill = [container for container in containers if is_ill(container) and said(container)]
     if ill:
         docker("stop", *(container["Id"] for container in ill))
-    return errors[0] if errors else None
+        raise _failure(ill[0], "does not start")
 
 
 def _failure(container: dict[str, Any], what: str) -> HeadraceError:
-    name = name_of(container)
-    text = last_line(container["Id"])
     return HeadraceError(
         "role_failed",
-        f"{name} {what}: {text or 'it says nothing'}",
-        f"See 'headrace --profile docker logs {service_of(container)}'.",
+        f"{name_of(container)} {what}: {said(container) or 'it says nothing.'}",
+        f"See 'headrace --profile docker logs {role_of(service_of(container))}'.",
     )
 
 
@@ -103,7 +101,7 @@ def down(home: Path, echo: Echo = lambda _: None) -> None:
     with locked(place, echo):
         compose = Compose(place)
         compose.run("down", "--remove-orphans", echo=echo)
-        compose.remove_staging()
+        compose.clear()
 
 
 def scale(home: Path, role: str, count: int, echo: Echo) -> None:
@@ -119,7 +117,9 @@ def restart(home: Path, role: str, echo: Echo) -> None:
     if not chosen:
         known = ", ".join(sorted({role_of(service_of(c)) for c in found}))
         raise UsageError("unknown_role", f"There is no role {role!r}.", f"Roles: {known}.")
-    docker("restart", "--time", "130", *(container["Id"] for container in chosen))
+    docker(
+        "restart", "--time", str(WORKER_STOP_SECONDS), *(container["Id"] for container in chosen)
+    )
     up(home, None, echo)
 
 

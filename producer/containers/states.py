@@ -51,7 +51,7 @@ def is_well(container: dict[str, Any]) -> bool:
 def is_ill(container: dict[str, Any]) -> bool:
     """Whether waiting will not help: it has ended, keeps ending, or its health check fails."""
     state = container["State"]
-    if state["Status"] in ("exited", "dead"):
+    if state["Error"] or state["Status"] in ("exited", "dead"):
         return not is_well(container)
     return bool(container["RestartCount"] >= MANY_RESTARTS or _health(state) == "unhealthy")
 

@@ -9,7 +9,7 @@ import fcntl
 import os
 import sys
 
-from shared.errors import HeadraceError
+from shared.errors import HeadraceError, PermanentError
 from shared.settings import load_settings
 from shared.staging.layout import create_ring
 
@@ -21,10 +21,17 @@ def main() -> int:
         parent = os.open(ring.directory.parent, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(parent, fcntl.LOCK_EX)
         create_ring(ring)
+    except PermanentError as error:
+        hint = "Give it more room: HEADRACE_STAGING_MIB with docker-compose.yml."
+        return _failed(f"{error.message} {hint}")
     except (HeadraceError, OSError) as error:
-        print(f"headrace: error: {error}", file=sys.stderr)  # noqa: T201
-        return 1
+        return _failed(str(error))
     return 0
+
+
+def _failed(why: str) -> int:
+    print(f"headrace: error: {why}", file=sys.stderr)  # noqa: T201
+    return 1
 
 
 if __name__ == "__main__":
