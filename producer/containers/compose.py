@@ -18,6 +18,8 @@ from shared.settings import PROJECT_ROOT
 COMPOSE_FILE = PROJECT_ROOT / "docker-compose.yml"
 VARIABLES = Path("run", "compose.env")
 KEPT_LINES = 20
+# The code of a failure that the engine's own words do not explain.
+UNEXPLAINED = "docker_failed"
 # What the engine says, the code of our error, and what to do.
 SIGNS = (
     (
@@ -99,10 +101,16 @@ class Compose:
             docker("rm", "--force", *ids.split())
 
     def clear(self) -> None:
-        """Remove containers that have stopped, and the ring, which may get another size."""
-        if ids := docker("ps", "--all", "--quiet", "--filter", self._label):
+        """Remove containers that have stopped, and the ring where it has no user any more.
+
+        The next one may be of another size.
+        """
+        stopped = [f"--filter=status={status}" for status in ("created", "exited", "dead")]
+        if ids := docker("ps", "--all", "--quiet", "--filter", self._label, *stopped):
             docker("rm", "--force", *ids.split())
-        docker("volume", "rm", "--force", f"{self._project}_staging")
+        ring = f"{self._project}_staging"
+        if not docker("ps", "--all", "--quiet", "--filter", f"volume={ring}"):
+            docker("volume", "rm", "--force", ring)
 
 
 def docker(*arguments: str) -> str:
@@ -143,7 +151,7 @@ def failure(action: str, lines: Iterator[str] | list[str] | deque[str]) -> Headr
         for line in said:
             if sign in line:
                 return HeadraceError(code, f"docker {action}: {line}", hint)
-    return HeadraceError("docker_failed", f"docker {action}: {said[-1]}")
+    return HeadraceError(UNEXPLAINED, f"docker {action}: {said[-1]}")
 
 
 def _no_engine(message: str) -> HeadraceError:

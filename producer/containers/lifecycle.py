@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from producer.containers.compose import Compose, device, docker, require_engine, said
+from producer.containers.compose import UNEXPLAINED, Compose, device, docker, require_engine, said
 from producer.containers.files import DATA_FOLDERS, PORT_NAMES, outside, write_files
 from producer.containers.states import is_ill, is_well, name_of, role_of, service_of
 from producer.stack.home import find_home, locked, prepare_home
@@ -36,14 +36,16 @@ def up(home: Path, workers: Mapping[str, int] | None, echo: Echo) -> Settings:
         record, compose = load_record(place), Compose(place)
         record.scale = chosen_scale(record, ROLES, workers)
         with choosing():
-            if not any(container["State"]["Running"] for container in compose.containers()):
-                compose.clear()
+            compose.clear()
+            if not compose.containers():
                 record.ports = choose_ports(record.ports, echo, PORT_NAMES)
             write_files(place, record)
             save_record(place, record)
             _start(compose, record, echo)
+        # Before they are well, so that the other commands can look at what is not.
+        settings = write_own_settings(place, record, outside(record, _broker_address(compose)))
         _wait(compose)
-        return write_own_settings(place, record, outside(record, _broker_address(compose)))
+        return settings
 
 
 def _start(compose: Compose, record: StackRecord, echo: Echo) -> None:
@@ -51,8 +53,9 @@ def _start(compose: Compose, record: StackRecord, echo: Echo) -> None:
     compose.remove("inference" if device() == "gpu" else "inference-gpu")
     try:
         compose.run("up", "--detach", "--build", "--remove-orphans", *scale, echo=echo)
-    except HeadraceError:
-        _stop_ill(compose.containers())  # whose own words say more
+    except HeadraceError as error:
+        if error.code == UNEXPLAINED:  # the container that ended says more
+            _stop_ill(compose.containers())
         raise
 
 
@@ -70,8 +73,10 @@ def _wait(compose: Compose) -> None:
 def _stop_ill(containers: list[dict[str, Any]]) -> None:
     """Stop what is ill, so that nothing flaps, and raise the error of the first of them."""
     ill = [container for container in containers if is_ill(container) and said(container)]
+    ill.sort(key=lambda container: str(container["State"]["FinishedAt"]), reverse=True)
     if ill:
-        docker("stop", *(container["Id"] for container in ill))
+        flapping = [c for c in containers if not is_well(c) and c["RestartCount"]]
+        docker("stop", *{container["Id"] for container in (*ill, *flapping)})
         raise _failure(ill[0], "does not start")
 
 
