@@ -73,7 +73,7 @@ test-fault: install-dev ## Try all of every fault and write docs/FAULTS.md; SEED
 	  $(RUN) -m tests.injection.table .fault-lines.jsonl > docs/FAULTS.md
 
 test-compose: install-dev ## Prove docker-compose.yml by a job in containers; skipped without an engine
-	@$(RUN) -m tests.e2e.compose
+	@$(RUN) -m pytest -s tests/e2e/compose/proof.py $(ARGS)
 
 simulate: install-dev ## Play SEEDS=10000 seeds of the simulation; SEED=... tells one seed's story
 	@$(RUN) -m tests.simulation $(if $(filter command line environment,$(origin SEED)),--seed $(SEED),--seeds $(SEEDS))
