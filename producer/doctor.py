@@ -21,7 +21,7 @@ from producer.stack.readiness import answers_http
 from producer.stack.ring import plan_ring
 from shared import ledger as ledgers
 from shared.errors import HeadraceError, UsageError
-from shared.settings import Settings, default_home, load_settings
+from shared.settings import Settings, default_home, load_settings, uses_docker
 from shared.staging import Layout
 from shared.storage import resolve_store
 
@@ -51,11 +51,11 @@ def examine() -> Iterator[Check]:
         yield _not_up(error.message)
         return
     processes = process_rows(lambda _: None, home)
-    if not processes and settings.mode == "local":
+    if not processes and (settings.mode == "local" or uses_docker()):
         yield _guarded("ring", lambda: _room_for_ring(home))
         yield _not_up(f"The stack in {home} is not up.")
         return
-    if settings.mode == "local":  # that of containers is out of our sight
+    if not uses_docker():  # the ring of containers is out of our sight
         yield _guarded("ring", lambda: _ring(settings))
     broker = redis.Redis.from_url(settings.broker_url, socket_timeout=3, socket_connect_timeout=3)
     yield _guarded("broker", lambda: _answers(broker, "broker"))

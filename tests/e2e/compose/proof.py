@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
-from shared.settings import PROFILE_VARIABLE
+from producer.stack.credentials import STORE_ROLES
+from shared.settings import PROFILE_VARIABLE, S3Settings
 from tests.e2e.compose.images import provide_images, torch_index, why_no_engine
+from tests.integration.test_privileges import LISTINGS, MAY, OBJECTS, client_of, is_done
 from tests.stack import Stack, small_images
 from tests.waiting import wait_for
 
@@ -131,6 +134,34 @@ def test_doctor_finds_nothing_wrong(containers: Containers) -> None:
     assert containers.run("doctor", check=False).returncode == 0
 
 
+@pytest.mark.parametrize("role", STORE_ROLES)
+def test_a_role_does_with_minio_what_it_must_and_nothing_else(
+    containers: Containers, role: str
+) -> None:
+    for bucket, key in OBJECTS:
+        containers.put(bucket, {key: b"as it was"})
+    keys = json.loads((containers.home / f"docker/run/roles/{role}.json").read_text())["s3"]
+    keys["endpoint"] = containers.info["s3"]["endpoint"]
+    store = client_of(S3Settings(**keys))
+    done: dict[str, set[tuple[str, str]]] = {verb: set() for verb in MAY[role]}
+    for bucket, prefix in LISTINGS:
+        if is_done(store.list_objects_v2, Bucket=bucket, Prefix=prefix):
+            done["list"].add((bucket, prefix))
+    for bucket, key in OBJECTS:
+        where = {"Bucket": bucket, "Key": key}
+        if is_done(store.get_object, **where):
+            done["get"].add((bucket, key))
+        if is_done(store.put_object, **where, Body=b"as it was"):
+            done["put"].add((bucket, key))
+        if is_done(store.delete_object, **where):
+            done["delete"].add((bucket, key))
+            containers.put(bucket, {key: b"as it was"})
+    for bucket, key in OBJECTS:
+        containers.s3.delete_object(Bucket=bucket, Key=key)
+    assert done == MAY[role]
+    assert not is_done(store.create_bucket, Bucket="one-of-mine")
+
+
 def test_a_job_outlives_scaling_and_killed_containers(
     containers: Containers, tmp_path: Path
 ) -> None:
@@ -157,6 +188,8 @@ def test_a_job_outlives_scaling_and_killed_containers(
     assert verdict.objects == verdict.rows == IMAGES
     restarts = {c["Name"]: c["RestartCount"] for c in containers.of("*")}
     say(f"restarts {restarts}")
+    with redis.Redis.from_url(containers.info["broker_url"]) as admin:
+        assert admin.acl_log() == []
     assert sum(restarts.values()) >= 5
     wait_for(
         lambda: {row["state"] for row in containers.json("ps")} == {"running"},
