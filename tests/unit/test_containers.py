@@ -123,6 +123,11 @@ def test_setup_has_nothing_for_the_broker(home: Home, record: StackRecord) -> No
     assert "user setup " not in (home.root / "secrets" / "broker_users").read_text()
 
 
+def test_nobody_is_the_default_user_of_the_broker_who_reads_its_data_back(home: Home) -> None:
+    first = (home.root / "secrets" / "broker_users").read_text().splitlines()[0].split()
+    assert first == ["user", "default", "off", "resetpass", "~*", "&*", "+@all"]
+
+
 def test_the_store_is_told_a_user_and_a_policy_for_each_role(
     home: Home, record: StackRecord
 ) -> None:

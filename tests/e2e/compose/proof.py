@@ -178,6 +178,8 @@ def test_a_job_outlives_scaling_and_killed_containers(
     say(containers.run("ps").stdout)
     assert len(containers.of("preprocess")) == 4
     assert containers.status(job)["state"] == "running"
+    ledger = redis.Redis.from_url(containers.info["ledger_url"])
+    incarnation = ledger.get("hr:incarnation")
     for service in ("preprocess", "inference", "collector", "redis", "producer"):
         containers.crash(service)
     status = containers.finish(job)
@@ -188,8 +190,8 @@ def test_a_job_outlives_scaling_and_killed_containers(
     assert verdict.objects == verdict.rows == IMAGES
     restarts = {c["Name"]: c["RestartCount"] for c in containers.of("*")}
     say(f"restarts {restarts}")
-    with redis.Redis.from_url(containers.info["broker_url"]) as admin:
-        assert admin.acl_log() == []
+    assert ledger.get("hr:incarnation") == incarnation  # it came back with all that it knew
+    assert ledger.acl_log() == []
     assert sum(restarts.values()) >= 5
     wait_for(
         lambda: {row["state"] for row in containers.json("ps")} == {"running"},
