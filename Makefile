@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help install install-demo install-dev install-bench up down ps demo test test-unit \
-        test-contract test-integration test-e2e test-fault test-minio test-redis simulate fuzz \
-        chaos flood bench bench-gpu figures check audit schemas clean
+        test-contract test-integration test-e2e test-fault test-minio test-redis test-compose \
+        simulate fuzz chaos flood bench bench-gpu figures check audit schemas clean
 
 # The first Python that is new enough; PYTHON=... overrides it.
 ifndef PYTHON
@@ -43,16 +43,16 @@ up: install ## Start everything; MODE=local or MODE=docker forces where
 	  mode=local why="no Docker engine with docker compose and a docker-compose.yml"; fi; \
 	echo "Starting in mode $$mode: $$why." >&2; \
 	case "$$mode" in \
-	  docker) docker compose up --detach --wait ;; \
+	  docker) .venv/bin/headrace --profile docker up ;; \
 	  local) .venv/bin/headrace up ;; \
 	  *) echo "MODE is local or docker." >&2; exit 2 ;; esac
 
 down: install ## Stop everything; data and queues stay
-	@if [ "$(MODE)" != local ] && $(DOCKER_ANSWERS); then docker compose down; fi
+	@if [ "$(MODE)" != local ] && $(DOCKER_ANSWERS); then .venv/bin/headrace --profile docker down; fi
 	@if [ "$(MODE)" != docker ]; then .venv/bin/headrace down; fi
 
 ps: install ## Show the processes
-	@if [ "$(MODE)" != local ] && $(DOCKER_ANSWERS); then docker compose ps; fi
+	@if [ "$(MODE)" != local ] && $(DOCKER_ANSWERS); then .venv/bin/headrace --profile docker ps; fi
 	@if [ "$(MODE)" != docker ]; then .venv/bin/headrace ps; fi
 
 demo: install-demo ## Classify real photos, start to end; KEEP=1 leaves the stack up
@@ -81,6 +81,9 @@ test-fault: install-dev ## Try all of every fault and write docs/FAULTS.md; SEED
 	  $(RUN) -m pytest tests/fault --timeout=1800 $(ARGS)
 	@FAULTS=full FAULT_SEED=$(SEED) FAULT_VERSION=$$(git describe --always --dirty 2>/dev/null) \
 	  $(RUN) -m tests.injection.table .fault-lines.jsonl > docs/FAULTS.md
+
+test-compose: install-dev ## Prove docker-compose.yml by a job in containers; skipped without an engine
+	@$(RUN) -m pytest -s tests/e2e/compose/proof.py $(ARGS)
 
 simulate: install-dev ## Play SEEDS=10000 seeds of the simulation; SEED=... tells one seed's story
 	@$(RUN) -m tests.simulation $(if $(filter command line environment,$(origin SEED)),--seed $(SEED),--seeds $(SEEDS))

@@ -14,14 +14,14 @@ from typing import Literal
 import redis
 from pydantic import BaseModel
 
-from producer.info import process_rows
+from producer.info import masked_url, process_rows
 from producer.models import list_models
 from producer.stack.home import find_home
 from producer.stack.readiness import answers_http
 from producer.stack.ring import plan_ring
 from shared import ledger as ledgers
 from shared.errors import HeadraceError, UsageError
-from shared.settings import Settings, default_home, load_settings
+from shared.settings import Settings, default_home, load_settings, uses_docker
 from shared.staging import Layout
 from shared.storage import resolve_store
 from shared.tls import redis_options, why
@@ -52,11 +52,12 @@ def examine() -> Iterator[Check]:
         yield _not_up(error.message)
         return
     processes = process_rows(lambda _: None, home)
-    if not processes and settings.mode == "local":
+    if not processes and (settings.mode == "local" or uses_docker()):
         yield _guarded("ring", lambda: _room_for_ring(home))
         yield _not_up(f"The stack in {home} is not up.")
         return
-    yield _guarded("ring", lambda: _ring(settings))
+    if not uses_docker():  # the ring of containers is out of our sight
+        yield _guarded("ring", lambda: _ring(settings))
     broker = redis.Redis.from_url(
         settings.broker_url,
         socket_timeout=3,
@@ -211,7 +212,7 @@ def _flower(settings: Settings) -> Check:
     well = answers_http(settings.flower_url)
     does = "answers" if well else "does not answer"
     fix = "Run 'headrace restart flower'."
-    return _check("flower", well, f"{settings.flower_url} {does}.", fix)
+    return _check("flower", well, f"{masked_url(settings.flower_url)} {does}.", fix)
 
 
 def _models(settings: Settings) -> Iterator[Check]:

@@ -8,13 +8,18 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from producer.stack import ProcessState, processes
+from producer import containers
+from producer import stack as local_stack
+from producer.stack import ProcessState
 from shared import ledger as ledgers
 from shared.errors import HeadraceError
 from shared.queues import queues
-from shared.settings import S3Settings, Settings, default_home, load_settings
+from shared.settings import S3Settings, Settings, default_home, load_settings, uses_docker
 
 MASK = "***"
+
+# Chunks in hand, by the name of a lease and the process id, or by the name alone.
+Held = dict[tuple[str, int | None], int]
 
 
 class QueueRow(BaseModel):
@@ -51,7 +56,7 @@ class StackInfo(BaseModel):
         s3 = self.s3.model_copy(update={"access_key": MASK, "secret_key": MASK})
         urls = ("broker_url", "ledger_url", "staging_url", "flower_url")
         return self.model_copy(
-            update={"s3": s3, **{name: _masked(getattr(self, name)) for name in urls}}
+            update={"s3": s3, **{name: masked_url(getattr(self, name)) for name in urls}}
         )
 
 
@@ -85,6 +90,11 @@ def stack_info() -> StackInfo:
     )
 
 
+def processes(home: Path) -> list[ProcessState]:
+    """Every process of the stack that this command is about; none where it is not up."""
+    return containers.processes(home) if uses_docker() else local_stack.processes(home)
+
+
 def process_rows(warn: Callable[[str], None], home: Path | None = None) -> list[ProcessRow]:
     """Every process of the stack, with what it holds. None where it is not up."""
     home = home or default_home()
@@ -93,26 +103,33 @@ def process_rows(warn: Callable[[str], None], home: Path | None = None) -> list[
     return [_row(process, held) for process in found]
 
 
-def _row(process: ProcessState, held: dict[tuple[str, int], int] | None) -> ProcessRow:
+def _row(process: ProcessState, held: Held | None) -> ProcessRow:
     return ProcessRow(
         role=process.role,
         name=process.name,
         pid=process.pid,
         state=process.state,
         uptime_seconds=process.uptime_seconds,
-        held=None if held is None else held.get((process.name, process.pid)),
+        held=None if held is None else held.get(_lease_of(process)),
     )
 
 
-def _held(settings: Settings, warn: Callable[[str], None]) -> dict[tuple[str, int], int] | None:
+def _lease_of(process: ProcessState) -> tuple[str, int | None]:
+    """A container has another pid outside; its lease bears a name of its own instead."""
+    return (process.lease_name, None) if process.lease_name else (process.name, process.pid)
+
+
+def _held(settings: Settings, warn: Callable[[str], None]) -> Held | None:
     try:
         workers = ledgers.connect(settings).workers()
     except HeadraceError as error:
         warn(str(error))
         return None
-    return {(worker.process, worker.pid): len(worker.held) for worker in workers}
+    by_name: Held = {(worker.process, None): len(worker.held) for worker in workers}
+    return by_name | {(worker.process, worker.pid): len(worker.held) for worker in workers}
 
 
-def _masked(url: str) -> str:
+def masked_url(url: str) -> str:
+    """The URL without its password."""
     password = urlsplit(url).password
     return url.replace(f":{password}@", f":{MASK}@") if password else url

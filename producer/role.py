@@ -6,7 +6,6 @@ It leads by a lock, which saves work; where two believe that they lead, the buck
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import signal
 import sys
@@ -144,9 +143,13 @@ def main() -> int:
 
 
 def _run(settings: Settings, stopping: threading.Event) -> int:
-    process = os.environ.get("HEADRACE_PROCESS", "producer-1")
-    identity = WorkerIdentity("producer", process, settings.host_id)
-    lease = LeaseKeeper(connect_ledger(settings), identity, settings.lease_seconds)
+    identity = WorkerIdentity.of_this_process("producer", settings.host_id)
+    lease = LeaseKeeper(
+        connect_ledger(settings),
+        identity,
+        settings.lease_seconds,
+        alive_file=settings.alive_file,
+    )
     store_of = partial(resolve_store, settings)
     role = Role(settings, connect_ledger(settings), Publisher(settings), store_of, stopping)
     failed = threading.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection
+from pathlib import Path
 
 from shared.errors import TransientError
 from shared.ledger import Ledger, Stale, WorkerIdentity
@@ -18,6 +19,7 @@ class LeaseKeeper:
     """A thread that renews the lease three times in its length.
 
     ``in_hand`` gives the names (``ChunkRef.name``) of the chunks that are being worked on.
+    ``alive_file`` is touched at every renewal.
     """
 
     def __init__(
@@ -26,11 +28,13 @@ class LeaseKeeper:
         identity: WorkerIdentity,
         lease_seconds: float,
         in_hand: Callable[[], Collection[str]] = tuple,
+        alive_file: Path | None = None,
     ) -> None:
         self._ledger = ledger
         self._identity = identity
         self._interval_seconds = lease_seconds / 3
         self._in_hand = in_hand
+        self._alive_file = alive_file
         self._incarnation: str | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
@@ -66,4 +70,6 @@ class LeaseKeeper:
             self._ledger.renew(self._incarnation, self._identity, self._in_hand())
         except (TransientError, Stale):
             return False
+        if self._alive_file is not None:
+            self._alive_file.touch()
         return True

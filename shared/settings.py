@@ -33,6 +33,7 @@ from shared.errors import UsageError
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 SETTINGS_FILE = "settings.json"
 SETTINGS_FILE_VARIABLE = "HEADRACE_SETTINGS_FILE"
+PROFILE_VARIABLE = "HEADRACE_PROFILE"
 
 Secret = Annotated[str, Field(repr=False)]
 
@@ -107,6 +108,8 @@ class Settings(BaseSettings):
     plugins: Path = PROJECT_ROOT / "plugins"
     stores_file: Path = PROJECT_ROOT / "config" / "stores.yaml"
     lease_seconds: float = Field(default=6.0, gt=0, le=10)
+    # Touched whenever the lease is renewed, so that a health check costs no process of Python.
+    alive_file: Path | None = None
     preprocess_queue_chunks: int = Field(default=16, ge=1)
 
     @model_validator(mode="after")
@@ -136,9 +139,21 @@ class Settings(BaseSettings):
 
 
 def default_home() -> Path:
-    """``$HEADRACE_HOME``, or ``.headrace`` beside the project, whatever the current directory."""
+    """``$HEADRACE_HOME``, or ``.headrace`` beside the project, whatever the current directory.
+
+    With the profile ``docker`` its folder of that name, so that both kinds of stack may be up.
+    """
     configured = os.environ.get("HEADRACE_HOME")
-    return Path(configured).expanduser().absolute() if configured else PROJECT_ROOT / ".headrace"
+    home = Path(configured).expanduser().absolute() if configured else PROJECT_ROOT / ".headrace"
+    return home / "docker" if uses_docker() else home
+
+
+def uses_docker() -> bool:
+    """Whether this process is about the stack in containers. Raises UsageError."""
+    profile = os.environ.get(PROFILE_VARIABLE) or "local"
+    if profile not in ("local", "docker"):
+        raise UsageError("bad_profile", f"There is no profile {profile!r}.", "local or docker.")
+    return profile == "docker"
 
 
 def load_settings(home: Path | None = None, file: str | None = None) -> Settings:
@@ -155,8 +170,15 @@ def load_settings(home: Path | None = None, file: str | None = None) -> Settings
             "bad_settings", f"Cannot read {path}: {error}.", "Run 'headrace up' to write it anew."
         ) from error
     try:
-        return Settings(**{**values, "home": home})
+        # The environment would win over the home that was asked for.
+        return Settings(**{**values, "home": home}).model_copy(update={"home": home})
     except ValidationError as error:
+        if not values and SETTINGS_FILE_VARIABLE in os.environ:
+            raise UsageError(
+                "no_settings",
+                f"There is no {path}, which {SETTINGS_FILE_VARIABLE} names.",
+                "Mount the secret there.",
+            ) from error
         if not values:
             raise UsageError(
                 "no_stack", f"No stack is set up in {home}.", "Run 'headrace up' first."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -90,8 +89,7 @@ def run_worker(
 
 
 def _runtime(settings: Settings, role: str) -> Runtime:
-    process = os.environ.get("HEADRACE_PROCESS", f"{role}-1")
-    identity = WorkerIdentity(role=role, process=process, host_id=settings.host_id)
+    identity = WorkerIdentity.of_this_process(role, settings.host_id)
     return Runtime(settings, identity, connect_ledger(settings), Publisher(settings))
 
 
@@ -122,6 +120,7 @@ def _serve(app: Celery, runtime: Runtime, concurrency: int) -> int:
         runtime.identity,
         runtime.settings.lease_seconds,
         in_hand=lambda: tuple(runtime.in_hand),
+        alive_file=runtime.settings.alive_file,
     )
 
     def on_ready(**_: Any) -> None:

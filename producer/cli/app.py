@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
 
 from producer.cli import dead_letters, doctor, jobs, models, pipelines, results, stack, upload
+from shared.settings import PROFILE_VARIABLE, uses_docker
 
 app = typer.Typer(
     name="headrace",
@@ -35,8 +37,18 @@ def _root(
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="The version.")
     ] = False,
+    profile: Annotated[
+        str,
+        typer.Option(
+            metavar="local|docker",
+            envvar=PROFILE_VARIABLE,
+            help="Which stack: this machine's, or the one in containers.",
+        ),
+    ] = "local",
 ) -> None:
     """Run deep-learning models over buckets of images; every image ends in exactly one row.
 
     The stack lies in $HEADRACE_HOME, or in .headrace beside the project.
     """
+    os.environ[PROFILE_VARIABLE] = profile
+    uses_docker()

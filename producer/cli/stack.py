@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,21 +27,20 @@ def up(
 
     Returns when every role answers.
     """
-    from producer.stack import up as start
+    from producer.info import masked_url
     from shared.settings import default_home
 
-    settings = start(default_home(), _counts(workers), say)
+    settings = _stack().up(default_home(), _counts(workers), say)
     answer(f"Headrace is up in {settings.home}.")
-    answer(f"Flower: {settings.flower_url}")
+    answer(f"Flower: {masked_url(settings.flower_url)}")
 
 
 @app.command(epilog=example("down"))
 def down() -> None:
     """Stop the stack; what is in flight is finished, and jobs go on at the next 'up'."""
-    from producer.stack import down as stop
     from shared.settings import default_home
 
-    stop(default_home(), say)
+    _stack().down(default_home(), say)
     answer("Headrace is down. Its data stays.")
 
 
@@ -81,10 +80,9 @@ def logs(
     tail: Annotated[int, typer.Option(min=0, help="How many lines of each log.")] = 20,
 ) -> None:
     """Show the end of the logs."""
-    from producer.stack import logs as read_logs
     from shared.settings import default_home
 
-    for line in read_logs(default_home(), role, follow, tail):
+    for line in _stack().logs(default_home(), role, follow, tail):
         answer(line)
 
 
@@ -93,11 +91,10 @@ def scale(
     wanted: Annotated[str, typer.Argument(metavar="ROLE=N", help="A role and its processes.")],
 ) -> None:
     """Run N processes of a role from now on."""
-    from producer.stack import scale as scale_role
     from shared.settings import default_home
 
     for role, count in _counts(wanted).items():
-        scale_role(default_home(), role, count, say)
+        _stack().scale(default_home(), role, count, say)
         answer(f"{role}: {count}")
 
 
@@ -106,10 +103,9 @@ def restart(
     role: Annotated[str, typer.Argument(help="A role, a service or one process.")],
 ) -> None:
     """Stop the processes of a role in good order, and start them again."""
-    from producer.stack import restart as restart_role
     from shared.settings import default_home
 
-    restart_role(default_home(), role, say)
+    _stack().restart(default_home(), role, say)
     answer(f"{role} was restarted.")
 
 
@@ -128,6 +124,14 @@ def info(as_json: AsJson = False) -> None:
     answer(f"{'s3':<12} {shown.s3.endpoint}, access key {shown.s3.access_key}")
     table(("QUEUE", "ROLE", "TASK"), [(q.name, q.role, q.task) for q in shown.queues])
     table(("PROCESS", "ROLE", "PID"), [(p.name, p.role, p.pid) for p in shown.processes])
+
+
+def _stack() -> Any:
+    """The stack that this command is about: that of this machine, or the one in containers."""
+    from producer import containers, stack
+    from shared.settings import uses_docker
+
+    return containers if uses_docker() else stack
 
 
 def _counts(text: str) -> dict[str, int]:

@@ -15,6 +15,9 @@ from shared.queues import inference_queue, preprocess_queue, queues, results_que
 
 ADMIN = "admin"
 
+# Off, so that nobody can be it. Its rights matter all the same: Redis, unlike Valkey, reads its
+# append-only file as this user, and would leave out every transaction and every script of it.
+_DEFAULT = "user default off resetpass ~* &* +@all"
 # What any connection may do, and scripts by their digest: EVAL is not needed.
 # Redis 7.0 has no CLIENT SETINFO, which newer clients send, and takes no rule that names it: hence
 # CLIENT without everything that concerns other connections or what this one is told.
@@ -63,7 +66,7 @@ def acl_file(passwords: Mapping[str, str], host_id: str) -> str:
     that is none.
     """
     rules = {ADMIN: "~* &* +@all", **_rules(host_id)}
-    lines = ["user default off resetpass resetkeys resetchannels -@all"]
+    lines = [_DEFAULT]
     for name, password in passwords.items():
         digest = hashlib.sha256(password.encode()).hexdigest()
         lines.append(f"user {name} on #{digest} resetchannels {rules[name]}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from producer.stack.broker_users import ADMIN
-from producer.stack.ports import HOST
 from producer.stack.record import StackRecord
 
 # Flower looks at the broker only.
@@ -32,10 +31,10 @@ def signing_key(record: StackRecord, name: str) -> str:
     return record.secret("signing_flower" if name == "flower" else "signing")
 
 
-def broker_url(record: StackRecord, name: str, database: int) -> str:
-    """Where Valkey is, as one user; broker, ledger and staging have a database each."""
+def broker_url(record: StackRecord, name: str, place: str, database: int) -> str:
+    """The broker at ``place`` as one user; broker, ledger and staging have a database each."""
     password = record.secret(_named("broker", name))
-    return f"redis://{name}:{password}@{HOST}:{record.ports['valkey']}/{database}"
+    return f"redis://{name}:{password}@{place}/{database}"
 
 
 def _named(kind: str, name: str) -> str:

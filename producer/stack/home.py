@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,12 +53,15 @@ def find_home(path: Path) -> Home:
     return Home(path.expanduser().resolve())
 
 
-def prepare_home(path: Path) -> Home:
-    """Make the folders of a home. Raises PermanentError where that cannot be."""
+def prepare_home(path: Path, services: Sequence[str] = ("valkey", "seaweedfs")) -> Home:
+    """Make the folders of a home, with one of data for each service.
+
+    Raises PermanentError where that cannot be.
+    """
     home = find_home(path)
     try:
         home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for folder in (home.run, home.logs, home.data / "valkey", home.data / "seaweedfs"):
+        for folder in (home.run, home.logs, *map(home.data.joinpath, services)):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryFile(dir=home.root):
             pass

@@ -40,7 +40,9 @@ def up(
     place = prepare_home(home)
     with locked(place, echo):
         before = load_record(place)
-        record = before.model_copy(deep=True, update={"scale": _scale(before, roles, workers)})
+        record = before.model_copy(
+            deep=True, update={"scale": chosen_scale(before, roles, workers)}
+        )
         if before.sockets and Supervisor(before.sockets).is_running():
             return _up_warm(place, before, record, roles, timeout_seconds)
         return _up_cold(place, record, roles, echo, timeout_seconds)
@@ -141,9 +143,13 @@ def _require_running(home: Path) -> Supervisor:
     raise UsageError("no_stack", f"No stack is up in {home}.", "Run 'headrace up' first.")
 
 
-def _scale(
+def chosen_scale(
     record: StackRecord, roles: Sequence[Program], workers: Mapping[str, int] | None
 ) -> dict[str, int]:
+    """How many processes of each role: as before, but for those that ``workers`` names.
+
+    Raises UsageError for a role that is none, or a number that is too large.
+    """
     known = {program.role: default_scale().get(program.role, 1) for program in roles}
     for role, count in (workers or {}).items():
         if role not in known:

@@ -7,7 +7,7 @@ import os
 import random
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,10 +39,12 @@ def choosing() -> Iterator[None]:
         yield
 
 
-def choose_ports(known: dict[str, int], echo: Callable[[str], None]) -> dict[str, int]:
-    """A free port for each of PORT_NAMES: the known one, or else another, which it tells."""
+def choose_ports(
+    known: Mapping[str, int], echo: Callable[[str], None], names: Sequence[str] = PORT_NAMES
+) -> dict[str, int]:
+    """A free port for each of ``names``: the known one, or else another, which it tells."""
     chosen: dict[str, int] = {}
-    for name in PORT_NAMES:
+    for name in names:
         port = known.get(name)
         if port is None or not _fits(name, port, chosen):
             chosen[name] = _another(name, chosen)

@@ -6,6 +6,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection
+from urllib.parse import urlsplit
 
 from producer.stack.home import Home
 from producer.stack.log_lines import last_lines
@@ -74,7 +75,12 @@ def without_lease(
 
 
 def answers_http(url: str) -> bool:
-    """Whether an HTTP server answers, past any proxy, with anything but an error of its own."""
+    """Whether an HTTP server answers, past any proxy, with anything but an error of its own.
+
+    User and password in the URL are left out: being asked for them is an answer.
+    """
+    parts = urlsplit(url)
+    url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=5):

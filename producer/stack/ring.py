@@ -50,6 +50,11 @@ def plan_ring(home: Home, echo: Callable[[str], None]) -> RingSettings:
     )
 
 
+def whole_ring(directory: Path) -> RingSettings:
+    """The ring with all the slots that workers of this machine could use, whatever is free."""
+    return RingSettings(directory=directory, slot_bytes=SLOT_BYTES, slot_counts=_wanted())
+
+
 def _wanted() -> tuple[int, ...]:
     return 4, min(4 + 4 * (os.cpu_count() or 1), 64), 2
 

@@ -7,6 +7,8 @@ supervisor names to it.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +25,52 @@ def role_settings_file(role: str) -> Path:
     return Path("run", "roles", f"{role}.json")
 
 
-def write_settings(home: Home, record: StackRecord) -> Settings:
-    """Write the settings of the command line and of every role, and read back the former.
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the services are, as seen by whom the settings are for: ``host:port``, and a URL."""
 
-    What a user has added to ``settings.json`` stays, and goes to the roles too.
+    broker: str
+    store: str
+    flower_url: str
+    mode: str = "local"
+
+    @classmethod
+    def on_loopback(cls, record: StackRecord) -> Places:
+        """As processes of this machine see them."""
+        at = {name: f"{HOST}:{port}" for name, port in record.ports.items()}
+        return cls(at["valkey"], at["s3"], f"http://{at['flower']}")
+
+
+def write_settings(home: Home, record: StackRecord) -> Settings:
+    """Write all settings of the local stack, and read back those of the command line."""
+    places = Places.on_loopback(record)
+    write_role_settings(home, record, places)
+    return write_own_settings(home, record, places)
+
+
+def write_role_settings(home: Home, record: StackRecord, places: Places) -> None:
+    """Write a settings file for every role. What a user has added to ``settings.json`` is in it.
+
     They are not written from a ``Settings``, which would keep this shell's HEADRACE_* variables.
     """
-    added = _added(home)
-    admin = {"signing_keys": [signing_key(record, ADMIN)], **added, **_derived(record, ADMIN)}
-    _write(home.root / SETTINGS_FILE, admin)
+    added = {"signing_keys": [signing_key(record, ADMIN)], **_added(home)}
     for role in BROKER_ROLES:
-        own = {**admin, **_derived(record, role)}
+        own = {**added, **derived_settings(record, role, places)}
         if role == "flower":
             own["signing_keys"] = [signing_key(record, role)]
-        _write(home.root / role_settings_file(role), own)
+        write_json(home.root / role_settings_file(role), own)
+
+
+def write_own_settings(home: Home, record: StackRecord, places: Places) -> Settings:
+    """Write the settings of the command line, keeping what a user has added, and read them back."""
+    added = {"signing_keys": [signing_key(record, ADMIN)], **_added(home)}
+    values = {**added, **derived_settings(record, ADMIN, places)}
+    write_json(home.root / SETTINGS_FILE, values)
     return load_settings(home.root, SETTINGS_FILE)
 
 
-def _write(path: Path, values: dict[str, Any]) -> None:
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a file with secrets, for its owner only."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
     write_private(path, json.dumps(values, indent=2))
 
@@ -53,19 +83,18 @@ def _added(home: Home) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def _derived(record: StackRecord, name: str) -> dict[str, Any]:
+def derived_settings(record: StackRecord, name: str, places: Places) -> dict[str, Any]:
+    """What follows from the record and the places, with the secrets of one role or ``admin``."""
     assert record.ring is not None
     access_key, secret_key = store_key(record, name)
-    s3 = S3Settings(
-        endpoint=f"{HOST}:{record.ports['s3']}", access_key=access_key, secret_key=secret_key
-    )
+    s3 = S3Settings(endpoint=places.store, access_key=access_key, secret_key=secret_key)
     return {
-        "mode": "local",
+        "mode": places.mode,
         "host_id": record.host_id,
-        "broker_url": broker_url(record, name, 0),
-        "ledger_url": broker_url(record, name, 1),
-        "staging_url": broker_url(record, name, 2),
+        "broker_url": broker_url(record, name, places.broker, 0),
+        "ledger_url": broker_url(record, name, places.broker, 1),
+        "staging_url": broker_url(record, name, places.broker, 2),
         "s3": s3.model_dump(),
         "ring": record.ring.model_dump(mode="json"),
-        "flower_url": f"http://{HOST}:{record.ports['flower']}",
+        "flower_url": places.flower_url,
     }

@@ -20,7 +20,8 @@ class ProcessState:
     """One process. ``pid`` is the one to signal, 0 where none runs.
 
     ``state``: running, starting, stopping, stopped, exited, backoff, fatal, or suspended for a
-    process that somebody has stopped with a signal, which keeps its staging slots.
+    process that somebody has stopped with a signal, which keeps its staging slots; of a container
+    also unhealthy. ``lease_name``: that of a container's lease, which knows another pid.
     """
 
     role: str
@@ -28,6 +29,7 @@ class ProcessState:
     pid: int
     state: str
     uptime_seconds: float
+    lease_name: str | None = None
 
 
 def processes(home: Path) -> list[ProcessState]:

@@ -30,24 +30,30 @@ def s3_config(
 
     Raises KeyError for a role that is none.
     """
-    policies = _policies(state, models)
+    policies = store_policies(state, models)
     identities: list[dict[str, Any]] = []
     for name, (access_key, secret_key) in credentials.items():
         keys = [{"accessKey": access_key, "secretKey": secret_key}]
         may = {"actions": _ALL} if name == ADMIN else {"policyNames": [name]}
         identities.append({"name": name, "credentials": keys, **may})
     documents = [
-        {
-            "name": name,
-            "content": json.dumps({"Version": "2012-10-17", "Statement": policies[name]}),
-        }
+        {"name": name, "content": json.dumps(policies[name])}
         for name in credentials
         if name != ADMIN
     ]
     return json.dumps({"identities": identities, "policies": documents}, indent=1)
 
 
-def _policies(state: str, models: str) -> dict[str, list[dict[str, Any]]]:
+def store_policies(
+    state: str = Settings.model_fields["state_bucket"].default,
+    models: str = Settings.model_fields["models_bucket"].default,
+) -> dict[str, dict[str, Any]]:
+    """A policy document by role, as SeaweedFS and MinIO both understand it."""
+    statements = _statements(state, models)
+    return {role: {"Version": "2012-10-17", "Statement": own} for role, own in statements.items()}
+
+
+def _statements(state: str, models: str) -> dict[str, list[dict[str, Any]]]:
     job = f"{state}/jobs/*"
     list_jobs = _may("ListBucket", [state], {"StringLike": {"s3:prefix": ["jobs/*"]}})
     return {

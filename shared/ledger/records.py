@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import socket
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
@@ -49,6 +50,12 @@ class WorkerIdentity:
     host_id: str
     pid: int = field(default_factory=os.getpid)
     nonce: str = field(default_factory=lambda: secrets.token_hex(4))
+
+    @classmethod
+    def of_this_process(cls, role: str, host_id: str) -> WorkerIdentity:
+        """Under the name that its supervisor gave it, or else its machine's or container's."""
+        process = os.environ.get("HEADRACE_PROCESS") or f"{role}-{socket.gethostname()}"
+        return cls(role, process, host_id)
 
     @property
     def name(self) -> str:

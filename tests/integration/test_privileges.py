@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.settings import SETTINGS_FILE, Settings, load_settings
+from shared.settings import SETTINGS_FILE, S3Settings, Settings, load_settings
 from tests.stack import Stack, small_images
 from tests.waiting import wait_for
 
@@ -153,7 +153,10 @@ def allowed(client: Any, commands: Iterable[str]) -> list[str]:
 
 
 def store_of(stack: Stack, role: str) -> Any:
-    s3 = settings_of(stack, role).s3
+    return client_of(settings_of(stack, role).s3)
+
+
+def client_of(s3: S3Settings) -> Any:
     return boto3.client(
         "s3",
         endpoint_url=f"http://{s3.endpoint}",

@@ -7,7 +7,7 @@ import pytest
 
 from producer.stack import home as home_module
 from producer.stack.home import find_home, locked, prepare_home, socket_directory, write_private
-from producer.stack.lifecycle import _scale
+from producer.stack.lifecycle import chosen_scale
 from producer.stack.ports import PORT_NAMES
 from producer.stack.programs import ROLES
 from producer.stack.record import RECORD_FILE, load_record, save_record
@@ -104,11 +104,11 @@ def test_settings_keep_what_users_add_and_not_what_the_shell_says(tmp_path, monk
 def test_scale_is_what_was_asked_for_then_what_it_was(tmp_path):
     record = load_record(find_home(tmp_path))
     record.scale = {"preprocess": 3, "gone": 9}
-    chosen = _scale(record, ROLES, {"inference": 2})
+    chosen = chosen_scale(record, ROLES, {"inference": 2})
     assert chosen == {"producer": 1, "preprocess": 3, "inference": 2, "collector": 1}
 
 
 @pytest.mark.parametrize("workers", [{"nobody": 1}, {"inference": -1}, {"inference": 65}])
 def test_a_scale_that_cannot_be_is_refused(tmp_path, workers):
     with pytest.raises(UsageError):
-        _scale(load_record(find_home(tmp_path)), ROLES, workers)
+        chosen_scale(load_record(find_home(tmp_path)), ROLES, workers)

@@ -1,0 +1,259 @@
+"""The system in containers, driven from the host: ``make test-compose``.
+
+Not named as tests are, so that ``make test`` needs no Docker. Prints what it does and measures.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from producer.stack.credentials import STORE_ROLES
+from shared.settings import PROFILE_VARIABLE, S3Settings
+from tests.e2e.compose.images import provide_images, torch_index, why_no_engine
+from tests.integration.test_privileges import LISTINGS, MAY, OBJECTS, client_of, is_done
+from tests.stack import Stack, small_images
+from tests.waiting import wait_for
+
+IMAGES = 1500
+UP_SECONDS = 1800
+ROLES = ("producer", "preprocess", "inference", "collector")
+
+pytestmark = [pytest.mark.timeout(3600)]
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def docker(*arguments: str, check: bool = True) -> str:
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+class Containers(Stack):
+    """The stack in containers of one home."""
+
+    def of(self, service: str) -> list[dict[str, Any]]:
+        """What the engine knows of a service's containers."""
+        project = self.inspect_all()
+        label = "com.docker.compose.service"
+        return [c for c in project if service in (c["Config"]["Labels"][label], "*")]
+
+    def inspect_all(self) -> list[dict[str, Any]]:
+        home = (self.home / "docker").resolve()
+        variables = dict(
+            line.split("=", 1) for line in (home / "run/compose.env").read_text().splitlines()
+        )
+        project = variables["COMPOSE_PROJECT_NAME"].strip("'")
+        ids = docker("ps", "-aq", "--filter", f"label=com.docker.compose.project={project}")
+        return list(json.loads(docker("inspect", *ids.split()))) if ids else []
+
+    def crash(self, service: str) -> None:
+        """End every process of one of its containers but the first, as a crash would."""
+        container = self.of(service)[0]
+        docker("exec", container["Id"], "sh", "-c", "kill -9 -1", check=False)
+        say(f"killed {container['Name']} by SIGKILL")
+
+
+@pytest.fixture(scope="module")
+def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
+    if why := why_no_engine():
+        pytest.skip(why)
+    for name in provide_images():
+        say(f"{name} cannot be pulled: a stand-in takes its place")
+    environment = {PROFILE_VARIABLE: "docker", "HEADRACE_TORCH_INDEX": torch_index()}
+    stack = Containers(tmp_path_factory.mktemp("compose"), environment)
+    try:
+        started = time.monotonic()
+        stack.run("up", timeout=UP_SECONDS)
+        say(f"up in {time.monotonic() - started:.0f} s")
+        say(stack.run("ps").stdout)
+        for image in sorted({(c["Config"]["Image"], c["Image"]) for c in stack.inspect_all()}):
+            size_bytes = int(docker("image", "inspect", "--format", "{{.Size}}", image[1]))
+            say(f"{image[0]}: {size_bytes / 1e6:.0f} MB")
+        yield stack
+    finally:
+        stack.run("down", check=False)
+        if stack.home.joinpath("docker").is_dir():
+            assert stack.inspect_all() == []
+            say("taken down")
+
+
+def test_every_container_is_well_and_may_do_little(containers: Containers) -> None:
+    found = containers.of("*")
+    for container in found:
+        name, config, host = container["Name"], container["Config"], container["HostConfig"]
+        assert config["User"].split(":")[0] not in ("", "0", "root"), name
+        assert host["ReadonlyRootfs"] is True, name
+        assert host["CapDrop"] == ["ALL"], name
+        assert host["Memory"] > 0, name
+        assert host["PidsLimit"] > 0, name
+        published = [p for ports in (host["PortBindings"] or {}).values() for p in ports]
+        assert {p["HostIp"] for p in published} <= {"127.0.0.1"}, name
+        assert bool(published) == ("minio" in name or "flower" in name), name
+    rows = containers.json("ps")
+    assert {row["role"] for row in rows} == {*ROLES, "redis", "minio", "flower"}
+    assert {row["state"] for row in rows} == {"running"}
+    assert {row["held"] for row in rows if row["role"] in ROLES} == {0}
+
+
+def test_no_secret_is_in_an_image_or_in_what_the_engine_shows(containers: Containers) -> None:
+    secrets = json.loads((containers.home / "docker/stack.json").read_text())["secrets"]
+    told = json.dumps(containers.of("*"))
+    told += docker("history", "--no-trunc", "headrace:base")
+    told += docker("history", "--no-trunc", "headrace:cpu")
+    assert [name for name, secret in secrets.items() if secret in told] == []
+
+
+def test_flower_wants_a_password(containers: Containers) -> None:
+    address = containers.info["flower_url"]
+    user, _, host = address.removeprefix("http://").partition("@")
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"http://{host}/api/workers", timeout=10)
+    token = base64.b64encode(user.encode()).decode()
+    request = urllib.request.Request(
+        f"http://{host}/api/workers?refresh=1", headers={"Authorization": f"Basic {token}"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert {name.split("-")[0] for name in json.load(answer)} == set(ROLES[1:])
+
+
+def test_doctor_finds_nothing_wrong(containers: Containers) -> None:
+    assert containers.run("doctor", check=False).returncode == 0
+
+
+@pytest.mark.parametrize("role", STORE_ROLES)
+def test_a_role_does_with_minio_what_it_must_and_nothing_else(
+    containers: Containers, role: str
+) -> None:
+    for bucket, key in OBJECTS:
+        containers.put(bucket, {key: b"as it was"})
+    keys = json.loads((containers.home / f"docker/run/roles/{role}.json").read_text())["s3"]
+    keys["endpoint"] = containers.info["s3"]["endpoint"]
+    store = client_of(S3Settings(**keys))
+    done: dict[str, set[tuple[str, str]]] = {verb: set() for verb in MAY[role]}
+    for bucket, prefix in LISTINGS:
+        if is_done(store.list_objects_v2, Bucket=bucket, Prefix=prefix):
+            done["list"].add((bucket, prefix))
+    for bucket, key in OBJECTS:
+        where = {"Bucket": bucket, "Key": key}
+        if is_done(store.get_object, **where):
+            done["get"].add((bucket, key))
+        if is_done(store.put_object, **where, Body=b"as it was"):
+            done["put"].add((bucket, key))
+        if is_done(store.delete_object, **where):
+            done["delete"].add((bucket, key))
+            containers.put(bucket, {key: b"as it was"})
+    for bucket, key in OBJECTS:
+        containers.s3.delete_object(Bucket=bucket, Key=key)
+    assert done == MAY[role]
+    assert not is_done(store.create_bucket, Bucket="one-of-mine")
+
+
+def test_a_job_outlives_scaling_and_killed_containers(
+    containers: Containers, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for key, data in small_images(IMAGES).items():
+        (photos / key).write_bytes(data)
+    say(containers.run("upload", str(photos), "s3://photos/in").stdout.strip())
+    job = containers.enqueue("s3://photos/in", "--batch-size", "8")
+    say(f"enqueued {job}: {IMAGES} images")
+    wait_chunks(containers, job, 3)
+    containers.run("scale", "preprocess=4")
+    say("scaled preprocess to 4")
+    say(containers.run("ps").stdout)
+    assert len(containers.of("preprocess")) == 4
+    assert containers.status(job)["state"] == "running"
+    ledger = redis.Redis.from_url(containers.info["ledger_url"])
+    incarnation = ledger.get("hr:incarnation")
+    for service in ("preprocess", "inference", "collector", "redis", "producer"):
+        containers.crash(service)
+    status = containers.finish(job)
+    say(json.dumps({name: status[name] for name in ("state", "images", "seconds", "engine")}))
+    verdict = containers.auditor.audit("photos", "in/", job)
+    say(str(verdict))
+    assert verdict.clean, verdict
+    assert verdict.objects == verdict.rows == IMAGES
+    restarts = {c["Name"]: c["RestartCount"] for c in containers.of("*")}
+    say(f"restarts {restarts}")
+    assert ledger.get("hr:incarnation") == incarnation  # it came back with all that it knew
+    assert ledger.acl_log() == []
+    assert sum(restarts.values()) >= 5
+    wait_for(
+        lambda: {row["state"] for row in containers.json("ps")} == {"running"},
+        what="all containers being well again",
+        deadline_seconds=120,
+        every=2,
+    )
+
+
+def wait_chunks(containers: Containers, job: str, count: int) -> None:
+    prefix = f"jobs/{job}/chunks/"
+    wait_for(
+        lambda: containers.s3.list_objects_v2(Bucket="state", Prefix=prefix)["KeyCount"] >= count,
+        what=f"{count} chunks",
+        deadline_seconds=240,
+        every=0.2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"HEADRACE_REDIS_IMAGE": "redis:there-is-none"}, "name and tag of the image"),
+        ({"COMPOSE_PROFILES": "gpu"}, "container toolkit"),
+        ({"HEADRACE_STAGING_MIB": "64"}, "No space for a staging ring"),
+    ],
+    ids=["an image that cannot be pulled", "no GPU", "little shared memory"],
+)
+def test_what_is_wrong_is_said_in_one_line_and_does_not_flap(
+    containers: Containers, environment: dict[str, str], message: str
+) -> None:
+    if "COMPOSE_PROFILES" in environment and Path("/dev/nvidia0").exists():
+        pytest.skip("there is a GPU")
+    containers.run("down")
+    wrong = Containers(containers.home, {**containers.environment, **environment})
+    done = wrong.run("up", check=False, timeout=UP_SECONDS)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("headrace: error")]
+    say(line)
+    assert done.returncode == 1
+    assert message in line
+    states = {c["Name"]: c["State"]["Status"] for c in wrong.inspect_all()}
+    assert "restarting" not in states.values(), states
+
+
+def test_a_missing_secret_is_named(containers: Containers) -> None:
+    containers.run("up", timeout=UP_SECONDS)
+    home = containers.home / "docker"
+    secret = home / "run/roles/collector.json"
+    kept = secret.rename(secret.with_suffix(".kept"))
+    command = ["docker", "compose", "--env-file", str(home / "run/compose.env"), "up", "--detach"]
+    command += ["--no-deps", "--force-recreate", "collector"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    kept.rename(secret)
+    assert done.returncode
+    assert str(secret) in done.stderr.splitlines()[-1]
+
+
+def test_a_missing_bucket_is_made_again(containers: Containers) -> None:
+    containers.s3.delete_bucket(Bucket="results") if not _filled(containers, "results") else None
+    containers.run("up", timeout=UP_SECONDS)
+    assert "results" in [b["Name"] for b in containers.s3.list_buckets()["Buckets"]]
+
+
+def _filled(containers: Containers, bucket: str) -> bool:
+    return bool(containers.s3.list_objects_v2(Bucket=bucket)["KeyCount"])

@@ -1,0 +1,219 @@
+"""What can be known of the stack in containers where none can run."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from producer.containers.compose import VARIABLES, Compose, failure
+from producer.containers.files import DATA_FOLDERS, outside, write_files
+from producer.containers.lifecycle import down, scale
+from producer.containers.states import is_ill, is_well
+from producer.stack.credentials import BROKER_ROLES, STORE_ROLES
+from producer.stack.home import Home, prepare_home
+from producer.stack.record import StackRecord
+from producer.stack.settings_file import write_own_settings
+from shared.errors import HeadraceError, UsageError
+from shared.settings import PROJECT_ROOT, default_home, load_settings
+
+COMPOSE = (PROJECT_ROOT / "docker-compose.yml").read_text()
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
+IN_IMAGE = ("producer", "preprocess", "inference", "inference-gpu", "collector")
+
+
+@pytest.fixture
+def record() -> StackRecord:
+    scale = {"producer": 1, "preprocess": 2, "inference": 1, "collector": 1}
+    return StackRecord(host_id="host-1", scale=scale, ports={"store": 20001, "flower": 20002})
+
+
+@pytest.fixture
+def home(tmp_path: Path, record: StackRecord) -> Home:
+    home = prepare_home(tmp_path / "a home" / "docker", DATA_FOLDERS)
+    write_files(home, record)
+    return home
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_has_its_limits_and_may_do_little(name: str) -> None:
+    service = SERVICES[name]
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+    assert service["read_only"] is True
+    assert service["user"].startswith("${HEADRACE_USER:?")
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["restart"] == ("no" if name == "setup" else "unless-stopped")
+    assert service["logging"]["options"]["max-size"]
+    assert service["stop_grace_period"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_has_a_health_check(name: str) -> None:
+    if name in IN_IMAGE:
+        assert "HEALTHCHECK" in (PROJECT_ROOT / "Dockerfile").read_text()
+        assert "healthcheck" not in SERVICES[name]
+    elif name == "setup":
+        assert SERVICES[name]["healthcheck"] == {"disable": True}
+    else:
+        assert SERVICES[name]["healthcheck"]["test"]
+
+
+def test_roles_start_after_the_services_are_well_and_set_up() -> None:
+    for name in (*IN_IMAGE, "flower"):
+        conditions = {k: v["condition"] for k, v in SERVICES[name]["depends_on"].items()}
+        assert conditions == {
+            "redis": "service_healthy",
+            "minio": "service_healthy",
+            "setup": "service_completed_successfully",
+        }
+
+
+def test_only_the_store_and_flower_are_published_and_on_loopback_by_default() -> None:
+    published = {name: service.get("ports", []) for name, service in SERVICES.items()}
+    assert {name for name, ports in published.items() if ports} == {"minio", "flower"}
+    assert all(
+        p.startswith("${HEADRACE_BIND:-127.0.0.1}:") for ps in published.values() for p in ps
+    )
+    assert SERVICES["redis"]["networks"] == ["broker"]
+    assert yaml.safe_load(COMPOSE)["networks"]["broker"] == {"internal": True}
+
+
+def test_a_role_is_given_its_own_secrets_and_no_others() -> None:
+    for name in (*IN_IMAGE, "flower"):
+        given = [s["source"] if isinstance(s, dict) else s for s in SERVICES[name]["secrets"]]
+        extra = ["flower_auth"] if name == "flower" else []
+        assert given == [name.removesuffix("-gpu"), *extra]
+
+
+def test_whatever_the_compose_file_needs_is_written(home: Home) -> None:
+    written = dict(line.split("=", 1) for line in (home.root / VARIABLES).read_text().splitlines())
+    needed = set(re.findall(r"\$\{(\w+)[}:]", COMPOSE)) - set(re.findall(r"\$\{(\w+):?-", COMPOSE))
+    assert needed <= set(written)
+    folder = written["HEADRACE_FILES"].strip("'")
+    assert folder == str(home.root)
+    for secret in yaml.safe_load(COMPOSE)["secrets"].values():
+        path = Path(secret["file"].replace("${HEADRACE_FILES}", folder))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    for source in re.findall(r'source: "\$\{HEADRACE_FILES\}(/[^"]*)"', COMPOSE):
+        assert Path(folder + source).is_dir()
+
+
+def test_each_file_of_a_role_has_its_own_secrets_only(home: Home, record: StackRecord) -> None:
+    for role in BROKER_ROLES:
+        text = (home.run / "roles" / f"{role}.json").read_text()
+        found = {name for name, secret in record.secrets.items() if secret in text}
+        signing = "signing_flower" if role == "flower" else "signing"
+        assert found == {f"broker_{role}", f"s3_access_{role}", f"s3_secret_{role}", signing}
+        settings = load_settings(home.root, f"run/roles/{role}.json")
+        assert settings.s3.endpoint == "minio:9000"
+        assert settings.broker_url.endswith("@redis:6379/0")
+
+
+def test_setup_has_nothing_for_the_broker(home: Home, record: StackRecord) -> None:
+    text = (home.run / "roles" / "setup.json").read_text()
+    found = {name for name, secret in record.secrets.items() if secret in text}
+    assert found == {"broker_setup", "s3_access_admin", "s3_secret_admin", "signing_setup"}
+    assert "user setup " not in (home.root / "secrets" / "broker_users").read_text()
+
+
+def test_nobody_is_the_default_user_of_the_broker_who_reads_its_data_back(home: Home) -> None:
+    first = (home.root / "secrets" / "broker_users").read_text().splitlines()[0].split()
+    assert first == ["user", "default", "off", "resetpass", "~*", "&*", "+@all"]
+
+
+def test_the_store_is_told_a_user_and_a_policy_for_each_role(
+    home: Home, record: StackRecord
+) -> None:
+    access = json.loads((home.root / "secrets" / "store_access").read_text())
+    assert set(access["keys"]) == set(STORE_ROLES) == set(access["policies"])
+    for role, (key, secret) in access["keys"].items():
+        assert (key, secret) == (
+            record.secrets[f"s3_access_{role}"],
+            record.secret(f"s3_secret_{role}"),
+        )
+    for policy in access["policies"].values():
+        assert policy["Version"] == "2012-10-17"
+        for statement in policy["Statement"]:
+            if statement["Action"] == ["s3:DeleteObject"]:
+                assert statement["Resource"] == ["arn:aws:s3:::state/jobs/*/chunks/*"]
+            assert "*" not in statement["Action"]
+
+
+def test_the_command_line_sees_the_services_from_outside(home: Home, record: StackRecord) -> None:
+    settings = write_own_settings(home, record, outside(record, "172.18.0.2"))
+    assert settings.mode == "docker"
+    assert settings.s3.endpoint == "127.0.0.1:20001"
+    assert "@172.18.0.2:6379/" in settings.ledger_url
+    assert settings.flower_url.endswith("@127.0.0.1:20002")
+
+
+def container(service: str = "preprocess", restarts: int = 0, **state: Any) -> dict[str, Any]:
+    label = {"com.docker.compose.service": service}
+    return {"Config": {"Labels": label}, "RestartCount": restarts, "State": {"Error": "", **state}}
+
+
+@pytest.mark.parametrize(
+    ("found", "well", "ill"),
+    [
+        (container(Status="running", Health={"Status": "healthy"}), True, False),
+        (container(Status="running", Health={"Status": "starting"}), False, False),
+        (container(Status="running", Health={"Status": "unhealthy"}), False, True),
+        (container(Status="restarting", restarts=3, Health={"Status": "starting"}), False, True),
+        (container(Status="exited", ExitCode=0), False, True),
+        (container(Status="created", Error="could not select device driver"), False, True),
+        (container("setup", Status="running", ExitCode=0), False, False),
+        (container("setup", Status="exited", ExitCode=0), True, False),
+        (container("setup", Status="exited", ExitCode=1), False, True),
+    ],
+)
+def test_what_is_well_and_what_will_never_be(found: dict[str, Any], well: bool, ill: bool) -> None:
+    assert (is_well(found), is_ill(found)) == (well, ill)
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ('could not select device driver "nvidia" with capabilities: [[gpu]]', "no_gpu"),
+        ("manifest for redis:none not found: manifest unknown", "image_not_pulled"),
+        ("Bind for 127.0.0.1:9000 failed: port is already allocated", "port_taken"),
+        ("bind source path does not exist: /h/secrets/store_user", "no_secret"),
+        ("something else", "docker_failed"),
+    ],
+)
+def test_what_docker_says_becomes_one_line(line: str, code: str) -> None:
+    error = failure("up", ["Network x Created", f"Error response from daemon: {line}"])
+    assert error.code == code
+    assert line in error.message
+    assert "\n" not in str(error)
+
+
+def test_without_an_engine_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Home
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for action in (
+        lambda: down(home.root),
+        lambda: scale(home.root, "preprocess", 2, lambda _: None),
+        lambda: Compose(home).containers(),
+    ):
+        with pytest.raises(HeadraceError, match="There is no 'docker' command") as caught:
+            action()
+        assert caught.value.code == "no_engine"
+
+
+def test_a_profile_has_a_home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
+    monkeypatch.delenv("HEADRACE_PROFILE", raising=False)
+    assert default_home() == tmp_path
+    monkeypatch.setenv("HEADRACE_PROFILE", "docker")
+    assert default_home() == tmp_path / "docker"
+    monkeypatch.setenv("HEADRACE_PROFILE", "podman")
+    with pytest.raises(UsageError, match="no profile 'podman'"):
+        default_home()
