@@ -21,7 +21,8 @@ from producer.stack.readiness import answers_http
 from producer.stack.ring import plan_ring
 from shared import ledger as ledgers
 from shared.errors import HeadraceError, UsageError
-from shared.settings import Settings, default_home, load_settings, uses_docker
+from shared.profile import uses_docker
+from shared.settings import Settings, default_home, load_settings
 from shared.staging import Layout
 from shared.storage import resolve_store
 from shared.tls import redis_options, why

@@ -14,7 +14,8 @@ from producer.stack import ProcessState
 from shared import ledger as ledgers
 from shared.errors import HeadraceError
 from shared.queues import queues
-from shared.settings import S3Settings, Settings, default_home, load_settings, uses_docker
+from shared.profile import uses_docker
+from shared.settings import S3Settings, Settings, default_home, load_settings
 
 MASK = "***"
 

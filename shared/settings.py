@@ -29,11 +29,11 @@ from pydantic_settings import (
 )
 
 from shared.errors import UsageError
+from shared.profile import uses_docker
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 SETTINGS_FILE = "settings.json"
 SETTINGS_FILE_VARIABLE = "HEADRACE_SETTINGS_FILE"
-PROFILE_VARIABLE = "HEADRACE_PROFILE"
 
 Secret = Annotated[str, Field(repr=False)]
 
@@ -146,14 +146,6 @@ def default_home() -> Path:
     configured = os.environ.get("HEADRACE_HOME")
     home = Path(configured).expanduser().absolute() if configured else PROJECT_ROOT / ".headrace"
     return home / "docker" if uses_docker() else home
-
-
-def uses_docker() -> bool:
-    """Whether this process is about the stack in containers. Raises UsageError."""
-    profile = os.environ.get(PROFILE_VARIABLE) or "local"
-    if profile not in ("local", "docker"):
-        raise UsageError("bad_profile", f"There is no profile {profile!r}.", "local or docker.")
-    return profile == "docker"
 
 
 def load_settings(home: Path | None = None, file: str | None = None) -> Settings:

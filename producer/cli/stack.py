@@ -129,7 +129,7 @@ def info(as_json: AsJson = False) -> None:
 def _stack() -> Any:
     """The stack that this command is about: that of this machine, or the one in containers."""
     from producer import containers, stack
-    from shared.settings import uses_docker
+    from shared.profile import uses_docker
 
     return containers if uses_docker() else stack
 

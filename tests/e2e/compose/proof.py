@@ -19,7 +19,8 @@ import pytest
 import redis
 
 from producer.stack.credentials import STORE_ROLES
-from shared.settings import PROFILE_VARIABLE, S3Settings
+from shared.profile import PROFILE_VARIABLE
+from shared.settings import S3Settings
 from tests.e2e.compose.images import provide_images, torch_index, why_no_engine
 from tests.integration.test_privileges import LISTINGS, MAY, OBJECTS, client_of, is_done
 from tests.stack import Stack, small_images
