@@ -13,8 +13,8 @@ from producer import stack as local_stack
 from producer.stack import ProcessState
 from shared import ledger as ledgers
 from shared.errors import HeadraceError
-from shared.queues import queues
 from shared.profile import uses_docker
+from shared.queues import queues
 from shared.settings import S3Settings, Settings, default_home, load_settings
 
 MASK = "***"
