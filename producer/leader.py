@@ -109,6 +109,7 @@ class Leader:
         if current != self._incarnation:
             for job in list(self._open.values()):
                 self._enter(job, current)
+                self._look_at(job.spec.job_id)  # closed meanwhile, it has no chunk files any more
             self._incarnation = current
             self.hold_off()
 
@@ -160,6 +161,7 @@ class Leader:
                 self._look_at(job.spec.job_id)
                 if uid in self._open:  # it is not closed: the ledger lost it
                     self._enter(job, self._incarnation)
+                    self._look_at(job.spec.job_id)
             elif job.seal and not job.is_cancelled and job.feed.has_left(job.seal):
                 self._enter(job, self._incarnation)
         for stranger in known - self._open.keys():
@@ -253,7 +255,7 @@ class Leader:
     def _forget(self, job: OpenJob) -> None:
         job.stop()
         del self._open[job.spec.job_uid]
-        self._ledger.close_job(self._incarnation, job.spec.job_uid)
+        self._ledger.close_job(job.incarnation, job.spec.job_uid)
         log.info("%s: closed", job.spec.job_id)
 
     def _give_up(self) -> int:

@@ -115,7 +115,7 @@ class Places:
         """Nothing happens there any more."""
         (self._directory / name).unlink(missing_ok=True)
 
-    def struck(self, name: str, *, deadline_seconds: float = 60) -> int:
+    def struck(self, name: str, *, deadline_seconds: float = 240) -> int:
         """Wait until a process got there. Returns its pid."""
         found = wait_for(
             lambda: list(self._directory.glob(f"{name}.*.struck")),
