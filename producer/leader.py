@@ -108,8 +108,7 @@ class Leader:
             log.info("began ledger %s", current)
         if current != self._incarnation:
             for job in list(self._open.values()):
-                self._enter(job, current)
-                self._look_at(job.spec.job_id)  # closed meanwhile, it has no chunk files any more
+                self._enter_again(job, current)
             self._incarnation = current
             self.hold_off()
 
@@ -160,8 +159,7 @@ class Leader:
             elif uid not in known:
                 self._look_at(job.spec.job_id)
                 if uid in self._open:  # it is not closed: the ledger lost it
-                    self._enter(job, self._incarnation)
-                    self._look_at(job.spec.job_id)
+                    self._enter_again(job, self._incarnation)
             elif job.seal and not job.is_cancelled and job.feed.has_left(job.seal):
                 self._enter(job, self._incarnation)
         for stranger in known - self._open.keys():
@@ -234,6 +232,11 @@ class Leader:
             self._keep_leading()
         job.restart(incarnation)
         self._cancel_if_asked(job)
+
+    def _enter_again(self, job: OpenJob, incarnation: str) -> None:
+        """After a wipe. A job that was closed meanwhile has no chunk files: it is forgotten."""
+        self._enter(job, incarnation)
+        self._look_at(job.spec.job_id)
 
     def _cancel_if_asked(self, job: OpenJob) -> None:
         if job.is_cancelled or not self._jobs.is_cancelled(job.spec.job_id):

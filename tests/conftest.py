@@ -10,6 +10,7 @@ import pytest
 
 from tests.injection.places import Places
 from tests.stack import Stack
+from tests.tls import Authority, make_authority
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,6 +34,18 @@ def shared_data() -> Path:
 def photos(shared_data: Path) -> list[Path]:
     """Real JPEG photos, in the order of their names."""
     return sorted((shared_data / "photos").glob("*.jpg"))
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The authority that signs our servers' certificates."""
+    return make_authority(tmp_path_factory.mktemp("tls") / "own")
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """An authority that signed none of them."""
+    return make_authority(tmp_path_factory.mktemp("tls") / "stranger")
 
 
 PLUGIN = """

@@ -10,7 +10,7 @@ import pytest
 from shared.errors import UsageError
 from shared.settings import S3Settings
 from shared.storage import Store, StoreUnavailable, connect
-from tests.tls import Authority, TlsFront, make_authority
+from tests.tls import Authority, TlsFront
 
 OPERATIONS: dict[str, Callable[[Store, str], object]] = {
     "get": lambda store, bucket: store.get(bucket, "a"),
@@ -18,16 +18,6 @@ OPERATIONS: dict[str, Callable[[Store, str], object]] = {
     "create": lambda store, bucket: store.create(bucket, "b", b"x"),
     "list": lambda store, bucket: list(store.list(bucket)),
 }
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return make_authority(tmp_path_factory.mktemp("tls") / "own")
-
-
-@pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return make_authority(tmp_path_factory.mktemp("tls") / "stranger")
 
 
 @pytest.fixture(scope="module")

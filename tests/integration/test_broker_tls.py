@@ -22,21 +22,11 @@ from shared.queues import PREPROCESS_TASK, preprocess_queue
 from shared.settings import Settings, save_settings
 from tests import samples
 from tests.servers import HOST, RunningValkey, free_ports
-from tests.tls import Authority, TlsFront, make_authority
+from tests.tls import Authority, TlsFront
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 QUEUE = preprocess_queue()
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return make_authority(tmp_path_factory.mktemp("tls") / "own")
-
-
-@pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return make_authority(tmp_path_factory.mktemp("tls") / "stranger")
 
 
 def behind(front: TlsFront, valkey: RunningValkey, home: Path, ca_file: Path | None) -> Settings:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 from queue import Empty
 from typing import Any
 
@@ -15,8 +14,6 @@ from kombu.transport import redis as kombu_redis
 from workers.quarantine.envelope import Envelope, open_envelope
 from workers.quarantine.inspection import Malformed
 from workers.quarantine.ward import Ward
-
-log = logging.getLogger(__name__)
 
 _ward: Ward | None = None
 
