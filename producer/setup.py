@@ -21,10 +21,7 @@ from producer.models import pull_model
 from shared.catalog import Catalog
 from shared.errors import HeadraceError, PermanentError, TransientError
 from shared.settings import Settings, load_settings
-from shared.storage import resolve_store
-from shared.storage.clients import admin_client
-from shared.storage.credentials import lasting
-from shared.storage.errors import translated
+from shared.storage import connect, resolve_store
 
 log = logging.getLogger("setup")
 
@@ -53,12 +50,11 @@ def main(arguments: list[str]) -> int:
 
 def make_buckets(settings: Settings) -> None:
     """Make our own buckets where they are missing. Raises the store's errors."""
-    client = admin_client(settings.s3, lasting(settings.s3))
+    store = connect(settings.s3)
     for bucket in (settings.state_bucket, settings.models_bucket, settings.results_bucket):
-        with translated(settings.s3.endpoint, bucket):
-            if not client.bucket_exists(bucket):
-                client.make_bucket(bucket)
-                log.info("made the bucket %s", bucket)
+        if not store.bucket_exists(bucket):
+            store.make_bucket(bucket)
+            log.info("made the bucket %s", bucket)
 
 
 def make_users(settings: Settings, access: StoreAccess) -> None:
