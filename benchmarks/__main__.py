@@ -2,7 +2,8 @@
 
     python -m benchmarks --images 2000 --rounds 3 --engine onnxruntime
 
-Writes ``benchmarks/results/peers.json``, and the same as Markdown and as a plot beside it.
+Writes ``benchmarks/results/peers-ENGINE-PRECISION.json``, and the same as Markdown and as a plot
+beside it.
 """
 
 from __future__ import annotations
@@ -85,12 +86,16 @@ def limits(stack: BenchStack, task: Task) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-def rounds_of(stack: BenchStack, table: Table, rounds: int) -> dict[str, list[Run]]:
-    """Every contestant's runs, one of each in turn."""
+def rounds_of(
+    stack: BenchStack, table: Table, rounds: int
+) -> tuple[dict[str, list[Run]], list[dict[str, Any]]]:
+    """Every contestant's runs, one of each in turn, and the limits, found anew in each round."""
     contestants: dict[str, Contestant] = {"Headrace": headrace(stack, table.pipeline)}
     contestants |= {name: peer(module) for name, module in PEERS.items()}
     runs: dict[str, list[Run]] = {name: [] for name in contestants}
+    found = []
     for number in range(rounds):
+        found.append(limits(stack, table.task))
         for name, contestant in contestants.items():
             run = contestant(table.task)
             runs[name].append(run)
@@ -98,7 +103,7 @@ def rounds_of(stack: BenchStack, table: Table, rounds: int) -> dict[str, list[Ru
                 f"table {table.name}, round {number + 1}, {name}: {run.images} images, steady "
                 f"{run.steady_images_per_second:.0f}/s, with start-up {run.images_per_second:.0f}/s"
             )
-    return runs
+    return runs, found
 
 
 def main() -> None:
@@ -109,9 +114,10 @@ def main() -> None:
         with stack.up():
             report = measured(stack, prepared(stack, given, work), given)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "peers.json").write_text(json.dumps(report, indent=2) + "\n")
-    (RESULTS / "peers.md").write_text(markdown(report))
-    plot_tables(report, RESULTS / "peers.png")
+    name = f"peers-{given.engine}-{given.precision}"
+    (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
+    (RESULTS / f"{name}.md").write_text(markdown(report))
+    plot_tables(report, RESULTS / f"{name}.png")
     print(markdown(report))
 
 
@@ -123,13 +129,11 @@ def measured(stack: BenchStack, task: Task, given: argparse.Namespace) -> dict[s
     for table in tables(task, given.engine, given.precision, pipelines):
         if table.name not in given.tables:
             continue
-        before = limits(stack, task)
-        runs = rounds_of(stack, table, given.rounds)
-        after = limits(stack, task)
+        runs, limited = rounds_of(stack, table, given.rounds)
         found["tables"][table.name] = {
             "title": table.title,
-            "limits": [before, after],
-            **compare(runs, [before, after]),
+            "limits": limited,
+            **compare(runs, limited),
         }
     return found
 

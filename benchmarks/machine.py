@@ -25,6 +25,7 @@ def machine() -> dict[str, Any]:
             name: _version(name) for name in (*_PACKAGES, "simplejpeg", "torch", "torchvision")
         },
         "commit": _commit(),
+        "load_average": os.getloadavg()[0],
     }
 
 

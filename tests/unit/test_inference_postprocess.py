@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from shared.errors import ItemErrorCode
 from shared.messages import ItemFailure
@@ -47,6 +50,22 @@ def test_classes_without_a_label_are_named_by_their_index() -> None:
     (answer,) = answers(scores, LABELS, RAW)
     assert not isinstance(answer, ItemFailure)
     assert [p.label for p in answer] == ["4", "3"]
+
+
+@given(
+    arrays.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 4), st.integers(1, 12)),
+        elements=st.integers(-3, 3).map(float),
+    ),
+    st.integers(1, 15),
+)
+def test_the_best_classes_are_those_of_a_whole_stable_sort(scores: Any, top_k: int) -> None:
+    given_answers = answers(scores, (), Postprocess(top_k=top_k, softmax=False))
+    for answer, row in zip(given_answers, scores, strict=True):
+        assert not isinstance(answer, ItemFailure)
+        best = np.argsort(-row, kind="stable")[:top_k]
+        assert [p.label for p in answer] == [str(c) for c in best]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
