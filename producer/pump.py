@@ -6,13 +6,15 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from queue import Empty, Full, Queue
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 _T = TypeVar("_T")
 
 AHEAD = 2000
 GLANCE_SECONDS = 0.1
+# How often a thread that is far enough ahead looks whether it still is.
+_AHEAD_PAUSE_SECONDS = 0.005
 
 
 class Nothing:
@@ -31,15 +33,16 @@ def pumped(
 ) -> Generator[_T | Nothing, None, None]:
     """Yield what the sources yield, and ``Nothing`` several times a second where they wait.
 
-    Each source is one thread's; together they are at most ``ahead`` ahead. Raises what they raise.
+    Each source is one thread's; together they are about ``ahead`` ahead. Raises what they raise.
     Closing the generator lets the threads end by themselves, as soon as a source gives the chance.
     """
-    queue: Queue[_T | _End] = Queue(ahead)
+    # Not a queue with a bound: its locks would take five times as long as the listing of a key.
+    queue: SimpleQueue[_T | _End] = SimpleQueue()
     closed = threading.Event()
     left = deque(sources)
     running = min(threads, len(sources))
     for _ in range(running):
-        work = (left, queue, closed)
+        work = (left, queue, ahead, closed)
         threading.Thread(target=_fill, args=work, name="pump", daemon=True).start()
     try:
         while running:
@@ -58,16 +61,24 @@ def pumped(
         closed.set()
 
 
-def _fill(sources: deque[Iterable[_T]], queue: Queue[_T | _End], closed: threading.Event) -> None:
+def _fill(
+    sources: deque[Iterable[_T]],
+    queue: SimpleQueue[_T | _End],
+    ahead: int,
+    closed: threading.Event,
+) -> None:
     end = _End()
     try:
         while (source := _taken(sources)) is not None:
             for value in source:
-                if not _put(queue, value, closed):
+                while queue.qsize() >= ahead and not closed.wait(_AHEAD_PAUSE_SECONDS):
+                    pass
+                if closed.is_set():
                     return
+                queue.put(value)
     except BaseException as error:  # noqa: BLE001 - raised in the reader's thread
         end = _End(error)
-    _put(queue, end, closed)
+    queue.put(end)
 
 
 def _taken(sources: deque[Iterable[_T]]) -> Iterable[_T] | None:
@@ -75,13 +86,3 @@ def _taken(sources: deque[Iterable[_T]]) -> Iterable[_T] | None:
         return sources.popleft()
     except IndexError:  # another thread took the last
         return None
-
-
-def _put(queue: Queue[_T | _End], value: _T | _End, closed: threading.Event) -> bool:
-    while not closed.is_set():
-        try:
-            queue.put(value, timeout=GLANCE_SECONDS)
-        except Full:
-            continue
-        return True
-    return False
