@@ -11,6 +11,7 @@ import json
 import threading
 from collections import OrderedDict
 from dataclasses import asdict, dataclass
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -60,12 +61,14 @@ class Seal:
 
 def encode_segment(segment: Segment) -> bytes:
     """A segment as Parquet."""
-    rows = [
-        (segment.first_chunk + offset, item.key, item.etag, item.size)
-        for offset, items in enumerate(segment.chunks)
-        for item in items
+    numbers = np.arange(segment.first_chunk, segment.end_chunk, dtype=np.int32)
+    items = list(chain.from_iterable(segment.chunks))
+    columns = [
+        numbers.repeat([len(chunk) for chunk in segment.chunks]),
+        [item.key for item in items],
+        [item.etag for item in items],
+        [item.size for item in items],
     ]
-    columns = [list(column) for column in zip(*rows, strict=True)]
     return parquet.encode(pa.table(columns, schema=_SCHEMA))
 
 

@@ -67,10 +67,10 @@ def table_of(result: Result) -> pa.Table:
     return pa.Table.from_pylist([_row(result, item) for item in result.items], schema=SCHEMA)
 
 
-def to_parquet(table: pa.Table, metadata: dict[str, str]) -> bytes:
+def to_parquet(table: pa.Table, metadata: dict[str, str], *, read_whole: bool = False) -> bytes:
     """Parquet bytes, with ``metadata`` in the footer under our names."""
     named = {f"headrace.{name}": value for name, value in metadata.items()}
-    return parquet.encode(table.replace_schema_metadata(named))
+    return parquet.encode(table.replace_schema_metadata(named), read_whole=read_whole)
 
 
 def from_parquet(data: bytes) -> tuple[pa.Table, dict[str, str]]:

@@ -78,7 +78,7 @@ class ChunkFiles:
         Returns what would be written; a standing file may differ from it in what it counts.
         """
         file = ChunkFile(table_of(result), footer_of(result))
-        data = to_parquet(file.rows, file.footer.metadata())
+        data = to_parquet(file.rows, file.footer.metadata(), read_whole=True)
         key = keys.chunk_key(result.job_id, result.chunk)
         if self._store.create(self._bucket, key, data):
             self._remember(key, file)
