@@ -78,7 +78,7 @@ test-redis: install-dev ## Hold what the broker must do against the Redis instal
 test-fault: install-dev ## Try all of every fault and write docs/FAULTS.md; SEED=... repeats a day's
 	@rm -f .fault-lines.jsonl
 	@FAULTS=full FAULT_SEED=$(SEED) FAULT_LINES=$(CURDIR)/.fault-lines.jsonl \
-	  $(RUN) -m pytest tests/fault --timeout=1800 $(ARGS)
+	  $(RUN) -m pytest -n 2 --dist loadfile tests/fault --timeout=1800 $(ARGS)
 	@FAULTS=full FAULT_SEED=$(SEED) FAULT_VERSION=$$(git describe --always --dirty 2>/dev/null) \
 	  $(RUN) -m tests.injection.table .fault-lines.jsonl > docs/FAULTS.md
 

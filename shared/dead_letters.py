@@ -13,7 +13,7 @@ import json
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,14 +28,28 @@ _ORDER, _LETTERS, _RAW = "dead:order", "dead:letters", "dead:raw"
 _BYTES, _MOVED, _MOVER, _REPLAYS = "dead:bytes", "dead:moved", "dead:mover", "dead:replays"
 _KEYS = (_ORDER, _LETTERS, _RAW, _BYTES, _MOVED, _MOVER)
 
-# ARGV: id, time, about, raw. Done again after an answer that was lost, it does nothing.
-_ADD = """
+# ARGV: id, time, about, raw, digest. Done again after an answer that was lost, it does nothing.
+# Who adds letters may not write the counts of replays: they are no key that the script declares.
+_ADD = f"""
 if redis.call('ZADD', KEYS[1], 'NX', ARGV[2], ARGV[1]) == 1 then
-  redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+  local replays = redis.call('HGET', '{_REPLAYS}', ARGV[5]) or 0
+  local about = '{{"replays": ' .. replays .. ', ' .. string.sub(ARGV[3], 2)
+  redis.call('HSET', KEYS[2], ARGV[1], about)
   redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])
-  redis.call('INCRBY', KEYS[4], #ARGV[3] + #ARGV[4])
+  redis.call('INCRBY', KEYS[4], #about + #ARGV[4])
 end
-return {redis.call('ZCARD', KEYS[1]), tonumber(redis.call('GET', KEYS[4]))}
+return {{redis.call('ZCARD', KEYS[1]), tonumber(redis.call('GET', KEYS[4]))}}
+"""
+# ARGV: how many, and of how many raw bytes in all, but one.
+_OLDEST = """
+local found, left = {}, tonumber(ARGV[2])
+for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, ARGV[1] - 1)) do
+  left = left - redis.call('HSTRLEN', KEYS[3], id)
+  if #found > 0 and left < 0 then break end
+  table.insert(found, redis.call('HGET', KEYS[2], id))
+  table.insert(found, redis.call('HGET', KEYS[3], id))
+end
+return found
 """
 # ARGV: a mover's token, or nothing; then ids. A mover that lost its turn takes nothing away.
 _FORGET = """
@@ -99,9 +113,27 @@ class DeadLetter:
     replays: int
     raw: bytes
 
+    @classmethod
+    def of(cls, *, queue: str, layer: str, reason: str, raw: bytes) -> DeadLetter:
+        """A letter for a message that was in ``queue``; its replays are counted as it is added."""
+        now = time.time()
+        return cls(
+            id=f"{int(now * 1000):013d}-{secrets.token_hex(6)}",
+            queue=queue,
+            layer=layer,
+            reason=reason[:500],
+            size=len(raw),
+            received_at=datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
+            replays=0,
+            raw=raw,
+        )
+
     def to_json(self) -> str:
         """One line, with ``raw`` in base64 as ``raw_base64``."""
         return json.dumps(_about(self) | {"raw_base64": base64.b64encode(self.raw).decode()})
+
+
+_ABOUT = [field.name for field in fields(DeadLetter) if field.name != "raw"]
 
 
 class DeadLetters:
@@ -110,26 +142,16 @@ class DeadLetters:
     def __init__(self, client: redis.Redis) -> None:
         self._client: Any = client
         self._add = client.register_script(_ADD)
+        self._oldest = client.register_script(_OLDEST)
         self._forget = client.register_script(_FORGET)
-
-    def letter(self, *, queue: str, layer: str, reason: str, raw: bytes) -> DeadLetter:
-        """A letter for a message that was in ``queue``, not yet kept."""
-        now = time.time()
-        return DeadLetter(
-            id=f"{int(now * 1000):013d}-{secrets.token_hex(6)}",
-            queue=queue,
-            layer=layer,
-            reason=reason[:500],
-            size=len(raw),
-            received_at=datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
-            replays=int(self._call(self._client.hget, _REPLAYS, _digest(queue, raw)) or 0),
-            raw=raw,
-        )
 
     def add(self, letter: DeadLetter) -> Load:
         """Keep the letter; adding it twice keeps one. Returns what lies in the broker then."""
         received_at = datetime.fromisoformat(letter.received_at).timestamp()
-        values = (letter.id, received_at, json.dumps(_about(letter)), letter.raw)
+        about = _about(letter)
+        del about["replays"]  # the broker has counted them
+        digest = _digest(letter.queue, letter.raw)
+        values = (letter.id, received_at, json.dumps(about), letter.raw, digest)
         return Load(*self._call(self._add, _KEYS, values))
 
     def load(self) -> Load:
@@ -154,20 +176,8 @@ class DeadLetters:
 
     def oldest(self, count: int, max_bytes: int) -> list[DeadLetter]:
         """Up to ``count`` of the oldest, and no more than ``max_bytes`` of raw bytes, but one."""
-        ids = [_text(i) for i in self._call(self._client.zrange, _ORDER, 0, count - 1)]
-        kept: list[tuple[str, bytes]] = []
-        for letter_id, about in zip(ids, self._about(ids), strict=True):
-            if about is None:
-                continue
-            max_bytes -= json.loads(about)["size"]
-            if kept and max_bytes < 0:
-                break
-            kept.append((letter_id, about))
-        if not kept:
-            return []
-        raws = self._call(self._client.hmget, _RAW, [letter_id for letter_id, _ in kept])
-        pairs = zip(kept, raws, strict=True)
-        return [_load(about, raw) for (_, about), raw in pairs if raw is not None]
+        found = self._call(self._oldest, _KEYS, (count, max_bytes))
+        return [_load(about, raw) for about, raw in zip(found[::2], found[1::2], strict=True)]
 
     def forget_moved(self, token: str, letter_ids: Sequence[str]) -> bool:
         """Drop what is in the bucket now; False where it is another's turn, and nothing is."""
@@ -241,9 +251,7 @@ def _digest(queue: str, raw: bytes) -> str:
 
 def _about(letter: DeadLetter) -> dict[str, Any]:
     """Everything but the bytes."""
-    fields = asdict(letter)
-    del fields["raw"]
-    return fields
+    return {name: getattr(letter, name) for name in _ABOUT}
 
 
 def _load(about: bytes, raw: bytes) -> DeadLetter:

@@ -54,7 +54,7 @@ _MAILBOX = "(+llen +del +exists +pexpire ~*@*.celery.pidbox)"
 # Adding dead letters, and moving the oldest on.
 _BURY = (
     "(+hget %R~dead:replays) (+set +get +expire ~dead:mover)"
-    " (+evalsha +zadd +zrem +zcard +zrange +hset +hget +hmget +hdel +hstrlen +get +incrby +decrby"
+    " (+evalsha +zadd +zrem +zcard +zrange +hset +hget +hdel +hstrlen +get +incrby +decrby"
     " ~dead:order ~dead:letters ~dead:raw ~dead:bytes ~dead:moved ~dead:mover)"
 )
 

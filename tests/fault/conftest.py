@@ -35,6 +35,14 @@ def draw(request: pytest.FixtureRequest) -> random.Random:
 
 
 @pytest.fixture(scope="session")
+def light(plugins: Path) -> str:
+    """A pipeline for ``stack`` that infers next to nothing, where that is not what is struck."""
+    path = plugins / "light.yaml"
+    path.write_text("model: {python: 'shape:Shape'}\n")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
 def fingerprints(stack: Stack, plugins: Path) -> Fingerprints:
     """Chunks of sixteen images, and what an undisturbed run of them gives."""
     made = Fingerprints(stack, plugins, "fingerprints", images=3008 if FULL else 192)

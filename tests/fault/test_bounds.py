@@ -32,12 +32,13 @@ def memory_bytes(stack: Stack) -> int:
     )
 
 
-def test_nothing_grows_while_the_inference_worker_is_away(stack: Stack) -> None:
+def test_nothing_grows_while_the_inference_worker_is_away(stack: Stack, light: str) -> None:
     stack.put("bounds", small_images(IMAGES, seed=1))
-    stack.finish(stack.enqueue("s3://bounds/", "--limit", "500"))  # everything is loaded now
+    once = stack.enqueue("s3://bounds/", "--limit", "500", pipeline=light)
+    stack.finish(once)  # everything is loaded now
     stack.run("scale", "inference=0")
     try:
-        job = stack.enqueue("s3://bounds/")
+        job = stack.enqueue("s3://bounds/", pipeline=light)
         settings = load_settings(stack.home)
         slots = len(Layout.of(settings.ring).places)
         ledger: Any = redis.Redis.from_url(settings.ledger_url, decode_responses=True)

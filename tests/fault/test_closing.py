@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -37,29 +37,37 @@ def two_collectors(stack: Stack, images: int) -> Iterator[None]:
         stack.run("scale", "collector=1")
 
 
-def enqueue(stack: Stack) -> str:
-    return stack.enqueue("s3://closing/", "--batch-size", str(BATCH))
+Enqueue = Callable[[], str]
+
+
+@pytest.fixture
+def enqueue(stack: Stack, images: int, light: str) -> Enqueue:
+    """Begins a job over all images."""
+    assert images
+    return lambda: stack.enqueue("s3://closing/", "--batch-size", str(BATCH), pipeline=light)
 
 
 def test_the_last_collector_dies_when_the_last_chunk_is_recorded(
-    stack: Stack, places: Places, images: int
+    stack: Stack, places: Places, images: int, enqueue: Enqueue
 ) -> None:
     line = Line("the last collector dead after the last chunk is recorded")
     places.arm("chunk recorded and not acked", passing=-(-images // BATCH) - 1)
-    job = enqueue(stack)
+    job = enqueue()
     places.struck("chunk recorded and not acked")
     judge(stack, job, line)
     note(line)
 
 
 @pytest.mark.usefixtures("two_collectors")
-def test_collectors_die_at_each_step_of_closing(stack: Stack, places: Places, full: bool) -> None:
+def test_collectors_die_at_each_step_of_closing(
+    stack: Stack, places: Places, enqueue: Enqueue, full: bool
+) -> None:
     """One job for each step, and in the short case one job for all of them."""
     line = Line("SIGKILL of a collector between parts, manifest.json, _SUCCESS and closed.json")
     for steps in [[name] for name in DEATHS] if full else [list(DEATHS)]:
         for name in steps:
             places.arm(name)
-        job = enqueue(stack)
+        job = enqueue()
         for name in steps:
             places.struck(name)
         judge(stack, job, line)
@@ -68,14 +76,18 @@ def test_collectors_die_at_each_step_of_closing(stack: Stack, places: Places, fu
 
 @pytest.mark.usefixtures("two_collectors")
 def test_two_collectors_make_the_same_parts_and_close_the_same_job(
-    stack: Stack, places: Places
+    stack: Stack, places: Places, enqueue: Enqueue
 ) -> None:
     """One comes to the place first and waits there, so that the other passes it."""
     line = Line("two collectors roll up the same part and close the same job")
     for place in ("part to be written", "manifest to be written"):
         places.arm(place, "hang", seconds=3)
-    job = enqueue(stack)
-    wait_for(lambda: closed_by(stack, job) == 2, what="both collectors past the closing")
+    job = enqueue()
+    wait_for(
+        lambda: closed_by(stack, job) == 2,
+        what="both collectors past the closing",
+        deadline_seconds=240,
+    )
     judge(stack, job, line)
     note(line)
 

@@ -25,22 +25,24 @@ FLUSH_HANG_SECONDS = 300
 
 
 def test_no_chunk_is_missing_and_none_is_listed_twice(
-    stack: Stack, places: Places, full: bool, draw: random.Random
+    stack: Stack, places: Places, light: str, full: bool, draw: random.Random
 ) -> None:
     line = Line("SIGKILL producer mid-listing, bucket changed before it lists again")
     for passing in (1, 2, 3) if full else (draw.randrange(1, 4),):
         put_keys(stack, 3000 if full else 480)
-        verdict = cut_short(stack, places, passing, draw)
+        verdict = cut_short(stack, places, light, passing, draw)
         line.add(verdict)
         assert verdict.lost == verdict.doubled == []
     line.remark = "strangers: listed, then deleted from the bucket"
     note(line)
 
 
-def cut_short(stack: Stack, places: Places, passing: int, draw: random.Random) -> Any:
+def cut_short(
+    stack: Stack, places: Places, pipeline: str, passing: int, draw: random.Random
+) -> Any:
     """One job whose producer dies when it has written ``passing`` segments. Its verdict."""
     places.arm("segment to be written", "hang", passing=passing, seconds=FLUSH_HANG_SECONDS)
-    job = stack.enqueue(f"s3://{BUCKET}/", "--batch-size", str(BATCH))
+    job = stack.enqueue(f"s3://{BUCKET}/", "--batch-size", str(BATCH), pipeline=pipeline)
     producer = places.struck("segment to be written")
     listed = manifest(stack, job)
     chunks = -(-len(listed) // BATCH)

@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from shared.dead_letters import DeadLetters
+from shared.dead_letters import DeadLetter, DeadLetters
 from tests.injection.table import Line, note
 from tests.stack import Stack, small_images
 from tests.waiting import wait_for
@@ -16,7 +16,9 @@ from tests.waiting import wait_for
 BATCH = 8
 
 
-def test_good_messages_that_are_replayed_twice_give_one_row_each(stack: Stack, full: bool) -> None:
+def test_good_messages_that_are_replayed_twice_give_one_row_each(
+    stack: Stack, light: str, full: bool
+) -> None:
     images = 3000 if full else 96
     stack.put("replayed", small_images(images, seed=31))
     broker: Any = redis.Redis.from_url(stack.info["broker_url"])
@@ -26,12 +28,12 @@ def test_good_messages_that_are_replayed_twice_give_one_row_each(stack: Stack, f
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)
     try:
-        job = stack.enqueue("s3://replayed/", "--batch-size", str(BATCH))
+        job = stack.enqueue("s3://replayed/", "--batch-size", str(BATCH), pipeline=light)
         # Who is frozen while it waits for a message is still given one.
         waiting = min(images // BATCH, 16) - len(workers)
         wait_for(lambda: broker.llen(queue) >= waiting, what="its first messages")
         for raw in broker.lrange(queue, 0, -1) * 2:
-            letters.add(letters.letter(queue=queue, layer="schema", reason="older", raw=raw))
+            letters.add(DeadLetter.of(queue=queue, layer="schema", reason="older", raw=raw))
         count = stack.json("dead-letters", "replay", "--all")["count"]
     finally:
         for pid in workers:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.simulation import valkey
+from tests.simulation.play import simulate
+from tests.simulation.world import World
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -18,3 +23,12 @@ def test_no_seed_loses_doubles_or_mixes_up_a_row(full: bool) -> None:
     played = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     print(played.stdout)
     assert played.returncode == 0, played.stdout + played.stderr
+
+
+def test_a_seed_that_was_played_leaves_nothing_behind() -> None:
+    """A process plays thousands of them."""
+    for seed in range(3):
+        simulate(seed)
+    valkey.collect_garbage()
+    gc.collect()
+    assert [thing for thing in gc.get_objects() if isinstance(thing, World)] == []

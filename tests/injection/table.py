@@ -75,9 +75,14 @@ def render(lines: Iterable[Line], seed: str, version: str) -> str:
         f"| {line.doubled} | {line.strangers} "
         f"| {'' if line.worst_recovery_seconds is None else line.worst_recovery_seconds} "
         f"| {line.remark} |"
-        for line in lines
+        for line in sorted(lines, key=_kind)
     ]
     return "\n".join([*head, *body]) + "\n"
+
+
+def _kind(line: Line) -> str:
+    """Faults of one kind stand together, whichever of the tests came to its end first."""
+    return line.fault.partition(":")[0].lower()
 
 
 def main(path: str) -> int:

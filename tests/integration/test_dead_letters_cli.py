@@ -10,7 +10,7 @@ import pytest
 
 import producer.dead_letters
 from producer.cli.exits import run
-from shared.dead_letters import DeadLetters, Limits, connect
+from shared.dead_letters import DeadLetter, DeadLetters, Limits, connect
 from shared.settings import save_settings
 from tests import samples
 from tests.memory_store import MemoryStore
@@ -36,7 +36,7 @@ def letters(
     monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
     letters = connect(settings)
     for n in range(10):
-        letters.add(letters.letter(queue="q", layer="body", reason="r", raw=b"%d" % n))
+        letters.add(DeadLetter.of(queue="q", layer="body", reason="r", raw=b"%d" % n))
     assert Overflow(letters, store, "state", "collector", Limits(entries=2)).move() == 9
     yield letters
     valkey.stop()

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import redis
 
-from shared.dead_letters import QUARANTINE, DeadLetters, Limits
+from shared.dead_letters import QUARANTINE, DeadLetter, DeadLetters, Limits
 from shared.ledger import ChunkRef
 from shared.settings import S3Settings
 from shared.storage import Store, StoreUnavailable, connect
@@ -69,7 +69,7 @@ def nobody(ref: ChunkRef) -> None:
 def fill(letters: DeadLetters, count: int) -> list[str]:
     """Add letters; their ids."""
     made = [
-        letters.letter(queue="q", layer="body", reason="r", raw=b"%d" % n) for n in range(count)
+        DeadLetter.of(queue="q", layer="body", reason="r", raw=b"%d" % n) for n in range(count)
     ]
     for letter in made:
         letters.add(letter)
@@ -176,7 +176,7 @@ def test_the_oldest_move_with_all_that_is_known_of_them(letters: DeadLetters) ->
 def test_the_bytes_count_too_and_come_down_to_nothing(letters: DeadLetters) -> None:
     store = MemoryStore("state")
     for _ in range(4):
-        letters.add(letters.letter(queue="q", layer="body", reason="r", raw=bytes(1000)))
+        letters.add(DeadLetter.of(queue="q", layer="body", reason="r", raw=bytes(1000)))
     Overflow(letters, store, "state", "collector", Limits(total_bytes=4000)).move()
     assert letters.load().total_bytes <= 4000
     letters.purge()
@@ -184,7 +184,7 @@ def test_the_bytes_count_too_and_come_down_to_nothing(letters: DeadLetters) -> N
 
 
 def test_a_letter_that_is_added_twice_is_one(letters: DeadLetters) -> None:
-    letter = letters.letter(queue="q", layer="body", reason="r", raw=b"x")
+    letter = DeadLetter.of(queue="q", layer="body", reason="r", raw=b"x")
     assert letters.add(letter) == letters.add(letter)
 
 

@@ -233,7 +233,7 @@ def test_a_replayed_message_that_is_valid_now_runs_once(stand: Stand) -> None:
     good = Target(stand.role, stand.target.queue, stand.target.key, stand.queued())
     raw = json.dumps(valid(good)).encode()
     for _ in range(2):  # as if it had been refused twice, by an older release
-        letter = stand.letters.letter(queue=good.queue, layer="schema", reason="old", raw=raw)
+        letter = DeadLetter.of(queue=good.queue, layer="schema", reason="old", raw=raw)
         stand.letters.add(letter)
     stand.letters.replay([letter.id for letter in stand.letters.list()])
     wait_for(lambda: stand.ran() == ran + 1, what="the message")

@@ -59,9 +59,7 @@ class Ward:
     ) -> None:
         """Keep ``raw``. ``accused``: the chunk against which it counts."""
         self._insist(self._wait_for_room)
-        letter = self._insist(
-            lambda: self._letters.letter(queue=self.queue, layer=layer, reason=reason, raw=raw)
-        )
+        letter = DeadLetter.of(queue=self.queue, layer=layer, reason=reason, raw=raw)
         self._load = self._insist(lambda: self._letters.add(letter))
         self._log(letter)
         if self._load.exceeds(self._limits):
