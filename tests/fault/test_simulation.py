@@ -31,4 +31,4 @@ def test_a_seed_that_was_played_leaves_nothing_behind() -> None:
         simulate(seed)
     valkey.collect_garbage()
     gc.collect()
-    assert [thing for thing in gc.get_objects() if isinstance(thing, World)] == []
+    assert [thing for thing in gc.get_objects() if type(thing) is World] == []

@@ -68,9 +68,7 @@ def nobody(ref: ChunkRef) -> None:
 
 def fill(letters: DeadLetters, count: int) -> list[str]:
     """Add letters; their ids."""
-    made = [
-        DeadLetter.of(queue="q", layer="body", reason="r", raw=b"%d" % n) for n in range(count)
-    ]
+    made = [DeadLetter.of(queue="q", layer="body", reason="r", raw=b"%d" % n) for n in range(count)]
     for letter in made:
         letters.add(letter)
     return [letter.id for letter in made]

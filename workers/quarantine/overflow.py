@@ -18,8 +18,9 @@ from shared.storage import Store
 
 log = logging.getLogger(__name__)
 
-# A move goes on until there is this much room, so that the next letter does not begin another.
-_ENOUGH_ROOM = 0.8
+# One object takes so many of the entries that the limits allow, and no more than a batch. What
+# comes meanwhile waits for the next: a flood would be moved in crumbs else.
+_MOVED_SHARE = 0.5
 _BATCH_LETTERS = 1000
 _BATCH_BYTES = 8 * 2**20
 _TURN_SECONDS = 15
@@ -65,18 +66,15 @@ class Overflow:
                 self._stopping.wait(1)
 
     def move(self) -> int:
-        """Move what is over, until there is some room. Returns how many letters were moved.
+        """Move the oldest until no more is over. Returns how many letters were moved.
 
         Raises TransientError and what the store raises; nothing is lost then.
         """
         moved = 0
-        load = self._letters.load()
-        if not load.exceeds(self._limits):
-            return moved
-        while load.exceeds(self._limits, _ENOUGH_ROOM):
+        while (load := self._letters.load()).exceeds(self._limits):
             if not self._letters.begin_move(self._token, _TURN_SECONDS):
                 break  # another worker is at it
-            over = load.entries - int(self._limits.entries * _ENOUGH_ROOM)
+            over = load.entries - int(self._limits.entries * _MOVED_SHARE)
             count = min(over, _BATCH_LETTERS) if over > 0 else _BATCH_LETTERS
             batch = self._letters.oldest(count, _BATCH_BYTES)
             if not batch:
@@ -85,7 +83,6 @@ class Overflow:
             if not self._letters.forget_moved(self._token, [letter.id for letter in batch]):
                 break
             moved += len(batch)
-            load = self._letters.load()
         return moved
 
     def _key(self, oldest: DeadLetter) -> str:
