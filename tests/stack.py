@@ -20,6 +20,7 @@ from botocore.config import Config
 from PIL import Image
 
 from tests.auditor import Auditor
+from tests.injection.extent import JOB_SECONDS
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,7 +66,7 @@ class Stack:
         answer = self.json("enqueue", source, "--pipeline", pipeline, *arguments)
         return str(answer["job_id"])
 
-    def finish(self, job: str, *, deadline_seconds: float = 240) -> dict[str, Any]:
+    def finish(self, job: str, *, deadline_seconds: float = JOB_SECONDS) -> dict[str, Any]:
         """Wait for a job to close. Returns its status."""
         # Asked of the store: a command for each look would take the cores that the job needs.
         closed = f"jobs/{job}/closed.json"

@@ -10,7 +10,7 @@ import redis
 
 from shared.settings import load_settings
 from shared.staging import Layout
-from tests.injection.extent import FULL
+from tests.injection.extent import FULL, JOB_SECONDS
 from tests.stack import Stack, small_images
 from tests.waiting import wait_for
 
@@ -50,7 +50,7 @@ def test_nothing_grows_while_the_inference_worker_is_away(stack: Stack, light: s
                 and lengths["preprocess"] == settings.preprocess_queue_chunks
             )
 
-        wait_for(stuck, what="the queues at their bounds", deadline_seconds=60)
+        wait_for(stuck, what="the queues at their bounds", deadline_seconds=JOB_SECONDS)
         seen: list[dict[str, int]] = []
 
         def settled() -> bool:

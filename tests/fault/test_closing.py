@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.injection.extent import JOB_SECONDS
 from tests.injection.places import Places
 from tests.injection.table import Line, note
 from tests.stack import Stack, small_images
@@ -86,7 +87,7 @@ def test_two_collectors_make_the_same_parts_and_close_the_same_job(
     wait_for(
         lambda: closed_by(stack, job) == 2,
         what="both collectors past the closing",
-        deadline_seconds=240,
+        deadline_seconds=JOB_SECONDS,
     )
     judge(stack, job, line)
     note(line)

@@ -12,7 +12,7 @@ import pytest
 
 from shared.settings import load_settings
 from shared.staging import Layout
-from tests.injection.extent import FULL
+from tests.injection.extent import FULL, JOB_SECONDS
 from tests.injection.fingerprints import Fingerprints
 from tests.injection.places import Places
 from tests.injection.table import Line, note
@@ -90,7 +90,7 @@ def test_slots_of_stopped_and_killed_processes_come_back(
         places.arm("batch recorded and not sent", "skip", passing=draw.randrange(4, 8))
         job = cramped.enqueue()
         reader = places.struck("slot being read")
-        wait_for(lambda: slots_taken(stack), what="a full ring")
+        wait_for(lambda: slots_taken(stack), what="a full ring", deadline_seconds=JOB_SECONDS)
         os.kill(reader, signal.SIGKILL if run % 2 == 0 else signal.SIGCONT)
         places.struck("half staged")
         places.struck("batch recorded and not sent")

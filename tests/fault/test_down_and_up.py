@@ -6,6 +6,7 @@ import random
 import time
 from pathlib import Path
 
+from tests.injection.extent import JOB_SECONDS
 from tests.injection.slow_model import SlowModel
 from tests.injection.table import Line, note
 from tests.injection.watch import Watch
@@ -27,7 +28,11 @@ def test_a_job_goes_on_where_the_stack_was_stopped(
     job = stack.enqueue("s3://stopped/", "--batch-size", str(BATCH), pipeline=model.pipeline)
     with Watch(stack, job) as watch:
         target = draw.randrange(4, 8)
-        wait_for(lambda: watch.chunks >= target, what=f"{target} chunks", deadline_seconds=60)
+        wait_for(
+            lambda: watch.chunks >= target,
+            what=f"{target} chunks",
+            deadline_seconds=JOB_SECONDS,
+        )
         stack.run("down")
         assert watch.chunks < images // BATCH, "the job was not to be done yet"
         model.take(0.001)

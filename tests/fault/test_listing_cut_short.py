@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from tests.injection.extent import JOB_SECONDS
 from tests.injection.places import Places
 from tests.injection.table import Line, note
 from tests.stack import Stack, small_images
@@ -21,7 +22,7 @@ BATCH = 8
 # One group after the other: SeaweedFS loses objects when a file and a folder of one name are
 # written at once.
 DEPTHS = ("{}", "{}.b", "{}/b", "{}/b/c")
-FLUSH_HANG_SECONDS = 300
+FLUSH_HANG_SECONDS = 2 * JOB_SECONDS
 
 
 def test_no_chunk_is_missing_and_none_is_listed_twice(
@@ -46,7 +47,12 @@ def cut_short(
     producer = places.struck("segment to be written")
     listed = manifest(stack, job)
     chunks = -(-len(listed) // BATCH)
-    wait_for(lambda: len(files(stack, job)) == chunks, what="all that is listed", every=0.2)
+    wait_for(
+        lambda: len(files(stack, job)) == chunks,
+        what="all that is listed",
+        deadline_seconds=JOB_SECONDS,
+        every=0.2,
+    )
     first_part = {"Bucket": "results", "Prefix": f"{job}/rows/part-00000"}
     wait_for(lambda: stack.s3.list_objects_v2(**first_part)["KeyCount"], what="the first part")
     assert stack.status(job)["state"] == "listing"

@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+from tests.injection.extent import JOB_SECONDS
 from tests.injection.places import Places
 from tests.injection.slots import job_uid, taken_slots
 from tests.injection.slow_model import SlowModel
@@ -34,7 +35,7 @@ def test_a_cancelled_job_lets_go_of_its_slots_and_the_other_is_untouched(
     wait_for(
         lambda: all(taken_slots(stack, uid) for uid in uids),
         what="slots of both jobs",
-        deadline_seconds=60,
+        deadline_seconds=JOB_SECONDS,
     )
     model.take(0.02)
     stack.run("cancel", cancelled)

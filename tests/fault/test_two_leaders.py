@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.injection.extent import JOB_SECONDS
 from tests.injection.places import Places
 from tests.injection.table import Line, note
 from tests.stack import Stack, small_images
@@ -65,7 +66,11 @@ def test_both_list_and_feed_at_once(stack: Stack, places: Places, full: bool) ->
         job = stack.enqueue("s3://leaders/both/", "--batch-size", str(BATCH))
         places.struck(SEGMENT)
         listed = f"{job}: {images} items"
-        wait_for(lambda: log_lines(stack, listed) == 2, what="both listings", deadline_seconds=60)
+        wait_for(
+            lambda: log_lines(stack, listed) == 2,
+            what="both listings",
+            deadline_seconds=JOB_SECONDS,
+        )
         status = stack.finish(job)
     verdict = stack.auditor.audit("leaders", "both/", job)
     line = Line("two producers that believe they lead")
@@ -85,7 +90,10 @@ def test_a_leader_is_frozen_past_its_lock(stack: Stack, places: Places, full: bo
         late = small_images(LATE_KEYS, prefix="frozen/!", seed=1)  # so the two listings differ
         stack.put("leaders", late)
         wait_for(
-            lambda: stack.status(job)["state"] != "listing", what="the seal of the other", every=0.3
+            lambda: stack.status(job)["state"] != "listing",
+            what="the seal of the other",
+            deadline_seconds=JOB_SECONDS,
+            every=0.3,
         )
     finally:
         os.kill(frozen, signal.SIGCONT)

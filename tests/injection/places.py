@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.injection.extent import JOB_SECONDS
 from tests.waiting import wait_for
 
 HOOKS = Path(__file__).parent / "hooks"
@@ -115,7 +116,7 @@ class Places:
         """Nothing happens there any more."""
         (self._directory / name).unlink(missing_ok=True)
 
-    def struck(self, name: str, *, deadline_seconds: float = 240) -> int:
+    def struck(self, name: str, *, deadline_seconds: float = JOB_SECONDS) -> int:
         """Wait until a process got there. Returns its pid."""
         found = wait_for(
             lambda: list(self._directory.glob(f"{name}.*.struck")),
