@@ -10,6 +10,7 @@ import redis
 
 from producer.stack.broker_users import ADMIN, acl_file
 from producer.stack.credentials import BROKER_ROLES
+from shared.dead_letters import DeadLetter, DeadLetters
 from tests.servers import RunningValkey, start_valkey
 
 OTHERS = (
@@ -61,3 +62,22 @@ def test_no_role_may_touch_other_connections(server: RunningValkey, role: str) -
         for command in OTHERS:
             with pytest.raises(redis.exceptions.NoPermissionError):
                 client.execute_command(*command.split())
+
+
+@pytest.mark.parametrize("role", ["preprocess", "inference", "collector"])
+def test_a_worker_adds_dead_letters_and_moves_the_oldest_on(
+    server: RunningValkey, role: str
+) -> None:
+    with redis.Redis.from_url(server.url) as client, as_role(server, role) as of_role:
+        everybodys, own = DeadLetters(client), DeadLetters(of_role)
+        for _ in range(2):  # put back in between, and so counted
+            own.add(DeadLetter.of(queue=f"bad.{role}", layer="body", reason="r", raw=b"x"))
+            (letter,) = everybodys.list()
+            if not letter.replays:
+                everybodys.replay([letter.id])
+        assert letter.replays == 1
+        assert own.begin_move(role, 60)
+        assert [oldest.id for oldest in own.oldest(10, 100)] == [letter.id]
+        assert own.forget_moved(role, [letter.id])
+        assert own.load().entries == 0
+        client.delete("dead:mover", f"bad.{role}")
