@@ -171,6 +171,26 @@ def test_the_oldest_move_with_all_that_is_known_of_them(letters: DeadLetters) ->
     assert overflow.move() == 0
 
 
+def test_what_comes_while_others_move_waits_for_the_next_object(letters: DeadLetters) -> None:
+    class Flooded(MemoryStore):
+        def put(self, bucket: str, key: str, data: bytes) -> None:
+            super().put(bucket, key, data)
+            fill(letters, 3)
+
+    store = Flooded("state")
+    fill(letters, 11)
+    assert Overflow(letters, store, "state", "collector", Limits(entries=10)).move() == 6
+    assert len(store.buckets["state"]) == 1
+
+
+def test_an_object_has_no_more_bytes_than_are_asked_for_or_one_letter(letters: DeadLetters) -> None:
+    for _ in range(3):
+        letters.add(DeadLetter.of(queue="q", layer="body", reason="r", raw=bytes(1000)))
+    assert len(letters.oldest(10, 2500)) == 2
+    assert len(letters.oldest(10, 1)) == 1
+    assert len(letters.oldest(1, 2500)) == 1
+
+
 def test_the_bytes_count_too_and_come_down_to_nothing(letters: DeadLetters) -> None:
     store = MemoryStore("state")
     for _ in range(4):
