@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -203,8 +202,7 @@ def test_a_job_malformed_messages_and_a_restart_need_no_more_than_the_roles_have
     assert stack.finish(retried)["images"]["failed"] == 1
     for role in STORE_ROLES:
         stack.run("restart", role)
-    with urllib.request.urlopen(f"{stack.info['flower_url']}/api/workers?refresh=1") as answer:
-        assert {name.split("-")[0] for name in json.load(answer)} == set(WORKERS)
+    assert {n.split("-")[0] for n in stack.flower("/api/workers?refresh=1")} == set(WORKERS)
     wait_for(lambda: len(stack.json("dead-letters", "list")) == before + 3, what="the dead letters")
     assert admin.acl_log() == []
 
