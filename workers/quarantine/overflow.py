@@ -63,7 +63,9 @@ class Overflow:
             try:
                 self.move()
             except (HeadraceError, redis.RedisError) as error:
-                outage.goes_on(f"dead letters stay in the broker for now: {error}")
+                # A broker that does not answer is the consumer's to tell.
+                if not (isinstance(error, HeadraceError) and error.code == "broker_unavailable"):
+                    outage.goes_on(f"dead letters stay in the broker for now: {error}")
                 self._stopping.wait(1)
             else:
                 outage.is_over()

@@ -233,6 +233,55 @@ def test_a_missing_secret_is_named(containers: Containers) -> None:
     assert str(secret) in done.stderr.splitlines()[-1]
 
 
+WRONG = {
+    "collector": "it refuses this user with this password",
+    "preprocess": "Check the credentials of this store",
+}
+
+
+def test_a_wrong_password_is_said_once_and_does_not_flap(containers: Containers) -> None:
+    containers.run("up", timeout=UP_SECONDS)
+    files = {role: containers.home / f"docker/run/roles/{role}.json" for role in WRONG}
+    right = {role: file.read_text() for role, file in files.items()}
+    asked_at = str(time.time())
+    for role, file in files.items():
+        settings = json.loads(right[role])
+        if role == "collector":
+            for name in ("broker_url", "ledger_url"):
+                settings[name] = settings[name].replace("collector:", "collector:x")
+        else:
+            settings["s3"]["secret_key"] += "x"
+        with file.open("w") as opened:  # the same file, which is mounted
+            json.dump(settings, opened)
+        docker("restart", *(container["Id"] for container in containers.of(role)))
+    for role, message in WRONG.items():
+        wait_for(
+            lambda role=role: {health(c) for c in containers.of(role)} == {"unhealthy"},
+            what=f"{role} being unwell",
+            deadline_seconds=180,
+            every=2,
+        )
+        for container in containers.of(role):
+            assert container["State"]["Status"] == "running"
+            (line,) = [x for x in logged(container, asked_at) if "waiting" in x]
+            assert message in line
+            say(line)
+    done = containers.run("up", check=False, timeout=UP_SECONDS)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("headrace: error")]
+    assert any(message in line for message in WRONG.values())
+    containers.run("up", timeout=UP_SECONDS)  # with secrets written anew
+
+
+def health(container: dict[str, Any]) -> str:
+    return str(container["State"]["Health"]["Status"])
+
+
+def logged(container: dict[str, Any], since: str) -> list[str]:
+    command = ["docker", "logs", "--since", since, container["Id"]]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
+    return done.stdout.decode().splitlines()
+
+
 def test_a_missing_bucket_is_made_again(containers: Containers) -> None:
     containers.s3.delete_bucket(Bucket="results") if not _filled(containers, "results") else None
     containers.run("up", timeout=UP_SECONDS)
