@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from celery import Celery, signals
+from celery.exceptions import SecurityWarning
 
 from shared.celery_app import Publisher, make_app, queue_of
 from shared.dead_letters import LIMITS, Limits
@@ -155,5 +157,7 @@ def _log_to_stderr() -> None:
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    # Containers run as a user without a name, which Celery takes for root.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     for chatty in ("celery", "kombu", "amqp"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -335,8 +336,9 @@ def test_no_secret_is_in_a_log_an_argument_list_or_an_open_file(stack: Stack) ->
     }
     assert texts
     for process in psutil.process_iter():
-        if process.uids().real == os.getuid():
-            texts[f"{process.pid} {process.name()}"] = " ".join(process.cmdline())
+        with suppress(psutil.NoSuchProcess):  # others come and go
+            if process.uids().real == os.getuid():
+                texts[f"{process.pid} {process.name()}"] = " ".join(process.cmdline())
     told = {
         (where, name)
         for where, text in texts.items()

@@ -258,7 +258,7 @@ def test_a_wrong_password_is_said_once_and_does_not_flap(containers: Containers)
         wait_for(
             lambda role=role: {health(c) for c in containers.of(role)} == {"unhealthy"},
             what=f"{role} being unwell",
-            deadline_seconds=180,
+            deadline_seconds=300,
             every=2,
         )
         for container in containers.of(role):
