@@ -315,7 +315,7 @@ def test_a_forged_dead_letter_counts_against_nobody(stand: Stand, name: str) -> 
 )
 def test_a_worker_takes_no_orders(stand: Stand, order: str, arguments: dict[str, Any]) -> None:
     """Flower asks workers over the broker; whoever has its password there may only ask."""
-    before, ran, target = stand.identity(), stand.ran(), stand.target
+    before, ran, target = stand.identity()[:2], stand.ran(), stand.target
     named = {"QUEUE": target.queue, "TASK": target.task}
     arguments = {name: named.get(str(value), value) for name, value in arguments.items()}
     answers = stand.app.control.broadcast(order, arguments=arguments, reply=True, limit=1)
@@ -325,7 +325,7 @@ def test_a_worker_takes_no_orders(stand: Stand, order: str, arguments: dict[str,
     assert stand.app.control.inspect(timeout=5, limit=1).ping()
     stand.send(stand.queued())
     wait_for(lambda: stand.ran() == ran + 1, what="its next message")
-    assert stand.identity() == before
+    assert stand.identity()[:2] == before  # an answer is waited for by a connection of ours
 
 
 def test_nothing_that_was_sent_filled_the_worker_or_stopped_it(stand: Stand) -> None:
