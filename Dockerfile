@@ -25,7 +25,7 @@ ENV PATH=/opt/headrace/bin:$PATH PYTHONUNBUFFERED=1 MALLOC_TOP_PAD_=67108864 \
     HEADRACE_SETTINGS_FILE=/run/secrets/settings HEADRACE_ALIVE_FILE=/tmp/alive
 WORKDIR /app
 # Renewing the lease touches the file: a process that is stopped, hangs or has no ledger is not well.
-HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
+HEALTHCHECK --interval=5s --timeout=5s --start-period=120s --retries=3 \
   CMD ["sh", "-c", "test -n \"$(find \"$HEADRACE_ALIVE_FILE\" -newermt '-15 seconds')\""]
 USER 10001:10001
 

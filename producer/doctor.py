@@ -20,12 +20,13 @@ from producer.stack.home import find_home
 from producer.stack.readiness import answers_http
 from producer.stack.ring import plan_ring
 from shared import ledger as ledgers
+from shared.broker_errors import why
 from shared.errors import HeadraceError, UsageError
 from shared.profile import uses_docker
 from shared.settings import Settings, default_home, load_settings
 from shared.staging import Layout
 from shared.storage import resolve_store
-from shared.tls import redis_options, why
+from shared.tls import redis_options
 
 FREE_BYTES = 2 << 30
 MAX_SKEW_SECONDS = 2.0

@@ -161,7 +161,7 @@ class Leader:
                 if uid in self._open:  # it is not closed: the ledger lost it
                     self._enter_again(job, self._incarnation)
             elif job.seal and not job.is_cancelled and job.feed.has_left(job.seal):
-                self._enter(job, self._incarnation)
+                self._enter_again(job, self._incarnation)
         for stranger in known - self._open.keys():
             progress = self._ledger.progress(stranger)
             if progress is not None:
@@ -206,7 +206,8 @@ class Leader:
             return
         if spec.job_uid not in self._open:
             self._adopt(spec)
-        self._cancel_if_asked(self._open[spec.job_uid])
+        else:
+            self._cancel_if_asked(self._open[spec.job_uid])
 
     def _adopt(self, spec: JobSpec) -> None:
         reader = ManifestReader(self._jobs.store, self._jobs.bucket, spec.job_id)
@@ -216,13 +217,18 @@ class Leader:
             Lister(spec, self._jobs, partial(self._listing_of, spec), scratch),
             partial(JobFeed, spec, reader, self._ledger, self._sender),
         )
-        self._enter(job, self._incarnation)
-        self._open[spec.job_uid] = job
-        job.start()
-        log.info("%s: open", spec.job_id)
+        if self._enter(job, self._incarnation):
+            self._open[spec.job_uid] = job
+            job.start()
+            log.info("%s: open", spec.job_id)
+        else:
+            self._ledger.close_job(self._incarnation, spec.job_uid)
 
-    def _enter(self, job: OpenJob, incarnation: str) -> None:
-        """Make the job known to the ledger, with what the bucket shows to be done."""
+    def _enter(self, job: OpenJob, incarnation: str) -> bool:
+        """Make the job known to the ledger, with what the bucket shows to be done.
+
+        False where it was closed meanwhile: then its chunk files may be gone, and nothing is fed.
+        """
         uid, job_id = job.spec.job_uid, job.spec.job_id
         self._ledger.open_job(incarnation, uid, job_id)
         files = self._jobs.store.list(self._jobs.bucket, keys.chunks_prefix(job_id))
@@ -231,12 +237,16 @@ class Leader:
             self._ledger.open_job(incarnation, uid, job_id, done)
             self._keep_leading()
         job.restart(incarnation)
+        if self._jobs.is_closed(job_id):
+            self._closed.add(job_id)
+            return False
         self._cancel_if_asked(job)
+        return True
 
     def _enter_again(self, job: OpenJob, incarnation: str) -> None:
-        """After a wipe. A job that was closed meanwhile has no chunk files: it is forgotten."""
-        self._enter(job, incarnation)
-        self._look_at(job.spec.job_id)
+        """After a wipe, or from the beginning of its manifest."""
+        if not self._enter(job, incarnation):
+            self._forget(job)
 
     def _cancel_if_asked(self, job: OpenJob) -> None:
         if job.is_cancelled or not self._jobs.is_cancelled(job.spec.job_id):

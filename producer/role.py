@@ -25,8 +25,9 @@ from shared.job_store import JobStore
 from shared.lease import LeaseKeeper
 from shared.ledger import Ledger, WorkerIdentity
 from shared.ledger import connect as connect_ledger
+from shared.patience import Outage
 from shared.settings import Settings, load_settings
-from shared.storage import Store, resolve_store, wait_for_clock
+from shared.storage import Store, resolve_store, wait_until_admitted
 
 log = logging.getLogger("producer")
 
@@ -61,18 +62,14 @@ class Role:
 
     def run(self) -> None:
         """Return when told to stop. Services that do not answer are waited for."""
-        pause_seconds, is_down, went_well_at = IDLE_SECONDS, False, time.monotonic()
+        pause_seconds, went_well_at, outage = IDLE_SECONDS, time.monotonic(), Outage(log)
         while not self._stopping.wait(pause_seconds):
             try:
                 pause_seconds = self._step()
-                if is_down:
-                    log.info("going on")
-                is_down, went_well_at = False, time.monotonic()
+                outage.is_over()
+                went_well_at = time.monotonic()
             except HeadraceError as error:
-                if not is_down:
-                    log.warning("waiting: %s", error)
-                    pause_seconds = IDLE_SECONDS
-                is_down = True
+                outage.goes_on(error)
                 pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
                 # Now and then a call fails; were that an outage, nothing would ever be rescued.
                 if self._leader is not None and time.monotonic() - went_well_at > OUTAGE_SECONDS:
@@ -157,7 +154,9 @@ def _run(settings: Settings, stopping: threading.Event) -> int:
     def work() -> None:
         try:
             store = resolve_store(settings, settings.state_bucket)
-            wait_for_clock(store, settings.state_bucket, stopping)
+            wait_until_admitted(store, settings.state_bucket, stopping)
+            lease.start()
+            log.info("%s is ready", identity.name)
             role.run()
         except Exception:
             log.exception("%s fails", identity.name)
@@ -166,9 +165,7 @@ def _run(settings: Settings, stopping: threading.Event) -> int:
 
     # In a thread, so that a store that hangs does not keep the process from stopping.
     thread = threading.Thread(target=work, name="leader", daemon=True)
-    lease.start()
     thread.start()
-    log.info("%s is ready", identity.name)
     stopping.wait()
     thread.join(STOP_SECONDS)
     role.end()

@@ -1,6 +1,6 @@
 """The Celery application and the one way to send a message.
 
-``celery -A shared.celery_app`` (Flower) finds ``app``, which is configured when it is first used.
+``app``, which ``celery -A shared.celery_app`` finds too, is configured when it is first used.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from celery import Celery
 from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
 
+from shared.broker_errors import no_answer
 from shared.errors import PermanentError, TransientError
 from shared.messages import MAX_MESSAGE_BYTES, Message
 from shared.settings import Settings, load_settings
 from shared.signing import sign
-from shared.tls import redis_options, why
+from shared.tls import redis_options
 
 # Messages go to queues directly: an exchange's binding would be lost with a wiped broker.
 _DIRECT = Exchange("")
@@ -114,19 +115,16 @@ class Publisher:
                     retry=False,
                 )
         except (OperationalError, redis.RedisError, OSError) as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
     def ready_length(self, queue: str) -> int:
         """How many messages wait in ``queue`` and are with no worker."""
         try:
             return int(self._redis.llen(queue))
         except redis.RedisError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
 
-def _unavailable(error: Exception) -> TransientError:
-    return TransientError(
-        "broker_unavailable",
-        f"The broker does not answer ({why(error)}).",
-        "Is the stack up? See 'headrace ps'.",
-    )
+def unavailable(error: Exception) -> TransientError:
+    """That the broker does not answer, or does not let us in, in one line."""
+    return no_answer("broker", error)

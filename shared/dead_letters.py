@@ -19,9 +19,10 @@ from typing import Any
 
 import redis
 
-from shared.errors import PermanentError, TransientError
+from shared.broker_errors import FAILURES, no_answer
+from shared.errors import PermanentError
 from shared.settings import Settings
-from shared.tls import redis_options, why
+from shared.tls import redis_options
 
 QUARANTINE = "quarantine/"
 _ORDER, _LETTERS, _RAW = "dead:order", "dead:letters", "dead:raw"
@@ -233,12 +234,8 @@ class DeadLetters:
     def _call(self, method: Any, *args: Any, **options: Any) -> Any:
         try:
             return method(*args, **options)
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise TransientError(
-                "broker_unavailable",
-                f"The broker does not answer ({why(error)}).",
-                "Is the stack up? See 'headrace ps'.",
-            ) from error
+        except FAILURES as error:
+            raise no_answer("broker", error) from error
 
 
 def _text(value: bytes | str) -> str:

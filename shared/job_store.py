@@ -47,6 +47,10 @@ class JobStore:
         except ObjectMissing:
             return None
 
+    def is_closed(self, job_id: str) -> bool:
+        """Did the job end, however?"""
+        return self.store.exists(self.bucket, keys.closed_key(job_id))
+
     def create_closing(self, job_id: str, closing: Closing) -> bool:
         """Record the end; False where one stands already."""
         return self.store.create(self.bucket, keys.closed_key(job_id), _json(closing))

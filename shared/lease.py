@@ -9,6 +9,7 @@ from pathlib import Path
 
 from shared.errors import TransientError
 from shared.ledger import Ledger, Stale, WorkerIdentity
+from shared.patience import Outage
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class LeaseKeeper:
         self._alive_file = alive_file
         self._incarnation: str | None = None
         self._ended = threading.Event()
+        self._unseen = Outage(log)
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
     def start(self) -> None:
@@ -70,6 +72,15 @@ class LeaseKeeper:
             self._ledger.renew(self._incarnation, self._identity, self._in_hand())
         except (TransientError, Stale):
             return False
-        if self._alive_file is not None:
-            self._alive_file.touch()
+        self._show()
         return True
+
+    def _show(self) -> None:
+        if self._alive_file is None:
+            return
+        try:
+            self._alive_file.touch()
+        except OSError as error:  # a full disk is not to cost the lease
+            self._unseen.goes_on(f"no sign of life can be left: {error}")
+        else:
+            self._unseen.is_over()

@@ -1,4 +1,4 @@
-"""Waiting out services that do not answer."""
+"""Waiting out services that do not answer, and saying so once."""
 
 from __future__ import annotations
 
@@ -17,6 +17,29 @@ log = logging.getLogger(__name__)
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
 _STOPPING_GRACE_SECONDS = 5.0
+
+
+class Outage:
+    """Says to ``log`` what is waited for: each reason once, until it is over.
+
+    A service that is tried every second for a night would fill the logs with one line.
+    """
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._said: set[str] = set()
+
+    def goes_on(self, reason: object) -> None:
+        """It failed, again perhaps."""
+        if (text := str(reason)) not in self._said:
+            self._said.add(text)
+            self._log.warning("waiting: %s", text)
+
+    def is_over(self) -> None:
+        """It worked. Says so, where it had not."""
+        if self._said:
+            self._said.clear()
+            self._log.info("going on")
 
 
 def patiently(

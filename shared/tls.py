@@ -14,8 +14,6 @@ import certifi
 
 from shared.errors import UsageError
 
-UNTRUSTED = "its certificate is not trusted"
-
 
 def trusting(ca_file: Path | None) -> ssl.SSLContext:
     """For Python's own connections. Raises UsageError ``bad_ca_file``."""
@@ -49,12 +47,6 @@ def redis_options(url: str, ca_file: Path | None) -> dict[str, Any]:
         return {**options, "ssl_ca_certs": _public()}
     certificates(ca_file)
     return {**options, "ssl_ca_certs": str(ca_file)}
-
-
-def why(error: Exception) -> str:
-    """In a few words why a connection failed."""
-    untrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
-    return f"{UNTRUSTED}: see ca_file" if untrusted else type(error).__name__
 
 
 def _public() -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -122,6 +124,16 @@ class Stack:
                     objects.items(),
                 )
             )
+
+    def flower(self, path: str, *, timeout: float = 30) -> Any:
+        """What Flower answers, as JSON, to those who have its password."""
+        user, _, place = self.info["flower_url"].removeprefix("http://").partition("@")
+        token = base64.b64encode(user.encode()).decode()
+        request = urllib.request.Request(
+            f"http://{place}{path}", headers={"Authorization": f"Basic {token}"}
+        )
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            return json.load(answer)
 
     def rows(self, job: str) -> list[dict[str, Any]]:
         """The rows as ``results --format jsonl`` prints them."""

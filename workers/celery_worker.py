@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from celery import Celery, signals
+from celery.exceptions import SecurityWarning
 
 from shared.celery_app import Publisher, make_app, queue_of
 from shared.dead_letters import LIMITS, Limits
@@ -20,7 +22,7 @@ from shared.ledger import connect as connect_ledger
 from shared.messages import Batch, Chunk, Message, Result
 from shared.queues import queues
 from shared.settings import Settings, load_settings
-from shared.storage import Store, resolve_store, wait_for_clock
+from shared.storage import Store, resolve_store, wait_until_admitted
 from workers.quarantine import consumer, transport
 from workers.quarantine.inspection import Contract
 from workers.quarantine.overflow import Overflow
@@ -75,7 +77,7 @@ def run_worker(
         check = slot_check(settings) if message_type is Batch else _no_check
         contract = Contract(info.name, info.task, message_type, settings.signing_keys, check)
         store = resolve_store(settings, settings.state_bucket)
-        wait_for_clock(store, settings.state_bucket, runtime.stopping)
+        wait_until_admitted(store, settings.state_bucket, runtime.stopping)
         ward = _ward(runtime, stage, store, contract.queue, dead_letter_limits)
         transport.install(ward)
         consumer.install(contract, ward)
@@ -155,5 +157,7 @@ def _log_to_stderr() -> None:
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    # Containers run as a user without a name, which Celery takes for root.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     for chatty in ("celery", "kombu", "amqp"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -12,7 +12,13 @@ from typing import Any
 
 from producer.containers.compose import VARIABLES, device
 from producer.stack.broker_users import ADMIN, acl_file
-from producer.stack.credentials import STORE_ROLES, broker_passwords, store_key
+from producer.stack.credentials import (
+    STORE_ROLES,
+    broker_passwords,
+    flower_config,
+    flower_url,
+    store_key,
+)
 from producer.stack.home import Home, write_private
 from producer.stack.record import StackRecord
 from producer.stack.ring import MIB, whole_ring
@@ -29,8 +35,7 @@ from shared.staging import Layout
 
 PORT_NAMES = ("store", "flower")
 DATA_FOLDERS = ("redis", "minio", "models")
-FLOWER_USER = "headrace"
-# Where the services are for the roles; the name of Flower's own address matters to nobody there.
+# Where the services are for the roles.
 INSIDE = Places(broker="redis:6379", store="minio:9000", flower_url="", mode="docker")
 UNPRIVILEGED = 10001
 RING = Path("/staging/ring")
@@ -57,7 +62,7 @@ def write_files(home: Home, record: StackRecord) -> None:
         ("broker_users", acl_file(broker_passwords(record), record.host_id)),
         ("store_user", user),
         ("store_password", password),
-        ("flower_auth", f"basic_auth = ['{FLOWER_USER}:{record.secret('flower_web')}']\n"),
+        ("flower_auth", flower_config(record)),
     ):
         write_private(secrets / name, text)
     write_private(home.root / VARIABLES, _variables(home, record))
@@ -66,11 +71,10 @@ def write_files(home: Home, record: StackRecord) -> None:
 
 def outside(record: StackRecord, broker_address: str) -> Places:
     """Where the services are for the command line, on the machine that runs the engine."""
-    flower = f"{FLOWER_USER}:{record.secret('flower_web')}@127.0.0.1:{record.ports['flower']}"
     return Places(
         broker=f"{broker_address}:6379",
         store=f"127.0.0.1:{record.ports['store']}",
-        flower_url=f"http://{flower}",
+        flower_url=flower_url(record, f"127.0.0.1:{record.ports['flower']}"),
         mode="docker",
     )
 

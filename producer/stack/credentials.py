@@ -8,6 +8,7 @@ from producer.stack.record import StackRecord
 # Flower looks at the broker only.
 STORE_ROLES = ("producer", "preprocess", "inference", "collector")
 BROKER_ROLES = (*STORE_ROLES, "flower")
+FLOWER_USER = "headrace"
 
 
 def broker_passwords(record: StackRecord) -> dict[str, str]:
@@ -35,6 +36,16 @@ def broker_url(record: StackRecord, name: str, place: str, database: int) -> str
     """The broker at ``place`` as one user; broker, ledger and staging have a database each."""
     password = record.secret(_named("broker", name))
     return f"redis://{name}:{password}@{place}/{database}"
+
+
+def flower_url(record: StackRecord, place: str) -> str:
+    """Flower's pages at ``place``, with who may look at them."""
+    return f"http://{FLOWER_USER}:{record.secret('flower_web')}@{place}"
+
+
+def flower_config(record: StackRecord) -> str:
+    """Flower's own file of options, which says who may look."""
+    return f"basic_auth = ['{FLOWER_USER}:{record.secret('flower_web')}']\n"
 
 
 def _named(kind: str, name: str) -> str:

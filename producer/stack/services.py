@@ -73,6 +73,8 @@ def _seaweedfs(home: Home, record: StackRecord) -> Program:
     command = [str(_weed_binary()), "-logtostderr=true", "mini", "-dir=data/seaweedfs"]
     command += [f"-ip={HOST}", f"-ip.bind={HOST}", "-master.telemetry=false"]
     command += [f"-master.volumeSizeLimitMB={VOLUME_MIB}", "-volume.preStopSeconds=0"]
+    # Any page that a browser shows could have had the master delete a bucket.
+    command += ["-disableHttp=true"]
     command += ["-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += [f"-s3.config={S3_CONFIG}", "-s3.autoCreateBucket=false", "-s3.iam=false"]
     command += [f"-admin.port={record.ports['admin']}"]

@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from producer.stack.broker_users import ADMIN
-from producer.stack.credentials import BROKER_ROLES, broker_url, signing_key, store_key
+from producer.stack.credentials import (
+    BROKER_ROLES,
+    broker_url,
+    flower_config,
+    flower_url,
+    signing_key,
+    store_key,
+)
 from producer.stack.home import Home, write_private
 from producer.stack.ports import HOST
 from producer.stack.record import StackRecord
 from shared.settings import SETTINGS_FILE, S3Settings, Settings, load_settings
+
+FLOWER_CONFIG = "run/flower.conf"
 
 
 def role_settings_file(role: str) -> Path:
@@ -38,13 +47,14 @@ class Places:
     def on_loopback(cls, record: StackRecord) -> Places:
         """As processes of this machine see them."""
         at = {name: f"{HOST}:{port}" for name, port in record.ports.items()}
-        return cls(at["valkey"], at["s3"], f"http://{at['flower']}")
+        return cls(at["valkey"], at["s3"], flower_url(record, at["flower"]))
 
 
 def write_settings(home: Home, record: StackRecord) -> Settings:
     """Write all settings of the local stack, and read back those of the command line."""
     places = Places.on_loopback(record)
     write_role_settings(home, record, places)
+    write_private(home.root / FLOWER_CONFIG, flower_config(record))
     return write_own_settings(home, record, places)
 
 
@@ -52,7 +62,9 @@ def write_role_settings(home: Home, record: StackRecord, places: Places) -> None
     """Write a settings file for every role. What a user has added to ``settings.json`` is in it.
 
     They are not written from a ``Settings``, which would keep this shell's HEADRACE_* variables.
+    Flower's address has its password in it, which no role needs.
     """
+    places = replace(places, flower_url="")
     added = {"signing_keys": [signing_key(record, ADMIN)], **_added(home)}
     for role in BROKER_ROLES:
         own = {**added, **derived_settings(record, role, places)}

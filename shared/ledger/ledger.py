@@ -16,11 +16,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.errors import TransientError
+from shared.broker_errors import FAILURES, no_answer
 from shared.ledger.records import ChunkRef, Claim, JobProgress, LiveWorker, Stage, WorkerIdentity
 from shared.queues import preprocess_queue
 from shared.settings import Settings
-from shared.tls import redis_options, why
+from shared.tls import redis_options
 
 _T = TypeVar("_T")
 _SCRIPTS = Path(__file__).parent / "scripts"
@@ -308,12 +308,8 @@ class Ledger:
     def _call(self, action: Callable[[], _T]) -> _T:
         try:
             return action()
-        except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ReadOnlyError) as error:
-            raise TransientError(
-                "ledger_unavailable",
-                f"The ledger does not answer ({why(error)}).",
-                "Is the stack up? See 'headrace ps'.",
-            ) from error
+        except FAILURES as error:
+            raise no_answer("ledger", error) from error
 
 
 def _args(ref: ChunkRef) -> tuple[str, str, int, int]:

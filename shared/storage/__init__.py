@@ -1,6 +1,6 @@
 """Object stores: one small port, ``Store``, and its adapter for everything that speaks S3."""
 
-from shared.storage.clock import wait_for_clock
+from shared.storage.admission import wait_until_admitted
 from shared.storage.errors import (
     AccessDenied,
     AlreadyExists,
@@ -39,5 +39,5 @@ __all__ = [
     "connect",
     "parse_s3_url",
     "resolve_store",
-    "wait_for_clock",
+    "wait_until_admitted",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from minio import Minio
 from obstore.store import S3Store
@@ -116,6 +116,24 @@ class _PacedPool(PoolManager):
         )
 
 
+class _Again(Retry):
+    """Repeats a request without waiting for the end of the refusal, which may trickle."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: BaseHTTPResponse | None = None,
+        *args: Any,
+        **options: Any,
+    ) -> Self:
+        again = super().increment(method, url, response, *args, **options)
+        if response is not None:
+            response.close()
+            response.release_conn()
+        return again
+
+
 def parts_of(answer: BaseHTTPResponse) -> Iterator[bytes]:
     """An answer's body as it comes, undecoded."""
     return iter(lambda: answer.read1(PART_BYTES, decode_content=False), b"")
@@ -127,7 +145,7 @@ def admin_client(s3: S3Settings, keys: Keys) -> Minio:
         maxsize=CONNECTIONS,
         block=True,
         timeout=Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-        retries=Retry(
+        retries=_Again(
             total=3,
             connect=1,
             read=1,

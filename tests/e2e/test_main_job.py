@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -106,17 +105,13 @@ def test_parts_are_rolled_up_while_the_job_runs(stack: Stack, tmp_path: Path) ->
 def test_flower_shows_the_workers_by_role_and_the_tasks_by_name(stack: Stack, bucket: str) -> None:
     job = stack.enqueue(bucket)
 
-    def get(path: str) -> Any:
-        with urllib.request.urlopen(stack.info["flower_url"].rstrip("/") + path) as answer:
-            return json.load(answer)
-
     def roles() -> set[str]:
-        return {name.split("-")[0] for name in get("/api/workers?refresh=1")}
+        return {name.split("-")[0] for name in stack.flower("/api/workers?refresh=1")}
 
     wait_for(lambda: roles() >= {"preprocess", "inference", "collector"}, what="the workers")
 
     def names() -> set[str]:
-        return {task["name"] for task in get("/api/tasks").values()}
+        return {task["name"] for task in stack.flower("/api/tasks").values()}
 
     expected = {"headrace.preprocess", "headrace.inference", "headrace.results"}
     wait_for(lambda: names() >= expected, what="the tasks")

@@ -60,6 +60,13 @@ def wiped_and_resumed(far: Far, job: str, seconds: float) -> None:
         far.stack.run("resume", job)
 
 
+def full_for_a_while(far: Far, job: str, seconds: float) -> None:
+    with redis.Redis.from_url(far.stack.info["broker_url"]) as broker:
+        broker.config_set("maxmemory", 1)
+        time.sleep(seconds)
+        broker.config_set("maxmemory", 0)
+
+
 def log_of(far: Far) -> Path:
     (path,) = (far.stack.home / "data/valkey/appendonlydir").glob("*.incr.aof")
     return path
@@ -79,6 +86,7 @@ FAULTS = {
     "last second of the broker's log lost": Fault(
         back_without_its_last_second, MOST_FORGOTTEN_CHUNKS, is_born_anew=False
     ),
+    "broker's memory full for a while": Fault(full_for_a_while, is_born_anew=False),
     "broker comes back empty": Fault(back_empty),
     "broker wiped": Fault(wiped),
     "broker wiped, and resume": Fault(wiped_and_resumed),

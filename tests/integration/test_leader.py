@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,10 +11,13 @@ from producer.leader import LOOK_SECONDS, RESCUE_SECONDS
 from shared.errors import TransientError
 from shared.job import Accounting, Closing
 from shared.job_store import JobStore
-from shared.keys import cancel_key, closed_key, segment_key, spec_key
+from shared.keys import cancel_key, chunks_prefix, closed_key, segment_key, spec_key
 from shared.manifest import ManifestReader
+from shared.storage import ObjectInfo
 from tests.memory_store import MemoryStore
 from tests.yard import Yard
+
+ENDED = Closing(state="succeeded", accounting=Accounting())
 
 
 def test_a_job_without_a_hint_is_found_by_looking(yard: Yard) -> None:
@@ -65,6 +69,34 @@ def test_a_closed_job_is_forgotten_and_not_taken_up_again(yard: Yard) -> None:
     assert yard.ledger.jobs() == []
     yard.now += LOOK_SECONDS
     yard.tick(leader, 3)
+    assert yard.ledger.jobs() == []
+
+
+def test_a_job_that_closes_while_it_is_taken_up_is_not_fed(yard: Yard) -> None:
+    """Its chunk files go when it has closed: all of its chunks would look undone."""
+
+    class Closes(MemoryStore):
+        def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
+            if prefix == chunks_prefix("job"):
+                JobStore(self, "state").create_closing("job", ENDED)
+                self.delete_many(bucket, [info.key for info in self.found(bucket, prefix)])
+            return super().list(bucket, prefix)
+
+    yard.add_job(3)
+    leader = yard.lead()
+    yard.until(leader, lambda: yard.queued() == 3, "all chunks")
+    for _ in range(3):
+        yard.finish(yard.claim())
+    leader.end()
+    closes = Closes()
+    closes.buckets = yard.store.buckets
+    yard.jobs = JobStore(closes, "state")
+    yard.client.flushall()
+    yard.broker.sent.clear()
+    again = yard.lead()
+    yard.now += LOOK_SECONDS
+    yard.tick(again, 3)
+    assert yard.broker.sent == Counter()
     assert yard.ledger.jobs() == []
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
-import urllib.request
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -203,8 +203,7 @@ def test_a_job_malformed_messages_and_a_restart_need_no_more_than_the_roles_have
     assert stack.finish(retried)["images"]["failed"] == 1
     for role in STORE_ROLES:
         stack.run("restart", role)
-    with urllib.request.urlopen(f"{stack.info['flower_url']}/api/workers?refresh=1") as answer:
-        assert {name.split("-")[0] for name in json.load(answer)} == set(WORKERS)
+    assert {n.split("-")[0] for n in stack.flower("/api/workers?refresh=1")} == set(WORKERS)
     wait_for(lambda: len(stack.json("dead-letters", "list")) == before + 3, what="the dead letters")
     assert admin.acl_log() == []
 
@@ -337,8 +336,9 @@ def test_no_secret_is_in_a_log_an_argument_list_or_an_open_file(stack: Stack) ->
     }
     assert texts
     for process in psutil.process_iter():
-        if process.uids().real == os.getuid():
-            texts[f"{process.pid} {process.name()}"] = " ".join(process.cmdline())
+        with suppress(psutil.NoSuchProcess):  # others come and go
+            if process.uids().real == os.getuid():
+                texts[f"{process.pid} {process.name()}"] = " ".join(process.cmdline())
     told = {
         (where, name)
         for where, text in texts.items()

@@ -16,8 +16,9 @@ from typing import Any
 import psutil
 import pytest
 import redis
+from celery import Celery
 
-from shared.celery_app import Publisher
+from shared.celery_app import Publisher, make_app
 from shared.dead_letters import DeadLetter, DeadLetters
 from shared.dead_letters import connect as connect_dead_letters
 from shared.ledger import ChunkRef, Ledger, Stage, WorkerIdentity
@@ -52,6 +53,7 @@ class Stand:
     letters: DeadLetters
     publisher: Publisher
     target: Target
+    app: Celery
     chunks: int = 0
 
     def queued(self) -> Message:
@@ -125,6 +127,7 @@ def start(
             connect_dead_letters(settings),
             Publisher(settings),
             Target(role, info.name, settings.signing_keys[0], SAMPLES[role](chunk=2**30)),
+            make_app(settings),
         )
     finally:
         process.terminate()
@@ -297,6 +300,32 @@ def test_a_forged_dead_letter_counts_against_nobody(stand: Stand, name: str) -> 
     wait_for(lambda: stand.ran() == ran + 1, what="the chunk, at its first attempt")
     assert before[2] == "1"
     stand.letters.purge()
+
+
+@pytest.mark.parametrize(
+    ("order", "arguments"),
+    [
+        ("shutdown", {}),
+        ("cancel_consumer", {"queue": "QUEUE"}),
+        ("add_consumer", {"queue": "elsewhere"}),
+        ("pool_shrink", {"n": 2}),
+        ("rate_limit", {"task_name": "TASK", "rate_limit": "1/h"}),
+        ("time_limit", {"task_name": "TASK", "hard": 0.1}),
+    ],
+)
+def test_a_worker_takes_no_orders(stand: Stand, order: str, arguments: dict[str, Any]) -> None:
+    """Flower asks workers over the broker; whoever has its password there may only ask."""
+    before, ran, target = stand.identity()[:2], stand.ran(), stand.target
+    named = {"QUEUE": target.queue, "TASK": target.task}
+    arguments = {name: named.get(str(value), value) for name, value in arguments.items()}
+    answers = stand.app.control.broadcast(order, arguments=arguments, reply=True, limit=1)
+    assert [list(answer.values()) for answer in answers] == [
+        [{"error": "this worker takes no orders"}]
+    ]
+    assert stand.app.control.inspect(timeout=5, limit=1).ping()
+    stand.send(stand.queued())
+    wait_for(lambda: stand.ran() == ran + 1, what="its next message")
+    assert stand.identity()[:2] == before  # an answer is waited for by a connection of ours
 
 
 def test_nothing_that_was_sent_filled_the_worker_or_stopped_it(stand: Stand) -> None:

@@ -164,8 +164,13 @@ def test_the_store_has_our_buckets_and_refuses_strangers(stack):
 def test_the_inner_servers_of_the_store_refuse_strangers(stack):
     home, _ = stack
     ports = json.loads((home / "stack.json").read_text())["ports"]
-    with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(f"http://{HOST}:{ports['filer']}/buckets/")
+    for server, path in (
+        *(("filer", "/buckets/"), ("filer", "/buckets/state/?recursive=true")),
+        *(("master", "/col/delete?collection=state"), ("master", "/dir/assign")),
+        *(("master", "/vol/grow?count=1"), ("volume", "/1,0000000001")),
+    ):
+        with pytest.raises(urllib.error.HTTPError, match=r"40[1345]"):
+            urllib.request.urlopen(f"http://{HOST}:{ports[server]}{path}", timeout=10)
 
 
 def test_the_broker_wants_its_password_and_bounds_messages(stack):

@@ -95,6 +95,28 @@ def test_renewing_the_lease_is_the_sign_of_life(tmp_path: Path) -> None:
     keeper.end()
 
 
+def test_a_sign_of_life_that_cannot_be_left_costs_no_lease(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Counting(Ledger):
+        renewals = 0
+
+        def renew(self, *_: Any) -> None:
+            self.renewals += 1
+
+    ledger = Counting()
+    identity = WorkerIdentity.of_this_process("preprocess", "host-1")
+    nowhere = tmp_path / "no folder" / "alive"
+    keeper = LeaseKeeper(ledger, identity, 0.1, alive_file=nowhere)  # type: ignore[arg-type]
+    keeper.start()
+    wait_for(lambda: ledger.renewals >= 4, what="further renewals")
+    nowhere.parent.mkdir()
+    wait_for(nowhere.exists, what="a sign of life")
+    keeper.end()
+    complaints = [r.getMessage() for r in caplog.records if "No such file" in r.getMessage()]
+    assert len(complaints) == 1
+
+
 def test_a_process_without_a_name_is_named_after_its_machine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -12,17 +12,19 @@ import pytest
 import yaml
 
 from producer.containers.compose import VARIABLES, Compose, failure
-from producer.containers.files import DATA_FOLDERS, outside, write_files
+from producer.containers.files import DATA_FOLDERS, UNPRIVILEGED, outside, write_files
 from producer.containers.lifecycle import down, scale
 from producer.containers.states import is_ill, is_well
 from producer.stack.credentials import BROKER_ROLES, STORE_ROLES
 from producer.stack.home import Home, prepare_home
+from producer.stack.programs import WORKER_STOP_SECONDS
 from producer.stack.record import StackRecord
 from producer.stack.settings_file import write_own_settings
 from shared.errors import HeadraceError, UsageError
 from shared.settings import PROJECT_ROOT, default_home, load_settings
 
 COMPOSE = (PROJECT_ROOT / "docker-compose.yml").read_text()
+DOCKERFILE = (PROJECT_ROOT / "Dockerfile").read_text()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
 IN_IMAGE = ("producer", "preprocess", "inference", "inference-gpu", "collector")
 
@@ -57,12 +59,60 @@ def test_every_service_has_its_limits_and_may_do_little(name: str) -> None:
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_service_has_a_health_check(name: str) -> None:
     if name in IN_IMAGE:
-        assert "HEALTHCHECK" in (PROJECT_ROOT / "Dockerfile").read_text()
+        assert "HEALTHCHECK" in DOCKERFILE
         assert "healthcheck" not in SERVICES[name]
     elif name == "setup":
         assert SERVICES[name]["healthcheck"] == {"disable": True}
     else:
         assert SERVICES[name]["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_service_reaches_into_the_machine(name: str) -> None:
+    given = {"privileged", "network_mode", "pid", "ipc", "cap_add", "devices", "userns_mode"}
+    assert not given & set(SERVICES[name])
+    for mount in SERVICES[name].get("volumes", []):
+        inside = ("./config", "${HEADRACE_FILES}/data/", "${HEADRACE_PLUGINS_FOLDER}", "staging")
+        assert mount["source"].startswith(inside)
+        assert mount.get("read_only") or "/data/" in mount["source"] or mount["type"] == "volume"
+
+
+def test_secrets_come_by_file_and_in_no_variable() -> None:
+    for name, service in SERVICES.items():
+        environment = service.get("environment", {})
+        telling = [v for v in environment if re.search(r"KEY|PASSWORD|SECRET|TOKEN|_URL", v)]
+        # Keys of other people's stores, where the user's own shell has them.
+        passed_on = {v for v in telling if v.startswith("AWS_") and environment[v] is None}
+        assert {v for v in telling if v not in passed_on} <= {"MINIO_ROOT_PASSWORD_FILE"}, name
+        assert not re.search(r"://[^/\s]*:[^/\s]*@", str(service["command"])), name
+
+
+def test_the_images_that_are_pulled_are_pinned() -> None:
+    pulled = re.findall(r"(?:_IMAGE:-|_IMAGE=)([^}\s\"]+:[^}\s\"]+)", COMPOSE + DOCKERFILE)
+    assert len(pulled) == 5
+    for image in pulled:
+        assert re.search(r":(RELEASE\.)?\d+[.-]\d+[\w.-]*$", image), image
+    bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    assert set(bases) == {"${PYTHON_IMAGE}", "packages", "runtime"}
+
+
+def test_what_is_built_runs_as_nobody_and_takes_only_our_code_along() -> None:
+    assert re.findall(r"^USER (\S+)", DOCKERFILE, re.MULTILINE) == [
+        f"{UNPRIVILEGED}:{UNPRIVILEGED}"
+    ]
+    assert DOCKERFILE.index("USER") < DOCKERFILE.index("FROM runtime AS base")
+    copied = set(re.findall(r"^COPY (?!--from)(\S+)", DOCKERFILE, re.MULTILINE))
+    assert copied == {
+        *("requirements/base.txt", "requirements/inference.txt"),
+        *("config", "shared", "producer", "workers"),
+    }
+    assert not re.search(r"^(ADD|ENV .*(KEY|PASSWORD|SECRET|TOKEN))", DOCKERFILE, re.MULTILINE)
+
+
+def test_a_worker_is_given_the_time_to_finish_what_it_has() -> None:
+    for name in IN_IMAGE:
+        grace = SERVICES[name]["stop_grace_period"]
+        assert int(grace.removesuffix("s")) > WORKER_STOP_SECONDS
 
 
 def test_roles_start_after_the_services_are_well_and_set_up() -> None:

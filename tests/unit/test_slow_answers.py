@@ -20,11 +20,15 @@ ERROR = b"<Error><Code>NoSuchKey</Code></Error>" * 10
 
 
 class Trickling(BaseHTTPRequestHandler):
-    """An object comes in parts, five a second; that there is none, a byte at a time."""
+    """An object comes in parts, five a second; that there is none, a byte at a time.
+
+    So does that it is busy, which is what whoever asks for ``busy`` is told.
+    """
 
     def do_GET(self) -> None:
         is_there = "there" in self.path
-        self.send_response(200 if is_there else 404)
+        refusal = 503 if "busy" in self.path else 404
+        self.send_response(200 if is_there else refusal)
         self.send_header("ETag", '"a"')
         self.send_header("Last-Modified", "Sat, 21 Nov 2026 12:00:00 GMT")
         self.send_header("Content-Length", str(len(PART) * PARTS if is_there else len(ERROR)))
@@ -63,6 +67,16 @@ def test_an_error_that_trickles_is_an_outage(key: str, monkeypatch: pytest.Monke
         began = time.monotonic()
         with pytest.raises(StoreUnavailable, match="timed out"):
             store.get("photos", key)
+        assert time.monotonic() - began < len(ERROR) * 0.2 / 2
+
+
+def test_a_refusal_that_trickles_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request is sent again, three times; only the last answer is of interest."""
+    monkeypatch.setattr("shared.storage.pace.WINDOW_SECONDS", 1.0)
+    with trickling() as store:
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="timed out"):
+            list(store.list("photos", "busy"))
         assert time.monotonic() - began < len(ERROR) * 0.2 / 2
 
 

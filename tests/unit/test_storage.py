@@ -25,7 +25,7 @@ from shared.storage import (
     connect,
     parse_s3_url,
     resolve_store,
-    wait_for_clock,
+    wait_until_admitted,
 )
 from shared.storage.registry import NamedStore
 from shared.storage.s3 import S3ObjectStore
@@ -161,11 +161,31 @@ def test_a_store_that_refuses_our_clock_is_waited_for(key: str) -> None:
     assert "clock" in str(caught.value)
 
 
+@pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch"])
+def test_wrong_keys_are_said_once_until_the_store_knows_them(
+    code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Stops(threading.Event):
+        looks = 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.looks += 1
+            return self.looks == 3
+
+    stopping = Stops()
+    with answering(refusing(code)) as s3:
+        wait_until_admitted(S3ObjectStore(s3), "bucket", stopping)
+    assert stopping.looks == 3
+    (record,) = caplog.records
+    assert f"{s3.endpoint} refuses s3://bucket" in record.getMessage()
+    assert "credentials" in record.getMessage()
+
+
 def test_who_waits_for_a_clock_waits_for_nothing_else() -> None:
     stopping = threading.Event()
     with answering(refusing("AccessDenied")) as s3:
-        wait_for_clock(S3ObjectStore(s3), "bucket", stopping)
-    wait_for_clock(S3ObjectStore(S3), "bucket", stopping)  # where nobody answers
+        wait_until_admitted(S3ObjectStore(s3), "bucket", stopping)
+    wait_until_admitted(S3ObjectStore(S3), "bucket", stopping)  # where nobody answers
 
 
 def test_the_wait_for_a_clock_ends_when_it_is_set_or_the_process_stops() -> None:
@@ -179,11 +199,11 @@ def test_the_wait_for_a_clock_ends_when_it_is_set_or_the_process_stops() -> None
             return super().get(bucket, key)
 
     store, stopping = Skewed("bucket"), threading.Event()
-    wait_for_clock(store, "bucket", stopping, pause_seconds=0.01)
+    wait_until_admitted(store, "bucket", stopping, pause_seconds=0.01)
     assert store.refusals == 0
     store.refusals = 10
     stopping.set()
-    wait_for_clock(store, "bucket", stopping)
+    wait_until_admitted(store, "bucket", stopping)
     assert store.refusals == 9
 
 

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from celery.worker.consumer import Consumer
+from celery.worker.control import Panel
 from celery.worker.state import maybe_shutdown
 from vine import promise
 
+from shared.celery_app import unavailable
 from shared.ledger import ChunkRef
 from shared.messages import Message
+from shared.patience import Outage
 from workers.quarantine.inspection import Contract, Malformed, inspect
 from workers.quarantine.ward import Ward
 
@@ -35,6 +38,21 @@ def install(contract: Contract, ward: Ward) -> None:
     """Say what this process's queue carries, before the worker starts."""
     global _contract, _ward
     _contract, _ward = contract, ward
+    _take_no_orders()
+
+
+def _take_no_orders() -> None:
+    """Whoever may ask Celery's workers, as Flower does, could also stop, slow or divert them.
+
+    They are still told to send their events, which they do.
+    """
+    for name, about in Panel.meta.items():
+        if about.type == "control" and name != "enable_events":
+            Panel.data[name] = _refuse
+
+
+def _refuse(_state: Any, **_: Any) -> dict[str, str]:
+    return {"error": "this worker takes no orders"}
 
 
 def taken(message_id: str) -> Message | None:
@@ -59,13 +77,15 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
         """They go out once a second, many in a message."""
 
     def ensure_connected(self, conn: Any) -> Any:
+        outage = Outage(log)
         conn.ensure_connection(
-            lambda error, seconds: log.warning("no broker for %s s: %r", seconds, error),
+            lambda error, _: outage.goes_on(unavailable(error)),
             interval_start=_CONNECT_PAUSE_SECONDS,
             interval_step=_CONNECT_PAUSE_SECONDS,
             interval_max=_LONGEST_CONNECT_PAUSE_SECONDS,
             callback=maybe_shutdown,
         )
+        outage.is_over()
         return super().ensure_connected(conn)
 
     def create_task_handler(self, promise: Any = promise) -> Callable[[Any], Any]:

@@ -14,6 +14,7 @@ import redis
 
 from shared.dead_letters import QUARANTINE, DeadLetter, DeadLetters, Limits
 from shared.errors import HeadraceError
+from shared.patience import Outage
 from shared.storage import Store
 
 log = logging.getLogger(__name__)
@@ -56,14 +57,19 @@ class Overflow:
         self._wake.set()
 
     def _watch(self) -> None:
+        outage = Outage(log)
         while not self._stopping.is_set():
             self._wake.wait(_LOOK_SECONDS)
             self._wake.clear()
             try:
                 self.move()
             except (HeadraceError, redis.RedisError) as error:
-                log.warning("dead letters stay in the broker for now: %s", error)
+                # A broker that does not answer is the consumer's to tell.
+                if not (isinstance(error, HeadraceError) and error.code == "broker_unavailable"):
+                    outage.goes_on(f"dead letters stay in the broker for now: {error}")
                 self._stopping.wait(1)
+            else:
+                outage.is_over()
 
     def move(self) -> int:
         """Move the oldest until no more is over. Returns how many letters were moved.

@@ -13,6 +13,7 @@ import redis
 from shared.dead_letters import DeadLetter, DeadLetters, Limits, Load
 from shared.errors import TransientError
 from shared.ledger import ChunkRef, Stale
+from shared.patience import Outage
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -45,6 +46,7 @@ class Ward:
         self._overflow = overflow
         self._accuse = accuse
         self._load = Load(0, 0)
+        self._outage = Outage(log)
         self._logged_at = 0.0
         self._unlogged = 0
         self.queue = queue
@@ -79,10 +81,13 @@ class Ward:
         """The message is in no queue any more: to give up would lose it."""
         while True:
             try:
-                return action()
+                done = action()
             except (redis.RedisError, TransientError) as error:
-                log.warning("cannot keep a dead letter yet: %s", error)
+                self._outage.goes_on(f"a dead letter cannot be kept yet: {error}")
                 time.sleep(_RETRY_SECONDS)
+            else:
+                self._outage.is_over()
+                return done
 
     def _wait_for_room(self) -> None:
         """A worker that stops does not wait: the one message that it has in hand is kept."""

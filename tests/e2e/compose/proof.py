@@ -5,7 +5,6 @@ Not named as tests are, so that ``make test`` needs no Docker. Prints what it do
 
 from __future__ import annotations
 
-import base64
 import json
 import subprocess
 import time
@@ -119,16 +118,12 @@ def test_no_secret_is_in_an_image_or_in_what_the_engine_shows(containers: Contai
 
 
 def test_flower_wants_a_password(containers: Containers) -> None:
-    address = containers.info["flower_url"]
-    user, _, host = address.removeprefix("http://").partition("@")
-    with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(f"http://{host}/api/workers", timeout=10)
-    token = base64.b64encode(user.encode()).decode()
-    request = urllib.request.Request(
-        f"http://{host}/api/workers?refresh=1", headers={"Authorization": f"Basic {token}"}
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        assert {name.split("-")[0] for name in json.load(answer)} == set(ROLES[1:])
+    place = containers.info["flower_url"].rpartition("@")[2]
+    for path in ("/", "/api/workers", "/metrics"):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"http://{place}{path}", timeout=10)
+    workers = containers.flower("/api/workers?refresh=1")
+    assert {name.split("-")[0] for name in workers} == set(ROLES[1:])
 
 
 def test_doctor_finds_nothing_wrong(containers: Containers) -> None:
@@ -236,6 +231,55 @@ def test_a_missing_secret_is_named(containers: Containers) -> None:
     kept.rename(secret)
     assert done.returncode
     assert str(secret) in done.stderr.splitlines()[-1]
+
+
+WRONG = {
+    "collector": "it refuses this user with this password",
+    "preprocess": "Check the credentials of this store",
+}
+
+
+def test_a_wrong_password_is_said_once_and_does_not_flap(containers: Containers) -> None:
+    containers.run("up", timeout=UP_SECONDS)
+    files = {role: containers.home / f"docker/run/roles/{role}.json" for role in WRONG}
+    right = {role: file.read_text() for role, file in files.items()}
+    asked_at = str(time.time())
+    for role, file in files.items():
+        settings = json.loads(right[role])
+        if role == "collector":
+            for name in ("broker_url", "ledger_url"):
+                settings[name] = settings[name].replace("collector:", "collector:x")
+        else:
+            settings["s3"]["secret_key"] += "x"
+        with file.open("w") as opened:  # the same file, which is mounted
+            json.dump(settings, opened)
+        docker("restart", *(container["Id"] for container in containers.of(role)))
+    for role, message in WRONG.items():
+        wait_for(
+            lambda role=role: {health(c) for c in containers.of(role)} == {"unhealthy"},
+            what=f"{role} being unwell",
+            deadline_seconds=300,
+            every=2,
+        )
+        for container in containers.of(role):
+            assert container["State"]["Status"] == "running"
+            (line,) = [x for x in logged(container, asked_at) if "waiting" in x]
+            assert message in line
+            say(line)
+    done = containers.run("up", check=False, timeout=UP_SECONDS)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("headrace: error")]
+    assert any(message in line for message in WRONG.values())
+    containers.run("up", timeout=UP_SECONDS)  # with secrets written anew
+
+
+def health(container: dict[str, Any]) -> str:
+    return str(container["State"]["Health"]["Status"])
+
+
+def logged(container: dict[str, Any], since: str) -> list[str]:
+    command = ["docker", "logs", "--since", since, container["Id"]]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
+    return done.stdout.decode().splitlines()
 
 
 def test_a_missing_bucket_is_made_again(containers: Containers) -> None:
