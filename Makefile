@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help install install-demo install-dev install-bench up down ps demo test test-unit \
         test-contract test-integration test-e2e test-fault test-minio test-redis test-compose \
-        simulate fuzz chaos flood bench bench-gpu figures check audit schemas clean
+        test-hosts simulate fuzz chaos flood bench bench-gpu figures check audit schemas clean
 
 # The first Python that is new enough; PYTHON=... overrides it.
 ifndef PYTHON
@@ -70,7 +70,7 @@ test-minio: install-dev ## Hold what a store must do against MinIO, built from s
 	@TEST_STORE=minio $(RUN) -m pytest --timeout 1200 $(MINIO_SUITE:%=tests/contract/test_%.py) $(ARGS)
 
 REDIS_SUITE := ledger ledger_model ledger_rescue lost_runs feed_and_rescue leader quarantine \
-  simulated_valkey dead_letters_cli broker_users \
+  simulated_valkey dead_letters_cli broker_users network_staging deserted_hosts \
   broker_tls
 test-redis: install-dev ## Hold what the broker must do against the Redis installed here
 	@TEST_BROKER=redis $(RUN) -m pytest $(REDIS_SUITE:%=tests/integration/test_%.py) $(ARGS)
@@ -84,6 +84,9 @@ test-fault: install-dev ## Try all of every fault and write docs/FAULTS.md; SEED
 
 test-compose: install-dev ## Prove docker-compose.yml by a job in containers; skipped without an engine
 	@$(RUN) -m pytest -s tests/e2e/compose/proof.py $(ARGS)
+
+test-hosts: install-dev ## Prove a job over two hosts, in network namespaces; needs root
+	@$(RUN) -m pytest -s tests/e2e/hosts/proof.py $(ARGS)
 
 simulate: install-dev ## Play SEEDS=10000 seeds of the simulation; SEED=... tells one seed's story
 	@$(RUN) -m tests.simulation $(if $(filter command line environment,$(origin SEED)),--seed $(SEED),--seeds $(SEEDS))

@@ -73,7 +73,7 @@ def examine() -> Iterator[Check]:
     yield _guarded("store", lambda: _store(settings))
     yield _guarded("roles", lambda: _roles(settings))
     for process in processes:
-        if process.state != "running":
+        if process.state not in ("running", "elsewhere"):
             yield Check(
                 name=process.name,
                 state="failed",

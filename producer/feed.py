@@ -17,11 +17,13 @@ SPAN_CHUNKS = 4096
 
 
 class Sender(Protocol):
-    """What sends messages and knows how many wait."""
+    """What sends messages, knows how many wait, and drops those that are worth nothing any more."""
 
     def send(self, task: str, queue: str, message: Message) -> None: ...
 
     def ready_length(self, queue: str) -> int: ...
+
+    def discard(self, queue: str) -> None: ...
 
 
 class JobFeed:

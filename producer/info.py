@@ -13,6 +13,7 @@ from producer import stack as local_stack
 from producer.stack import ProcessState
 from shared import ledger as ledgers
 from shared.errors import HeadraceError
+from shared.ledger import LiveWorker
 from shared.profile import uses_docker
 from shared.queues import queues
 from shared.settings import S3Settings, Settings, default_home, load_settings
@@ -62,7 +63,11 @@ class StackInfo(BaseModel):
 
 
 class ProcessRow(BaseModel):
-    """One line of ``ps``. ``held``: chunks in hand, null where the ledger does not say."""
+    """One line of ``ps``. ``held``: chunks in hand, null where the ledger does not say.
+
+    Of a worker of another host only the lease is known: its state is ``elsewhere``, its name ends
+    in ``@HOST``, its pid is one of that host, and its uptime 0.
+    """
 
     role: str
     name: str
@@ -100,8 +105,14 @@ def process_rows(warn: Callable[[str], None], home: Path | None = None) -> list[
     """Every process of the stack, with what it holds. None where it is not up."""
     home = home or default_home()
     found = processes(home)
-    held = _held(load_settings(home), warn) if found else None
-    return [_row(process, held) for process in found]
+    if not found:
+        return []
+    settings = load_settings(home)
+    workers = _workers(settings, warn)
+    here = [worker for worker in workers or () if worker.host_id == settings.host_id]
+    held = None if workers is None else _held(here)
+    elsewhere = [worker for worker in workers or () if worker not in here]
+    return [*(_row(process, held) for process in found), *map(_row_elsewhere, elsewhere)]
 
 
 def _row(process: ProcessState, held: Held | None) -> ProcessRow:
@@ -115,17 +126,31 @@ def _row(process: ProcessState, held: Held | None) -> ProcessRow:
     )
 
 
+def _row_elsewhere(worker: LiveWorker) -> ProcessRow:
+    return ProcessRow(
+        role=worker.role,
+        name=f"{worker.process}@{worker.host_id}",
+        pid=worker.pid,
+        state="elsewhere",
+        uptime_seconds=0.0,
+        held=len(worker.held),
+    )
+
+
 def _lease_of(process: ProcessState) -> tuple[str, int | None]:
     """A container has another pid outside; its lease bears a name of its own instead."""
     return (process.lease_name, None) if process.lease_name else (process.name, process.pid)
 
 
-def _held(settings: Settings, warn: Callable[[str], None]) -> Held | None:
+def _workers(settings: Settings, warn: Callable[[str], None]) -> list[LiveWorker] | None:
     try:
-        workers = ledgers.connect(settings).workers()
+        return ledgers.connect(settings).workers()
     except HeadraceError as error:
         warn(str(error))
         return None
+
+
+def _held(workers: list[LiveWorker]) -> Held:
     by_name: Held = {(worker.process, None): len(worker.held) for worker in workers}
     return by_name | {(worker.process, worker.pid): len(worker.held) for worker in workers}
 

@@ -58,7 +58,7 @@ class Leader:
         self._settings, self._jobs, self._listing_of = settings, jobs, listing_of
         self._ledger, self._sender, self._clock = ledger, sender, clock
         self._keep_leading = keep_leading
-        self._rescuer = Rescuer(ledger, sender, self._resend)
+        self._rescuer = Rescuer(ledger, sender, self._resend, settings.lease_seconds)
         self._incarnation = ""
         self._open: dict[str, OpenJob] = {}  # by uid
         self._closed: set[str] = set()  # job ids
@@ -94,7 +94,7 @@ class Leader:
                 self._tidy()
             if now >= self._rescue_due:
                 self._rescue_due = now + RESCUE_SECONDS
-                work += self._rescuer.rescue(self._incarnation)
+                work += self._rescuer.rescue(self._incarnation, now)
                 work += self._give_up()
             work += self._look(now)
         except Stale as stale:

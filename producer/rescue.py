@@ -8,15 +8,18 @@ from collections.abc import Callable
 
 from producer.feed import Sender
 from shared.ledger import ChunkRef, Ledger
+from shared.queues import inference_host
 
 log = logging.getLogger(__name__)
 
 SAMPLES = 3
 SAMPLE_SECONDS = 0.03
+# So long a host may be without its inference worker, which may just be starting again.
+DRAIN_LEASES = 3
 
 
 class Rescuer:
-    """One pass after another, each some seconds apart.
+    """One pass after another, each about a second apart.
 
     ``resend`` sends the first stage's message of a rescued chunk. Between ledger and broker there
     is often a chunk on its way, so only what is missing from a queue in every sample of two passes
@@ -28,27 +31,56 @@ class Rescuer:
         ledger: Ledger,
         sender: Sender,
         resend: Callable[[ChunkRef], None],
+        lease_seconds: float,
     ) -> None:
         self._ledger, self._sender, self._resend = ledger, sender, resend
+        self._drain_seconds = DRAIN_LEASES * lease_seconds
         self._missing_before: dict[str, int] = {}
+        self._deserted_since: dict[str, float] = {}
 
     def forget(self) -> None:
         """After an outage what was counted before says nothing."""
-        self._missing_before = {}
+        self._missing_before, self._deserted_since = {}, {}
 
-    def rescue(self, incarnation: str) -> int:
-        """One pass. Returns how many chunks were sent back. Raises TransientError, Stale."""
+    def rescue(self, incarnation: str, now: float) -> int:
+        """One pass, at ``now`` by a monotonic clock, in seconds.
+
+        Returns how many chunks were sent back. Raises TransientError, Stale.
+        """
         refs = self._ledger.rescue_held(incarnation)
         if refs:
             log.warning("rescued %d chunks whose holders are gone", len(refs))
-        refs += self._rescue_queued(incarnation)
+        queues = self._ledger.queues()
+        refs += self._drain(incarnation, queues, now)
+        refs += self._rescue_queued(incarnation, queues)
         for ref in refs:
             self._resend(ref)
         return len(refs)
 
-    def _rescue_queued(self, incarnation: str) -> list[ChunkRef]:
-        # The queue of a host that is gone would be drained here; a stopped worker's is left alone.
-        before, self._missing_before = self._missing_before, self._missing()
+    def _drain(self, incarnation: str, queues: list[str], now: float) -> list[ChunkRef]:
+        """Send back what waits for a host that has had no inference worker for long.
+
+        While none lives on any other host either, nobody would be the better for it.
+        """
+        hosts = {queue: host for queue in queues if (host := inference_host(queue))}
+        live = self._ledger.hosts("inference") if hosts else set()
+        since = self._deserted_since
+        self._deserted_since = {
+            queue: since.get(queue, now)
+            for queue, host in hosts.items()
+            if live and host not in live
+        }
+        refs = []
+        for queue, deserted_at in self._deserted_since.items():
+            if now - deserted_at >= self._drain_seconds:
+                self._sender.discard(queue)
+                count = self._ledger.queued_count(queue)
+                log.warning("drained %d chunks of %s: no worker lives there", count, queue)
+                refs += self._ledger.rescue_queued(incarnation, queue, count)
+        return refs
+
+    def _rescue_queued(self, incarnation: str, queues: list[str]) -> list[ChunkRef]:
+        before, self._missing_before = self._missing_before, self._missing(queues)
         refs = []
         for queue, missing in self._missing_before.items():
             lost = min(missing, before.get(queue, 0))
@@ -58,9 +90,9 @@ class Rescuer:
                 self._missing_before[queue] = 0  # their messages are on their way
         return refs
 
-    def _missing(self) -> dict[str, int]:
+    def _missing(self, queues: list[str]) -> dict[str, int]:
         """For each queue, how many messages were missing at all times."""
-        missing = {queue: self._sample(queue) for queue in self._ledger.queues()}
+        missing = {queue: self._sample(queue) for queue in queues}
         for _ in range(SAMPLES - 1):
             short = [queue for queue, count in missing.items() if count]
             if not short:

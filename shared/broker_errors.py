@@ -33,7 +33,7 @@ def why(error: Exception) -> str:
 
 
 def no_answer(server: str, error: Exception) -> TransientError:
-    """The error for ``server``, ``broker`` or ``ledger``, with the code ``SERVER_unavailable``."""
+    """The error for ``server`` (broker, ledger, staging), with the code ``SERVER_unavailable``."""
     reason, hint = _reason_and_hint(error)
     return TransientError(
         f"{server}_unavailable", f"The {server} does not answer ({reason}).", hint

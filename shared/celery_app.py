@@ -124,6 +124,13 @@ class Publisher:
         except redis.RedisError as error:
             raise unavailable(error) from error
 
+    def discard(self, queue: str) -> None:
+        """Drop the messages that wait in ``queue``, which may be used again."""
+        try:
+            self._redis.delete(queue)
+        except redis.RedisError as error:
+            raise unavailable(error) from error
+
 
 def unavailable(error: Exception) -> TransientError:
     """That the broker does not answer, or does not let us in, in one line."""

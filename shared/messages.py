@@ -87,6 +87,15 @@ class Slot(Frozen):
     images: int = Field(ge=0, le=MAX_CHUNK_ITEMS)
 
 
+class Parcel(Frozen):
+    """A chunk staged over the network, ``images`` rows of it, by the name of the message's attempt.
+
+    The pixels are as those of a slot.
+    """
+
+    images: int = Field(ge=1, le=MAX_CHUNK_ITEMS)
+
+
 class Address(Frozen):
     """Which attempt at which chunk of which job a message is about."""
 
@@ -117,18 +126,18 @@ class Chunk(Message):
 
 
 class Batch(Message):
-    """preprocess -> inference: these pixels lie in this slot; failed items have none."""
+    """preprocess -> inference: the pixels are staged here; failed items have none."""
 
     bucket: BucketName
     items: list[StagedItem] = Field(min_length=1, max_length=MAX_CHUNK_ITEMS)
-    slot: Slot | None
+    staged: Slot | Parcel | None
     timings: Timings
 
     @model_validator(mode="after")
     def _pixels_for_all(self) -> Batch:
-        staged = sum(item.failure is None for item in self.items)
-        if staged != (self.slot.images if self.slot else 0):
-            raise ValueError("the slot's images must equal the items that did not fail")
+        good = sum(item.failure is None for item in self.items)
+        if good != (self.staged.images if self.staged else 0):
+            raise ValueError("the staged images must equal the items that did not fail")
         return self
 
 

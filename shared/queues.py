@@ -30,8 +30,14 @@ def preprocess_queue() -> str:
 
 
 def inference_queue(host_id: str) -> str:
-    """The queue of batches whose pixels lie in the staging ring of one host."""
+    """The queue of batches for the devices of one host."""
     return f"{VERSION}.inference.{LANE}.{host_id}"
+
+
+def inference_host(queue: str) -> str | None:
+    """The host that an inference queue is of; None for other queues."""
+    prefix = inference_queue("")
+    return queue.removeprefix(prefix) if queue.startswith(prefix) else None
 
 
 def results_queue() -> str:

@@ -97,6 +97,8 @@ class Settings(BaseSettings):
     broker_url: Secret
     ledger_url: Secret
     staging_url: Secret = ""
+    # What waits there for devices of other hosts, together.
+    staging_bytes: int = Field(default=256 * 2**20, ge=1)
     s3: S3Settings
     ca_file: Path | None = None
     ring: RingSettings

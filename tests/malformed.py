@@ -413,12 +413,19 @@ CASES_OF: dict[str, dict[str, Case]] = {
         **_item_fields("items", 0, "item"),
         **BUCKET,
         **TIMINGS,
-        **_fields(("slot",), MISSING, None, {}, "x", []),
-        **_fields(("slot", "index"), MISSING, -1, 3, 10_000, 10_001, 2**63, 0.5, "0"),
-        **_fields(("slot", "host_id"), MISSING, "", "elsewhere", "../testhost", "x" * 201),
-        **_fields(("slot", "images"), MISSING, 0, 2, 513, -1),
+        **_fields(("staged",), MISSING, None, {}, "x", []),
+        **_fields(("staged", "index"), MISSING, -1, 3, 10_000, 10_001, 2**63, 0.5, "0"),
+        **_fields(("staged", "host_id"), MISSING, "", "elsewhere", "../testhost", "x" * 201),
+        **_fields(("staged", "images"), MISSING, 0, 2, 513, -1),
+        **_fields(("staged",), {"images": 1, "host_id": "testhost"}, {"images": 0}, {"index": 2}),
+        # Nothing is staged over the network where the settings name no server for it.
+        "schema: a parcel where there are none": Case(
+            "schema", _field("staged", value={"images": 1})
+        ),
         # A slot of 4096 bytes; 64 by 64 pixels of three bytes take three times as many.
-        "schema: pixels that do not fit the slot": Case("schema", _field("slot", "index", value=0)),
+        "schema: pixels that do not fit the slot": Case(
+            "schema", _field("staged", "index", value=0)
+        ),
         **_fields(("pipeline", "preprocess"), {}),
         **_fields(("items", 0, "width"), 0, -1, 10**7, "9"),
         **_fields(("items", 0, "failure"), {}, "x", {"error_code": "no-such", "error_message": ""}),

@@ -44,7 +44,7 @@ def batch(chunk: int = 0, attempt: int = 1) -> Batch:
             "pipeline": small,
             "bucket": "photos",
             "items": [StagedItem(item=Item(key="a.jpg", etag="e", size=1), width=9, height=9)],
-            "slot": Slot(host_id="testhost", index=2, images=1),
+            "staged": Slot(host_id="testhost", index=2, images=1),
             "timings": Timings(),
         }
     )

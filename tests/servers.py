@@ -1,4 +1,6 @@
-"""Real servers for tests: SeaweedFS and Valkey, each in a directory of its own, loopback only.
+"""Real servers for tests: SeaweedFS and Valkey, each in a directory of its own.
+
+They listen on loopback, or on the one address that the test names.
 
 Every function returns when the server answers and raises RuntimeError with the end of its log
 where it does not. Several may run at once: all ports are free ones, and a port that is lost to
@@ -95,10 +97,10 @@ class RunningValkey:
         end(self.process)
 
 
-def start_seaweedfs(directory: Path) -> RunningSeaweed:
+def start_seaweedfs(directory: Path, host: str = HOST) -> RunningSeaweed:
     """Start SeaweedFS with its data, its configuration and its log in ``directory``.
 
-    One identity, with random keys, may do everything; nothing listens beyond loopback.
+    One identity, with random keys, may do everything.
     """
     access_key, secret_key = secrets.token_hex(10), secrets.token_hex(20)
     other_keys = secrets.token_hex(10), secrets.token_hex(20)
@@ -117,9 +119,9 @@ def start_seaweedfs(directory: Path) -> RunningSeaweed:
     log = directory / "weed.log"
 
     def attempt() -> RunningSeaweed:
-        ports = dict(zip(ROLES, free_ports(len(ROLES), offset=GRPC_OFFSET), strict=True))
-        endpoint = f"{HOST}:{ports['s3']}"
-        process = spawn(_weed_command(directory, ports), log, environment)
+        ports = dict(zip(ROLES, free_ports(len(ROLES), offset=GRPC_OFFSET, host=host), strict=True))
+        endpoint = f"{host}:{ports['s3']}"
+        process = spawn(_weed_command(directory, ports, host), log, environment)
         wait_ready(process, log, lambda: s3_answers(endpoint, access_key, secret_key))
         used = (*ports.values(), *(port + GRPC_OFFSET for port in ports.values()))
         return RunningSeaweed(endpoint, access_key, secret_key, process, used, other_keys)
@@ -127,9 +129,9 @@ def start_seaweedfs(directory: Path) -> RunningSeaweed:
     return with_attempts(attempt)
 
 
-def _weed_command(directory: Path, ports: Mapping[str, int]) -> list[str]:
+def _weed_command(directory: Path, ports: Mapping[str, int], host: str) -> list[str]:
     command = [str(weed_binary()), f"-logdir={directory}", "mini", f"-dir={directory / 'data'}"]
-    command += [f"-ip={HOST}", f"-ip.bind={HOST}", "-master.telemetry=false"]
+    command += [f"-ip={host}", f"-ip.bind={host}", "-master.telemetry=false"]
     for role, port in ports.items():
         command.append(f"-{role}.port={port}")
         if role != "admin":  # which is to find its gRPC port by itself
@@ -140,20 +142,20 @@ def _weed_command(directory: Path, ports: Mapping[str, int]) -> list[str]:
     return [*command, "-volume.max=1000", "-master.volumeSizeLimitMB=64"]
 
 
-def start_valkey(directory: Path) -> RunningValkey:
+def start_valkey(directory: Path, host: str = HOST) -> RunningValkey:
     """Start Valkey with a random password; its log and its files are in ``directory``."""
     directory.mkdir(parents=True, exist_ok=True)
     password = secrets.token_hex(16)
     config = directory / "valkey.conf"
 
     def attempt() -> RunningValkey:
-        (port,) = free_ports(1)
+        (port,) = free_ports(1, host=host)
         config.write_text(
-            f'bind {HOST}\nport {port}\nrequirepass {password}\ndir "{directory}"\n'
+            f'bind {host}\nport {port}\nrequirepass {password}\ndir "{directory}"\n'
             'save ""\nappendonly no\nmaxmemory-policy noeviction\n'
         )
         config.chmod(0o600)
-        url = f"redis://:{password}@{HOST}:{port}/0"
+        url = f"redis://:{password}@{host}:{port}/0"
         log = directory / "valkey.log"
         process = spawn([str(broker_binary()), str(config)], log, os.environ)
         wait_ready(process, log, lambda: _valkey_answers(url))
@@ -180,26 +182,26 @@ def weed_binary() -> Path:
     return binary
 
 
-def free_ports(count: int, *, offset: int = 0) -> list[int]:
-    """``count`` distinct ports on loopback, each free together with the one ``offset`` above."""
+def free_ports(count: int, *, offset: int = 0, host: str = HOST) -> list[int]:
+    """``count`` distinct ports of ``host``, each free together with the one ``offset`` above."""
     ports: list[int] = []
     with ExitStack() as held:
         while len(ports) < count:
-            port = _hold(held, 0)
+            port = _hold(held, host, 0)
             if port + offset > 65_535:
                 continue
             try:
                 if offset:
-                    _hold(held, port + offset)
+                    _hold(held, host, port + offset)
             except OSError:
                 continue
             ports.append(port)
     return ports
 
 
-def _hold(held: ExitStack, port: int) -> int:
+def _hold(held: ExitStack, host: str, port: int) -> int:
     sock = held.enter_context(socket.socket())
-    sock.bind((HOST, port))
+    sock.bind((host, port))
     bound: int = sock.getsockname()[1]
     return bound
 

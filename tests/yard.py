@@ -52,6 +52,9 @@ class Lists:
     def ready_length(self, queue: str) -> int:
         return int(self.client.llen(queue))
 
+    def discard(self, queue: str) -> None:
+        self.client.delete(queue)
+
     def take(self, queue: str = FIRST) -> Chunk | None:
         text = self.client.lpop(queue)
         return Chunk.model_validate_json(text) if text else None

@@ -26,7 +26,7 @@ from shared.storage import Store, resolve_store, wait_until_admitted
 from workers.quarantine import consumer, transport
 from workers.quarantine.inspection import Contract
 from workers.quarantine.overflow import Overflow
-from workers.quarantine.slots import slot_check
+from workers.quarantine.staged import staged_check
 from workers.quarantine.ward import Ward
 from workers.runtime import Runtime, StageFunction
 
@@ -74,7 +74,7 @@ def run_worker(
         runtime = _runtime(settings, role)
         stage, message_type = _ROLES[role]
         (info,) = (q for q in queues(settings.host_id) if q.role == role)
-        check = slot_check(settings) if message_type is Batch else _no_check
+        check = staged_check(settings) if message_type is Batch else _no_check
         contract = Contract(info.name, info.task, message_type, settings.signing_keys, check)
         store = resolve_store(settings, settings.state_bucket)
         wait_until_admitted(store, settings.state_bucket, runtime.stopping)

@@ -61,7 +61,7 @@ def ps(as_json: AsJson = False) -> None:
                     row.name,
                     row.pid or None,
                     row.state,
-                    _uptime(row.uptime_seconds),
+                    _uptime(row.uptime_seconds) if row.uptime_seconds else None,
                     row.held,
                 )
                 for row in rows

@@ -59,7 +59,7 @@ def write_files(home: Home, record: StackRecord) -> None:
     write_json(secrets / "store_access", {"keys": keys, "policies": store_policies()})
     user, password = store_key(record, ADMIN)
     for name, text in (
-        ("broker_users", acl_file(broker_passwords(record), record.host_id)),
+        ("broker_users", acl_file(broker_passwords(record))),
         ("store_user", user),
         ("store_password", password),
         ("flower_auth", flower_config(record)),

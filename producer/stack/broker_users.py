@@ -58,14 +58,18 @@ _BURY = (
     " ~dead:order ~dead:letters ~dead:raw ~dead:bytes ~dead:moved ~dead:mover)"
 )
 
+# Pixels for devices of other hosts: making room for them and sending them, and reading them.
+_STAGE_OUT = "(+hgetall +hset +hdel +del +rpush +rpushx +pexpire ~stage:*)"
+_STAGE_IN = "(+lrange +del +hdel ~stage:*)"
 
-def acl_file(passwords: Mapping[str, str], host_id: str) -> str:
+
+def acl_file(passwords: Mapping[str, str]) -> str:
     """The ACL file with a user for each password, which it holds as a digest only.
 
     ``passwords`` are by role, and the command line's under ``admin``. Raises KeyError for a role
     that is none.
     """
-    rules = {ADMIN: "~* &* +@all", **_rules(host_id)}
+    rules = {ADMIN: "~* &* +@all", **_rules()}
     lines = [_DEFAULT]
     for name, password in passwords.items():
         digest = hashlib.sha256(password.encode()).hexdigest()
@@ -73,26 +77,25 @@ def acl_file(passwords: Mapping[str, str], host_id: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rules(host_id: str) -> dict[str, str]:
-    first, inference, results = preprocess_queue(), inference_queue(host_id), results_queue()
-    inference_queues = inference_queue("*")
+def _rules() -> dict[str, str]:
+    first, results = preprocess_queue(), results_queue()
+    inference = inference_queue("*")  # of every host
     return {
         "producer": _join(
             _basics(),
             f"({_LEDGER} +lpop ~hr:*)",
             "(+scan)",  # names only, but of all keys
-            f"(+llen %R~{first} %R~{inference_queues} %R~{results})",
+            f"(+llen %R~{first} %R~{inference} %R~{results})",
+            f"(+del %W~{inference})",  # what waits for a host that is gone
             _publish(first),
             _publish(results),  # of chunks that it gives up
         ),
-        "preprocess": _worker("preprocess", host_id, _STAGE_KEYS, [inference]),
-        "inference": _worker("inference", host_id, _STAGE_KEYS, [results, first]),
-        "collector": _worker(
-            "collector", host_id, f"{_STAGE_KEYS} ~hr:jobs ~hr:job:* ~hr:*:done", [first]
-        ),
+        "preprocess": _join(_worker("preprocess", _STAGE_KEYS, [inference]), _STAGE_OUT),
+        "inference": _join(_worker("inference", _STAGE_KEYS, [results, first]), _STAGE_IN),
+        "collector": _worker("collector", f"{_STAGE_KEYS} ~hr:jobs ~hr:job:* ~hr:*:done", [first]),
         "flower": _join(
             _basics(),
-            f"(+llen %R~{first} %R~{inference_queues} %R~{results})",
+            f"(+llen %R~{first} %R~{inference} %R~{results})",
             _BIND,
             "(+brpop +rpop +lpush +llen +del +exists +pexpire ~*.reply.celery.pidbox)",
             "(+brpop +rpop +llen +del +exists +pexpire ~celeryev.*)",
@@ -102,8 +105,8 @@ def _rules(host_id: str) -> dict[str, str]:
     }
 
 
-def _worker(role: str, host_id: str, ledger_keys: str, publishes: Iterable[str]) -> str:
-    own = [queue.name for queue in queues(host_id) if queue.role == role]
+def _worker(role: str, ledger_keys: str, publishes: Iterable[str]) -> str:
+    own = [queue.name for queue in queues("*") if queue.role == role]
     return _join(
         _basics(),
         f"({_LEDGER} {ledger_keys})",

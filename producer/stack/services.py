@@ -60,7 +60,7 @@ def _valkey(home: Home, record: StackRecord) -> Program:
         "maxmemory-policy noeviction",
     )
     write_private(home.root / VALKEY_CONFIG, "\n".join(lines) + "\n")
-    users = acl_file(broker_passwords(record), record.host_id)
+    users = acl_file(broker_passwords(record))
     write_private(home.root / VALKEY_USERS, users)
     command = (str(get_binary_path()), VALKEY_CONFIG)
     return Program("valkey", command, stop_seconds=SERVICE_STOP_SECONDS, is_role=False)

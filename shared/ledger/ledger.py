@@ -193,9 +193,16 @@ class Ledger:
 
     def staged(self, refs: list[ChunkRef]) -> list[bool]:
         """For each chunk: is this very attempt queued for, or held by, the inference stage?"""
+        return self._attempts_at(Stage.INFERENCE, refs)
+
+    def awaited(self, refs: list[ChunkRef]) -> list[bool]:
+        """For each chunk: the same, or is this very attempt still with the preprocess stage?"""
+        return self._attempts_at(Stage.PREPROCESS, refs)
+
+    def _attempts_at(self, earliest: Stage, refs: list[ChunkRef]) -> list[bool]:
         if not refs:
             return []
-        answer = self._run("staged", "", *(part for ref in refs for part in _args(ref)))
+        answer = self._run("staged", earliest, *(part for ref in refs for part in _args(ref)))
         return [bool(value) for value in answer]
 
     def queued_count(self, queue: str) -> int:
@@ -261,6 +268,10 @@ class Ledger:
                 about.pop("nonce")
                 live.append(LiveWorker(name=name, held=tuple(sorted(held)), **about))
         return live
+
+    def hosts(self, role: str) -> set[str]:
+        """The hosts on which a worker of this role lives."""
+        return {worker.host_id for worker in self.workers() if worker.role == role}
 
     def hint(self, job_id: str) -> None:
         """Tell the producer that a job's state in the bucket has changed. Losing it costs time."""

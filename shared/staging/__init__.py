@@ -1,10 +1,16 @@
-"""Claim check: pixels lie in slots of shared memory, and messages only say which."""
+"""Claim check: pixels lie in slots of shared memory, or for another host in parcels.
+
+Messages only say which.
+"""
 
 from shared.staging.layout import Layout, SlotPlace, create_ring
+from shared.staging.network import NetworkStaging, Parcelling
 from shared.staging.ring import ReadHold, SlotGone, StagingRing, WriteHold, open_ring
 
 __all__ = [
     "Layout",
+    "NetworkStaging",
+    "Parcelling",
     "ReadHold",
     "SlotGone",
     "SlotPlace",

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import redis
 
-from producer.stack.broker_users import ADMIN, acl_file
+from producer.stack.broker_users import ADMIN
 from producer.stack.credentials import BROKER_ROLES
 from shared.dead_letters import DeadLetter, DeadLetters
+from shared.ledger import ChunkRef
+from shared.staging import NetworkStaging
+from tests.broker_accounts import add_users, url_as
 from tests.servers import RunningValkey, start_valkey
 
 OTHERS = (
@@ -23,28 +27,13 @@ OTHERS = (
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningValkey]:
     directory = tmp_path_factory.mktemp("users")
     server = start_valkey(directory)
-    passwords = {name: f"of-{name}" for name in (ADMIN, *BROKER_ROLES)}
-    with redis.Redis.from_url(server.url) as client:
-        for line in acl_file(passwords, "testhost").splitlines()[1:]:  # the first closes our door
-            client.execute_command("ACL", "SETUSER", *_rules(line))
+    add_users(server.url)
     yield server
     server.stop()
 
 
-def _rules(line: str) -> list[str]:
-    """Name and rules of a user, a selector being one rule."""
-    words: list[str] = []
-    for word in line.removeprefix("user ").split():
-        if words and words[-1].startswith("(") and not words[-1].endswith(")"):
-            words[-1] += f" {word}"
-        else:
-            words.append(word)
-    return words
-
-
 def as_role(server: RunningValkey, role: str) -> Any:
-    _, _, address = server.url.partition("@")
-    return redis.Redis.from_url(f"redis://{role}:of-{role}@{address}", decode_responses=True)
+    return redis.Redis.from_url(url_as(server.url, role), decode_responses=True)
 
 
 @pytest.mark.parametrize("role", [ADMIN, *BROKER_ROLES])
@@ -81,3 +70,25 @@ def test_a_worker_adds_dead_letters_and_moves_the_oldest_on(
         assert own.forget_moved(role, [letter.id])
         assert own.load().entries == 0
         client.delete("dead:mover", f"bad.{role}")
+
+
+def test_pixels_for_other_hosts_are_for_the_two_roles_that_need_them(
+    server: RunningValkey,
+) -> None:
+    def staging(role: str) -> NetworkStaging:
+        client = redis.Redis.from_url(url_as(server.url, role))
+        return NetworkStaging(client, lambda refs: [False for _ in refs], budget_bytes=100)
+
+    ref, other = ChunkRef("1" * 16, "2" * 16, 0, 1), ChunkRef("1" * 16, "2" * 16, 1, 1)
+    preprocess = staging("preprocess")
+    preprocess.take(100, other, stopping=lambda: False)  # which is to make room
+    hold = preprocess.take(100, ref, stopping=lambda: False)
+    hold.pixels[:] = 7
+    hold.send(100)
+    for role in ("producer", "collector", "flower"):
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            staging(role).read(ref, 100)
+    assert np.all(staging("inference").read(ref, 100) == 7)
+    for role in ("producer", "inference", "collector", "flower"):
+        with pytest.raises(redis.ResponseError, match=r"can't (run|access)|[Pp]ermission"):
+            staging(role).take(100, ref, stopping=lambda: False)

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -179,11 +180,14 @@ def test_a_killed_collector_loses_nothing_and_the_other_closes(stand: Stand) -> 
     first.wait()
     stand.send(spec, chunks, 110, 120)
 
-    rescuer = Rescuer(stand.ledger, stand.publisher, partial(stand.bring, spec, chunks))
+    rescuer = Rescuer(
+        *(stand.ledger, stand.publisher, partial(stand.bring, spec, chunks)),
+        stand.settings.lease_seconds,
+    )
 
     def closed_at_last() -> bool:
         """What the killed one held comes back, as the producer sees to."""
-        rescuer.rescue(samples.INCARNATION)
+        rescuer.rescue(samples.INCARNATION, time.monotonic())
         return stand.jobs.closing(spec.job_id) is not None
 
     wait_for(closed_at_last, what="the end", every=RESCUE_SECONDS, deadline_seconds=150)

@@ -76,7 +76,7 @@ class Stand:
             pipeline=pipeline,
             bucket="photos",
             items=[StagedItem(item=Item(key=f"{n}", etag="e", size=1)) for n in range(len(values))],
-            slot=Slot(host_id="testhost", index=hold.index, images=len(values)),
+            staged=Slot(host_id="testhost", index=hold.index, images=len(values)),
             timings=Timings(),
         )
         self.publisher.send(INFERENCE_TASK, queue, batch)

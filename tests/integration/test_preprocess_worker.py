@@ -18,7 +18,7 @@ import redis
 from shared.celery_app import Publisher
 from shared.ledger import Ledger
 from shared.ledger import connect as connect_ledger
-from shared.messages import Batch, Chunk, Item
+from shared.messages import Batch, Chunk, Item, Slot
 from shared.queues import PREPROCESS_TASK, inference_queue, preprocess_queue
 from shared.settings import RingSettings, S3Settings, Settings, save_settings
 from shared.staging import StagingRing, create_ring, open_ring
@@ -147,9 +147,9 @@ def test_objects_become_pixels_or_explained_failures(stand: Stand) -> None:
         *("not_an_image", "changed", "missing"),
     ]
     assert [(entry.width, entry.height) for entry in batch.items][1] == (64, 48)
-    assert batch.slot is not None
+    assert isinstance(batch.staged, Slot)
     assert stand.ledger.staged([batch.ref]) == [True]
-    hold = stand.ring.read(batch.slot, batch.ref)
+    hold = stand.ring.read(batch.staged, batch.ref)
     assert np.array_equal(hold.pixels[: 2 * IMAGE_BYTES], np.repeat([10, 20], IMAGE_BYTES))
     hold.release()
 

@@ -47,6 +47,7 @@ FOREIGN = {
         *("BRPOP v1.preprocess.bulk 1", "BRPOP v1.results.bulk 1", "HGETALL dead:letters"),
         *("DEL v1.preprocess.bulk", f"LPUSH {INFERENCE_QUEUE} x"),
         *("PUBLISH /0.celery.pidbox x", "PSUBSCRIBE /0.celeryev/*", "SET other 1", "GET other"),
+        *("LRANGE stage:pixels:x 0 1", "HGETALL stage:parcels", "RPUSH stage:pixels:x y"),
     ),
     "preprocess": (
         *(f"BRPOP {INFERENCE_QUEUE} 1", f"DEL {INFERENCE_QUEUE}", "LPUSH v1.results.bulk x"),
@@ -54,6 +55,7 @@ FOREIGN = {
         *("GET hr:leader", "DEL hr:leader", "SET hr:incarnation x", "DEL hr:jobs", "SCAN 0"),
         *("HSET hr:job:u cancelled 1", "SETBIT hr:u:done 0 1", "RPUSH hr:hints x", "GET other"),
         *("HGETALL dead:letters", "DEL dead:letters", "HSET dead:replays x 1"),
+        "LRANGE stage:pixels:x 0 1",
         *("PUBLISH /0.celery.pidbox x", "PSUBSCRIBE /0.celeryev/*", "PUBLISH other x"),
     ),
     "inference": (
@@ -61,11 +63,13 @@ FOREIGN = {
         *("LRANGE v1.preprocess.bulk 0 -1", "GET hr:leader"),
         *("SET hr:incarnation x", "SETBIT hr:u:done 0 1", "HSET hr:job:u cancelled 1", "SCAN 0"),
         *("HGETALL dead:letters", "DEL dead:order", "PUBLISH /0.celery.pidbox x", "SET other 1"),
+        *("RPUSH stage:pixels:x y", "HSET stage:parcels x 1"),
     ),
     "collector": (
         *("BRPOP v1.preprocess.bulk 1", f"LPUSH {INFERENCE_QUEUE} x", "DEL v1.preprocess.bulk"),
         *("SET hr:incarnation x", "DEL hr:leader", "RPUSH hr:hints x"),
         *("HGETALL dead:letters", "DEL dead:order", "PUBLISH /0.celery.pidbox x", "SCAN 0"),
+        *("LRANGE stage:pixels:x 0 1", "HSET stage:parcels x 1", "DEL stage:parcels"),
     ),
     "flower": (
         *("LPUSH v1.preprocess.bulk x", "BRPOP v1.preprocess.bulk 1", "DEL v1.results.bulk"),

@@ -140,6 +140,8 @@ def step(pair: Pair, incarnation: str) -> None:
         lambda: pair.ask("rescue_queued", incarnation, queue, chance.randint(1, 3)),
         lambda: pair.ask("reopen", incarnation, uid, ref.chunk),
         lambda: pair.ask("staged", [ref, ref]),
+        lambda: pair.ask("awaited", [ref, ref]),
+        lambda: pair.ask("hosts", "any"),
         lambda: pair.ask("queued_count", queue),
         lambda: pair.ask("queues"),
         lambda: pair.ask("jobs"),

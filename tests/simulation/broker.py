@@ -35,6 +35,9 @@ class Broker:
     def ready_length(self, queue: str) -> int:
         return self._gate.call("broker", "length", queue, lambda: len(self.queues[queue]))
 
+    def discard(self, queue: str) -> None:
+        self._gate.call("broker", "discard", queue, self.queues[queue].clear)
+
     def put(self, queue: str, message: Message) -> None:
         self.queues[queue].append(message)
         self._arrival(queue).set()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from shared import keys
 from tests.simulation.clock import Process
-from tests.simulation.gate import Strike
+from tests.simulation.gate import Strike, is_far
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -21,6 +21,7 @@ STRUCK = (
     *("store.create", "store.get", "store.list", "store.exists", "store.delete"),
     *("broker.send.headrace.preprocess", "broker.send.headrace.inference"),
     *("broker.send.headrace.results", "broker.take", "broker.length"),
+    *("staging.reserve", "staging.rpushx", "staging.lrange", "staging.pipeline"),
     *("slot.open", "slot.look", "slot.write", "slot.close", "pixels.write", "pixels.read"),
 )
 
@@ -36,6 +37,7 @@ class Faults:
             *(self._strike_dead, self._strike_dead, self._freeze_at_a_call, self._kill),
             *(self._outage, self._wipe, self._lose_a_second, self._lose_messages),
             *(self._double_messages, self._stop, self._stop_all),
+            *(self._cut_the_cable, self._vanish),
             *(self._cancel, self._change_bucket, self._lose_chunk_file, self._usurp, self._skew),
         )
         self.names: list[str] = []
@@ -99,7 +101,7 @@ class Faults:
         self._at_a_moment(kill)
 
     def _outage(self) -> None:
-        service = self._chance.choice(("ledger", "broker", "store"))
+        service = self._chance.choice(("ledger", "broker", "store", "staging"))
         seconds = self._chance.choice((0.5, 4.0, 10.0))
 
         def begin() -> None:
@@ -111,6 +113,7 @@ class Faults:
 
     def _wipe(self) -> None:
         ledger, broker = self._chance.choice(((True, True), (True, False), (False, True)))
+        parcels = self._chance.random() < 0.5
 
         def wipe() -> None:
             if ledger:
@@ -118,8 +121,34 @@ class Faults:
                 self._world.server.wipe()
             if broker:
                 self._world.broker.wipe()
+            if parcels:
+                self._world.parcels.wipe()
 
         self._at_a_moment(wipe)
+
+    def _cut_the_cable(self) -> None:
+        """The far host reaches nobody, for less than it is waited for or for more."""
+        seconds = self._chance.choice((1.0, 6.0, 15.0))
+
+        def cut() -> None:
+            self._world.gate.cut_until = self._world.clock.now + seconds
+            self._lasts_until(self._world.gate.cut_until)
+
+        self._at_a_moment(cut)
+
+    def _vanish(self) -> None:
+        """The far host is gone with all that ran there, and comes back one day."""
+        seconds = self._chance.choice((1.0, 6.0, 20.0))
+
+        def vanish() -> None:
+            world = self._world
+            world.away_until = world.clock.now + seconds
+            self._lasts_until(world.away_until)
+            for name, running in list(world.running.items()):
+                if is_far(name):
+                    world.kill(running.process)
+
+        self._at_a_moment(vanish)
 
     def _lose_a_second(self) -> None:
         def lose() -> None:

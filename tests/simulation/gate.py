@@ -16,14 +16,21 @@ from tests.simulation.clock import Clock, Process
 
 _T = TypeVar("_T")
 
+FAR = "-far"
 LONGEST_STALL_SECONDS = 6.0
 KINDS = 4  # a call is refused, stalls, loses its answer, or is done twice, as clients retry it
 
 _UNAVAILABLE: dict[str, Callable[[], Exception]] = {
     "ledger": lambda: redis.ConnectionError("simulated"),
     "broker": lambda: TransientError("broker_unavailable", "The broker does not answer."),
+    "staging": lambda: redis.ConnectionError("simulated"),
     "store": lambda: StoreUnavailable("store_unavailable", "The store does not answer."),
 }
+
+
+def is_far(process: str) -> bool:
+    """Whether a process of this name is on the other host."""
+    return process.endswith(FAR)
 
 
 @dataclass(slots=True)
@@ -38,13 +45,17 @@ class Strike:
 
 @dataclass
 class Gate:
-    """``rate``: how often a call fails, how often it stalls, and so on, each."""
+    """``rate``: how often a call fails, how often it stalls, and so on, each.
+
+    Until ``cut_until`` the far host reaches nobody.
+    """
 
     clock: Clock
     chance: random.Random
     note: Callable[..., None]
     watch: Callable[[str, str], None]
     rate: float = 0.0
+    cut_until: float = 0.0
     down_until: dict[str, float] = field(default_factory=dict)
     strikes: list[Strike] = field(default_factory=list)
     _calls: Counter[str] = field(default_factory=Counter)
@@ -73,6 +84,8 @@ class Gate:
     def _answer(self, service: str, name: str, about: str, action: Callable[[], _T]) -> _T:
         if self.down_until.get(service, 0.0) > self.clock.now:
             raise self._unavailable(service, name, about, "is down")
+        if self.cut_until > self.clock.now and is_far(self.clock.process.name):
+            raise self._unavailable(service, name, about, "is out of reach")
         drawn = self.chance.random() / self.rate if self.rate else KINDS
         if drawn < 1:
             raise self._unavailable(service, name, about, "is refused")

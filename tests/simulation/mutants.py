@@ -126,8 +126,8 @@ MUTANTS = (
     Mutant(
         "a reader lets go of the slot before it has read",
         "workers/inference/stage.py",
-        "        try:\n            preprocess = batch.pipeline",
-        "        hold.release()\n        try:\n            preprocess = batch.pipeline",
+        "            try:\n                yield hold.pixels",
+        "            hold.release()\n            try:\n                yield hold.pixels",
     ),
     Mutant(
         "a segment is put, not created",

@@ -15,11 +15,12 @@ from shared.lease import LeaseKeeper
 from shared.ledger import Ledger, Stage, WorkerIdentity
 from shared.queues import inference_queue, preprocess_queue, results_queue
 from shared.settings import Settings
-from shared.staging import open_ring
+from shared.staging import NetworkStaging, open_ring
 from tests.simulation.broker import Broker
 from tests.simulation.client import Client
 from tests.simulation.clock import Clock, Process
-from tests.simulation.gate import Gate
+from tests.simulation.gate import Gate, is_far
+from tests.simulation.staging import StagingClient
 from tests.simulation.stand_ins import StandIns
 from tests.simulation.store import SimulatedStore
 from tests.simulation.threads import Event, Thread
@@ -30,6 +31,7 @@ from workers.collector.sweep import Sweep
 from workers.inference.pins import JobPins
 from workers.inference.stage import InferenceStage
 from workers.preprocess.fetch import Fetcher
+from workers.preprocess.routes import Routes, waiting_chunks
 from workers.preprocess.stage import PreprocessStage
 from workers.runtime import Runtime, StageFunction
 
@@ -38,7 +40,7 @@ PAUSE_SECONDS = 0.5
 
 @dataclass
 class Services:
-    """What a process reaches, and what it is told."""
+    """What a process reaches, and what it is told, here and on the far host."""
 
     clock: Clock
     gate: Gate
@@ -47,6 +49,23 @@ class Services:
     store: SimulatedStore
     stand_ins: StandIns
     settings: Settings
+    far_settings: Settings
+    parcels: Valkey
+    parcel_seconds: float
+
+    def settings_of(self, process: str) -> Settings:
+        """What a process of this name is told."""
+        return self.far_settings if is_far(process) else self.settings
+
+    def network(self, ledger: Ledger) -> NetworkStaging:
+        """A connection of its own to the parcels."""
+        client = cast(Any, StagingClient(self.parcels, self.gate))
+        return NetworkStaging(
+            client,
+            ledger.awaited,
+            budget_bytes=self.settings.staging_bytes,
+            lifetime_seconds=self.parcel_seconds,
+        )
 
     def ledger(self, leader_key: str = "hr:leader") -> Ledger:
         """A connection of its own to the ledger."""
@@ -61,7 +80,7 @@ class Running:
     def __init__(self, services: Services, process: Process, pid: int) -> None:
         self.process, self._services = process, services
         role = process.name.split("-")[0]
-        settings = services.settings
+        self._settings = settings = services.settings_of(process.name)
         self._identity = WorkerIdentity(role, process.name, settings.host_id, pid=pid)
         self._body = getattr(self, f"_{role}")
         self._stopping = Event(services.clock)
@@ -90,9 +109,14 @@ class Running:
     def _preprocess(self) -> None:
         def setup(runtime: Runtime) -> StageFunction:
             fetcher = Fetcher(lambda _: self._services.store, runtime.stopping)
-            ring = open_ring(runtime.settings.ring, runtime.settings.host_id)
+            settings, ledger = runtime.settings, runtime.ledger
+            ring = open_ring(settings.ring, settings.host_id)
+            network = self._services.network(ledger)
+            routes = Routes(settings.host_id, partial(waiting_chunks, ledger))
             note = partial(runtime.note_trial, Stage.PREPROCESS)
-            return PreprocessStage(fetcher, ring, runtime.ledger.staged, note, runtime.stopping)
+            return PreprocessStage(
+                *(fetcher, ring, network, routes, ledger.staged, note, runtime.stopping)
+            )
 
         self._worker(Stage.PREPROCESS, preprocess_queue(), 2, setup)
 
@@ -102,9 +126,10 @@ class Running:
             pins = JobPins(JobStore(self._services.store, runtime.settings.state_bucket))
             note = partial(runtime.note_trial, Stage.INFERENCE)
             device = cast(Any, self._services.stand_ins)
-            return InferenceStage(ring, device, pins, note, runtime.stopping)
+            network = self._services.network(runtime.ledger)
+            return InferenceStage(ring, network, device, pins, note, runtime.stopping)
 
-        self._worker(Stage.INFERENCE, inference_queue(self._services.settings.host_id), 3, setup)
+        self._worker(Stage.INFERENCE, inference_queue(self._settings.host_id), 3, setup)
 
     def _collector(self) -> None:
         def setup(runtime: Runtime) -> StageFunction:
@@ -122,7 +147,7 @@ class Running:
         self, stage: Stage, queue: str, threads: int, setup: Callable[[Runtime], StageFunction]
     ) -> None:
         services = self._services
-        runtime = Runtime(services.settings, self._identity, services.ledger(), services.broker)
+        runtime = Runtime(self._settings, self._identity, services.ledger(), services.broker)
         self.stop = runtime.stop
         function = setup(runtime)
         lease = LeaseKeeper(

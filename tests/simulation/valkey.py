@@ -1,6 +1,6 @@
-"""As much of Valkey as the ledger asks of it, in memory and on simulated time.
+"""As much of Valkey as the ledger and the parcels ask of it, in memory and on simulated time.
 
-The ledger's own scripts run here unchanged, in the same Lua that Valkey has. A command that nobody
+Their own scripts run here unchanged, in the same Lua that Valkey has. A command that nobody
 has needed so far is an AttributeError. ``test_simulated_valkey.py`` compares it with a real one.
 """
 
@@ -49,7 +49,7 @@ class Valkey:
                 *("setbit", "getbit", "bitcount"),
                 *("hget", "hset", "hsetnx", "hdel", "hgetall", "hkeys", "hlen", "hexists"),
                 *("hmget", "hincrby", "hincrbyfloat"),
-                *("sadd", "srem", "smembers", "rpush", "lpop"),
+                *("sadd", "srem", "smembers", "rpush", "rpushx", "lrange", "lpop"),
                 *("zadd", "zrem", "zcard", "zrange", "scan"),
             )
         }
@@ -187,6 +187,13 @@ class Valkey:
         there: list[str] = self.values.setdefault(key, [])
         there.extend(values)
         return len(there)
+
+    def _rpushx(self, key: str, *values: str) -> int:
+        return self._rpush(key, *values) if key in self.values else 0
+
+    def _lrange(self, key: str, first: str, last: str) -> list[str]:
+        assert int(last) >= 0
+        return list(self.values.get(key, ()))[int(first) : int(last) + 1]
 
     def _lpop(self, key: str, count: str) -> list[str] | None:
         there = self.values.get(key)

@@ -21,7 +21,7 @@ from tests.simulation.audit import Audit
 from tests.simulation.broker import Broker
 from tests.simulation.clock import Clock, Process
 from tests.simulation.faults import Faults
-from tests.simulation.gate import Gate
+from tests.simulation.gate import Gate, is_far
 from tests.simulation.roles import Running, Services
 from tests.simulation.stand_ins import IMAGE_BYTES, PIPELINE, StandIns
 from tests.simulation.store import SimulatedStore
@@ -35,6 +35,11 @@ LEASE_SECONDS = 3.0
 NAMES = (
     *("producer-1", "producer-2", "preprocess-1", "preprocess-2"),
     *("inference-1", "collector-1", "collector-2"),
+)
+# All on one host, the same with another host beside it, and with the only device there.
+LAYOUTS = (
+    *(NAMES, NAMES, (*NAMES, "preprocess-far", "inference-far")),
+    (*(name for name in NAMES if name != "inference-1"), "inference-far"),
 )
 
 
@@ -58,12 +63,15 @@ class World(logging.Handler):
             self.chance.choice((0.001, 0.05, 0.5)),
         )
         self.init = Process("init")
-        self.names, self.skews = NAMES, dict[str, float]()
+        self.names: tuple[str, ...] = self.chance.choice(LAYOUTS)
+        self.away_until, self.skews = 0.0, dict[str, float]()
         self.running: dict[str, Running] = {}
         self.specs = [self._job(number) for number in range(self.chance.choice((1, 1, 1, 2)))]
+        self.parcels = Valkey(lambda: EPOCH_SECONDS + self.clock.now)
         self.services = Services(
             *(self.clock, self.gate, self.server, self.broker, self.store, self.stand_ins),
-            self._settings(home),
+            *(self._settings(home, "testhost"), self._settings(home, "farhost")),
+            *(self.parcels, self.chance.choice((5.0, 3600.0))),
         )
         self._pids = 0
 
@@ -71,7 +79,7 @@ class World(logging.Handler):
         """The faults that were drawn."""
         self.faults = Faults(self)
         self.faults.arrange()
-        for name in NAMES:
+        for name in self.names:
             self.start(name)
         self.clock.spawn(self.init, "end", self._end)
         try:
@@ -79,7 +87,8 @@ class World(logging.Handler):
         except Exception:  # noqa: BLE001 - whatever a process dies of is the seed's finding
             self.audit.say(traceback.format_exc())
         if not self.audit.wrong:
-            self.audit.finish(is_undisturbed=not self.faults.names)
+            is_undisturbed = not self.faults.names and "inference-1" in self.names
+            self.audit.finish(is_undisturbed=is_undisturbed)
         self.clock.end()
         return self.faults.names
 
@@ -93,7 +102,9 @@ class World(logging.Handler):
     def _again(self, process: Process) -> None:
         self.note(process.name, "ends")
         self.running.pop(process.name, None)
-        self.later(0.1 + 2 * self.chance.random(), lambda: self.start(process.name))
+        away_seconds = self.away_until - self.clock.now if is_far(process.name) else 0.0
+        seconds = max(0.0, away_seconds) + 0.1 + 2 * self.chance.random()
+        self.later(seconds, lambda: self.start(process.name))
 
     def any_running(self) -> list[Running]:
         """One process, unless all are about to begin again."""
@@ -188,15 +199,17 @@ class World(logging.Handler):
         self.store.buckets["input"][key] = data
         self.audit.history.setdefault(key, set()).add(data)
 
-    def _settings(self, home: Path) -> Settings:
+    def _settings(self, home: Path, host_id: str) -> Settings:
         slots = RingSettings(
-            directory=home / "ring",
+            directory=home / host_id,
             slot_bytes=(2 * IMAGE_BYTES, 4 * IMAGE_BYTES),
             slot_counts=(self.chance.randint(1, 2), self.chance.randint(1, 2)),
         )
         create_ring(slots)
         changes = {
+            "host_id": host_id,
             "ring": slots,
+            "staging_bytes": self.chance.choice((1, 2, 8)) * 4 * IMAGE_BYTES,
             "lease_seconds": LEASE_SECONDS,
             "preprocess_queue_chunks": self.chance.choice((1, 3, 16)),
         }

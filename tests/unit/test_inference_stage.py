@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -12,11 +13,12 @@ from shared.errors import ItemErrorCode, TransientError
 from shared.job import EngineChoice
 from shared.job_store import JobStore
 from shared.ledger import ChunkRef, Stage
-from shared.messages import Batch, Item, ItemFailure, Result, Slot, StagedItem, Timings
+from shared.messages import Batch, Item, ItemFailure, Parcel, Result, Slot, StagedItem, Timings
 from shared.queues import RESULTS_TASK, results_queue
 from shared.settings import RingSettings
-from shared.staging import StagingRing, create_ring, open_ring
+from shared.staging import NetworkStaging, StagingRing, create_ring, open_ring
 from tests.fake_engine import POISON, FakeEngine, images_of, loop_over
+from tests.fake_network import Parcels
 from tests.memory_store import MemoryStore
 from tests.samples import INCARNATION, JOB_UID, pipeline
 from workers.inference.device import DeviceLoop
@@ -60,10 +62,12 @@ def make_stage(ring: StagingRing, jobs: JobStore) -> Iterator[MakeStage]:
     def make(
         engine: FakeEngine | Callable[[ModelKey], LoadedModel],
         stopping: threading.Event | None = None,
+        network: Parcels | None = None,
     ) -> InferenceStage:
         loops.append(loop_over(engine))
         return InferenceStage(
-            ring, loops[-1], JobPins(jobs), nothing_lost, stopping or threading.Event()
+            *(ring, cast(NetworkStaging, network), loops[-1], JobPins(jobs), nothing_lost),
+            stopping or threading.Event(),
         )
 
     yield make
@@ -103,7 +107,7 @@ def staged(ring: StagingRing, *firsts: int | None, chunk: int = 1) -> Batch:
         pipeline=PIPELINE,
         bucket="photos",
         items=items,
-        slot=slot,
+        staged=slot,
         timings=Timings(decode_seconds=2.5),
     )
 
@@ -174,6 +178,53 @@ def test_a_slot_that_was_given_on_gives_the_chunk_back(
     assert engine.batches == []
 
 
+def parcelled(parcels: Parcels, *firsts: int, chunk: int = 1) -> Batch:
+    """A batch of another host, whose pixels were sent."""
+    ref = ChunkRef(INCARNATION, JOB_UID, chunk, 1)
+    parcels.put(ref, images_of(*firsts, pixels=PIXELS).ravel())
+    items = [StagedItem(item=Item(key=f"{n}.jpg", etag="e", size=1)) for n in range(len(firsts))]
+    return Batch(
+        incarnation=INCARNATION,
+        job_id="job",
+        job_uid=JOB_UID,
+        chunk=chunk,
+        attempt=1,
+        pipeline=PIPELINE,
+        bucket="photos",
+        items=items,
+        staged=Parcel(images=len(firsts)),
+        timings=Timings(),
+    )
+
+
+def test_pixels_from_another_host_are_inferred_as_any_others(
+    engine: FakeEngine, make_stage: MakeStage
+) -> None:
+    parcels = Parcels()
+    stage, batch = make_stage(engine, network=parcels), parcelled(parcels, 7, 9)
+    assert labels(result_of(stage(batch))) == ["7", "9"]
+    assert parcels.sent == {}
+
+
+def test_a_parcel_that_is_gone_gives_the_chunk_back(
+    engine: FakeEngine, make_stage: MakeStage
+) -> None:
+    parcels = Parcels()
+    stage, batch = make_stage(engine, network=parcels), parcelled(parcels, 7)
+    parcels.forget(batch.ref)
+    assert isinstance(stage(batch), GiveBack)
+    assert engine.batches == []
+
+
+def test_a_server_of_parcels_that_does_not_answer_is_waited_for(
+    engine: FakeEngine, make_stage: MakeStage
+) -> None:
+    parcels = Parcels()
+    stage, batch = make_stage(engine, network=parcels), parcelled(parcels, 7)
+    parcels.refusals = 3
+    assert labels(result_of(stage(batch))) == ["7"]
+
+
 def test_an_error_is_narrowed_to_the_images_that_raise_alone(
     ring: StagingRing, engine: FakeEngine, make_stage: MakeStage
 ) -> None:
@@ -202,7 +253,7 @@ def test_neighbours_from_other_chunks_succeed(tmp_path: Path) -> None:
     ring, engine = open_ring(settings, "here"), FakeEngine()
     loop = loop_over(engine, max_wait_seconds=20, submitters=3)
     pins = JobPins(JobStore(MemoryStore("state"), "state"))
-    stage = InferenceStage(ring, loop, pins, nothing_lost, threading.Event())
+    stage = InferenceStage(ring, None, loop, pins, nothing_lost, threading.Event())
     batches = [staged(ring, n, n + 1, chunk=n) for n in (1, 10)]
     batches.append(staged(ring, POISON, chunk=20))
     results: dict[int, list[str]] = {}

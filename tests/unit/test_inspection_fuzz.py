@@ -25,7 +25,7 @@ from tests import samples
 from tests.malformed import MISSING, Target, envelope, signed, valid
 from workers.quarantine.envelope import open_envelope
 from workers.quarantine.inspection import Contract, Malformed, inspect
-from workers.quarantine.slots import slot_check
+from workers.quarantine.staged import staged_check
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))
 EXAMPLES = settings(
@@ -43,7 +43,7 @@ TARGETS = [
 ]
 VALID = {target.role: valid(target) for target in TARGETS}
 TYPES: dict[str, type[Message]] = {"preprocess": Chunk, "inference": Batch, "collector": Result}
-CHECK = slot_check(samples.settings(Path("/nowhere")))
+CHECK = staged_check(samples.settings(Path("/nowhere")))
 
 # Lone surrogates among the texts, NaN and infinities among the numbers.
 texts = st.text(st.characters(exclude_categories=()), max_size=20)

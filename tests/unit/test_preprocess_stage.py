@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import cast
 from unittest import mock
 
 import numpy as np
@@ -13,17 +14,19 @@ import pytest
 
 from shared.errors import TransientError
 from shared.ledger import ChunkRef, Stage
-from shared.messages import Batch, Chunk, Item
+from shared.messages import Batch, Chunk, Item, Parcel, Slot
 from shared.queues import INFERENCE_TASK, inference_queue
 from shared.settings import RingSettings
-from shared.staging import SlotGone, StagingRing, WriteHold, create_ring, open_ring
+from shared.staging import NetworkStaging, SlotGone, StagingRing, WriteHold, create_ring, open_ring
 from shared.storage import StoreUnavailable
+from tests.fake_network import Parcels
 from tests.fake_store import FakeStore
 from tests.pictures import difference, encoded, picture
 from tests.samples import INCARNATION, JOB_UID, pipeline
 from tests.waiting import wait_for
-from workers.preprocess import fetch, fill, stage, suspects
+from workers.preprocess import fetch, fill, routes, stage, suspects
 from workers.preprocess.fetch import Fetcher
+from workers.preprocess.routes import Routes
 from workers.preprocess.stage import PreprocessStage
 from workers.preprocess.suspects import filling_in_child
 from workers.runtime import Forward, GiveBack
@@ -74,11 +77,13 @@ def make_stage(
     staged: Callable[[list[ChunkRef]], list[bool]] = nothing_staged,
     patience_seconds: float = 10.0,
     note: Callable[[ChunkRef, int | None], int] = nothing_lost,
+    network: Parcels | None = None,
+    waiting: Callable[[], dict[str, int]] = dict,
 ) -> PreprocessStage:
     stopping = stopping or threading.Event()
-    return PreprocessStage(
-        Fetcher(lambda _: store, stopping, patience_seconds), ring, staged, note, stopping
-    )
+    fetcher = Fetcher(lambda _: store, stopping, patience_seconds)
+    by_network, routes = cast(NetworkStaging, network), Routes("here", waiting)
+    return PreprocessStage(fetcher, ring, by_network, routes, staged, note, stopping)
 
 
 def chunk(items: list[Item], number: int = 1) -> Chunk:
@@ -94,10 +99,10 @@ def chunk(items: list[Item], number: int = 1) -> Chunk:
     )
 
 
-def batch_of(outcome: Forward | GiveBack) -> Batch:
+def batch_of(outcome: Forward | GiveBack, host: str = "here") -> Batch:
     assert isinstance(outcome, Forward)
     assert (outcome.stage, outcome.task) == (Stage.INFERENCE, INFERENCE_TASK)
-    assert outcome.queue == inference_queue("here")
+    assert outcome.queue == inference_queue(host)
     assert isinstance(outcome.message, Batch)
     return Batch.model_validate_json(outcome.message.model_dump_json())
 
@@ -108,9 +113,10 @@ def codes(batch: Batch) -> list[str | None]:
 
 def rows(ring: StagingRing, batch: Batch) -> np.ndarray:
     """What inference finds, each row as its one gray. Frees the slot."""
-    assert batch.slot is not None
-    hold = ring.read(batch.slot, batch.ref)
-    pixels = hold.pixels[: batch.slot.images * IMAGE_BYTES].reshape(batch.slot.images, -1).copy()
+    assert isinstance(batch.staged, Slot)
+    hold = ring.read(batch.staged, batch.ref)
+    pixels = hold.pixels[: batch.staged.images * IMAGE_BYTES]
+    pixels = pixels.reshape(batch.staged.images, -1).copy()
     hold.release()
     assert np.all(pixels == pixels[:, :1])
     return pixels[:, 0]
@@ -151,9 +157,9 @@ def test_the_slot_is_locked_until_the_ledger_has_moved_the_chunk(
     outcome = make_stage(store, ring)(chunk(store.items()))
     batch = batch_of(outcome)
     assert isinstance(outcome, Forward)
-    assert batch.slot is not None
+    assert isinstance(batch.staged, Slot)
     with mock.patch("shared.staging.ring._READ_LOCK_SECONDS", 0), pytest.raises(SlotGone):
-        ring.read(batch.slot, batch.ref)
+        ring.read(batch.staged, batch.ref)
     outcome.abandon()
     assert all_slots_are_free(ring)
 
@@ -164,7 +170,7 @@ def test_a_chunk_without_pixels_has_no_slot(
 ) -> None:
     outcome = make_stage(store, ring)(chunk([Item(key=key, etag="", size=4) for key in keys]))
     batch = batch_of(outcome)
-    assert batch.slot is None
+    assert batch.staged is None
     assert all(codes(batch))
     assert isinstance(outcome, Forward)
     outcome.release()
@@ -175,7 +181,7 @@ def test_a_chunk_that_no_slot_can_hold_is_explained_and_ends(
     store: FakeStore, ring: StagingRing
 ) -> None:
     batch = batch_of(make_stage(store, ring)(chunk(store.items(["1.png"] * 5))))
-    assert batch.slot is None
+    assert batch.staged is None
     assert codes(batch) == ["too_large"] * 5
     first = batch.items[0].failure
     assert first is not None
@@ -302,8 +308,8 @@ def test_pixels_are_those_of_the_pipeline(ring: StagingRing) -> None:
     batch = batch_of(outcome)
     assert isinstance(outcome, Forward)
     outcome.release()
-    assert batch.slot is not None
-    hold = ring.read(batch.slot, batch.ref)
+    assert isinstance(batch.staged, Slot)
+    hold = ring.read(batch.staged, batch.ref)
     image = hold.pixels[:IMAGE_BYTES].reshape(CROP, CROP, 3)
     assert difference(image, picture(40, 40).resize((CROP, CROP), 2)) < 1
     hold.release()
@@ -373,3 +379,83 @@ def test_a_suspect_chunk_is_given_back_where_no_child_can_be_had(
     items = store.items(["3.png"])
     assert isinstance(make_stage(store, ring)(chunk(items), SUSPECT_LOSSES), GiveBack)
     assert all_slots_are_free(ring)
+
+
+def elsewhere() -> dict[str, int]:
+    return {"there": 0}
+
+
+def test_pixels_for_another_host_go_over_the_network(store: FakeStore, ring: StagingRing) -> None:
+    parcels = Parcels()
+    outcome = make_stage(store, ring, network=parcels, waiting=elsewhere)(chunk(store.items()))
+    batch = batch_of(outcome, "there")
+    assert batch.staged == Parcel(images=3)
+    assert codes(batch) == ["not_an_image", None, None, None]
+    assert isinstance(outcome, Forward)
+    outcome.release()
+    assert list(parcels.sent[batch.ref].reshape(3, -1)[:, 0]) == [1, 2, 3]
+    assert parcels.reserved == {batch.ref: 4 * IMAGE_BYTES}
+    assert all_slots_are_free(ring)
+
+
+def test_pixels_whose_chunk_was_given_away_leave_no_parcel(
+    store: FakeStore, ring: StagingRing
+) -> None:
+    parcels = Parcels()
+    outcome = make_stage(store, ring, network=parcels, waiting=elsewhere)(chunk(store.items()))
+    assert isinstance(outcome, Forward)
+    outcome.abandon()
+    assert (parcels.sent, parcels.reserved) == ({}, {})
+
+
+def test_a_chunk_without_pixels_goes_where_a_worker_lives(
+    store: FakeStore, ring: StagingRing
+) -> None:
+    parcels = Parcels()
+    gone = chunk([Item(key="gone.png", etag="", size=4)])
+    batch = batch_of(make_stage(store, ring, network=parcels, waiting=elsewhere)(gone), "there")
+    assert (batch.staged, codes(batch), parcels.reserved) == (None, ["missing"], {})
+
+
+def test_a_parcel_that_lost_its_room_gives_the_chunk_back(
+    store: FakeStore, ring: StagingRing
+) -> None:
+    parcels = Parcels(loses_room=True)
+    preprocess = make_stage(store, ring, network=parcels, waiting=elsewhere)
+    assert isinstance(preprocess(chunk(store.items())), GiveBack)
+    assert (parcels.sent, parcels.reserved) == ({}, {})
+
+
+def test_a_server_of_parcels_that_does_not_answer_is_waited_for(
+    store: FakeStore, ring: StagingRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "_LEDGER_PAUSE_SECONDS", 0.01)
+    parcels = Parcels(refusals=3)
+    outcome = make_stage(store, ring, network=parcels, waiting=elsewhere)(chunk(store.items()))
+    assert batch_of(outcome, "there").staged == Parcel(images=3)
+    assert parcels.refusals == 0
+
+
+def test_who_waits_for_a_slot_turns_to_another_host_when_this_one_has_no_worker_left(
+    store: FakeStore, ring: StagingRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "LOOK_SECONDS", 0.0)
+    asked = threading.Event()
+
+    def staged(refs: list[ChunkRef]) -> list[bool]:
+        if len(refs) == SLOTS:
+            asked.set()
+        return all_staged(refs)
+
+    def waiting() -> dict[str, int]:
+        return {"there": 0} if asked.is_set() else {"here": 0, "there": 0}
+
+    parcels = Parcels()
+    preprocess = make_stage(store, ring, staged=staged, network=parcels, waiting=waiting)
+    for number in range(SLOTS):
+        outcome = preprocess(chunk(store.items(), number))
+        assert isinstance(batch_of(outcome).staged, Slot)
+        assert isinstance(outcome, Forward)
+        outcome.release()
+    batch = batch_of(preprocess(chunk(store.items(), 9)), "there")
+    assert batch.staged == Parcel(images=3)

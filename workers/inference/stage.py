@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from shared.errors import TransientError
 from shared.job import EngineChoice
 from shared.ledger import ChunkRef, Stage
-from shared.messages import Batch, ItemFailure, Result, ResultItem, Timings
+from shared.messages import Batch, ItemFailure, Parcel, Result, ResultItem, Slot, Timings
 from shared.patience import patiently
 from shared.pipeline import Postprocess
 from shared.queues import RESULTS_TASK, results_queue
-from shared.staging import SlotGone, StagingRing
+from shared.staging import NetworkStaging, SlotGone, StagingRing
 from workers.inference.device import DeviceLoop
 from workers.inference.engines import Images
 from workers.inference.errors import EngineError, ModelUnusable
@@ -49,42 +50,55 @@ class InferenceStage:
     def __init__(
         self,
         ring: StagingRing,
+        network: NetworkStaging | None,
         device: DeviceLoop,
         pins: JobPins,
         note: Callable[[ChunkRef, int | None], int],
         stopping: threading.Event,
     ) -> None:
-        self._ring = ring
+        self._ring, self._network = ring, network
         self._device = device
         self._pins = pins
         self._note = note
         self._stopping = stopping
 
     def __call__(self, batch: Batch, losses: int = 0) -> Forward | GiveBack:
-        """The result, for the collector. The slot is free when this returns, however it does.
+        """The result, for the collector. The slot or parcel is free when this returns, however it
+        does.
 
         With two ``losses`` of its holders the batch runs in a child, where a killer dies without
         us, and its images alone.
         """
-        if batch.slot is None or not batch.slot.images:
+        if batch.staged is None or not batch.staged.images:
             return _forward(batch, _Outcome())
+        infer = self._infer_in_child if losses >= SUSPECT_LOSSES else self._infer
         try:
-            hold = self._ring.read(batch.slot, batch.ref)
-        except SlotGone:
+            with self._images(batch, batch.staged) as images:
+                outcome = patiently(
+                    lambda: self._in_one_precision(batch, images, infer), stopping=self._stopping
+                )
+        except (SlotGone, TransientError):  # or the worker stops before the model can be had
             return GiveBack()
-        try:
-            preprocess = batch.pipeline.preprocess
-            shape = (batch.slot.images, preprocess.crop_pixels, preprocess.crop_pixels, 3)
-            images = hold.pixels[: batch.slot.images * preprocess.image_bytes].reshape(shape)
-            infer = self._infer_in_child if losses >= SUSPECT_LOSSES else self._infer
-            outcome = patiently(
-                lambda: self._in_one_precision(batch, images, infer), stopping=self._stopping
-            )
-        except TransientError:  # the worker stops before the model can be had
-            return GiveBack()
-        finally:
-            hold.release()
         return _forward(batch, outcome)
+
+    @contextmanager
+    def _images(self, batch: Batch, staged: Slot | Parcel) -> Iterator[Images]:
+        """The staged pixels, uint8 (images, height, width, 3). Raises SlotGone, TransientError."""
+        preprocess = batch.pipeline.preprocess
+        shape = (staged.images, preprocess.crop_pixels, preprocess.crop_pixels, 3)
+        used_bytes = staged.images * preprocess.image_bytes
+        if isinstance(staged, Slot):
+            hold = self._ring.read(staged, batch.ref)
+            try:
+                yield hold.pixels[:used_bytes].reshape(shape)
+            finally:
+                hold.release()
+        else:
+            network = self._network
+            if network is None:
+                raise SlotGone("slot_gone", "No staging over the network is set up here.")
+            pixels = patiently(lambda: network.read(batch.ref, used_bytes), stopping=self._stopping)
+            yield pixels.reshape(shape)
 
     def _in_one_precision(
         self, batch: Batch, images: Images, infer: Callable[[Batch, Images], _Outcome]

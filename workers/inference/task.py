@@ -8,6 +8,7 @@ from functools import partial
 from shared.job_store import JobStore
 from shared.ledger import Stage
 from shared.staging import open_ring
+from shared.staging.network import connect as connect_network
 from shared.storage import connect
 from workers.inference.device import CPU_BATCH_IMAGES, CUDA_BATCH_IMAGES, DeviceLoop
 from workers.inference.engines.hardware import has_cuda
@@ -51,5 +52,6 @@ def setup(runtime: Runtime) -> InferenceStage:
 
         pin(ring.pixels)
     pins = JobPins(JobStore(connect(settings.s3), settings.state_bucket))
+    network = connect_network(settings, runtime.ledger.awaited)
     note = partial(runtime.note_trial, Stage.INFERENCE)
-    return InferenceStage(ring, device, pins, note, runtime.stopping)
+    return InferenceStage(ring, network, device, pins, note, runtime.stopping)

@@ -7,10 +7,12 @@ from functools import partial
 
 from shared.ledger import Stage
 from shared.staging import open_ring
+from shared.staging.network import connect as connect_network
 from shared.storage import resolve_store
 from workers.celery_worker import run_worker
 from workers.preprocess.fetch import Fetcher
 from workers.preprocess.resize import use_one_thread
+from workers.preprocess.routes import Routes, waiting_chunks
 from workers.preprocess.stage import PreprocessStage
 from workers.runtime import Runtime
 
@@ -21,11 +23,13 @@ CONCURRENCY = 2
 def setup(runtime: Runtime) -> PreprocessStage:
     """The stage's function."""
     use_one_thread()
-    settings = runtime.settings
+    settings, ledger = runtime.settings, runtime.ledger
     fetcher = Fetcher(partial(resolve_store, settings), runtime.stopping)
     ring = open_ring(settings.ring, settings.host_id)
+    network = connect_network(settings, ledger.awaited)
+    routes = Routes(settings.host_id, partial(waiting_chunks, ledger) if network else dict)
     note = partial(runtime.note_trial, Stage.PREPROCESS)
-    return PreprocessStage(fetcher, ring, runtime.ledger.staged, note, runtime.stopping)
+    return PreprocessStage(fetcher, ring, network, routes, ledger.staged, note, runtime.stopping)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The preprocess stage: a chunk's references become pixels in a slot. Knows nothing of Celery."""
+"""The preprocess stage: a chunk's references become staged pixels. Knows nothing of Celery."""
 
 from __future__ import annotations
 
@@ -12,28 +12,32 @@ from functools import partial
 
 from shared.errors import ItemError, ItemErrorCode, PermanentError, TransientError
 from shared.ledger import ChunkRef, Stage
-from shared.messages import Batch, Chunk, Item, ItemFailure, Slot, StagedItem, Timings
+from shared.messages import Batch, Chunk, Item, ItemFailure, Parcel, Slot, StagedItem, Timings
+from shared.patience import patiently
 from shared.pipeline import Preprocess
 from shared.queues import INFERENCE_TASK, inference_queue
-from shared.staging import StagingRing, WriteHold
+from shared.staging import NetworkStaging, Parcelling, SlotGone, StagingRing, WriteHold
 from shared.staging.ring import Pixels, StagedQuery
 from workers.preprocess.failures import failure, failure_of
 from workers.preprocess.fetch import Fetcher, Payload, by_bytes
 from workers.preprocess.fill import Fill, filling_here
+from workers.preprocess.routes import Routes
 from workers.preprocess.suspects import filling_in_child
 from workers.runtime import Forward, GiveBack
 from workers.suspects import SUSPECT_LOSSES
 
 _LEDGER_PAUSE_SECONDS = 0.5
 
+_Hold = WriteHold | Parcelling
+
 
 @dataclass(slots=True)
 class _Staging:
-    """A chunk on its way into a slot: an entry for each item so far, a row for each good one."""
+    """A chunk on its way to inference: an entry for each item so far, a row for each good one."""
 
     chunk: Chunk
     suspect: bool = False
-    hold: WriteHold | None = None
+    hold: _Hold | None = None
     entries: list[StagedItem] = field(default_factory=list)
     images: int = 0
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -48,7 +52,7 @@ class _Staging:
             self.seconds[name] += time.monotonic() - started
 
     def abandon(self) -> None:
-        """Free the slot, if there is one."""
+        """Free the slot or the parcel, if there is one."""
         if self.hold is not None:
             self.hold.abandon()
             self.hold = None
@@ -58,37 +62,42 @@ class PreprocessStage:
     """Called with a Chunk, by several threads at once: one decodes while the others fetch.
 
     ``staged`` asks the ledger which chunks still wait for inference; ``note`` tells it which item
-    of a chunk is on trial, and asks how often that was lost.
+    of a chunk is on trial, and asks how often that was lost. ``network`` is there where ``routes``
+    may lead to other hosts.
     """
 
     def __init__(
         self,
         fetcher: Fetcher,
         ring: StagingRing,
+        network: NetworkStaging | None,
+        routes: Routes,
         staged: StagedQuery,
         note: Callable[[ChunkRef, int | None], int],
         stopping: threading.Event,
     ) -> None:
         self._fetcher = fetcher
-        self._ring = ring
+        self._ring, self._network, self._routes = ring, network, routes
         self._staged = staged
         self._note = note
         self._stopping = stopping
         self._decode_turn = threading.Lock()
 
     def __call__(self, chunk: Chunk, losses: int = 0) -> Forward | GiveBack:
-        """The batch, for inference, with its slot locked until the runtime has moved it on.
+        """The batch, for inference, with its slot locked until the runtime has moved it on, or sent
+        to where a device of another host finds it.
 
         The rows lie densely, in the order of the items that did not fail. The chunk is given back
-        where the worker stops first, or the store does not answer for minutes. With two ``losses``
-        of its holders each image is decoded in a child, where a killer dies without us.
+        where the worker stops first, the store does not answer for minutes, or its parcel is gone.
+        With two ``losses`` of its holders each image is decoded in a child, where a killer dies
+        without us.
         """
         staging = _Staging(chunk, suspect=losses >= SUSPECT_LOSSES)
         try:
             for items in by_bytes(chunk.items):
                 self._add(staging, items)
             return self._forward(staging)
-        except TransientError:
+        except (TransientError, SlotGone):
             staging.abandon()
             return GiveBack()
         except BaseException:
@@ -130,20 +139,27 @@ class PreprocessStage:
             return failure(ItemErrorCode.TOO_LARGE, str(error))
         return None
 
-    def _take(self, chunk: Chunk, slot_bytes: int) -> WriteHold:
+    def _take(self, chunk: Chunk, slot_bytes: int) -> _Hold:
         while True:
+            is_here = self._routes.is_here()
             try:
-                return self._ring.take(
-                    slot_bytes, chunk.ref, staged=self._staged, stopping=self._stopping.is_set
-                )
-            except TransientError:  # the worker stops, or the ledger does not answer
+                return self._take_by(is_here, chunk.ref, slot_bytes)
+            except TransientError:  # the worker stops, the route changed, or nobody answers
                 if self._stopping.wait(_LEDGER_PAUSE_SECONDS):
                     raise
+
+    def _take_by(self, is_here: bool, ref: ChunkRef, slot_bytes: int) -> _Hold:
+        def stopping() -> bool:
+            return self._stopping.is_set() or self._routes.is_here() != is_here
+
+        if is_here or self._network is None:
+            return self._ring.take(slot_bytes, ref, staged=self._staged, stopping=stopping)
+        return self._network.take(slot_bytes, ref, stopping=stopping)
 
     def _forward(self, staging: _Staging) -> Forward:
         if not staging.images:
             staging.abandon()
-        chunk, hold, host_id = staging.chunk, staging.hold, self._ring.host_id
+        chunk, hold, staged = staging.chunk, staging.hold, self._place(staging)
         batch = Batch(
             incarnation=chunk.incarnation,
             job_id=chunk.job_id,
@@ -153,13 +169,26 @@ class PreprocessStage:
             pipeline=chunk.pipeline,
             bucket=chunk.bucket,
             items=staging.entries,
-            slot=hold and Slot(host_id=host_id, index=hold.index, images=staging.images),
+            staged=staged,
             timings=Timings(**staging.seconds),
         )
-        queue = inference_queue(host_id)
+        is_here = isinstance(staged, Slot)
+        queue = inference_queue(self._ring.host_id if is_here else self._routes.host())
         if hold is None:
             return Forward(Stage.INFERENCE, INFERENCE_TASK, queue, batch)
         return Forward(Stage.INFERENCE, INFERENCE_TASK, queue, batch, hold.release, hold.abandon)
+
+    def _place(self, staging: _Staging) -> Slot | Parcel | None:
+        """Where the pixels are; a parcel's are sent. Raises SlotGone, TransientError."""
+        hold, images = staging.hold, staging.images
+        if hold is None:
+            return None
+        if isinstance(hold, WriteHold):
+            return Slot(host_id=self._ring.host_id, index=hold.index, images=images)
+        used_bytes = images * staging.chunk.pipeline.preprocess.image_bytes
+        with staging.timed("slot_wait_seconds"):
+            patiently(lambda: hold.send(used_bytes), stopping=self._stopping)
+        return Parcel(images=images)
 
 
 def _stage(staging: _Staging, item: Item, payload: Payload, fill: Fill) -> StagedItem:
@@ -176,6 +205,6 @@ def _stage(staging: _Staging, item: Item, payload: Payload, fill: Fill) -> Stage
     return StagedItem(item=item, width=width, height=height)
 
 
-def _row(hold: WriteHold, index: int, preprocess: Preprocess) -> Pixels:
+def _row(hold: _Hold, index: int, preprocess: Preprocess) -> Pixels:
     start, crop = index * preprocess.image_bytes, preprocess.crop_pixels
     return hold.pixels[start : start + preprocess.image_bytes].reshape(crop, crop, 3)

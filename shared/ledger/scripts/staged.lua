@@ -1,10 +1,11 @@
 -- Which of the given staged chunks still wait for, or are with, the inference stage?
--- ARGV: "", then incarnation, uid, chunk, attempt of each. Returns a list of 0 and 1.
-local answer = {}
+-- ARGV: the earliest stage that counts, inference or the one before; then incarnation, uid, chunk,
+-- attempt of each. Returns a list of 0 and 1.
+local answer, stages = {}, {inference = true, [ARGV[1]] = true}
 local current = redis.call('GET', 'hr:incarnation')
 for i = 2, #ARGV, 4 do
   local e = ARGV[i] == current and read_live(ARGV[i + 1], ARGV[i + 2])
-  local staged = e and e.stage == 'inference' and e.attempt == tonumber(ARGV[i + 3])
+  local staged = e and stages[e.stage] and e.attempt == tonumber(ARGV[i + 3])
   answer[#answer + 1] = staged and 1 or 0
 end
 return answer
