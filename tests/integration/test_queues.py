@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared.celery_app import Publisher
+from shared.dead_letters import DeadLetter
 from shared.dead_letters import connect as connect_dead_letters
 from shared.errors import TransientError
 from shared.messages import MAX_MESSAGE_BYTES
@@ -86,7 +87,7 @@ def test_a_broker_that_does_not_answer_is_an_error_of_one_line(
 def test_dead_letters_are_kept_and_found_by_another_process(settings: Settings) -> None:
     letters = connect_dead_letters(settings)
     letters.purge()
-    letter = letters.letter(queue="q", layer="body", reason="r", raw=b"\0\xff")
+    letter = DeadLetter.of(queue="q", layer="body", reason="r", raw=b"\0\xff")
     letters.add(letter)
     assert connect_dead_letters(settings).show(letter.id) == letter
     letters.purge()

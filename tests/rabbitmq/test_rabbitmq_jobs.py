@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
-import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -86,9 +84,7 @@ def test_a_job_runs_and_all_who_look_see_it(ground: Ground) -> None:
     assert not [check for check in checks.values() if check["state"] == "failed"]
 
     def workers() -> dict[str, Any]:
-        url = f"{ground.stack.info['flower_url']}/api/workers?refresh=1"
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            return dict(json.loads(answer.read()))
+        return dict(ground.stack.flower("api/workers?refresh=1"))
 
     names = wait_for(lambda: found if len(found := workers()) >= 3 else None, what="Flower's view")
     roles = {name.partition("@")[0].rpartition("-")[0] for name in names}
