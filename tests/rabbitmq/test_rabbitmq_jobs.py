@@ -84,7 +84,7 @@ def test_a_job_runs_and_all_who_look_see_it(ground: Ground) -> None:
     assert not [check for check in checks.values() if check["state"] == "failed"]
 
     def workers() -> dict[str, Any]:
-        return dict(ground.stack.flower("api/workers?refresh=1"))
+        return dict(ground.stack.flower("/api/workers?refresh=1"))
 
     names = wait_for(lambda: found if len(found := workers()) >= 3 else None, what="Flower's view")
     roles = {name.partition("@")[0].rpartition("-")[0] for name in names}
