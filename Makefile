@@ -1,7 +1,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help install install-demo install-dev install-bench up down ps demo test test-unit \
-        test-contract test-integration test-e2e test-fault test-minio test-redis test-compose \
-        test-hosts simulate fuzz chaos flood bench bench-gpu figures check audit schemas clean
+        test-contract test-integration test-e2e test-fault test-minio test-redis test-rabbitmq \
+        test-compose test-hosts simulate fuzz chaos flood bench bench-gpu figures check audit \
+        schemas clean
 
 # The first Python that is new enough; PYTHON=... overrides it.
 ifndef PYTHON
@@ -74,6 +75,10 @@ REDIS_SUITE := ledger ledger_model ledger_rescue lost_runs feed_and_rescue leade
   broker_tls
 test-redis: install-dev ## Hold what the broker must do against the Redis installed here
 	@TEST_BROKER=redis $(RUN) -m pytest $(REDIS_SUITE:%=tests/integration/test_%.py) $(ARGS)
+
+RABBITMQ_SUITE := tests/integration/test_queues.py tests/integration/test_quarantine.py tests/rabbitmq
+test-rabbitmq: install-dev ## Hold RabbitMQ as the broker, with quorum queues, the one installed here
+	@TEST_BROKER=rabbitmq $(RUN) -m pytest $(RABBITMQ_SUITE) $(ARGS)
 
 test-fault: install-dev ## Try all of every fault and write docs/FAULTS.md; SEED=... repeats a day's
 	@rm -f .fault-lines.jsonl

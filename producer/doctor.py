@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import redis
 from pydantic import BaseModel
@@ -20,13 +20,14 @@ from producer.stack.home import find_home
 from producer.stack.readiness import answers_http
 from producer.stack.ring import plan_ring
 from shared import ledger as ledgers
+from shared import rabbitmq
 from shared.broker_errors import why
 from shared.errors import HeadraceError, UsageError
 from shared.profile import uses_docker
+from shared.redis_client import redis_client
 from shared.settings import Settings, default_home, load_settings
 from shared.staging import Layout
 from shared.storage import resolve_store
-from shared.tls import redis_options
 
 FREE_BYTES = 2 << 30
 MAX_SKEW_SECONDS = 2.0
@@ -60,16 +61,10 @@ def examine() -> Iterator[Check]:
         return
     if not uses_docker():  # the ring of containers is out of our sight
         yield _guarded("ring", lambda: _ring(settings))
-    broker = redis.Redis.from_url(
-        settings.broker_url,
-        socket_timeout=3,
-        socket_connect_timeout=3,
-        **redis_options(settings.broker_url, settings.ca_file),
-    )
-    yield _guarded("broker", lambda: _answers(broker, "broker"))
+    yield _guarded("broker", lambda: _broker(settings))
     yield _guarded("ledger", lambda: _ledger(settings))
     yield _guarded("late", lambda: _late(settings))
-    yield _guarded("clock", lambda: _clock(broker))
+    yield _guarded("clock", lambda: _clock(settings))
     yield _guarded("store", lambda: _store(settings))
     yield _guarded("roles", lambda: _roles(settings))
     for process in processes:
@@ -151,9 +146,13 @@ def _ring(settings: Settings) -> Check:
     return Check(name="ring", state="ok", detail=size)
 
 
-def _answers(client: redis.Redis, name: str) -> Check:
-    client.ping()
-    return Check(name=name, state="ok", detail="It answers.")
+def _broker(settings: Settings) -> Check:
+    if rabbitmq.speaks_amqp(settings.broker_url):
+        answers = f"{rabbitmq.answering(settings)} answers."
+    else:
+        redis_client(settings.broker_url, settings.ca_file, timeout_seconds=3).ping()
+        answers = "It answers."
+    return Check(name="broker", state="ok", detail=answers)
 
 
 def _ledger(settings: Settings) -> Check:
@@ -178,15 +177,17 @@ def _late(settings: Settings) -> Check:
     return Check(name="late", state="ok", detail=detail)
 
 
-def _clock(broker: redis.Redis) -> Check:
+def _clock(settings: Settings) -> Check:
+    ledger: Any = redis_client(settings.ledger_url, settings.ca_file, timeout_seconds=3)
+    ledger.ping()  # else the time that connecting takes would count
     before = time.time()
-    seconds, microseconds = broker.time()
+    seconds, microseconds = ledger.time()
     here = (before + time.time()) / 2
     skew_seconds = here - (seconds + microseconds / 1e6)
     return _check(
         "clock",
         abs(skew_seconds) <= MAX_SKEW_SECONDS,
-        f"{abs(skew_seconds):.3f} s apart from the broker's.",
+        f"{abs(skew_seconds):.3f} s apart from the ledger's.",
         "Set both clocks, for instance by NTP.",
     )
 

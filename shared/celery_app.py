@@ -8,57 +8,70 @@ from __future__ import annotations
 import json
 import uuid
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
+import amqp
 import redis
 from celery import Celery
 from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
 
+from shared import rabbitmq
 from shared.broker_errors import no_answer
 from shared.errors import PermanentError, TransientError
 from shared.messages import MAX_MESSAGE_BYTES, Message
+from shared.redis_client import redis_client
 from shared.settings import Settings, load_settings
 from shared.signing import sign
-from shared.tls import redis_options
+from shared.tls import amqp_options, redis_options
 
 # Messages go to queues directly: an exchange's binding would be lost with a wiped broker.
 _DIRECT = Exchange("")
 
+_ON_REDIS: dict[str, Any] = {
+    "worker_disable_prefetch": True,
+    "broker_transport_options": {
+        # Kombu would note in the broker, in two transactions, what a worker has, and bring it
+        # back by clients' clocks. The ledger knows sooner what is missing.
+        "ack_emulation": False,
+        "priority_steps": [0],
+        "socket_timeout": 15,
+        "socket_connect_timeout": 3,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+    },
+}
+_ON_RABBITMQ: dict[str, Any] = {
+    "broker_heartbeat": 10,
+    # A channel that RabbitMQ closes, for a chunk that took longer than its consumer_timeout.
+    "broker_channel_error_retry": True,
+}
+
 
 def queue_of(name: str) -> Queue:
-    """A queue that is addressed by its name alone."""
-    return Queue(name, exchange=_DIRECT, routing_key=name)
+    """A queue that is addressed by its name alone. What kind it is concerns RabbitMQ only."""
+    return Queue(name, exchange=_DIRECT, routing_key=name, queue_arguments=rabbitmq.QUORUM)
 
 
 def make_app(settings: Settings) -> Celery:
     """The application, whoever it is that runs it."""
-    app = Celery("headrace", broker=settings.broker_url, set_as_current=False)
+    url, ca_file = settings.broker_url, settings.ca_file
+    app = Celery("headrace", broker=url, set_as_current=False)
     app.conf.update(
-        broker_use_ssl=redis_options(settings.broker_url, settings.ca_file) or None,
+        broker_use_ssl=redis_options(url, ca_file) or amqp_options(url, ca_file) or None,
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
         task_acks_late=True,
         task_default_queue="v1.unrouted",
         worker_prefetch_multiplier=1,
-        worker_disable_prefetch=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_consumer="workers.quarantine.consumer:QuarantineConsumer",
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_transport_options={
-            # Kombu would note in the broker, in two transactions, what a worker has, and bring it
-            # back by clients' clocks. The ledger knows sooner what is missing.
-            "ack_emulation": False,
-            "priority_steps": [0],
-            "socket_timeout": 15,
-            "socket_connect_timeout": 3,
-            "socket_keepalive": True,
-            "health_check_interval": 10,
-        },
+        **(_ON_RABBITMQ if rabbitmq.speaks_amqp(url) else _ON_REDIS),
     )
     return app
 
@@ -74,18 +87,20 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(name)
 
 
+class _Queues(Protocol):
+    """The broker's queues. Methods raise TransientError when it does not answer."""
+
+    def put(self, queue: str, payload: str, headers: dict[str, str]) -> None: ...
+    def length(self, queue: str) -> int: ...
+
+
 class Publisher:
     """Signs messages and sends them. Thread-safe. Raises TransientError when nobody answers."""
 
-    def __init__(self, settings: Settings, app: Celery | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._key = settings.signing_keys[0]
-        self._app = app or make_app(settings)
-        self._redis = redis.Redis.from_url(
-            settings.broker_url,
-            socket_timeout=10,
-            socket_connect_timeout=3,
-            **redis_options(settings.broker_url, settings.ca_file),
-        )
+        on_rabbitmq = rabbitmq.speaks_amqp(settings.broker_url)
+        self._queues: _Queues = (_OnRabbitMQ if on_rabbitmq else _OnRedis)(settings)
 
     def send(self, task: str, queue: str, message: Message) -> None:
         """Send one message to ``queue``, for ``task``.
@@ -102,14 +117,29 @@ class Publisher:
                 "Take a smaller --batch-size, or a smaller top_k.",
             )
         label = f"{message.job_id} chunk {message.chunk} attempt {message.attempt}"
+        self._queues.put(queue, payload, {"task": task, "id": message_id, "argsrepr": label})
+
+    def ready_length(self, queue: str) -> int:
+        """How many messages wait in ``queue`` and are with no worker."""
+        return self._queues.length(queue)
+
+
+class _OnRedis:
+    """Kombu's messages in Redis's lists."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._app = make_app(settings)
+        self._redis = redis_client(settings.broker_url, settings.ca_file)
+
+    def put(self, queue: str, payload: str, headers: dict[str, str]) -> None:
         try:
             with self._app.producer_pool.acquire(block=True, timeout=10) as producer:
                 producer.publish(
                     payload,
                     routing_key=queue,
                     exchange="",
-                    headers={"task": task, "id": message_id, "argsrepr": label},
-                    correlation_id=message_id,
+                    headers=headers,
+                    correlation_id=headers["id"],
                     content_type="application/json",
                     content_encoding="utf-8",
                     retry=False,
@@ -117,8 +147,7 @@ class Publisher:
         except (OperationalError, redis.RedisError, OSError) as error:
             raise unavailable(error) from error
 
-    def ready_length(self, queue: str) -> int:
-        """How many messages wait in ``queue`` and are with no worker."""
+    def length(self, queue: str) -> int:
         try:
             return int(self._redis.llen(queue))
         except redis.RedisError as error:
@@ -130,6 +159,25 @@ class Publisher:
             self._redis.delete(queue)
         except redis.RedisError as error:
             raise unavailable(error) from error
+
+
+class _OnRabbitMQ:
+    """The same messages in RabbitMQ's quorum queues."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._queues = rabbitmq.connect(settings)
+        self.length = self._queues.length
+
+    def put(self, queue: str, payload: str, headers: dict[str, str]) -> None:
+        message = amqp.Message(
+            payload,
+            application_headers=headers,
+            correlation_id=headers["id"],
+            content_type="application/json",
+            content_encoding="utf-8",
+            delivery_mode=2,
+        )
+        self._queues.put(queue, message)
 
 
 def unavailable(error: Exception) -> TransientError:

@@ -1,8 +1,8 @@
 """The dead letters: what could never have been a message of ours, kept with where, why and how.
 
-They lie in the broker, beside the queues that they came from. The broker's share is bounded: the
-oldest move on to the state bucket, as objects of JSON lines, each line what ``DeadLetter.to_json``
-gives.
+They lie in the broker, beside the queues that they came from; where that is RabbitMQ, in the
+ledger's server, for which read "broker" below. The broker's share is bounded: the oldest move on to
+the state bucket, as objects of JSON lines, each line what ``DeadLetter.to_json`` gives.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
 import redis
 
+from shared import rabbitmq
 from shared.broker_errors import FAILURES, no_answer
+from shared.deliveries import Delivery
 from shared.errors import PermanentError
+from shared.redis_client import redis_client
 from shared.settings import Settings
-from shared.tls import redis_options
 
 QUARANTINE = "quarantine/"
 _ORDER, _LETTERS, _RAW = "dead:order", "dead:letters", "dead:raw"
@@ -102,7 +104,8 @@ class DeadLetter:
 
     ``layer``: envelope, headers, compression, content_type, body, signature, schema, or unforeseen,
     for what Celery refused although all these were right. ``raw``: the bytes as they lay in the
-    queue. ``replays``: how often it was tried again.
+    queue, of RabbitMQ's as ``shared.deliveries`` writes them. ``replays``: how often it was tried
+    again.
     """
 
     id: str
@@ -136,12 +139,21 @@ class DeadLetter:
 
 _ABOUT = [field.name for field in fields(DeadLetter) if field.name != "raw"]
 
+# Puts a message back into its queue; with a pipeline of the letters' server, to use it or not.
+PutBack = Callable[[Any, DeadLetter], object]
+
+
+def _push(pipe: Any, letter: DeadLetter) -> None:
+    """Into a list beside the letters, in one transaction with what the pipeline does."""
+    pipe.lpush(letter.queue, letter.raw)
+
 
 class DeadLetters:
     """The dead letters of one broker. Methods raise TransientError when it does not answer."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, put_back: PutBack = _push) -> None:
         self._client: Any = client
+        self._put_back = put_back
         self._add = client.register_script(_ADD)
         self._oldest = client.register_script(_OLDEST)
         self._forget = client.register_script(_FORGET)
@@ -207,9 +219,10 @@ class DeadLetters:
         """Put messages back into their queues as they were; what is still bad comes back."""
         letters = [self.show(letter_id) for letter_id in letter_ids]
         for letter in letters:
+            # Counted before a worker can meet it again.
+            self._call(self._client.hincrby, _REPLAYS, _digest(letter.queue, letter.raw), 1)
             pipe = self._client.pipeline()
-            pipe.hincrby(_REPLAYS, _digest(letter.queue, letter.raw), 1)
-            pipe.lpush(letter.queue, letter.raw)
+            self._put_back(pipe, letter)
             self._forget(_KEYS, ("", letter.id), client=pipe)
             self._call(pipe.execute)
         return letters
@@ -257,10 +270,10 @@ def _load(about: bytes, raw: bytes) -> DeadLetter:
 
 def connect(settings: Settings) -> DeadLetters:
     """The dead letters of the settings' broker."""
-    client = redis.Redis.from_url(
-        settings.broker_url,
-        socket_timeout=10,
-        socket_connect_timeout=3,
-        **redis_options(settings.broker_url, settings.ca_file),
+    if not rabbitmq.speaks_amqp(settings.broker_url):
+        return DeadLetters(redis_client(settings.broker_url, settings.ca_file))
+    queues = rabbitmq.connect(settings)
+    return DeadLetters(
+        redis_client(settings.ledger_url, settings.ca_file),
+        lambda _, letter: queues.put(letter.queue, Delivery.from_raw(letter.raw).as_it_was()),
     )
-    return DeadLetters(client)

@@ -9,6 +9,7 @@ import os
 import ssl
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import certifi
 
@@ -43,10 +44,25 @@ def redis_options(url: str, ca_file: Path | None) -> dict[str, Any]:
     if not url.startswith("rediss://"):
         return {}
     options = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
+    return {**options, "ssl_ca_certs": _trusted(ca_file)}
+
+
+def amqp_options(url: str, ca_file: Path | None) -> dict[str, Any]:
+    """What py-amqp and kombu need beside ``amqps://``, for which they would verify nothing."""
+    if not url.startswith("amqps://"):
+        return {}
+    return {
+        "cert_reqs": ssl.CERT_REQUIRED,
+        "ca_certs": _trusted(ca_file),
+        "server_hostname": urlsplit(url).hostname,
+    }
+
+
+def _trusted(ca_file: Path | None) -> str:
     if ca_file is None:
-        return {**options, "ssl_ca_certs": _public()}
+        return _public()
     certificates(ca_file)
-    return {**options, "ssl_ca_certs": str(ca_file)}
+    return str(ca_file)
 
 
 def _public() -> str:

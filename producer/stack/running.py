@@ -15,6 +15,7 @@ from producer.stack.record import StackRecord
 from producer.stack.services import buckets_ready, services, valkey_answers
 from producer.stack.states import role_of
 from producer.stack.supervisor import Supervisor, write_config
+from shared import rabbitmq
 from shared.settings import Settings
 
 POLL_SECONDS = 0.1
@@ -60,7 +61,12 @@ class RunningStack:
             self.supervisor.add(name)
 
     def start_services(self, watch: Watch, settings: Settings) -> None:
-        """Start Valkey and SeaweedFS, and return when both answer and our buckets are there."""
+        """Start Valkey and SeaweedFS, and return when both answer and our buckets are there.
+
+        Raises HeadraceError, too, where the broker is a RabbitMQ that does not take us.
+        """
+        if rabbitmq.speaks_amqp(settings.broker_url):
+            rabbitmq.answering(settings)
         self.start(["valkey", "seaweedfs"])
         watch.until(lambda _: [] if valkey_answers(settings) else ["valkey"])
         watch.until(lambda _: [] if buckets_ready(settings) else ["seaweedfs"])

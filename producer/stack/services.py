@@ -21,6 +21,7 @@ from producer.stack.programs import SERVICE_STOP_SECONDS, Program
 from producer.stack.record import StackRecord
 from producer.stack.store_identities import s3_config
 from shared.errors import HeadraceError
+from shared.redis_client import redis_client
 from shared.settings import Settings
 
 VALKEY_CONFIG = "run/valkey.conf"
@@ -101,7 +102,7 @@ def _weed_binary() -> Path:
 
 def valkey_answers(settings: Settings) -> bool:
     """Whether Valkey has read its data and takes our password."""
-    with redis.Redis.from_url(settings.broker_url, socket_timeout=2) as client:
+    with redis_client(settings.ledger_url, settings.ca_file, timeout_seconds=2) as client:
         try:
             return bool(client.ping())
         except redis.RedisError:

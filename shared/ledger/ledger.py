@@ -19,8 +19,8 @@ from redis.retry import Retry
 from shared.broker_errors import FAILURES, no_answer
 from shared.ledger.records import ChunkRef, Claim, JobProgress, LiveWorker, Stage, WorkerIdentity
 from shared.queues import preprocess_queue
+from shared.redis_client import redis_client
 from shared.settings import Settings
-from shared.tls import redis_options
 
 _T = TypeVar("_T")
 _SCRIPTS = Path(__file__).parent / "scripts"
@@ -334,13 +334,11 @@ def _refs(incarnation: str, flat: list[Any]) -> list[ChunkRef]:
 
 def connect(settings: Settings) -> Ledger:
     """Connect lazily to ``settings.ledger_url``; timeouts are short and nothing is retried."""
-    client = redis.Redis.from_url(
+    client = redis_client(
         settings.ledger_url,
+        settings.ca_file,
         decode_responses=True,
-        socket_timeout=10,
-        socket_connect_timeout=3,
         health_check_interval=15,
         retry=Retry(NoBackoff(), 1),
-        **redis_options(settings.ledger_url, settings.ca_file),
     )
     return Ledger(client, first_queue=preprocess_queue(), lease_seconds=settings.lease_seconds)

@@ -24,6 +24,12 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningValkey]:
 
 
 @pytest.fixture
+def broker_url(valkey: RunningValkey, rabbit_url: str | None) -> str:
+    """The broker that ``$TEST_BROKER`` asks for."""
+    return rabbit_url or valkey.url
+
+
+@pytest.fixture
 def yard(valkey: RunningValkey, tmp_path: Path) -> Iterator[Yard]:
     changes = {"lease_seconds": LEASE_SECONDS, "preprocess_queue_chunks": BOUND}
     settings = samples.settings(tmp_path, valkey.url).model_copy(update=changes)

@@ -18,10 +18,10 @@ from shared.dead_letters import QUARANTINE, DeadLetter, DeadLetters, Limits
 from shared.ledger import ChunkRef
 from shared.settings import S3Settings
 from shared.storage import Store, StoreUnavailable, connect
-from tests.integration.test_quarantine import Stand, start
 from tests.malformed import CASES
 from tests.memory_store import MemoryStore
 from tests.servers import RunningSeaweed, start_seaweedfs, start_valkey
+from tests.stand import Stand, start
 from tests.waiting import wait_for
 from workers.quarantine.overflow import Overflow
 from workers.quarantine.ward import Ward

@@ -3,147 +3,42 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-import redis
-from celery import Celery
+from kombu import Exchange
 
-from shared.celery_app import Publisher, make_app
-from shared.dead_letters import DeadLetter, DeadLetters
-from shared.dead_letters import connect as connect_dead_letters
-from shared.ledger import ChunkRef, Ledger, Stage, WorkerIdentity
-from shared.ledger import connect as connect_ledger
-from shared.messages import Batch, Chunk, Message, Result
-from shared.queues import queues
-from shared.settings import S3Settings, save_settings
-from tests import samples
-from tests.integration.echo_worker import NOWHERE
-from tests.malformed import CASES, IGNORED, Target, cases, set_at, signed, valid
-from tests.servers import start_valkey
+from shared.celery_app import make_app
+from shared.dead_letters import DeadLetter
+from shared.messages import Message
+from shared.settings import load_settings
+from tests import amqp_deliveries, malformed, samples
+from tests.malformed import CASES, IGNORED, Target, set_at, signed, valid
+from tests.servers import BROKER
+from tests.stand import ROLES, Stand, start
 from tests.waiting import wait_for
 
-ROLES = ("preprocess", "inference", "collector")
-SAMPLES: dict[str, Callable[..., Chunk | Batch | Result]] = {
-    "preprocess": samples.chunk,
-    "inference": samples.batch,
-    "collector": samples.result,
-}
+cases = amqp_deliveries.cases if BROKER == "rabbitmq" else malformed.cases
 # A bomb of a quarter of a gigabyte would show.
 LARGEST_RESIDENT_BYTES = 350 * 2**20
 
 
-@dataclass
-class Stand:
-    """A worker at work, and everything that a test needs to talk to it."""
-
-    role: str
-    process: subprocess.Popen[bytes]
-    client: redis.Redis
-    ledger: Ledger
-    letters: DeadLetters
-    publisher: Publisher
-    target: Target
-    app: Celery
-    chunks: int = 0
-
-    def queued(self) -> Message:
-        """A message whose chunk the ledger holds to be queued for the worker's stage."""
-        chunk, self.chunks = self.chunks, self.chunks + 1
-        incarnation, uid = samples.INCARNATION, samples.JOB_UID
-        _, (ref,) = self.ledger.feed(incarnation, uid, chunk, chunk + 1, bound=100)
-        self.pass_on(ref)
-        return SAMPLES[self.role](chunk=chunk)
-
-    def pass_on(self, ref: ChunkRef) -> None:
-        """From the first stage to the worker's."""
-        helper = WorkerIdentity("test", "helper", "testhost")
-        stage = {"inference": Stage.INFERENCE, "collector": Stage.RESULTS}.get(self.role)
-        if stage is not None:
-            self.ledger.claim(ref, Stage.PREPROCESS, helper)
-            self.ledger.advance(ref, Stage.PREPROCESS, helper, stage, self.target.queue)
-
-    def send(self, message: Message) -> None:
-        self.publisher.send(self.target.task, self.target.queue, message)
-
-    def ran(self) -> int:
-        """How many chunks the worker is through with."""
-        if self.role != "collector":
-            return self.ledger.queued_count(NOWHERE)
-        progress = self.ledger.progress(samples.JOB_UID)
-        assert progress is not None
-        return progress.done_chunks
-
-    def push(self, raw: bytes) -> None:
-        self.client.lpush(self.target.queue, raw)
-
-    def identity(self) -> tuple[Any, ...]:
-        """What changes when the worker restarts or connects anew."""
-        consuming = {c["id"] for c in self.client.client_list() if c["cmd"] == "brpop"}
-        if not consuming:  # between two answers
-            consuming = wait_for(
-                lambda: {c["id"] for c in self.client.client_list() if c["cmd"] == "brpop"},
-                what="a connection that waits for messages",
-                every=0.001,
-            )
-        process = psutil.Process(self.process.pid)
-        return process.pid, process.create_time(), frozenset(consuming)
-
-
-def start(
-    directory: Path, role: str, *arguments: str, s3: S3Settings | None = None
-) -> Iterator[Stand]:
-    """A broker and a worker of ``role``, until the generator is closed."""
-    valkey = start_valkey(directory / "valkey")
-    settings = samples.settings(directory, valkey.url)
-    settings = settings.model_copy(update={"s3": s3 or settings.s3})
-    save_settings(settings)
-    ledger = connect_ledger(settings)
-    ledger.begin(samples.INCARNATION)
-    ledger.open_job(samples.INCARNATION, samples.JOB_UID, "job")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.echo_worker", role, *arguments],
-        env={**os.environ, "HEADRACE_HOME": str(directory), "HEADRACE_PROCESS": f"{role}-1"},
-        stderr=(directory / "worker.log").open("wb"),
-        cwd=Path(__file__).parents[2],
-    )
-    (info,) = (queue for queue in queues(settings.host_id) if queue.role == role)
-    try:
-        wait_for(lambda: ledger.workers(), what="the worker's lease")
-        yield Stand(
-            role,
-            process,
-            redis.Redis.from_url(valkey.url),
-            ledger,
-            connect_dead_letters(settings),
-            Publisher(settings),
-            Target(role, info.name, settings.signing_keys[0], SAMPLES[role](chunk=2**30)),
-            make_app(settings),
-        )
-    finally:
-        process.terminate()
-        process.wait(20)
-        valkey.stop()
-
-
 @pytest.fixture(scope="module")
-def stands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Stand]]:
+def stands(
+    tmp_path_factory: pytest.TempPathFactory, rabbit_url: str | None
+) -> Iterator[Callable[[str], Stand]]:
     """The stand of each role, started when it is first asked for."""
     with ExitStack() as running:
 
         @cache
         def stand_of(role: str) -> Stand:
             directory = tmp_path_factory.mktemp(role)
-            return running.enter_context(contextmanager(start)(directory, role))
+            made = contextmanager(start)(directory, role, rabbit_url=rabbit_url)
+            return running.enter_context(made)
 
         yield stand_of
 
@@ -182,8 +77,8 @@ def test_a_malformed_message_becomes_a_dead_letter_and_the_next_one_runs(
     (letter,) = letters_of(stand, 1)
     assert (letter.queue, letter.layer) == (stand.target.queue, case.layer), letter.reason
     assert letter.reason
-    assert letter.raw == raw
-    assert letter.size == len(raw)
+    assert letter.raw == stand.lies_as(raw)
+    assert letter.size == len(letter.raw)
     assert stand.identity() == before
 
 
@@ -198,6 +93,26 @@ def test_headers_that_are_not_signed_are_ignored(stand: Stand, header: str) -> N
         set_at(whole, ("properties", header), value)
         stand.push(json.dumps(set_at(whole, (header,), value)).encode())
         wait_for(lambda ran=ran: stand.ran() == ran + 1, what="it, at once", every=0.002)
+    assert stand.letters.list() == []
+    assert stand.identity() == before
+
+
+def test_malformed_remote_control_is_dropped_and_ends_nothing(stand: Stand) -> None:
+    stand.letters.purge()
+    ran, before = stand.ran(), stand.identity()
+    exchange = Exchange("celery.pidbox", "fanout", durable=False)
+    with make_app(load_settings(stand.home)).connection() as connection:
+        connection.Producer().publish(
+            b"nonsense",
+            exchange=exchange,
+            declare=[exchange],
+            content_type="no/such",
+            content_encoding="binary",
+        )
+    log = stand.home / "worker.log"
+    wait_for(lambda: "message of remote control" in log.read_text(), what="its end")
+    stand.send(stand.queued())
+    wait_for(lambda: stand.ran() == ran + 1, what="a good message")
     assert stand.letters.list() == []
     assert stand.identity() == before
 
@@ -234,7 +149,7 @@ def test_a_replayed_message_that_is_valid_now_runs_once(stand: Stand) -> None:
     stand.letters.purge()
     ran = stand.ran()
     good = Target(stand.role, stand.target.queue, stand.target.key, stand.queued())
-    raw = json.dumps(valid(good)).encode()
+    raw = stand.lies_as(json.dumps(valid(good)).encode())
     for _ in range(2):  # as if it had been refused twice, by an older release
         letter = DeadLetter.of(queue=good.queue, layer="schema", reason="old", raw=raw)
         stand.letters.add(letter)

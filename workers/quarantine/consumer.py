@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from celery.worker.consumer import Consumer
 from celery.worker.control import Panel
@@ -69,6 +69,13 @@ def _keep(message_id: str, inspected: Message) -> None:
 class QuarantineConsumer(Consumer):  # type: ignore[misc]
     """A consumer whose malformed messages become dead letters."""
 
+    class Blueprint(Consumer.Blueprint):  # type: ignore[misc]
+        """Without what makes queues in RabbitMQ for messages that wait: none of ours does."""
+
+        default_steps: ClassVar[list[str]] = [
+            step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step
+        ]
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.hub.call_repeatedly(_EVENTS_SECONDS, self._flush_events)
@@ -95,6 +102,8 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
             assert _contract is not None  # run_worker installs it before it starts Celery
             chunk = None
             try:
+                if message.problem is not None:  # found as it was opened
+                    raise message.problem
                 message.headers, inspected = inspect(_contract, message)
                 chunk, message_id = inspected.ref, message.headers["id"]
                 message.properties = {"correlation_id": message_id}
@@ -110,7 +119,8 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
 
         return on_task_received
 
-    # Inspection leaves nothing for these; should Celery find more, it is kept all the same.
+    # Inspection leaves nothing for these but remote control, which is heard by all workers and kept
+    # by none; should Celery find more, it is kept all the same.
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         self._quarantine(message, "body", repr(exc))
@@ -128,6 +138,9 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
         self, message: Any, layer: str, reason: str, accused: ChunkRef | None = None
     ) -> None:
         assert _ward is not None
-        _ward.admit(layer=layer, reason=reason, raw=message._raw.item, accused=accused)
+        if message.item is None:
+            log.warning("dropped a message of remote control: %s", reason)
+            return
+        _ward.admit(layer=layer, reason=reason, raw=message.item, accused=accused)
         if not message.acknowledged:
             message.ack()

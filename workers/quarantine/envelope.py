@@ -1,4 +1,4 @@
-"""The envelope: what kombu's Redis transport wraps around a message, before kombu sees it.
+"""The envelope: what kombu's Redis transport wraps around a message, or AMQP's own properties.
 
 Kombu unpacks, decompresses and keeps what it is given, so it is given only what is used, of known
 types and bounded lengths. The bytes as they lay in the queue go with it.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from shared.messages import MAX_MESSAGE_BYTES
@@ -46,6 +47,15 @@ def open_envelope(item: bytes, queue: str) -> Envelope:
     )
     clean.item = item
     return clean
+
+
+def open_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Make of AMQP's properties what kombu can do no harm with, or raise Malformed."""
+    return {
+        "application_headers": _headers(properties.get("application_headers")),
+        "content_type": _kind(properties.get("content_type")),
+        "content_encoding": _kind(properties.get("content_encoding")),
+    }
 
 
 def _parse(item: bytes) -> dict[str, Any]:

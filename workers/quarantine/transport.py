@@ -1,4 +1,5 @@
-"""Kombu's Redis transport, with malformed envelopes kept instead of killing the worker.
+"""Kombu's Redis transport, with malformed envelopes kept instead of killing the worker; and which
+transports of ours stand in for kombu's.
 
 ``Channel._brpop_read`` is private API: kombu is pinned, and a test holds it to what is used here.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 from queue import Empty
 from typing import Any
 
-from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as kombu_redis
 
 from workers.quarantine.envelope import Envelope, open_envelope
@@ -18,8 +19,21 @@ from workers.quarantine.ward import Ward
 _ward: Ward | None = None
 
 
+class Message(virtual.Message):  # type: ignore[misc]
+    """A message whose envelope was opened before: ``problem`` says that nothing was wrong in it."""
+
+    problem: Malformed | None = None
+
+    @property
+    def item(self) -> bytes | None:
+        """The bytes as they lay in the queue; None for remote control, which lies in none."""
+        return self._raw.item if isinstance(self._raw, Envelope) else None
+
+
 class Channel(kombu_redis.Channel):  # type: ignore[misc]
     """A channel that looks at an envelope before kombu unpacks it."""
+
+    Message = Message
 
     def _restore(self, message: Any, leftmost: bool = False) -> None:
         """Back to its queue as it lay there: a worker that ends has begun nothing with it."""
@@ -68,8 +82,10 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
 
 
 def install(ward: Ward) -> None:
-    """Use this transport for ``redis://`` and ``rediss://`` in this process."""
+    """Use our transports in this process; of Redis's, ``ward`` takes the malformed envelopes."""
     global _ward
     _ward = ward
     for alias in ("redis", "rediss"):
         TRANSPORT_ALIASES[alias] = f"{__name__}:Transport"
+    for alias, name in (("amqp", "Transport"), ("amqps", "SSLTransport")):
+        TRANSPORT_ALIASES[alias] = f"workers.quarantine.amqp_transport:{name}"

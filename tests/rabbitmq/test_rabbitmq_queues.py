@@ -1,0 +1,171 @@
+"""What RabbitMQ alone does with queues: it loses them, refuses things, and asks who is there."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import amqp
+import pytest
+
+from producer import doctor
+from shared.celery_app import Publisher
+from shared.errors import PermanentError, TransientError
+from shared.queues import PREPROCESS_TASK
+from shared.rabbitmq import QUORUM, Address, RabbitQueues
+from shared.settings import Settings, save_settings
+from tests import samples
+from tests.rabbitmq_server import RabbitServer
+from tests.tls import Authority, TlsFront
+from tests.waiting import wait_for
+
+
+@pytest.fixture
+def queue() -> str:
+    return f"v1.test.{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, rabbit: RabbitServer) -> Settings:
+    return samples.settings(tmp_path).model_copy(update={"broker_url": rabbit.url})
+
+
+@pytest.fixture
+def channel(rabbit: RabbitServer) -> Iterator[amqp.Channel]:
+    """An administrator's."""
+    address = Address.of(rabbit.url)
+    connection = amqp.Connection(address.place, address.user, address.password)
+    with connection:
+        yield connection.channel()
+
+
+def length(publisher: Publisher, queue: str) -> int | None:
+    """None while the queue finds itself again."""
+    try:
+        return publisher.ready_length(queue)
+    except TransientError:
+        return None
+
+
+def test_what_is_sent_survives_a_restart(
+    settings: Settings, rabbit: RabbitServer, queue: str
+) -> None:
+    publisher = Publisher(settings)
+    for count in range(5):
+        publisher.send(PREPROCESS_TASK, queue, samples.chunk(count))
+    # In good order: killed, RabbitMQ itself forgets queues that were made in the seconds before.
+    rabbit.kill(signal.SIGTERM)
+    with pytest.raises(TransientError):
+        publisher.send(PREPROCESS_TASK, queue, samples.chunk())
+    rabbit.start()
+    wait_for(lambda: length(publisher, queue) == 5, what="all five again")
+
+
+def test_a_queue_that_was_deleted_is_there_again_with_the_next_message(
+    settings: Settings, channel: amqp.Channel, queue: str
+) -> None:
+    publisher = Publisher(settings)
+    publisher.send(PREPROCESS_TASK, queue, samples.chunk())
+    channel.queue_delete(queue)
+    assert publisher.ready_length(queue) == 0
+    publisher.send(PREPROCESS_TASK, queue, samples.chunk())
+    assert publisher.ready_length(queue) == 1
+
+
+def test_queues_are_durable_quorum_queues(
+    settings: Settings, channel: amqp.Channel, queue: str
+) -> None:
+    Publisher(settings).send(PREPROCESS_TASK, queue, samples.chunk())
+    channel.queue_declare(queue, durable=True, auto_delete=False, arguments=QUORUM)
+    with pytest.raises(amqp.PreconditionFailed):
+        channel.queue_declare(queue, durable=True, auto_delete=False)
+
+
+def test_a_queue_of_another_kind_is_an_error_of_one_line(
+    settings: Settings, channel: amqp.Channel, queue: str
+) -> None:
+    channel.queue_declare(queue, auto_delete=False)
+    with pytest.raises(TransientError, match="PRECONDITION_FAILED") as caught:
+        Publisher(settings).send(PREPROCESS_TASK, queue, samples.chunk())
+    assert "\n" not in str(caught.value)
+    channel.queue_delete(queue)
+
+
+def test_a_message_over_the_servers_own_bound_is_too_large(
+    rabbit: RabbitServer, queue: str
+) -> None:
+    queues = RabbitQueues(rabbit.url, None)
+    with pytest.raises(PermanentError, match="max_message_size") as caught:
+        queues.put(queue, amqp.Message(b" " * (17 * 2**20)))
+    assert caught.value.code == "message_too_large"
+    queues.put(queue, amqp.Message(b"small"))
+    assert queues.length(queue) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("tests:", "nobody:"), "refuses user 'nobody'"),
+        (("@", "x@"), "the name or the password is wrong"),
+        (("/", "/no-such"), "gives user 'tests' no virtual host 'no-such'"),
+    ],
+)
+def test_who_is_refused_is_told_so_in_one_line(
+    settings: Settings,
+    change: tuple[str, str],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    head, found, tail = settings.broker_url.rpartition(change[0])
+    assert found
+    wrong = settings.model_copy(update={"broker_url": head + change[1] + tail, "mode": "docker"})
+    with pytest.raises(TransientError, match=says) as caught:
+        Publisher(wrong).ready_length("q")
+    password = urlsplit(wrong.broker_url).password
+    assert password
+    assert password not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+    save_settings(wrong)
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
+    (broker,) = (check for check in doctor.examine() if check.name == "broker")
+    assert broker.state == "failed"
+    assert says in broker.detail
+    assert broker.fix
+
+
+def test_the_doctor_says_which_server_answers(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_settings(settings.model_copy(update={"mode": "docker"}))
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
+    (broker,) = (check for check in doctor.examine() if check.name == "broker")
+    assert broker.state == "ok"
+    assert broker.detail.startswith("RabbitMQ ")
+
+
+def behind(front: TlsFront, settings: Settings, ca_file: Path | None) -> Settings:
+    user = urlsplit(settings.broker_url).netloc.rpartition("@")[0]
+    url = f"amqps://{user}@127.0.0.1:{front.port}/"
+    return settings.model_copy(update={"broker_url": url, "ca_file": ca_file})
+
+
+def test_only_who_is_certified_by_whom_we_trust_is_spoken_to(
+    settings: Settings, rabbit: RabbitServer, authority: Authority, stranger: Authority, queue: str
+) -> None:
+    with TlsFront(rabbit.port, authority.certify()) as front:
+        trusting = Publisher(behind(front, settings, authority.ca_file))
+        trusting.send(PREPROCESS_TASK, queue, samples.chunk())
+        assert trusting.ready_length(queue) == 1
+        for ca_file in (stranger.ca_file, None):
+            with pytest.raises(TransientError, match="its certificate is not trusted"):
+                Publisher(behind(front, settings, ca_file)).ready_length(queue)
+    other = authority.certify("subjectAltName=DNS:other.example")
+    with TlsFront(rabbit.port, other) as front:
+        ask = Publisher(behind(front, settings, authority.ca_file)).ready_length
+        with pytest.raises(TransientError, match="its certificate is not trusted"):
+            ask(queue)
