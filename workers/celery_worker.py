@@ -48,13 +48,11 @@ def make_task(
     """Register the stage's Celery task. Its message was inspected before it got here."""
 
     @app.task(name=contract.task, shared=False, bind=True)  # type: ignore[untyped-decorator]
-    def run(task: Any, body: str, signature: str) -> None:
-        del signature
+    def run(task: Any) -> None:
         try:
             message = consumer.taken(task.request.id)
-            if message is None:
-                message = contract.message_type.model_validate_json(body)
-            runtime.process(message, stage, function)
+            if message is not None:
+                runtime.process(message, stage, function)
         except BaseException:
             # Nothing may leave a task: Celery keeps the place of one that raised MemoryError taken
             # for ever. Acknowledged all the same, the message is missed, and its chunk comes back.

@@ -41,7 +41,6 @@ def open_envelope(item: bytes, queue: str) -> Envelope:
             "properties": {
                 "delivery_tag": parsed["properties"]["delivery_tag"],
                 "delivery_info": {"exchange": "", "routing_key": queue},
-                "body_encoding": "base64",
             },
         }
     )
@@ -86,15 +85,14 @@ def _parse(item: bytes) -> dict[str, Any]:
     return parsed
 
 
-def _body(parsed: dict[str, Any]) -> str:
+def _body(parsed: dict[str, Any]) -> bytes:
     body = parsed.get("body")
     if not isinstance(body, str):
         raise Malformed("envelope", "its body is no text")
     try:
-        base64.b64decode(body, validate=True)  # kombu's own skips what it cannot read
+        return base64.b64decode(body, validate=True)  # kombu's own skips what it cannot read
     except ValueError as error:
         raise Malformed("envelope", f"its body is not base64: {error}") from error
-    return body
 
 
 def _headers(headers: Any) -> dict[str, str]:
