@@ -92,6 +92,7 @@ class _Queues(Protocol):
 
     def put(self, queue: str, payload: str, headers: dict[str, str]) -> None: ...
     def length(self, queue: str) -> int: ...
+    def discard(self, queue: str) -> None: ...
 
 
 class Publisher:
@@ -122,6 +123,10 @@ class Publisher:
     def ready_length(self, queue: str) -> int:
         """How many messages wait in ``queue`` and are with no worker."""
         return self._queues.length(queue)
+
+    def discard(self, queue: str) -> None:
+        """Drop the messages that wait in ``queue``, which may be used again."""
+        self._queues.discard(queue)
 
 
 class _OnRedis:
@@ -154,7 +159,6 @@ class _OnRedis:
             raise unavailable(error) from error
 
     def discard(self, queue: str) -> None:
-        """Drop the messages that wait in ``queue``, which may be used again."""
         try:
             self._redis.delete(queue)
         except redis.RedisError as error:
@@ -166,7 +170,7 @@ class _OnRabbitMQ:
 
     def __init__(self, settings: Settings) -> None:
         self._queues = rabbitmq.connect(settings)
-        self.length = self._queues.length
+        self.length, self.discard = self._queues.length, self._queues.discard
 
     def put(self, queue: str, payload: str, headers: dict[str, str]) -> None:
         message = amqp.Message(

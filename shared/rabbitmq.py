@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,6 +92,15 @@ class RabbitQueues:
                 return 0
 
         return self._call(measure)
+
+    def discard(self, queue: str) -> None:
+        """Drop the messages that wait in ``queue``; who consumes it goes on doing so."""
+
+        def purge(channel: Any) -> None:
+            with suppress(amqp.NotFound):
+                channel.queue_purge(queue)
+
+        self._call(purge)
 
     def server(self) -> str:
         """Which server answers, such as ``RabbitMQ 3.10.8``."""

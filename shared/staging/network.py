@@ -24,9 +24,9 @@ from redis.retry import Retry
 from shared.broker_errors import FAILURES, no_answer
 from shared.errors import PermanentError, TransientError
 from shared.ledger import ChunkRef
+from shared.redis_client import redis_client
 from shared.settings import Settings
 from shared.staging.ring import Pixels, SlotGone, StagedQuery
-from shared.tls import redis_options
 
 # Memory is bounded by the budget; this only lets go of what nobody asks about any more.
 LIFETIME_SECONDS = 3600.0
@@ -185,12 +185,11 @@ def connect(settings: Settings, awaited: StagedQuery) -> NetworkStaging | None:
     """Connect lazily to ``settings.staging_url``; None where the settings name none."""
     if not settings.staging_url:
         return None
-    client = redis.Redis.from_url(
+    client = redis_client(
         settings.staging_url,
-        socket_timeout=SOCKET_SECONDS,
-        socket_connect_timeout=3,
+        settings.ca_file,
+        timeout_seconds=SOCKET_SECONDS,
         health_check_interval=15,
         retry=Retry(NoBackoff(), 1),
-        **redis_options(settings.staging_url, settings.ca_file),
     )
     return NetworkStaging(client, awaited, budget_bytes=settings.staging_bytes)

@@ -65,6 +65,18 @@ def test_the_largest_message_is_taken(publisher: Publisher, queue: str) -> None:
     assert publisher.ready_length(queue) == 1
 
 
+def test_what_waits_can_be_dropped_and_the_queue_used_again(
+    publisher: Publisher, queue: str
+) -> None:
+    publisher.discard(queue)
+    for count in range(1, 4):
+        publisher.send(PREPROCESS_TASK, queue, samples.chunk(count))
+    publisher.discard(queue)
+    assert publisher.ready_length(queue) == 0
+    publisher.send(PREPROCESS_TASK, queue, samples.chunk())
+    assert publisher.ready_length(queue) == 1
+
+
 def test_a_broker_that_does_not_answer_is_an_error_of_one_line(
     settings: Settings, broker_url: str, queue: str
 ) -> None:
@@ -75,6 +87,7 @@ def test_a_broker_that_does_not_answer_is_an_error_of_one_line(
     for ask in (
         lambda: publisher.ready_length(queue),
         lambda: publisher.send(PREPROCESS_TASK, queue, samples.chunk()),
+        lambda: publisher.discard(queue),
     ):
         with pytest.raises(TransientError) as caught:
             ask()
