@@ -252,7 +252,12 @@ class Leader:
         if job.is_cancelled or not self._jobs.is_cancelled(job.spec.job_id):
             return
         job.lister.cancel()
-        self._ledger.cancel_job(job.incarnation, job.spec.job_uid)
+        try:
+            self._ledger.cancel_job(job.incarnation, job.spec.job_uid)
+        except Stale as stale:  # the ledger lost the job, which is entered again, and asked then
+            log.info("%s: not cancelled yet: %s", job.spec.job_id, stale.reason)
+            self._tidy_due = 0.0
+            return
         job.is_cancelled = True
         log.info("%s: cancelled", job.spec.job_id)
 

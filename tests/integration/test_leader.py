@@ -49,6 +49,21 @@ def test_a_cancelled_job_is_sealed_and_fed_no_more(yard: Yard) -> None:
     assert progress.cancelled
 
 
+def test_a_job_that_the_ledger_lost_can_be_cancelled(yard: Yard) -> None:
+    spec = yard.add_job(20)
+    leader = yard.lead()
+    yard.fill(leader)
+    incarnation = yard.ledger.incarnation()
+    assert incarnation is not None
+    yard.ledger.close_job(incarnation, spec.job_uid)  # as in a broker's last second, that is lost
+    yard.jobs.cancel("job")
+    yard.ledger.hint("job")
+    yard.pass_time(leader, 5)
+    progress = yard.ledger.progress(spec.job_uid)
+    assert progress is not None
+    assert progress.cancelled
+
+
 def test_a_job_cancelled_before_anybody_led_is_sealed_all_the_same(yard: Yard) -> None:
     yard.add_job(3)
     yard.jobs.cancel("job")
