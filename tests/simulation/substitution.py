@@ -20,10 +20,10 @@ from types import ModuleType
 from typing import Any
 
 from tests.simulation.clock import Clock
-from tests.simulation.threads import Executor, Queue, Threading, Time
+from tests.simulation.threads import Executor, SimpleQueue, Threading, Time
 
 PRODUCT = ("producer", "workers", "shared")
-_REAL = (time, threading, secrets, datetime, queue.Queue, ThreadPoolExecutor)
+_REAL = (time, threading, secrets, datetime, queue.SimpleQueue, ThreadPoolExecutor)
 
 
 class Secrets:
@@ -63,7 +63,7 @@ def substituted(clock: Clock, chance: random.Random) -> Iterator[None]:
     own_time = Time(clock)
     stand_ins = (
         *(own_time, Threading(clock), Secrets(chance), _datetime(own_time)),
-        *(partial(Queue, clock), Executor),
+        *(partial(SimpleQueue, clock), Executor),
     )
     by_id = {id(real): stand_in for real, stand_in in zip(_REAL, stand_ins, strict=True)}
     for module, name, value in _places():

@@ -121,26 +121,22 @@ class Thread:
         self._ended.set()
 
 
-class Queue(_Waiting):
-    """``queue.Queue``."""
+class SimpleQueue(_Waiting):
+    """``queue.SimpleQueue``."""
 
-    def __init__(self, clock: Clock, maxsize: int) -> None:
+    def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
-        self._maxsize = maxsize
         self._values: deque[Any] = deque()
+        self.qsize = self._values.__len__
 
-    def put(self, value: Any, timeout: float | None = None) -> None:
-        if not self._wait(lambda: len(self._values) < self._maxsize, timeout):
-            raise queue.Full
+    def put(self, value: Any) -> None:
         self._values.append(value)
         self._changed()
 
     def get(self, timeout: float | None = None) -> Any:
         if not self._wait(lambda: bool(self._values), timeout):
             raise queue.Empty
-        value = self._values.popleft()
-        self._changed()
-        return value
+        return self._values.popleft()
 
 
 class Executor:
