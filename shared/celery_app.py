@@ -18,7 +18,7 @@ from kombu.exceptions import OperationalError
 
 from shared import rabbitmq
 from shared.broker_errors import no_answer
-from shared.errors import PermanentError, TransientError
+from shared.errors import PermanentError
 from shared.messages import MAX_MESSAGE_BYTES, Message
 from shared.redis_client import redis_client
 from shared.settings import Settings, load_settings
@@ -150,19 +150,19 @@ class _OnRedis:
                     retry=False,
                 )
         except (OperationalError, redis.RedisError, OSError) as error:
-            raise unavailable(error) from error
+            raise no_answer("broker", error) from error
 
     def length(self, queue: str) -> int:
         try:
             return int(self._redis.llen(queue))
         except redis.RedisError as error:
-            raise unavailable(error) from error
+            raise no_answer("broker", error) from error
 
     def discard(self, queue: str) -> None:
         try:
             self._redis.delete(queue)
         except redis.RedisError as error:
-            raise unavailable(error) from error
+            raise no_answer("broker", error) from error
 
 
 class _OnRabbitMQ:
@@ -182,8 +182,3 @@ class _OnRabbitMQ:
             delivery_mode=2,
         )
         self._queues.put(queue, message)
-
-
-def unavailable(error: Exception) -> TransientError:
-    """That the broker does not answer, or does not let us in, in one line."""
-    return no_answer("broker", error)

@@ -85,6 +85,13 @@ def test_what_only_amqp_can_say_is_a_problem_and_is_kept_byte_by_byte(name: str)
     assert Delivery.from_raw(message.item) == delivery
 
 
+def test_it_is_kept_as_it_came_whatever_celery_is_given_in_its_place() -> None:
+    message = Wire().receive(good())
+    message.body = b"[[], {}, {}]"
+    assert message.item is not None
+    assert Delivery.from_raw(message.item) == good()
+
+
 def test_a_bomb_is_not_unpacked() -> None:
     message = Wire().receive(delivery_of(CASES["compression: a bomb"].make(TARGET)))
     assert isinstance(message.problem, Malformed)

@@ -98,6 +98,11 @@ def staged(ring: StagingRing, *firsts: int | None, chunk: int = 1) -> Batch:
         hold.pixels[: pixels.size] = pixels
         hold.release()
         slot = Slot(host_id="here", index=hold.index, images=len(good))
+    return batch_of(items, slot, chunk)
+
+
+def batch_of(items: list[StagedItem], where: Slot | Parcel | None, chunk: int) -> Batch:
+    """A batch of these items, whose pixels are there."""
     return Batch(
         incarnation=INCARNATION,
         job_id="job",
@@ -107,7 +112,7 @@ def staged(ring: StagingRing, *firsts: int | None, chunk: int = 1) -> Batch:
         pipeline=PIPELINE,
         bucket="photos",
         items=items,
-        staged=slot,
+        staged=where,
         timings=Timings(decode_seconds=2.5),
     )
 
@@ -183,18 +188,7 @@ def parcelled(parcels: Parcels, *firsts: int, chunk: int = 1) -> Batch:
     ref = ChunkRef(INCARNATION, JOB_UID, chunk, 1)
     parcels.put(ref, images_of(*firsts, pixels=PIXELS).ravel())
     items = [StagedItem(item=Item(key=f"{n}.jpg", etag="e", size=1)) for n in range(len(firsts))]
-    return Batch(
-        incarnation=INCARNATION,
-        job_id="job",
-        job_uid=JOB_UID,
-        chunk=chunk,
-        attempt=1,
-        pipeline=PIPELINE,
-        bucket="photos",
-        items=items,
-        staged=Parcel(images=len(firsts)),
-        timings=Timings(),
-    )
+    return batch_of(items, Parcel(images=len(firsts)), chunk)
 
 
 def test_pixels_from_another_host_are_inferred_as_any_others(

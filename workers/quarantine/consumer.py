@@ -11,7 +11,7 @@ from celery.worker.control import Panel
 from celery.worker.state import maybe_shutdown
 from vine import promise
 
-from shared.celery_app import unavailable
+from shared.broker_errors import no_answer
 from shared.ledger import ChunkRef
 from shared.messages import Message
 from shared.patience import Outage
@@ -89,7 +89,7 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
     def ensure_connected(self, conn: Any) -> Any:
         outage = Outage(log)
         conn.ensure_connection(
-            lambda error, _: outage.goes_on(unavailable(error)),
+            lambda error, _: outage.goes_on(no_answer("broker", error)),
             interval_start=_CONNECT_PAUSE_SECONDS,
             interval_step=_CONNECT_PAUSE_SECONDS,
             interval_max=_LONGEST_CONNECT_PAUSE_SECONDS,
@@ -103,7 +103,7 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
 
         def on_task_received(message: Any) -> Any:
             assert _contract is not None  # run_worker installs it before it starts Celery
-            chunk, body = None, message.body
+            chunk = None
             try:
                 if message.problem is not None:  # found as it was opened
                     raise message.problem
@@ -119,7 +119,6 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
                 raise  # the broker's affair: Celery connects anew
             except Exception as error:
                 log.exception("a message that nothing was prepared for")
-                message.body = body
                 return self._quarantine(message, "unforeseen", repr(error), chunk)
 
         return on_task_received
