@@ -93,9 +93,12 @@ class _Page:
         self.first_chunk = int(self._numbers[0])
         self.end_chunk = int(self._numbers[-1]) + 1
 
-    def items(self, chunk: int) -> Items:
+    def rows(self, chunk: int) -> pa.Table:
         first, end = np.searchsorted(self._numbers, (chunk, chunk + 1))
-        return tuple(Item(**row) for row in self._columns.slice(first, end - first).to_pylist())
+        return self._columns.slice(first, end - first)
+
+    def items(self, chunk: int) -> Items:
+        return tuple(Item(**row) for row in self.rows(chunk).to_pylist())
 
     def segment(self) -> Segment:
         return Segment(
@@ -133,11 +136,18 @@ class ManifestReader:
 
     def items(self, chunk: int) -> Items:
         """The items of any chunk. Raises PermanentError where the manifest has none such."""
+        return self._page(chunk).items(chunk)
+
+    def rows(self, chunk: int) -> pa.Table:
+        """The same as a table of ``key``, ``etag`` and ``size``."""
+        return self._page(chunk).rows(chunk)
+
+    def _page(self, chunk: int) -> _Page:
         with self._lock:
             number = max(0, bisect.bisect_right(self._first_chunks, chunk) - 1)
             while isinstance(page := self._part(number), _Page):
                 if page.first_chunk <= chunk < page.end_chunk:
-                    return page.items(chunk)
+                    return page
                 number += 1
         raise PermanentError(
             "no_such_chunk", f"The manifest of the job '{self._job_id}' has no chunk {chunk}."

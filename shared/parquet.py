@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 def encode(table: Any, *, read_whole: bool = False) -> bytes:
     """An Arrow table as a Parquet file.
 
-    ``read_whole``: nobody will search it, so that it has neither dictionaries nor statistics. A
-    file of 64 rows is made in two thirds of the time then, and is a third smaller.
+    ``read_whole``: nobody will search or keep it, so that it has neither dictionaries nor
+    statistics, and is packed fast rather than small: a file of 64 rows is made in less than half
+    of the time.
     """
     sink = io.BytesIO()
-    searched = not read_whole
-    pq.write_table(
-        table, sink, compression="zstd", use_dictionary=searched, write_statistics=searched
-    )
+    packing = "snappy" if read_whole else "zstd"
+    kept = not read_whole
+    pq.write_table(table, sink, compression=packing, use_dictionary=kept, write_statistics=kept)
     return sink.getvalue()
 
 

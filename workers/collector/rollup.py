@@ -87,9 +87,8 @@ class RollUp:
     def _read(self, chunk: int) -> ChunkFile | None:
         file = self._files.read(self._spec, chunk)
         if file is not None:
-            listed = [(item.key, item.etag) for item in self._manifest.items(chunk)]
-            rows = zip(file.rows["key"].to_pylist(), file.rows["etag"].to_pylist(), strict=True)
-            if list(rows) != listed:
+            listed = self._manifest.rows(chunk)
+            if not all(file.rows[name].equals(listed[name]) for name in ("key", "etag")):
                 key = keys.chunk_key(self._spec.job_id, chunk)
                 raise bad_chunk_file(self._files.url(key), "is not of its manifest")
         return file

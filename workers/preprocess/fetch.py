@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -67,16 +68,24 @@ class Fetcher:
             store = self._store_of(bucket)
         except UsageError as error:  # no credentials for it here
             return [failure(ItemErrorCode.UNREADABLE, error.message)] * len(items)
-        futures = [
-            self._executor.submit(self._fetch, store, bucket, item, max_bytes, deadline)
-            for item in items
-        ]
+        payloads: dict[int, Payload] = {}
+        # Each thread takes the next one until none is left: a future an item would cost more than
+        # all else that is done here.
+        left = iter(enumerate(items))
+
+        def fetch_on() -> None:
+            for index, item in left:
+                payloads[index] = self._fetch(store, bucket, item, max_bytes, deadline)
+
+        threads = min(FETCH_THREADS, len(items))
+        futures = [self._executor.submit(fetch_on) for _ in range(threads)]
         try:
-            return [future.result() for future in futures]
-        except BaseException:
             for future in futures:
-                future.cancel()
+                future.result()
+        except BaseException:
+            deque(left, maxlen=0)  # nobody takes another
             raise
+        return [payloads[index] for index in range(len(items))]
 
     def _fetch(
         self, store: Store, bucket: str, item: Item, max_bytes: int, deadline: float

@@ -40,7 +40,8 @@ def resize_into(row: Pixels, pixels: Pixels, size: tuple[int, int], shorter: int
     if torch is None or max(width, height) > _LONGEST_RATIO * shorter:
         row[:] = _resize_window(pixels, (width, height), (left, top, left + crop, top + crop))
         return
-    image = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
+    # Its strides must say that colours lie together: torch resizes those in half the time.
+    image = torch.from_numpy(pixels).unsqueeze(0).permute(0, 3, 1, 2)
     if image.shape[2:] != (height, width):
         image = torch.nn.functional.interpolate(
             image, size=(height, width), mode="bilinear", antialias=True

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 
 from shared.pipeline import EngineName, Model, Precision
-from workers.inference.engines.exported import METADATA_KEY, require_exported_for
+from workers.inference.engines.exported import METADATA_KEY, in_slices, require_exported_for
 from workers.inference.engines.hardware import cores
 from workers.inference.engines.port import Images, Outputs
 
@@ -43,6 +44,9 @@ class OnnxRuntimeEngine:
 
     def run(self, images: Images) -> Outputs:
         """Logits, float32 of shape (images, classes)."""
+        return in_slices(self._infer, images) if self.device == "cpu" else self._infer(images)
+
+    def _infer(self, images: Images) -> npt.NDArray[np.float32]:
         (logits,) = self._session.run(None, {self._input: images})
         return np.asarray(logits, dtype=np.float32)
 

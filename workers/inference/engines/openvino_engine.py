@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.errors import PermanentError
 from shared.pipeline import EngineName, Model, Precision
-from workers.inference.engines.exported import METADATA_KEY, require_exported_for
+from workers.inference.engines.exported import METADATA_KEY, in_slices, require_exported_for
 from workers.inference.engines.hardware import cores
 from workers.inference.engines.port import Images, Outputs
 
@@ -67,6 +68,9 @@ class OpenVinoEngine:
 
     def run(self, images: Images) -> Outputs:
         """Logits, float32 of shape (images, classes)."""
+        return in_slices(self._infer, images)
+
+    def _infer(self, images: Images) -> npt.NDArray[np.float32]:
         answer = self._request.infer([images])
         return np.array(answer[0], dtype=np.float32)  # the request writes into its own again
 
