@@ -6,21 +6,25 @@ from typing import Any
 
 import psutil
 
+from benchmarks.figures import celery_alone
 from benchmarks.figures.bench import Bench
 from benchmarks.stack import BUCKET, BenchStack
 
 OBJECTS = 12_800
+CHUNK_ITEMS = 64
+HOPS = 3
 
 
 def overhead(bench: Bench) -> dict[str, Any]:
     """CPU time by process of a job over empty objects, 64 a chunk, in microseconds an image.
 
     GET of an empty object and the collector's file for each chunk are in it; only listing, decode
-    and model have nothing to do.
+    and model have nothing to do. ``celery_alone``: three messages a chunk through a stock worker
+    whose task does nothing, on the same broker.
     """
     bench.stack.put((f"empty/{number:06d}.jpg", b"") for number in range(OBJECTS))
     source = f"s3://{BUCKET}/empty/"
-    bench.run(source, "classify", "--limit", "64")
+    bench.run(source, "classify", "--limit", str(CHUNK_ITEMS))
     before = cpu_seconds(bench.stack)
     bench.run(source, "classify")
     spent = {
@@ -28,10 +32,12 @@ def overhead(bench: Bench) -> dict[str, Any]:
         for name, seconds in cpu_seconds(bench.stack).items()
     }
     ours = sum(spent[name] for name in spent if name != "seaweedfs")
+    alone = celery_alone.microseconds_per_message(bench.stack.settings.broker_url)
     return {
         "microseconds_per_image": spent,
         "total": sum(spent.values()),
         "without_the_store": ours,
+        "celery_alone": HOPS * alone / CHUNK_ITEMS,
         "target_at_most": 60,
     }
 
