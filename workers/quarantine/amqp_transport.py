@@ -52,13 +52,14 @@ class Message(pyamqp.Message):  # type: ignore[misc]
             kinds = ("content_type", "content_encoding")
             delivered.properties = {name: self._came_with.get(name) for name in kinds}
         super().__init__(delivered, channel, **options)
+        self._came_as: bytes = self.body or b""  # Celery is given another body to read
 
     @property
     def item(self) -> bytes | None:
         """The delivery as bytes; None for remote control, whose queues go with their workers."""
         if self.delivery_info["consumer_tag"] in self.channel.no_ack_consumers:
             return None
-        return Delivery(self._came_with[_RAW], self.body or b"").to_raw()
+        return Delivery(self._came_with[_RAW], self._came_as).to_raw()
 
 
 def _open(properties: dict[str, Any]) -> dict[str, Any]:
