@@ -80,12 +80,16 @@ RABBITMQ_SUITE := tests/integration/test_queues.py tests/integration/test_quaran
 test-rabbitmq: install-dev ## Hold RabbitMQ as the broker, with quorum queues, the one installed here
 	@TEST_BROKER=rabbitmq $(RUN) -m pytest $(RABBITMQ_SUITE) $(ARGS)
 
-test-fault: install-dev ## Try all of every fault and write docs/FAULTS.md; SEED=... repeats a day's
-	@rm -f .fault-lines.jsonl
-	@FAULTS=full FAULT_SEED=$(SEED) FAULT_LINES=$(CURDIR)/.fault-lines.jsonl \
-	  $(RUN) -m pytest -n 2 --dist loadfile tests/fault --timeout=1800 $(ARGS)
-	@FAULTS=full FAULT_SEED=$(SEED) FAULT_VERSION=$$(git describe --always --dirty 2>/dev/null) \
-	  $(RUN) -m tests.injection.table .fault-lines.jsonl > docs/FAULTS.md
+FAULT_LINES := .fault-lines.jsonl
+FULL_FAULTS = FAULTS=full FAULT_SEED=$(SEED)
+FAULT_VERSION = $$(git describe --always --dirty 2>/dev/null)
+
+test-fault: install-dev ## Try all of every fault and write docs/FAULTS.md; AGAIN="tests ..." for some
+	@$(if $(AGAIN),,rm -f $(FAULT_LINES))
+	@failed=0; $(FULL_FAULTS) FAULT_LINES=$(CURDIR)/$(FAULT_LINES) FAULT_VERSION=$(FAULT_VERSION) \
+	  $(RUN) -m pytest -n 2 --dist loadfile $(or $(AGAIN),tests/fault) --timeout=1800 $(ARGS) \
+	  || failed=$$?; \
+	$(FULL_FAULTS) $(RUN) -m tests.injection.table $(FAULT_LINES) > docs/FAULTS.md; exit $$failed
 
 test-compose: install-dev ## Prove docker-compose.yml by a job in containers; skipped without an engine
 	@$(RUN) -m pytest -s tests/e2e/compose/proof.py $(ARGS)
