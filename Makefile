@@ -12,6 +12,8 @@ endif
 INSTALL := $(or $(PYTHON),python3) tools/install.py
 RUN := .venv/bin/python
 TIERS := unit contract integration e2e fault
+# Fast answers first, then what takes longest, so that no process is left with it at the end.
+IN_TURN := unit fault e2e integration contract
 MODE ?= auto
 ARGS ?=
 SECONDS ?= 60
@@ -59,8 +61,8 @@ ps: install ## Show the processes
 demo: install-demo ## Classify real photos, start to end; KEEP=1 leaves the stack up
 	@KEEP="$(KEEP)" $(RUN) -m examples.demo
 
-test: install-dev ## Run all tests, tier by tier; ARGS=... goes to pytest
-	@$(RUN) -m pytest -n 2 --dist loadfile $(TIERS:%=tests/%) $(ARGS)
+test: install-dev ## Run all tests, unit tests first; ARGS=... goes to pytest
+	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(IN_TURN:%=tests/%) $(ARGS)
 
 test-unit: ## Run the tests of one tier: test-unit, -contract, -integration, -e2e
 $(filter-out test-fault,$(TIERS:%=test-%)): test-%: install-dev

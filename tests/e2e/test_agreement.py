@@ -33,6 +33,7 @@ def reference(photos: list[Path], stack: Stack) -> dict[str, str]:
         ]
     )
     labels = {}
+    torch.set_num_threads(1)  # several would spin for cores that the rest of the tests have
     with torch.inference_mode():
         for start in range(0, len(photos), 32):
             group = photos[start : start + 32]

@@ -8,7 +8,6 @@ from producer.stack import ports
 from producer.stack.ports import ADMIN_OFFSET, HOST, PORT_NAMES, choose_ports, choosing, is_free
 from shared.errors import HeadraceError
 
-
 ANOTHER_STACK = """
 import sys
 from producer.stack.ports import choosing
