@@ -54,8 +54,8 @@ def test_a_fault_in_the_middle_of_a_job_costs_seconds_and_no_row(
     stack: Stack, bucket: str, light: str, fault: str, draw: random.Random
 ) -> None:
     line = Line(fault)
-    # In the short cases a real engine where it is what is killed: it takes most of the CPU time.
-    pipeline = "classify" if FULL or "inference" in fault else light
+    # A real engine where it is what is killed: it takes most of the CPU time.
+    pipeline = "classify" if "inference" in fault else light
     kills_left = KILLS
     while kills_left:
         job = stack.enqueue(bucket, "--batch-size", str(BATCH), pipeline=pipeline)
