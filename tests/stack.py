@@ -18,6 +18,7 @@ from typing import Any
 
 import boto3
 import numpy as np
+import psutil
 from botocore.config import Config
 from PIL import Image
 
@@ -95,9 +96,16 @@ class Stack:
         return dict(self.json("info"))
 
     def pids(self, role: str) -> list[int]:
-        """The processes of a role, as they are now."""
-        # Asked of the supervisor: ``info`` takes a second of a core, and tests look often.
-        return [state.pid for state in processes(self.home) if state.role == role]
+        """The processes of a role, once each of them that is to run does."""
+        (pids,) = wait_for(lambda: self._running(role), what=f"{role} again")
+        return pids
+
+    def _running(self, role: str) -> tuple[list[int]] | None:
+        # Asked of the supervisor: ``info`` takes a second of a core, and tests look often. It may
+        # have a process among the living for a second that is dead.
+        found = [state for state in processes(self.home) if state.role == role]
+        pids = [state.pid for state in found if state.state != "stopped"]
+        return (pids,) if all(map(_is_alive, pids)) else None
 
     @cached_property
     def s3(self) -> Any:
@@ -150,6 +158,13 @@ class Stack:
         """The rows as ``results --format jsonl`` prints them."""
         text = self.run("results", job, "--format", "jsonl").stdout
         return [json.loads(line) for line in text.splitlines()]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return pid != 0 and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def small_images(count: int, *, prefix: str = "", seed: int = 0) -> dict[str, bytes]:

@@ -115,7 +115,7 @@ class Deaths(threading.Thread):
 
     def run(self) -> None:
         while not self._ended.wait(0.2):
-            self.pids.update(pid for pid in self._stack.pids(self._role) if pid)
+            self.pids.update(self._stack.pids(self._role))
 
     def end(self) -> None:
         self._ended.set()
