@@ -15,7 +15,7 @@ from tests.injection.fingerprints import Fingerprints
 from tests.injection.outage import kill_for_good
 from tests.injection.routing import routed
 from tests.injection.seen import Seen
-from tests.injection.table import note_failure
+from tests.injection.table import note_end
 from tests.stack import Stack, small_images
 
 
@@ -25,12 +25,14 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that fails is in the table too."""
+    """The table is to know of every test that was tried, how it ended."""
     report = yield
     if report.failed:
         crash = getattr(report.longrepr, "reprcrash", None)
         text = crash.message if crash else str(report.longrepr)
-        note_failure(report.nodeid, f"{report.when}: {text.splitlines()[0][:200]}")
+        note_end(report.nodeid, f"{report.when}: {text.splitlines()[0][:200]}")
+    elif report.when == "call":
+        note_end(report.nodeid, None)
     return report
 
 

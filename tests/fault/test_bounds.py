@@ -11,6 +11,7 @@ import redis
 from shared.settings import load_settings
 from shared.staging import Layout
 from tests.injection.extent import FULL, JOB_SECONDS
+from tests.injection.table import Line, note
 from tests.stack import Stack, small_images
 from tests.waiting import wait_for
 
@@ -76,4 +77,8 @@ def test_nothing_grows_while_the_inference_worker_is_away(stack: Stack, light: s
         stack.run("scale", "inference=1")  # other tests share the stack
     assert stack.finish(job)["images"]["succeeded"] == IMAGES
     verdict = stack.auditor.audit("bounds", "", job)
+    line = Line("Nobody infers for a while: everything waits at its bound")
+    line.add(verdict)
+    line.remark = f"{HOLD_SECONDS:.0f} s, grown by {grown >> 10} KiB"
+    note(line)
     assert verdict.clean, verdict

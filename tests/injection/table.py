@@ -52,7 +52,7 @@ class Line:
 
 @dataclass(slots=True)
 class Trial:
-    """What one try of a test says: its line, or else the error that it ended with."""
+    """What one try of a test says: its line, or the error that it ended with, or that it passed."""
 
     test: str
     version: str
@@ -67,8 +67,8 @@ def note(line: Line) -> None:
     _append(os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0], line=line)
 
 
-def note_failure(test: str, error: str) -> None:
-    """Append that a test failed, whether or not it has noted its line before."""
+def note_end(test: str, error: str | None) -> None:
+    """Append that a test passed or failed, whether or not it has noted its line before."""
     _append(test, error=error)
 
 
@@ -100,31 +100,39 @@ def render(trials: Iterable[Trial], seed: str) -> str:
         "| fault | runs | images | rows | lost | doubled | strangers | worst recovery, s | |",
         "|---|--:|--:|--:|--:|--:|--:|--:|---|",
     ]
-    rows = [_row(tries, version) for tries in of_test.values()]
+    notes: dict[str, int] = {}
+    rows = [_row(tries, version, notes) for tries in of_test.values()]
     body = [
         f"| {line.fault} | {line.runs} | {line.images} | {line.rows} | {line.lost} "
         f"| {line.doubled} | {line.strangers} "
         f"| {'' if line.worst_recovery_seconds is None else line.worst_recovery_seconds} "
         f"| {remark} |"
-        for line, remark in sorted(rows, key=_kind)
+        for line, remark in sorted(filter(None, rows), key=_kind)
     ]
-    return "\n".join([*head, *body]) + "\n"
+    why = [f"{number}. {error}" for error, number in notes.items()]
+    tail = ["", "What failed, and how:", "", *why] if why else []
+    return "\n".join([*head, *body, *tail]) + "\n"
 
 
 def _most_common(versions: Iterable[str]) -> str:
     return next((version for version, _ in Counter(versions).most_common(1)), "unknown")
 
 
-def _row(tries: list[Trial], version: str) -> tuple[Line, str]:
-    """A test's last line, and all that is to be said of it."""
+def _row(tries: list[Trial], version: str, notes: dict[str, int]) -> tuple[Line, str] | None:
+    """A test's last line, and all that is to be said of it; None where there is nothing."""
     last = tries[-1]
-    line = next((trial.line for trial in reversed(tries) if trial.line), Line(last.test))
-    failures = [trial for trial in tries if trial.error is not None]
+    line = next((trial.line for trial in reversed(tries) if trial.line), None)
+    errors = [f"Version {trial.version}: {trial.error}" for trial in tries if trial.error]
+    if line is None and not errors:  # it passed, and has no figures
+        return None
+    for error in errors:
+        notes.setdefault(error, len(notes) + 1)
+    line = line or Line(last.test)
     said = [line.remark]
     if last.error is not None:
-        said.append(f"**FAILED**: {last.error}")
-    elif failures:
-        said.append(f"failed first (version {failures[-1].version}: {failures[-1].error})")
+        said.append(f"**FAILED**, see {notes[errors[-1]]} below")
+    elif errors:
+        said.append(f"failed first, see {notes[errors[-1]]} below")
     if last.version != version:
         said.append(f"version {last.version}, load {last.load:.0f}")
     return line, "; ".join(filter(None, said)).replace("|", "/")
