@@ -43,6 +43,7 @@ def reference(photos: list[Path], stack: Stack) -> dict[str, str]:
     return labels
 
 
+@pytest.mark.timeout(900)  # five hundred photos, twice the first time
 @pytest.mark.shared_data
 @pytest.mark.parametrize("engine", ["torch", "onnxruntime", "openvino", "auto"])
 def test_top_1_agrees_with_torchvision(
