@@ -12,6 +12,8 @@ endif
 INSTALL := $(or $(PYTHON),python3) tools/install.py
 RUN := .venv/bin/python
 TIERS := unit contract integration e2e fault
+# Fast answers first, then what takes longest, so that no process is left with it at the end.
+IN_TURN := unit fault e2e integration contract
 MODE ?= auto
 ARGS ?=
 SECONDS ?= 60
@@ -59,8 +61,8 @@ ps: install ## Show the processes
 demo: install-demo ## Classify real photos, start to end; KEEP=1 leaves the stack up
 	@KEEP="$(KEEP)" $(RUN) -m examples.demo
 
-test: install-dev ## Run all tests, tier by tier; ARGS=... goes to pytest
-	@$(RUN) -m pytest -n 2 --dist loadfile $(TIERS:%=tests/%) $(ARGS)
+test: install-dev ## Run all tests, unit tests first; ARGS=... goes to pytest
+	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(IN_TURN:%=tests/%) $(ARGS)
 
 test-unit: ## Run the tests of one tier: test-unit, -contract, -integration, -e2e
 $(filter-out test-fault,$(TIERS:%=test-%)): test-%: install-dev
@@ -80,12 +82,16 @@ RABBITMQ_SUITE := tests/integration/test_queues.py tests/integration/test_quaran
 test-rabbitmq: install-dev ## Hold RabbitMQ as the broker, with quorum queues, the one installed here
 	@TEST_BROKER=rabbitmq $(RUN) -m pytest $(RABBITMQ_SUITE) $(ARGS)
 
-test-fault: install-dev ## Try all of every fault and write docs/FAULTS.md; SEED=... repeats a day's
-	@rm -f .fault-lines.jsonl
-	@FAULTS=full FAULT_SEED=$(SEED) FAULT_LINES=$(CURDIR)/.fault-lines.jsonl \
-	  $(RUN) -m pytest -n 2 --dist loadfile tests/fault --timeout=1800 $(ARGS)
-	@FAULTS=full FAULT_SEED=$(SEED) FAULT_VERSION=$$(git describe --always --dirty 2>/dev/null) \
-	  $(RUN) -m tests.injection.table .fault-lines.jsonl > docs/FAULTS.md
+FAULT_LINES := .fault-lines.jsonl
+FULL_FAULTS = FAULTS=full FAULT_SEED=$(SEED)
+FAULT_VERSION = $$(git describe --always --dirty 2>/dev/null)
+
+test-fault: install-dev ## Try all of every fault and write docs/FAULTS.md; AGAIN="tests ..." for some
+	@$(if $(AGAIN),,rm -f $(FAULT_LINES))
+	@failed=0; $(FULL_FAULTS) FAULT_LINES=$(CURDIR)/$(FAULT_LINES) FAULT_VERSION=$(FAULT_VERSION) \
+	  $(RUN) -m pytest -n 2 --dist loadfile $(or $(AGAIN),tests/fault) --timeout=1800 $(ARGS) \
+	  || failed=$$?; \
+	$(FULL_FAULTS) $(RUN) -m tests.injection.table $(FAULT_LINES) > docs/FAULTS.md; exit $$failed
 
 test-compose: install-dev ## Prove docker-compose.yml by a job in containers; skipped without an engine
 	@$(RUN) -m pytest -s tests/e2e/compose/proof.py $(ARGS)

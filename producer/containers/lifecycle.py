@@ -35,10 +35,10 @@ def up(home: Path, workers: Mapping[str, int] | None, echo: Echo) -> Settings:
     with locked(place, echo):
         record, compose = load_record(place), Compose(place)
         record.scale = chosen_scale(record, ROLES, workers)
-        with choosing():
+        with choosing() as claim:
             compose.clear()
             if not compose.containers():
-                record.ports = choose_ports(record.ports, echo, PORT_NAMES)
+                record.ports = choose_ports(record.ports, echo, claim, PORT_NAMES)
             write_files(place, record)
             save_record(place, record)
             _start(compose, record, echo)

@@ -56,8 +56,8 @@ def _up_cold(
     try:
         _clear(home, record, echo)
         record.sockets = socket_directory(home)
-        with choosing():
-            record.ports = choose_ports(record.ports, echo)
+        with choosing() as claim:
+            record.ports = choose_ports(record.ports, echo, claim)
             record.ring = plan_ring(home, echo)
             settings = write_settings(home, record)
             create_ring(settings.ring)
@@ -68,7 +68,7 @@ def _up_cold(
             start(home)
             watch = Watch(home, supervisor, timeout_seconds)
             stack.start_services(watch, settings)
-        stack.start_roles(watch, settings)
+            stack.start_roles(watch, settings)
     except BaseException:
         _clear(home, record, lambda _: None)
         raise

@@ -30,24 +30,41 @@ PORT_NAMES = (
 ATTEMPTS = 1000
 
 
+Claim = Callable[[int], bool]
+
+
 @contextmanager
-def choosing() -> Iterator[None]:
-    """Keep other stacks of this user from choosing ports, until ours are listened on."""
+def choosing() -> Iterator[Claim]:
+    """Gives what claims a port before all other stacks of this user, until ours are listened on.
+
+    A claim is a lock on one byte of a file, the port's: whoever dies lets go of it, and nobody
+    waits for a stack that takes long to start.
+    """
     path = Path(tempfile.gettempdir()) / f"headrace-{os.getuid()}.ports"
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+") as file:
+
+        def claim(port: int) -> bool:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+            except OSError:
+                return False
+            return True
+
+        yield claim
 
 
 def choose_ports(
-    known: Mapping[str, int], echo: Callable[[str], None], names: Sequence[str] = PORT_NAMES
+    known: Mapping[str, int],
+    echo: Callable[[str], None],
+    claim: Claim,
+    names: Sequence[str] = PORT_NAMES,
 ) -> dict[str, int]:
     """A free port for each of ``names``: the known one, or else another, which it tells."""
     chosen: dict[str, int] = {}
     for name in names:
         port = known.get(name)
-        if port is None or not _fits(name, port, chosen):
-            chosen[name] = _another(name, chosen)
+        if port is None or not _fits(name, port, chosen, claim):
+            chosen[name] = _another(name, chosen, claim)
             if port is not None:
                 echo(f"Port {port} ({name}) is taken by another program: using {chosen[name]}.")
         else:
@@ -55,10 +72,10 @@ def choose_ports(
     return chosen
 
 
-def _another(name: str, chosen: dict[str, int]) -> int:
+def _another(name: str, chosen: dict[str, int], claim: Claim) -> int:
     candidates = ADMIN_RANGE if name == "admin" else PORT_RANGE
     for port in random.choices(candidates, k=ATTEMPTS):
-        if _fits(name, port, chosen):
+        if _fits(name, port, chosen, claim):
             return port
     raise HeadraceError(
         "no_port",
@@ -67,10 +84,11 @@ def _another(name: str, chosen: dict[str, int]) -> int:
     )
 
 
-def _fits(name: str, port: int, chosen: dict[str, int]) -> bool:
+def _fits(name: str, port: int, chosen: dict[str, int], claim: Claim) -> bool:
     wanted = {port, port + ADMIN_OFFSET} if name == "admin" else {port}
     taken = set(chosen.values()) | {chosen.get("admin", 0) + ADMIN_OFFSET}
-    return not wanted & taken and all(map(is_free, wanted))
+    # Claimed first: who had the claim before listens by the time that it lets go of it.
+    return not wanted & taken and all(claim(port) and is_free(port) for port in wanted)
 
 
 def is_free(port: int) -> bool:

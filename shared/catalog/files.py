@@ -102,7 +102,7 @@ class PackageSource(FileModel):
 class UrlSource(FileModel):
     """The weights themselves; their sha256 is what is trusted, so plain HTTP will do."""
 
-    url: str = Field(pattern=r"^https?://\S{1,2000}$")
+    url: str = Field(pattern=r"^https?://\S+$", max_length=2008)
 
 
 def _source_form(value: Any) -> str:

@@ -84,7 +84,8 @@ def test_the_manifest_counts_parts_times_and_versions(stack: Stack, finished: st
 
 
 def test_parts_are_rolled_up_while_the_job_runs(stack: Stack, tmp_path: Path) -> None:
-    stack.put("rolling", small_images(1500, seed=3))
+    images = 700
+    stack.put("rolling", small_images(images, seed=3))
     job = stack.enqueue("s3://rolling/", "--batch-size", "8")
 
     def rows_so_far() -> int:
@@ -92,8 +93,8 @@ def test_parts_are_rolled_up_while_the_job_runs(stack: Stack, tmp_path: Path) ->
         assert verdict.clean, verdict
         return verdict.rows
 
-    early = wait_for(rows_so_far, what="the first rows")
-    if early < 1500:
+    early = wait_for(rows_so_far, what="the first rows", every=0.2)
+    if early < images:
         assert stack.status(job)["state"] in ("listing", "running")
     glob = download(stack, job, tmp_path)
     counts: Any = duckdb.sql(f"select count(*), count(distinct key) from '{glob}'").fetchall()[0]

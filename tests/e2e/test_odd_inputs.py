@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.stack import Stack, small_images
+from tests.waiting import wait_for
 
 ODD_NAMES = [
     "with space.jpg",
@@ -81,12 +82,10 @@ def test_what_is_no_image_fails_with_a_reason_and_folders_are_skipped(stack: Sta
 
 
 def test_an_object_replaced_or_deleted_after_the_listing_says_so(stack: Stack) -> None:
-    images = small_images(400, seed=5)
+    images = small_images(130, seed=5)
     stack.put("moving", images)
     stack.run("scale", "preprocess=0")
     job = stack.enqueue("s3://moving/")
-    from tests.waiting import wait_for
-
     wait_for(lambda: stack.status(job)["state"] == "running", what="the seal")
     names = sorted(images)
     stack.put("moving", {names[0]: next(iter(small_images(1, seed=77).values()))})

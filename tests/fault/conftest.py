@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,11 +15,25 @@ from tests.injection.fingerprints import Fingerprints
 from tests.injection.outage import kill_for_good
 from tests.injection.routing import routed
 from tests.injection.seen import Seen
+from tests.injection.table import note_end
 from tests.stack import Stack, small_images
 
 
 def pytest_report_header() -> str:
     return f"fault seed: {SEED} (FAULT_SEED={SEED} draws the same moments again)"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The table is to know of every test that was tried, how it ended."""
+    report = yield
+    if report.failed:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        text = crash.message if crash else str(report.longrepr)
+        note_end(report.nodeid, f"{report.when}: {text.splitlines()[0][:200]}")
+    elif report.when == "call":
+        note_end(report.nodeid, None)
+    return report
 
 
 @pytest.fixture(scope="session")

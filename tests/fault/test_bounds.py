@@ -11,10 +11,12 @@ import redis
 from shared.settings import load_settings
 from shared.staging import Layout
 from tests.injection.extent import FULL, JOB_SECONDS
+from tests.injection.table import Line, note
 from tests.stack import Stack, small_images
 from tests.waiting import wait_for
 
-IMAGES = 5000 if FULL else 3000
+# In the short case just enough chunks for all slots and a whole queue, and as many to wait.
+IMAGES, BATCH = (5000, 64) if FULL else (1000, 16)
 STEADY_LOOKS = 8
 HOLD_SECONDS = 60.0 if FULL else 15.0
 
@@ -38,7 +40,7 @@ def test_nothing_grows_while_the_inference_worker_is_away(stack: Stack, light: s
     stack.finish(once)  # everything is loaded now
     stack.run("scale", "inference=0")
     try:
-        job = stack.enqueue("s3://bounds/", pipeline=light)
+        job = stack.enqueue("s3://bounds/", "--batch-size", str(BATCH), pipeline=light)
         settings = load_settings(stack.home)
         slots = len(Layout.of(settings.ring).places)
         ledger: Any = redis.Redis.from_url(settings.ledger_url, decode_responses=True)
@@ -75,4 +77,8 @@ def test_nothing_grows_while_the_inference_worker_is_away(stack: Stack, light: s
         stack.run("scale", "inference=1")  # other tests share the stack
     assert stack.finish(job)["images"]["succeeded"] == IMAGES
     verdict = stack.auditor.audit("bounds", "", job)
+    line = Line("Nobody infers for a while: everything waits at its bound")
+    line.add(verdict)
+    line.remark = f"{HOLD_SECONDS:.0f} s, grown by {grown >> 10} KiB"
+    note(line)
     assert verdict.clean, verdict

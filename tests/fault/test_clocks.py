@@ -84,7 +84,7 @@ def test_work_goes_on_beside_and_in_a_worker_whose_time_is_wrong(
 
 @pytest.mark.parametrize("library", [None, *LIBFAKETIME], ids=lambda path: path and path.stem)
 def test_who_no_store_would_answer_takes_no_work(
-    stack: Stack, full: bool, draw: random.Random, library: Path | None
+    stack: Stack, light: str, full: bool, draw: random.Random, library: Path | None
 ) -> None:
     """A store refuses what is signed with a wrong time; without the library it just says so."""
     images = put_images(stack, full)
@@ -97,7 +97,7 @@ def test_who_no_store_would_answer_takes_no_work(
                 surrounding["FAKETIME_DONT_FAKE_MONOTONIC"] = "1"
             with one_more(stack, role, **surrounding) as name:
                 wait_for(partial(complains, stack, name), what="its complaint", deadline_seconds=60)
-                job = stack.enqueue("s3://clocks/", "--batch-size", str(BATCH))
+                job = stack.enqueue("s3://clocks/", "--batch-size", str(BATCH), pipeline=light)
                 judge(stack, job, images, line)
                 assert live(stack, name) is None
     note(line)

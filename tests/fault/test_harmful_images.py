@@ -115,7 +115,7 @@ class Deaths(threading.Thread):
 
     def run(self) -> None:
         while not self._ended.wait(0.2):
-            self.pids.update(pid for pid in self._stack.pids(self._role) if pid)
+            self.pids.update(self._stack.pids(self._role))
 
     def end(self) -> None:
         self._ended.set()
@@ -187,8 +187,14 @@ def test_holders_that_are_lost_for_other_reasons_cost_no_image(
         )
         os.kill(worker_of(marks.pop()), signal.SIGKILL)
         seen = set(plugins.glob("called-*"))
-    assert stack.finish(job)["images"]["succeeded"] == IMAGES + 1
-    assert stack.auditor.audit("suspects", "in/", job).clean
+    status = stack.finish(job)
+    verdict = stack.auditor.audit("suspects", "in/", job)
+    line = Line("Workers that are killed in the middle of a batch, and their children")
+    line.add(verdict)
+    line.remark = f"{KILLS} kills, no image failed"
+    note(line)
+    assert status["images"]["succeeded"] == IMAGES + 1
+    assert verdict.clean, verdict
 
 
 def called_beside(plugins: Path, seen: set[Path]) -> set[Path]:

@@ -189,7 +189,7 @@ class Audit:
             row
             for key, data in results.items()
             if key.startswith(f"{root}rows/")
-            for row in pq.ParquetFile(io.BytesIO(data)).read().to_pylist()
+            for row in pq.ParquetFile(io.BytesIO(data)).read(use_threads=False).to_pylist()
         ]
         self.rows += len(rows)
         self._check_rows(spec, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import shutil
 import tempfile
@@ -10,9 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from shared import parquet
 from shared.staging import ring
@@ -27,6 +30,13 @@ SHARED_MEMORY = Path("/dev/shm")
 _decode = lru_cache(maxsize=256)(parquet.decode)
 
 pa.set_cpu_count(1)  # nothing here is large enough to be worth a second thread
+
+
+def _encode(table: Any, *, read_whole: bool = False) -> bytes:
+    """As ``parquet.encode``, and as plain as can be: files of ten rows need not be small."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="none", use_dictionary=False, write_statistics=False)
+    return sink.getvalue()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,7 @@ def _surroundings(world: World) -> Iterator[None]:
     try:
         with (
             substituted(world.clock, world.chance),
+            mock.patch.object(parquet, "encode", _encode),
             mock.patch.object(parquet, "decode", _decode),
             mock.patch.object(ring, "os", Files(world.gate)),
             mock.patch.object(preprocess_stage, "filling_here", stand_ins.filling),

@@ -42,6 +42,7 @@ class Valkey:
         self._clock = clock
         self.values: dict[str, Any] = {}
         self._expiry: dict[str, float] = {}
+        self._expires_at = 0.0  # nothing does any earlier
         self._commands = {
             name.upper(): getattr(self, f"_{name}")
             for name in (
@@ -60,6 +61,7 @@ class Valkey:
 
     def restore(self, remembered: Any) -> None:
         self.values, self._expiry = copy.deepcopy(remembered)
+        self._expires_at = 0.0
 
     def wipe(self) -> None:
         self.values, self._expiry = {}, {}
@@ -81,8 +83,10 @@ class Valkey:
     def _expire(self) -> None:
         if self._expiry:
             now = self._clock()
-            for key in [key for key, end in self._expiry.items() if end <= now]:
-                self._del(key)
+            if now >= self._expires_at:
+                for key in [key for key, end in self._expiry.items() if end <= now]:
+                    self._del(key)
+                self._expires_at = min(self._expiry.values(), default=0.0)
 
     def _get(self, key: str) -> str | None:
         return self.values.get(key)
@@ -106,7 +110,8 @@ class Valkey:
 
     def _pexpire(self, key: str, milliseconds: str) -> int:
         if key in self.values:
-            self._expiry[key] = self._clock() + int(milliseconds) / 1000
+            self._expiry[key] = end = self._clock() + int(milliseconds) / 1000
+            self._expires_at = min(self._expires_at, end)
         return int(key in self.values)
 
     def _time(self) -> list[str]:
