@@ -94,11 +94,21 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def _added(home: Home) -> dict[str, Any]:
+    """What ``settings.json`` says. Raises UsageError where it cannot be read: it is the user's."""
+    path = home.root / SETTINGS_FILE
     try:
-        values = json.loads((home.root / SETTINGS_FILE).read_text())
-    except (OSError, ValueError):
+        values = json.loads(path.read_text())
+        if not isinstance(values, dict):
+            raise ValueError("it is no JSON object")
+    except FileNotFoundError:
         return {}
-    return values if isinstance(values, dict) else {}
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            "bad_settings",
+            f"Cannot read {path}: {error}.",
+            "Mend it, or remove it: it is made anew.",
+        ) from error
+    return values
 
 
 def _broker_urls(added: Mapping[str, Any]) -> dict[str, dict[str, str]]:
