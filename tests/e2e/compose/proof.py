@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -21,12 +22,23 @@ from producer.stack.credentials import STORE_ROLES
 from shared.profile import PROFILE_VARIABLE
 from shared.settings import S3Settings
 from tests.e2e.compose.images import provide_images, torch_index, why_no_engine
-from tests.integration.test_privileges import MAY, OBJECTS, client_of, is_done, tried
+from tests.integration.test_privileges import (
+    BROKER_ROLES,
+    FOREIGN,
+    MAY,
+    NEVER,
+    OBJECTS,
+    allowed,
+    client_of,
+    is_done,
+    tried,
+)
 from tests.stack import Stack, small_images
 from tests.waiting import wait_for
 
 IMAGES = 1500
 UP_SECONDS = 1800
+STOP_GRACE = "130"  # seconds, as in docker-compose.yml
 ROLES = ("producer", "preprocess", "inference", "collector")
 
 pytestmark = [pytest.mark.timeout(3600)]
@@ -146,6 +158,18 @@ def test_a_role_does_with_minio_what_it_must_and_nothing_else(
     assert not is_done(store.create_bucket, Bucket="one-of-mine")
 
 
+@pytest.mark.parametrize("role", BROKER_ROLES)
+def test_a_role_has_its_own_commands_and_keys_at_redis_only(
+    containers: Containers, role: str
+) -> None:
+    own = json.loads((containers.home / f"docker/run/roles/{role}.json").read_text())
+    place = urlsplit(containers.info["broker_url"]).netloc.rpartition("@")[2]
+    url = own["broker_url"].replace("redis:6379", place)
+    commands = (*NEVER, *(c.format(host=own["host_id"]) for c in FOREIGN[role]))
+    with redis.Redis.from_url(url, decode_responses=True) as client:
+        assert allowed(client, ["PING", *commands]) == ["PING"]
+
+
 def test_a_job_outlives_scaling_and_killed_containers(
     containers: Containers, tmp_path: Path
 ) -> None:
@@ -164,6 +188,7 @@ def test_a_job_outlives_scaling_and_killed_containers(
     assert containers.status(job)["state"] == "running"
     ledger = redis.Redis.from_url(containers.info["ledger_url"])
     incarnation = ledger.get("hr:incarnation")
+    ledger.acl_log_reset()
     for service in ("preprocess", "inference", "collector", "redis", "producer"):
         containers.crash(service)
     status = containers.finish(job)
@@ -183,6 +208,28 @@ def test_a_job_outlives_scaling_and_killed_containers(
         deadline_seconds=120,
         every=2,
     )
+
+
+def test_containers_that_are_told_to_stop_leave_nothing_in_hand(containers: Containers) -> None:
+    containers.put("stopped", small_images(IMAGES, seed=1))
+    ledger = redis.Redis.from_url(containers.info["ledger_url"], decode_responses=True)
+    asked_at = str(time.time())
+    job = containers.enqueue("s3://stopped/", "--batch-size", "8")
+    wait_chunks(containers, job, 3)
+    for role in ("preprocess", "inference", "collector"):
+        ids = [container["Id"] for container in containers.of(role)]
+        began = time.monotonic()
+        docker("stop", "--time", STOP_GRACE, *ids)
+        say(f"{len(ids)} of {role} stopped in {time.monotonic() - began:.1f} s")
+        assert {c["State"]["ExitCode"] for c in containers.of(role)} == {0}
+        assert ledger.keys(f"hr:held:{role}-*") == []
+        docker("start", *ids)
+    containers.finish(job)
+    verdict = containers.auditor.audit("stopped", "", job)
+    say(str(verdict))
+    assert verdict.clean, verdict
+    (producer,) = containers.of("producer")
+    assert [x for x in logged(producer, asked_at) if "whose holders are gone" in x] == []
 
 
 def wait_chunks(containers: Containers, job: str, count: int) -> None:
@@ -283,10 +330,11 @@ def logged(container: dict[str, Any], since: str) -> list[str]:
 
 
 def test_a_missing_bucket_is_made_again(containers: Containers) -> None:
-    containers.s3.delete_bucket(Bucket="results") if not _filled(containers, "results") else None
+    """The last test of all: it takes the results of the others away."""
+    store = containers.s3
+    while found := store.list_objects_v2(Bucket="results").get("Contents"):
+        keys = [{"Key": entry["Key"]} for entry in found]
+        store.delete_objects(Bucket="results", Delete={"Objects": keys})
+    store.delete_bucket(Bucket="results")
     containers.run("up", timeout=UP_SECONDS)
-    assert "results" in [b["Name"] for b in containers.s3.list_buckets()["Buckets"]]
-
-
-def _filled(containers: Containers, bucket: str) -> bool:
-    return bool(containers.s3.list_objects_v2(Bucket=bucket)["KeyCount"])
+    assert "results" in [b["Name"] for b in store.list_buckets()["Buckets"]]
