@@ -72,7 +72,10 @@ def test_no_service_reaches_into_the_machine(name: str) -> None:
     given = {"privileged", "network_mode", "pid", "ipc", "cap_add", "devices", "userns_mode"}
     assert not given & set(SERVICES[name])
     for mount in SERVICES[name].get("volumes", []):
-        inside = ("./config", "${HEADRACE_FILES}/data/", "${HEADRACE_PLUGINS_FOLDER}", "staging")
+        inside = (
+            *("./config", "${HEADRACE_FILES}/data/", "staging"),
+            *("${HEADRACE_PLUGINS_FOLDER}", "${HEADRACE_STORES}"),
+        )
         assert mount["source"].startswith(inside)
         assert mount.get("read_only") or "/data/" in mount["source"] or mount["type"] == "volume"
 
@@ -153,6 +156,24 @@ def test_whatever_the_compose_file_needs_is_written(home: Home) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
     for source in re.findall(r'source: "\$\{HEADRACE_FILES\}(/[^"]*)"', COMPOSE):
         assert Path(folder + source).is_dir()
+
+
+def test_containers_are_given_the_stores_that_the_command_line_reads(
+    home: Home, record: StackRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert f"HEADRACE_STORES='{PROJECT_ROOT}/config/stores.yaml'" in variables(home)
+    stores = tmp_path / "stores.yaml"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEADRACE_STORES_FILE", "stores.yaml")
+    with pytest.raises(UsageError, match=r"There is no .*stores\.yaml"):
+        write_files(home, record)
+    stores.touch()
+    write_files(home, record)
+    assert f"HEADRACE_STORES='{stores}'" in variables(home)
+
+
+def variables(home: Home) -> list[str]:
+    return (home.root / VARIABLES).read_text().splitlines()
 
 
 def test_each_file_of_a_role_has_its_own_secrets_only(home: Home, record: StackRecord) -> None:
