@@ -185,18 +185,24 @@ def test_the_network_route_beside_the_own_ring(both: System, base: Path) -> None
     """A measurement: the same images in turn, and a model that costs next to nothing."""
     both.stack.put("many", small_images(MANY_IMAGES, seed=1))
     rates: dict[str, list[float]] = {route: [] for route in ROUTES}
+    costs: dict[str, list[float]] = {route: [] for route in ROUTES}  # says more under load
     for _ in range(ROUNDS):
         for route, workers in ROUTES.items():
             both.workers(**workers)
             both.forget_parcels()
+            before = both.cpu_seconds()
             job = enqueue(both, base, source="s3://many/")
             status = both.stack.finish(job, deadline_seconds=400)
+            costs[route].append((both.cpu_seconds() - before) * 1000 / MANY_IMAGES)
             assert status["images"]["succeeded"] == MANY_IMAGES
             chunks = -(-MANY_IMAGES // CHUNK_ITEMS)
             assert both.parcels() == (chunks if route == "network" else 0)
             rates[route].append(status["images_per_second"])
     load = " ".join(f"{load:.1f}" for load in os.getloadavg())
     for route, found in rates.items():
-        say(f"{route}: {', '.join(f'{rate:.0f}' for rate in found)} images/s (load {load})")
+        say(
+            f"{route}: {', '.join(f'{rate:.0f}' for rate in found)} images/s (load {load}), "
+            f"{', '.join(f'{cost:.2f}' for cost in costs[route])} ms of CPU time an image"
+        )
     share = median(rates["network"]) / median(rates["ring"])
     say(f"the network gives {share:.2f} of what the own ring does, by the medians")
