@@ -280,9 +280,12 @@ def test_what_is_wrong_is_said_in_one_line_and_does_not_flap(
     say(line)
     assert done.returncode == 1
     assert message in line
-    found = wrong.inspect_all()
-    going_on = [c for c in found if c["State"]["Status"] not in ("created", "exited")]
-    assert {health(c) for c in going_on} <= {"healthy"}, [c["Name"] for c in going_on]
+    wait_for(
+        lambda: {health(c) for c in wrong.inspect_all() if goes_on(c)} <= {"healthy"},
+        what="whatever goes on being well",
+        deadline_seconds=180,
+        every=2,
+    )
 
 
 def test_a_missing_secret_is_named(containers: Containers) -> None:
@@ -335,6 +338,11 @@ def test_a_wrong_password_is_said_once_and_does_not_flap(containers: Containers)
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("headrace: error")]
     assert any(message in line for message in WRONG.values())
     containers.run("up", timeout=UP_SECONDS)  # with secrets written anew
+
+
+def goes_on(container: dict[str, Any]) -> bool:
+    """Whether it runs, or is started again and again."""
+    return container["State"]["Status"] not in ("created", "exited")
 
 
 def health(container: dict[str, Any]) -> str:
