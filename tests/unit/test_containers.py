@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from producer.containers.compose import VARIABLES, Compose, failure
+from producer.containers.compose import NOISE, VARIABLES, Compose, failure
 from producer.containers.files import DATA_FOLDERS, UNPRIVILEGED, outside, write_files
 from producer.containers.lifecycle import down, scale
 from producer.containers.states import is_ill, is_well
@@ -263,6 +263,23 @@ def test_what_docker_says_becomes_one_line(line: str, code: str) -> None:
     assert error.code == code
     assert line in error.message
     assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("#11 [setup engines 2/2] RUN pip install --quiet", True),
+        ("#11 2.250 WARNING: Retrying (Retry(total=4))", True),
+        ("Container headrace-redis-1  Healthy", True),
+        ("#1 [setup internal] load build definition from Dockerfile", False),
+        ("#16 [setup inference 4/5] COPY producer producer", False),
+        ("#18 [flower] exporting to image", False),
+        ("#9 CACHED", False),
+        ("#9 DONE 0.1s", False),
+    ],
+)
+def test_of_a_build_is_told_what_takes_time_and_what_goes_wrong(line: str, told: bool) -> None:
+    assert (NOISE.search(line) is None) == told
 
 
 def test_without_an_engine_it_says_so(
