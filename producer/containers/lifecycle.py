@@ -7,7 +7,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from producer.containers.compose import UNEXPLAINED, Compose, device, docker, require_engine, said
+from producer.containers.compose import (
+    UNEXPLAINED,
+    VARIABLES,
+    Compose,
+    device,
+    docker,
+    require_engine,
+    said,
+)
 from producer.containers.files import DATA_FOLDERS, PORT_NAMES, outside, write_files
 from producer.containers.states import is_ill, is_well, name_of, role_of, service_of
 from producer.stack.home import find_home, locked, prepare_home
@@ -103,7 +111,7 @@ def _broker_address(compose: Compose) -> str:
 def down(home: Path, echo: Echo = lambda _: None) -> None:
     """Stop and remove the containers, which finish what they have in hand. The data stays."""
     place = find_home(home)
-    if not place.run.is_dir():
+    if not (place.root / VARIABLES).is_file():  # none was ever started
         return
     require_engine()
     with locked(place, echo):

@@ -296,6 +296,13 @@ def test_without_an_engine_it_says_so(
         assert caught.value.code == "no_engine"
 
 
+def test_what_was_never_started_is_down(tmp_path: Path) -> None:
+    home = prepare_home(tmp_path / "home")  # as an `up` leaves it that failed at once
+    told: list[str] = []
+    down(home.root, told.append)
+    assert told == []
+
+
 def test_a_profile_has_a_home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
     monkeypatch.delenv("HEADRACE_PROFILE", raising=False)
