@@ -53,6 +53,13 @@ def queue_of(name: str) -> Queue:
     return Queue(name, exchange=_DIRECT, routing_key=name, queue_arguments=rabbitmq.QUORUM)
 
 
+def consume(app: Celery, name: str) -> None:
+    """Have a worker of this application take from one queue, which is bound to nothing."""
+    app.conf.task_queues = [queue_of(name)]
+    # For a queue without an exchange Celery would make one, bind it, and want rights on it.
+    app.amqp.queues[name].exchange = _DIRECT
+
+
 def make_app(settings: Settings) -> Celery:
     """The application, whoever it is that runs it."""
     url, ca_file = settings.broker_url, settings.ca_file

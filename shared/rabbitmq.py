@@ -70,6 +70,10 @@ class RabbitQueues:
         self._channel: Any = None
         self._lock = threading.Lock()
 
+    def declare(self, queue: str) -> None:
+        """Make ``queue`` unless it is there."""
+        self._call(lambda channel: _declare(channel, queue))
+
     def put(self, queue: str, message: amqp.Message) -> None:
         """Put a message into ``queue``; returned, it is on RabbitMQ's disk.
 
@@ -77,7 +81,7 @@ class RabbitQueues:
         """
 
         def publish(channel: Any) -> None:
-            channel.queue_declare(queue, durable=True, auto_delete=False, arguments=QUORUM)
+            _declare(channel, queue)
             channel.basic_publish(message, routing_key=queue, confirm_timeout=TIMEOUT_SECONDS)
 
         self._call(publish)
@@ -156,17 +160,24 @@ class RabbitQueues:
             connection.collect()
 
 
+def _declare(channel: Any, queue: str) -> None:
+    channel.queue_declare(queue, durable=True, auto_delete=False, arguments=QUORUM)
+
+
 def connect(settings: Settings) -> RabbitQueues:
     """The queues of the settings' broker; connects when it is first asked something."""
     return RabbitQueues(settings.broker_url, settings.ca_file)
 
 
-def answering(settings: Settings) -> str:
+def answering(settings: Settings, own_queue: str | None = None) -> str:
     """Which server answers as the settings' broker, such as ``RabbitMQ 3.10.8``.
 
-    Raises TransientError ``broker_unavailable`` where none does, or it does not take us.
+    Raises TransientError ``broker_unavailable`` where none does, or it does not take us, or does
+    not give us our own queue.
     """
     with closing(connect(settings)) as queues:
+        if own_queue is not None:
+            queues.declare(own_queue)
         return queues.server()
 
 

@@ -161,7 +161,9 @@ def load_settings(home: Path | None = None, file: str | None = None) -> Settings
         values = json.loads(path.read_text()) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise UsageError(
-            "bad_settings", f"Cannot read {path}: {error}.", "Run 'headrace up' to write it anew."
+            "bad_settings",
+            f"Cannot read {path}: {error}.",
+            "Mend it, or remove it and run 'headrace up'.",
         ) from error
     try:
         # The environment would win over the home that was asked for.
@@ -174,8 +176,12 @@ def load_settings(home: Path | None = None, file: str | None = None) -> Settings
                 "Mount the secret there.",
             ) from error
         if not values:
+            in_containers = (home / "docker" / SETTINGS_FILE).exists()
+            hint = "For the one in containers set HEADRACE_PROFILE=docker."
             raise UsageError(
-                "no_stack", f"No stack is set up in {home}.", "Run 'headrace up' first."
+                "no_stack",
+                f"No stack is set up in {home}.",
+                hint if in_containers else "Run 'headrace up' first.",
             ) from error
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -27,8 +27,8 @@ class RunningMinio:
         end(self.process)
 
 
-def start_minio(directory: Path) -> RunningMinio:
-    """Start MinIO with random keys, its data and its log in ``directory``.
+def start_minio(directory: Path, host: str = HOST) -> RunningMinio:
+    """Start MinIO at ``host`` with random keys, its data and its log in ``directory``.
 
     Skips where there is no MinIO and it cannot be built.
     """
@@ -49,8 +49,8 @@ def start_minio(directory: Path) -> RunningMinio:
     }
 
     def attempt() -> RunningMinio:
-        (port,) = free_ports(1)
-        endpoint = f"{HOST}:{port}"
+        (port,) = free_ports(1, host=host)
+        endpoint = f"{host}:{port}"
         command = [str(binary), "server", f"--address={endpoint}", str(directory / "data")]
         command += [f"--certs-dir={directory / 'certs'}"]
         process = spawn(command, log, environment)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import shutil
 import signal
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -14,10 +16,12 @@ import pytest
 from shared.errors import TransientError
 from shared.rabbitmq import RabbitQueues
 from tests.servers import HOST, Popen, end, free_ports, spawn, wait_ready
+from tests.tls import Authority
 
 READY_SECONDS = 90.0
 # Debian's own command wants to be root and to become another user; this is what it runs.
-PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+PROGRAMS = Path("/usr/lib/rabbitmq/bin")
+PROGRAM = PROGRAMS / "rabbitmq-server"
 CONFIG = """
 listeners.tcp.local = {host}:{port}
 default_user = tests
@@ -28,20 +32,35 @@ log.console = true
 log.file = false
 raft.wal_max_size_bytes = 33554432
 """
+TLS_CONFIG = """
+listeners.ssl.local = {host}:{port}
+ssl_options.cacertfile = {ca_file}
+ssl_options.certfile = {certificate}
+ssl_options.keyfile = {key}
+ssl_options.verify = verify_none
+"""
 
 
 class RabbitServer:
-    """One RabbitMQ, which may be killed, started and wiped. ``url`` stays the same."""
+    """One RabbitMQ, which may be killed, started and wiped. ``url`` stays the same.
 
-    def __init__(self, directory: Path) -> None:
+    With an authority it is spoken to encrypted as well, at ``tls_port``.
+    """
+
+    def __init__(self, directory: Path, authority: Authority | None = None) -> None:
         self._directory = directory
         directory.mkdir(parents=True)
-        self.port, self._distribution, self._mapper = free_ports(3)
+        self.port, self.tls_port, self._distribution, self._mapper = free_ports(4)
         password = secrets.token_hex(16)
         self.url = f"amqp://tests:{password}@{HOST}:{self.port}/"
         self._processes: list[Popen] = []
         values = {"host": HOST, "port": self.port, "password": password}
-        (directory / "rabbitmq.conf").write_text(CONFIG.format(**values))
+        config = CONFIG.format(**values)
+        if authority is not None:
+            certificate, key = authority.issue()
+            files = {"certificate": certificate, "key": key, "ca_file": authority.ca_file}
+            config += TLS_CONFIG.format(host=HOST, port=self.tls_port, **files)
+        (directory / "rabbitmq.conf").write_text(config)
         (directory / "rabbitmq.conf").chmod(0o600)
         (directory / "enabled_plugins").write_text("[].\n")
         (directory / "rabbitmq-env.conf").touch()
@@ -50,10 +69,26 @@ class RabbitServer:
 
     def start(self) -> None:
         """Return when it takes our password."""
-        log = self._directory / "rabbitmq.log"
-        process = spawn([str(PROGRAM)], log, {**os.environ, **self._environment()})
+        process = spawn([str(PROGRAM)], self.log, {**os.environ, **self._environment()})
         self._processes.append(process)
-        wait_ready(process, log, self._answers, READY_SECONDS)
+        wait_ready(process, self.log, self._answers, READY_SECONDS)
+
+    @property
+    def log(self) -> Path:
+        """What it says since it was started last."""
+        return self._directory / "rabbitmq.log"
+
+    def type(self, command: str, answer: str = "") -> None:
+        """Type a command of its administrator, such as ``rabbitmqctl …``, and what it asks for."""
+        program, *arguments = shlex.split(command)
+        subprocess.run(
+            [PROGRAMS / program, *arguments],
+            env={**os.environ, **self._environment()},
+            input=answer,
+            text=True,
+            check=True,
+            capture_output=True,
+        )
 
     def _environment(self) -> dict[str, str]:
         here = str(self._directory)
@@ -98,11 +133,11 @@ class RabbitServer:
         end(self._epmd)
 
 
-def start_rabbitmq(directory: Path) -> RabbitServer:
+def start_rabbitmq(directory: Path, authority: Authority | None = None) -> RabbitServer:
     """Start RabbitMQ with all that it writes in ``directory``. Skips where it is not installed."""
     if not PROGRAM.exists():
         pytest.skip(f"no {PROGRAM}: install RabbitMQ (Debian: rabbitmq-server)")
-    server = RabbitServer(directory)
+    server = RabbitServer(directory, authority)
     try:
         server.start()
     except BaseException:

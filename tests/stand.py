@@ -56,6 +56,11 @@ class Stand:
     app: Celery
     chunks: int = 0
 
+    @property
+    def name(self) -> str:
+        """What Celery calls the worker."""
+        return f"{self.role}-1@{load_settings(self.home).host_id}"
+
     def queued(self) -> Message:
         """A message whose chunk the ledger holds to be queued for the worker's stage."""
         chunk, self.chunks = self.chunks, self.chunks + 1

@@ -31,15 +31,19 @@ class Authority:
 
     def certify(self, names: str = SERVED) -> ssl.SSLContext:
         """What a server under these names shows its clients."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.issue(names))
+        return context
+
+    def issue(self, names: str = SERVED) -> tuple[Path, Path]:
+        """The files of such a server: its certificate and its key."""
         name = f"server-{len(list(self.directory.glob('server-*.pem')))}"
         self._openssl(
             f"req {NEW_KEY} -subj /CN=server -addext {names}", f"{name}.key", f"{name}.csr"
         )
         signed = f"x509 -req -in {name}.csr -days 1 -copy_extensions copy -CA ca.pem -CAkey ca.key"
         self._openssl(signed, None, f"{name}.pem")
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.directory / f"{name}.pem", self.directory / f"{name}.key")
-        return context
+        return self.directory / f"{name}.pem", self.directory / f"{name}.key"
 
     def _openssl(self, arguments: str, key: str | None, out: str) -> None:
         command = ["openssl", *arguments.split(), "-out", out]

@@ -13,7 +13,7 @@ from celery import Celery, signals
 from celery.exceptions import SecurityWarning
 
 from shared import rabbitmq
-from shared.celery_app import Publisher, make_app, queue_of
+from shared.celery_app import Publisher, consume, make_app
 from shared.dead_letters import LIMITS, Limits
 from shared.dead_letters import connect as connect_dead_letters
 from shared.errors import HeadraceError
@@ -78,12 +78,12 @@ def run_worker(
         store = resolve_store(settings, settings.state_bucket)
         wait_until_admitted(store, settings.state_bucket, runtime.stopping)
         if rabbitmq.speaks_amqp(settings.broker_url):  # Celery would not say why it is refused
-            runtime.patiently(lambda: rabbitmq.answering(settings))
+            runtime.patiently(lambda: rabbitmq.answering(settings, contract.queue))
         ward = _ward(runtime, stage, store, contract.queue, dead_letter_limits)
         transport.install(ward)
         consumer.install(contract, ward)
         app = make_app(settings)
-        app.conf.task_queues = [queue_of(contract.queue)]
+        consume(app, contract.queue)
         make_task(app, contract, stage, runtime, setup(runtime))
     except HeadraceError as error:
         log.error("%s", error)

@@ -225,6 +225,8 @@ def _wait(
             f"{ended.images.failed} images failed.",
             f"See 'headrace errors {job_id}'.",
         )
+    if ended.images.failed:
+        say(f"Why images failed: headrace errors {job_id}")
 
 
 def _follow(connections: Connections, job_id: str, timeout_seconds: float | None) -> JobStatus:

@@ -33,6 +33,8 @@ def up(
     settings = _stack().up(default_home(), _counts(workers), say)
     answer(f"Headrace is up in {settings.home}.")
     answer(f"Flower: {masked_url(settings.flower_url)}")
+    if settings.mode == "docker":
+        answer("Commands reach it with HEADRACE_PROFILE=docker in the environment.")
 
 
 @app.command(epilog=example("down"))
@@ -40,14 +42,17 @@ def down() -> None:
     """Stop the stack; what is in flight is finished, and jobs go on at the next 'up'."""
     from shared.settings import default_home
 
-    _stack().down(default_home(), say)
-    answer("Headrace is down. Its data stays.")
+    home = default_home()
+    _stack().down(home, say)
+    data = f"Its data stays in {home}." if home.is_dir() else "It was never up."
+    answer(f"Headrace is down. {data}")
 
 
 @app.command(epilog=example("ps", "ps --json"))
 def ps(as_json: AsJson = False) -> None:
     """Show the processes of the stack, and how many chunks each has in hand."""
     from producer.info import process_rows
+    from shared.settings import default_home
 
     rows = process_rows(warn)
     if as_json:
@@ -68,7 +73,7 @@ def ps(as_json: AsJson = False) -> None:
             ],
         )
     else:
-        say("No stack is up. Run 'headrace up'.")
+        say(f"No stack is up in {default_home()}. Run 'headrace up'.")
 
 
 @app.command(epilog=example("logs", "logs inference -f", "logs preprocess-1 --tail 200"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,6 +19,11 @@ from shared.settings import PROJECT_ROOT
 COMPOSE_FILE = PROJECT_ROOT / "docker-compose.yml"
 VARIABLES = Path("run", "compose.env")
 KEPT_LINES = 20
+# Of what a build tells: how it goes about it, and steps that there was nothing to do for.
+NOISE = re.compile(
+    r"^#\d+ (CACHED|DONE|transferring|writing|naming|exporting|building with|\[.*internal\])"
+    r"|^#\d+ \[[^\]]*\] (COPY|FROM|WORKDIR|exporting)|level=warning msg=.*Bake"
+)
 # The code of a failure that the engine's own words do not explain.
 UNEXPLAINED = "docker_failed"
 # What the engine says, the code of our error, and what to do.
@@ -71,7 +77,7 @@ class Compose:
             told: set[str] = set()  # Compose says again and again what it waits for
             for line in filter(None, map(str.strip, process.stdout or ())):
                 kept.append(line)
-                if echo is not None and line not in told:
+                if echo is not None and line not in told and not NOISE.search(line):
                     echo(line)
                     told.add(line)
         if process.returncode:

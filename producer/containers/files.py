@@ -30,6 +30,7 @@ from producer.stack.settings_file import (
     write_role_settings,
 )
 from producer.stack.store_identities import store_policies
+from shared.errors import UsageError
 from shared.settings import Settings
 from shared.staging import Layout
 
@@ -102,6 +103,7 @@ def _variables(home: Home, record: StackRecord) -> str:
         "HEADRACE_FLOWER_PORT": record.ports["flower"],
         "HEADRACE_STAGING_MIB": ring_mib,
         "HEADRACE_PLUGINS_FOLDER": _plugins(home),
+        "HEADRACE_STORES": _stores_file(),
     }
     if device() == "gpu":
         values["HEADRACE_TORCH_INDEX"] = ""  # PyPI's torch is the one with CUDA
@@ -111,10 +113,21 @@ def _variables(home: Home, record: StackRecord) -> str:
 def _plugins(home: Home) -> Path:
     """The folder that workers import from: the one that the environment names, or an empty one."""
     named = os.environ.get("HEADRACE_PLUGINS")
-    folder = (
-        Path(named).expanduser().resolve() if named else Settings.model_fields["plugins"].default
-    )
+    folder = Path(named).expanduser().resolve() if named else Path(_default("plugins"))
     return folder if folder.is_dir() else home.root / "plugins"
+
+
+def _stores_file() -> Path:
+    """Where other stores are named. Raises UsageError where the environment names no file."""
+    named = os.environ.get("HEADRACE_STORES_FILE")
+    file = Path(named).expanduser().resolve() if named else Path(_default("stores_file"))
+    if not file.is_file():
+        raise UsageError("no_stores_file", f"There is no {file}.", "Mend HEADRACE_STORES_FILE.")
+    return file
+
+
+def _default(name: str) -> Any:
+    return Settings.model_fields[name].default
 
 
 def _hand_over(home: Home) -> None:

@@ -7,7 +7,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from producer.containers.compose import UNEXPLAINED, Compose, device, docker, require_engine, said
+from producer.containers.compose import (
+    UNEXPLAINED,
+    VARIABLES,
+    Compose,
+    device,
+    docker,
+    require_engine,
+    said,
+)
 from producer.containers.files import DATA_FOLDERS, PORT_NAMES, outside, write_files
 from producer.containers.states import is_ill, is_well, name_of, role_of, service_of
 from producer.stack.home import find_home, locked, prepare_home
@@ -28,7 +36,7 @@ def up(home: Path, workers: Mapping[str, int] | None, echo: Echo) -> Settings:
     """Bring the stack up, or to the given number of containers by role; idempotent.
 
     Returns when every container is well. Raises HeadraceError with the last line of one that is
-    not; then what has failed is stopped, and does not start again by itself.
+    not; then nothing that is not well goes on, or starts again by itself.
     """
     require_engine()
     place = prepare_home(home, DATA_FOLDERS)
@@ -71,12 +79,15 @@ def _wait(compose: Compose) -> None:
 
 
 def _stop_ill(containers: list[dict[str, Any]]) -> None:
-    """Stop what is ill, so that nothing flaps, and raise the error of the first of them."""
+    """Where one is ill, raise the error of the first of them.
+
+    All that are not well are stopped then: what ails one may ail the next, which has not found out
+    yet, and would flap unseen and keep a ring that is too small.
+    """
     ill = [container for container in containers if is_ill(container) and said(container)]
     ill.sort(key=lambda container: str(container["State"]["FinishedAt"]), reverse=True)
     if ill:
-        flapping = [c for c in containers if not is_well(c) and c["RestartCount"]]
-        docker("stop", *{container["Id"] for container in (*ill, *flapping)})
+        docker("stop", *{container["Id"] for container in containers if not is_well(container)})
         raise _failure(ill[0], "does not start")
 
 
@@ -100,7 +111,7 @@ def _broker_address(compose: Compose) -> str:
 def down(home: Path, echo: Echo = lambda _: None) -> None:
     """Stop and remove the containers, which finish what they have in hand. The data stays."""
     place = find_home(home)
-    if not place.run.is_dir():
+    if not (place.root / VARIABLES).is_file():  # none was ever started
         return
     require_engine()
     with locked(place, echo):

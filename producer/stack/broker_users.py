@@ -46,7 +46,7 @@ _CONSUME = "+brpop +rpop +lpush +rpush +llen +exists"
 _BIND = (
     "(+evalsha +sadd +srem +smembers +exists +del +zadd +zrem +zrangebyscore"
     " ~_kombu.binding.celery.pidbox ~_kombu.binding.reply.celery.pidbox ~_kombu.binding.celeryev"
-    " ~_kombu.binding.v1.unrouted ~_kombu.binding_deadlines ~_kombu.binding_permanent.*)"
+    " ~_kombu.binding_deadlines ~_kombu.binding_permanent.*)"
 )
 _ANSWER = "(+lpush %W~*.reply.celery.pidbox)"
 _TELL = "(+publish &/0.celeryev/worker.* &/0.celeryev/task.*)"

@@ -24,9 +24,12 @@ from producer.stack.credentials import (
 from producer.stack.home import Home, write_private
 from producer.stack.ports import HOST
 from producer.stack.record import StackRecord
+from shared.errors import UsageError
 from shared.settings import SETTINGS_FILE, S3Settings, Settings, load_settings
 
 FLOWER_CONFIG = "run/flower.conf"
+# What a user may add to ``settings.json``: another broker's address for each role, and ``admin``.
+BROKER_URLS = "broker_urls"
 
 
 def role_settings_file(role: str) -> Path:
@@ -66,8 +69,10 @@ def write_role_settings(home: Home, record: StackRecord, places: Places) -> None
     """
     places = replace(places, flower_url="")
     added = {"signing_keys": [signing_key(record, ADMIN)], **_added(home)}
+    urls = _broker_urls(added)
+    added.pop(BROKER_URLS, None)  # a role is told its own only
     for role in BROKER_ROLES:
-        own = {**added, **derived_settings(record, role, places)}
+        own = {**added, **derived_settings(record, role, places), **urls.get(role, {})}
         if role == "flower":
             own["signing_keys"] = [signing_key(record, role)]
         write_json(home.root / role_settings_file(role), own)
@@ -76,7 +81,8 @@ def write_role_settings(home: Home, record: StackRecord, places: Places) -> None
 def write_own_settings(home: Home, record: StackRecord, places: Places) -> Settings:
     """Write the settings of the command line, keeping what a user has added, and read them back."""
     added = {"signing_keys": [signing_key(record, ADMIN)], **_added(home)}
-    values = {**added, **derived_settings(record, ADMIN, places)}
+    own_url = _broker_urls(added).get(ADMIN, {})
+    values = {**added, **derived_settings(record, ADMIN, places), **own_url}
     write_json(home.root / SETTINGS_FILE, values)
     return load_settings(home.root, SETTINGS_FILE)
 
@@ -88,11 +94,38 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def _added(home: Home) -> dict[str, Any]:
+    """What ``settings.json`` says. Raises UsageError where it cannot be read: it is the user's."""
+    path = home.root / SETTINGS_FILE
     try:
-        values = json.loads((home.root / SETTINGS_FILE).read_text())
-    except (OSError, ValueError):
+        values = json.loads(path.read_text())
+        if not isinstance(values, dict):
+            raise ValueError("it is no JSON object")
+    except FileNotFoundError:
         return {}
-    return values if isinstance(values, dict) else {}
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            "bad_settings",
+            f"Cannot read {path}: {error}.",
+            "Mend it, or remove it: it is made anew.",
+        ) from error
+    return values
+
+
+def _broker_urls(added: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """By role, what to put in place of the stack's own broker; empty where that stays.
+
+    Raises UsageError unless all have one: who looks elsewhere waits for ever.
+    """
+    urls, names = added.get(BROKER_URLS), {ADMIN, *BROKER_ROLES}
+    if urls is None:
+        return {}
+    if not isinstance(urls, dict) or set(urls) != names:
+        raise UsageError(
+            "bad_broker_urls",
+            f"{BROKER_URLS} in {SETTINGS_FILE} does not name an address for each role.",
+            f"Give one to each of {', '.join(sorted(names))}.",
+        )
+    return {name: {"broker_url": str(url)} for name, url in urls.items()}
 
 
 def derived_settings(record: StackRecord, name: str, places: Places) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from shared.dead_letters import DeadLetter, DeadLetters
 from shared.ledger import ChunkRef
 from shared.staging import NetworkStaging
 from tests.broker_accounts import add_users, url_as
+from tests.integration.test_privileges import FOREIGN, NEVER, allowed
 from tests.servers import RunningValkey, start_valkey
 
 OTHERS = (
@@ -51,6 +52,13 @@ def test_no_role_may_touch_other_connections(server: RunningValkey, role: str) -
         for command in OTHERS:
             with pytest.raises(redis.exceptions.NoPermissionError):
                 client.execute_command(*command.split())
+
+
+@pytest.mark.parametrize("role", BROKER_ROLES)
+def test_a_role_has_its_own_commands_and_keys_only(server: RunningValkey, role: str) -> None:
+    commands = (*NEVER, *(command.format(host="host") for command in FOREIGN[role]))
+    with as_role(server, role) as client:
+        assert allowed(client, ["PING", *commands]) == ["PING"]
 
 
 @pytest.mark.parametrize("role", ["preprocess", "inference", "collector"])

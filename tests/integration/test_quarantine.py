@@ -127,9 +127,10 @@ def test_a_stale_message_is_dropped_and_is_no_dead_letter(stand: Stand) -> None:
     stand.send(good)
 
     wait_for(lambda: stand.ran() == ran + 1, what="the good message")
+    stale = {"attempt", "incarnation"}  # which the worker's other thread may still be at
+    wait_for(lambda: stale <= set(stand.ledger.stale_counts()), what="both being counted")
     assert stand.letters.list() == []
-    assert stand.ledger.stale_counts()["attempt"] >= 1
-    assert stand.ledger.stale_counts()["incarnation"] >= 1
+    assert stand.ran() == ran + 1
 
 
 def test_a_replayed_message_that_is_still_bad_comes_back_with_its_count(stand: Stand) -> None:
@@ -233,11 +234,11 @@ def test_a_worker_takes_no_orders(stand: Stand, order: str, arguments: dict[str,
     before, ran, target = stand.identity()[:2], stand.ran(), stand.target
     named = {"QUEUE": target.queue, "TASK": target.task}
     arguments = {name: named.get(str(value), value) for name, value in arguments.items()}
-    answers = stand.app.control.broadcast(order, arguments=arguments, reply=True, limit=1)
-    assert [list(answer.values()) for answer in answers] == [
-        [{"error": "this worker takes no orders"}]
-    ]
-    assert stand.app.control.inspect(timeout=5, limit=1).ping()
+    # By name, since on RabbitMQ the other roles' workers have the same broker and hear it too.
+    control, one = stand.app.control, {"destination": [stand.name], "limit": 1}
+    answers = control.broadcast(order, arguments=arguments, reply=True, **one)
+    assert answers == [{stand.name: {"error": "this worker takes no orders"}}]
+    assert control.inspect(timeout=5, **one).ping()
     stand.send(stand.queued())
     wait_for(lambda: stand.ran() == ran + 1, what="its next message")
     assert stand.identity()[:2] == before  # an answer is waited for by a connection of ours

@@ -19,6 +19,7 @@ from shared.rabbitmq import QUORUM, Address, RabbitQueues
 from shared.settings import Settings, save_settings
 from tests import samples
 from tests.rabbitmq_server import RabbitServer
+from tests.stand import Stand, start
 from tests.tls import Authority, TlsFront
 from tests.waiting import wait_for
 
@@ -73,6 +74,27 @@ def test_a_queue_that_was_deleted_is_there_again_with_the_next_message(
     assert publisher.ready_length(queue) == 0
     publisher.send(PREPROCESS_TASK, queue, samples.chunk())
     assert publisher.ready_length(queue) == 1
+
+
+@pytest.fixture
+def stand(tmp_path: Path, rabbit: RabbitServer) -> Iterator[Stand]:
+    yield from start(tmp_path, "inference", rabbit_url=rabbit.url)
+
+
+def test_a_queue_that_is_deleted_and_made_anew_at_once_is_consumed_on(
+    stand: Stand, channel: amqp.Channel
+) -> None:
+    """Of that RabbitMQ tells a consumer nothing, and what was sent just then is lost with it."""
+    for _ in range(3):
+        ran, message = stand.ran(), stand.queued()
+        channel.queue_delete(stand.target.queue)
+        stand.send(message)
+
+        def another_comes(ran: int = ran) -> bool:
+            stand.send(stand.queued())
+            return stand.ran() > ran
+
+        wait_for(another_comes, what="a message", deadline_seconds=60, every=1)
 
 
 def test_queues_are_durable_quorum_queues(

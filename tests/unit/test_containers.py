@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from producer.containers.compose import VARIABLES, Compose, failure
+from producer.containers.compose import NOISE, VARIABLES, Compose, failure
 from producer.containers.files import DATA_FOLDERS, UNPRIVILEGED, outside, write_files
 from producer.containers.lifecycle import down, scale
 from producer.containers.states import is_ill, is_well
@@ -72,7 +72,10 @@ def test_no_service_reaches_into_the_machine(name: str) -> None:
     given = {"privileged", "network_mode", "pid", "ipc", "cap_add", "devices", "userns_mode"}
     assert not given & set(SERVICES[name])
     for mount in SERVICES[name].get("volumes", []):
-        inside = ("./config", "${HEADRACE_FILES}/data/", "${HEADRACE_PLUGINS_FOLDER}", "staging")
+        inside = (
+            *("./config", "${HEADRACE_FILES}/data/", "staging"),
+            *("${HEADRACE_PLUGINS_FOLDER}", "${HEADRACE_STORES}"),
+        )
         assert mount["source"].startswith(inside)
         assert mount.get("read_only") or "/data/" in mount["source"] or mount["type"] == "volume"
 
@@ -153,6 +156,24 @@ def test_whatever_the_compose_file_needs_is_written(home: Home) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
     for source in re.findall(r'source: "\$\{HEADRACE_FILES\}(/[^"]*)"', COMPOSE):
         assert Path(folder + source).is_dir()
+
+
+def test_containers_are_given_the_stores_that_the_command_line_reads(
+    home: Home, record: StackRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert f"HEADRACE_STORES='{PROJECT_ROOT}/config/stores.yaml'" in variables(home)
+    stores = tmp_path / "stores.yaml"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEADRACE_STORES_FILE", "stores.yaml")
+    with pytest.raises(UsageError, match=r"There is no .*stores\.yaml"):
+        write_files(home, record)
+    stores.touch()
+    write_files(home, record)
+    assert f"HEADRACE_STORES='{stores}'" in variables(home)
+
+
+def variables(home: Home) -> list[str]:
+    return (home.root / VARIABLES).read_text().splitlines()
 
 
 def test_each_file_of_a_role_has_its_own_secrets_only(home: Home, record: StackRecord) -> None:
@@ -244,6 +265,23 @@ def test_what_docker_says_becomes_one_line(line: str, code: str) -> None:
     assert "\n" not in str(error)
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("#11 [setup engines 2/2] RUN pip install --quiet", True),
+        ("#11 2.250 WARNING: Retrying (Retry(total=4))", True),
+        ("Container headrace-redis-1  Healthy", True),
+        ("#1 [setup internal] load build definition from Dockerfile", False),
+        ("#16 [setup inference 4/5] COPY producer producer", False),
+        ("#18 [flower] exporting to image", False),
+        ("#9 CACHED", False),
+        ("#9 DONE 0.1s", False),
+    ],
+)
+def test_of_a_build_is_told_what_takes_time_and_what_goes_wrong(line: str, told: bool) -> None:
+    assert (NOISE.search(line) is None) == told
+
+
 def test_without_an_engine_it_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Home
 ) -> None:
@@ -256,6 +294,13 @@ def test_without_an_engine_it_says_so(
         with pytest.raises(HeadraceError, match="There is no 'docker' command") as caught:
             action()
         assert caught.value.code == "no_engine"
+
+
+def test_what_was_never_started_is_down(tmp_path: Path) -> None:
+    home = prepare_home(tmp_path / "home")  # as an `up` leaves it that failed at once
+    told: list[str] = []
+    down(home.root, told.append)
+    assert told == []
 
 
 def test_a_profile_has_a_home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

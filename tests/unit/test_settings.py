@@ -77,3 +77,11 @@ def test_a_role_reads_the_file_that_its_environment_names(tmp_path, monkeypatch)
     assert load_settings(tmp_path, "settings.json").broker_url == GOOD["broker_url"]
     monkeypatch.setenv("HEADRACE_SETTINGS_FILE", str(tmp_path / "own.json"))
     assert load_settings(tmp_path).broker_url == own["broker_url"]
+
+
+def test_who_has_a_stack_in_containers_only_is_told_how_to_reach_it(tmp_path, monkeypatch):
+    monkeypatch.delenv("HEADRACE_SETTINGS_FILE", raising=False)
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "docker" / "settings.json").touch()
+    with pytest.raises(UsageError, match="HEADRACE_PROFILE=docker"):
+        load_settings(tmp_path)

@@ -6,12 +6,14 @@ from collections import namedtuple
 import pytest
 
 from producer.stack import home as home_module
+from producer.stack.broker_users import ADMIN
+from producer.stack.credentials import BROKER_ROLES
 from producer.stack.home import find_home, locked, prepare_home, socket_directory, write_private
 from producer.stack.lifecycle import chosen_scale
 from producer.stack.ports import PORT_NAMES
 from producer.stack.programs import ROLES
 from producer.stack.record import RECORD_FILE, load_record, save_record
-from producer.stack.settings_file import write_settings
+from producer.stack.settings_file import role_settings_file, write_settings
 from shared.errors import PermanentError, UsageError
 from shared.settings import RingSettings
 
@@ -84,11 +86,17 @@ def test_a_damaged_record_is_begun_anew(tmp_path):
     assert load_record(home).ports == {}
 
 
-def test_settings_keep_what_users_add_and_not_what_the_shell_says(tmp_path, monkeypatch):
+def planned(tmp_path):
+    """A home, and the record of a stack that has its ports and its ring."""
     home = prepare_home(tmp_path / "home")
     record = load_record(home)
     record.ports = {name: 20_000 + number for number, name in enumerate(PORT_NAMES)}
     record.ring = RingSettings(directory=tmp_path, slot_bytes=(1,), slot_counts=(1,))
+    return home, record
+
+
+def test_settings_keep_what_users_add_and_not_what_the_shell_says(tmp_path, monkeypatch):
+    home, record = planned(tmp_path)
     write_private(home.root / "settings.json", json.dumps({"lease_seconds": 3, "mode": "x"}))
     monkeypatch.setenv("HEADRACE_PREPROCESS_QUEUE_CHUNKS", "5")
     settings = write_settings(home, record)
@@ -99,6 +107,43 @@ def test_settings_keep_what_users_add_and_not_what_the_shell_says(tmp_path, monk
     assert "preprocess_queue_chunks" not in written
     assert stat.S_IMODE((home.root / "settings.json").stat().st_mode) == 0o600
     assert write_settings(home, record).signing_keys == settings.signing_keys
+
+
+@pytest.fixture
+def own_broker(tmp_path):
+    """A home whose user has named a broker for every role, and the names and addresses."""
+    home, record = planned(tmp_path)
+    urls = {name: f"amqp://{name}:of-{name}@rabbit/" for name in (ADMIN, *BROKER_ROLES)}
+    write_private(home.root / "settings.json", json.dumps({"broker_urls": urls}))
+    return home, record, urls
+
+
+def test_each_role_is_told_its_own_address_of_a_users_broker(own_broker):
+    home, record, urls = own_broker
+    for _ in range(2):  # and again, at the next start
+        assert write_settings(home, record).broker_url == urls[ADMIN]
+        for role in BROKER_ROLES:
+            text = (home.root / role_settings_file(role)).read_text()
+            assert [name for name in urls if urls[name] in text] == [role]
+            assert json.loads(text)["ledger_url"].startswith(f"redis://{role}:")
+
+
+@pytest.mark.parametrize("change", [{"inference": None}, {"nobody": "amqp://rabbit/"}])
+def test_a_broker_that_is_not_everybodys_is_refused(own_broker, change):
+    home, record, urls = own_broker
+    changed = {name: url for name, url in {**urls, **change}.items() if url}
+    write_private(home.root / "settings.json", json.dumps({"broker_urls": changed}))
+    with pytest.raises(UsageError, match="an address for each role") as caught:
+        write_settings(home, record)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_that_cannot_be_read_are_not_written_over(tmp_path):
+    home, record = planned(tmp_path)
+    write_private(home.root / "settings.json", '{"lease_seconds": 3,}')
+    with pytest.raises(UsageError, match=r"Cannot read .*settings\.json"):
+        write_settings(home, record)
+    assert "lease_seconds" in (home.root / "settings.json").read_text()
 
 
 def test_scale_is_what_was_asked_for_then_what_it_was(tmp_path):

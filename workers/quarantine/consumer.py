@@ -6,11 +6,13 @@ import logging
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from amqp.exceptions import ConsumerCancelled
 from celery.worker.consumer import Consumer
 from celery.worker.control import Panel
-from celery.worker.state import maybe_shutdown
+from celery.worker.state import maybe_shutdown, reserved_requests
 from vine import promise
 
+from shared import rabbitmq
 from shared.broker_errors import no_answer
 from shared.ledger import ChunkRef
 from shared.messages import Message
@@ -28,6 +30,9 @@ _EVENTS_SECONDS = 1.0
 
 # What Celery decodes twice, in place of a body that inspection has read: no arguments.
 _READ = b"[[], {}, {}]"
+
+# How long nothing may come, of what waits in RabbitMQ, to a worker with nothing in hand.
+_LOOK_SECONDS = 5.0
 
 # More than any role has in hand.
 _MOST_INSPECTED = 64
@@ -82,6 +87,23 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.hub.call_repeatedly(_EVENTS_SECONDS, self._flush_events)
+        self._came = self._came_before = 0
+        if rabbitmq.speaks_amqp(self.app.conf.broker_url):
+            self.hub.call_repeatedly(_LOOK_SECONDS, self._connect_anew_where_nothing_comes)
+
+    def _connect_anew_where_nothing_comes(self) -> None:
+        """Messages wait and we are idle: our queue is another of that name by now.
+
+        RabbitMQ tells consumers of a queue that it was deleted, unless somebody has made it again
+        at once, which whoever sends a message does.
+        """
+        came, self._came_before = self._came - self._came_before, self._came
+        consumer = self.task_consumer
+        if came or reserved_requests or consumer is None:
+            return
+        (queue,) = consumer.queues
+        if consumer.channel.queue_declare(queue.name, passive=True).message_count:
+            raise ConsumerCancelled(f"{queue.name} does not give what waits in it")
 
     def on_send_event_buffered(self) -> None:
         """They go out once a second, many in a message."""
@@ -102,6 +124,7 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
         handle = super().create_task_handler(promise)
 
         def on_task_received(message: Any) -> Any:
+            self._came += 1
             assert _contract is not None  # run_worker installs it before it starts Celery
             chunk = None
             try:

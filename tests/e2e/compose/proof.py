@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -20,13 +21,25 @@ import redis
 from producer.stack.credentials import STORE_ROLES
 from shared.profile import PROFILE_VARIABLE
 from shared.settings import S3Settings
+from tests.e2e.compose.elsewhere import BUCKET, elsewhere
 from tests.e2e.compose.images import provide_images, torch_index, why_no_engine
-from tests.integration.test_privileges import MAY, OBJECTS, client_of, is_done, tried
+from tests.integration.test_privileges import (
+    BROKER_ROLES,
+    FOREIGN,
+    MAY,
+    NEVER,
+    OBJECTS,
+    allowed,
+    client_of,
+    is_done,
+    tried,
+)
 from tests.stack import Stack, small_images
 from tests.waiting import wait_for
 
-IMAGES = 1500
+IMAGES, FEW_IMAGES = 1500, 100
 UP_SECONDS = 1800
+STOP_GRACE = "130"  # seconds, as in docker-compose.yml
 ROLES = ("producer", "preprocess", "inference", "collector")
 
 pytestmark = [pytest.mark.timeout(3600)]
@@ -51,13 +64,15 @@ class Containers(Stack):
         label = "com.docker.compose.service"
         return [c for c in project if service in (c["Config"]["Labels"][label], "*")]
 
+    @property
+    def project(self) -> str:
+        """What Compose calls the stack."""
+        lines = (self.home / "docker/run/compose.env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines)["COMPOSE_PROJECT_NAME"].strip("'")
+
     def inspect_all(self) -> list[dict[str, Any]]:
-        home = (self.home / "docker").resolve()
-        variables = dict(
-            line.split("=", 1) for line in (home / "run/compose.env").read_text().splitlines()
-        )
-        project = variables["COMPOSE_PROJECT_NAME"].strip("'")
-        ids = docker("ps", "-aq", "--filter", f"label=com.docker.compose.project={project}")
+        label = f"label=com.docker.compose.project={self.project}"
+        ids = docker("ps", "-aq", "--filter", label)
         return list(json.loads(docker("inspect", *ids.split()))) if ids else []
 
     def crash(self, service: str) -> None:
@@ -146,6 +161,18 @@ def test_a_role_does_with_minio_what_it_must_and_nothing_else(
     assert not is_done(store.create_bucket, Bucket="one-of-mine")
 
 
+@pytest.mark.parametrize("role", BROKER_ROLES)
+def test_a_role_has_its_own_commands_and_keys_at_redis_only(
+    containers: Containers, role: str
+) -> None:
+    own = json.loads((containers.home / f"docker/run/roles/{role}.json").read_text())
+    place = urlsplit(containers.info["broker_url"]).netloc.rpartition("@")[2]
+    url = own["broker_url"].replace("redis:6379", place)
+    commands = (*NEVER, *(c.format(host=own["host_id"]) for c in FOREIGN[role]))
+    with redis.Redis.from_url(url, decode_responses=True) as client:
+        assert allowed(client, ["PING", *commands]) == ["PING"]
+
+
 def test_a_job_outlives_scaling_and_killed_containers(
     containers: Containers, tmp_path: Path
 ) -> None:
@@ -164,6 +191,7 @@ def test_a_job_outlives_scaling_and_killed_containers(
     assert containers.status(job)["state"] == "running"
     ledger = redis.Redis.from_url(containers.info["ledger_url"])
     incarnation = ledger.get("hr:incarnation")
+    ledger.acl_log_reset()
     for service in ("preprocess", "inference", "collector", "redis", "producer"):
         containers.crash(service)
     status = containers.finish(job)
@@ -183,6 +211,42 @@ def test_a_job_outlives_scaling_and_killed_containers(
         deadline_seconds=120,
         every=2,
     )
+
+
+def test_containers_that_are_told_to_stop_leave_nothing_in_hand(containers: Containers) -> None:
+    containers.put("stopped", small_images(IMAGES, seed=1))
+    ledger = redis.Redis.from_url(containers.info["ledger_url"], decode_responses=True)
+    asked_at = str(time.time())
+    job = containers.enqueue("s3://stopped/", "--batch-size", "8")
+    wait_chunks(containers, job, 3)
+    for role in ("preprocess", "inference", "collector"):
+        ids = [container["Id"] for container in containers.of(role)]
+        began = time.monotonic()
+        docker("stop", "--time", STOP_GRACE, *ids)
+        say(f"{len(ids)} of {role} stopped in {time.monotonic() - began:.1f} s")
+        assert {c["State"]["ExitCode"] for c in containers.of(role)} == {0}
+        assert ledger.keys(f"hr:held:{role}-*") == []
+        docker("start", *ids)
+    containers.finish(job)
+    verdict = containers.auditor.audit("stopped", "", job)
+    say(str(verdict))
+    assert verdict.clean, verdict
+    (producer,) = containers.of("producer")
+    assert [x for x in logged(producer, asked_at) if "whose holders are gone" in x] == []
+
+
+def test_inputs_may_lie_in_another_store_that_the_shell_has_a_session_of(
+    containers: Containers, tmp_path: Path
+) -> None:
+    network = f"{containers.project}_store"
+    with elsewhere(tmp_path, network, small_images(FEW_IMAGES, seed=2)) as store:
+        logged_in = Containers(containers.home, {**containers.environment, **store.environment})
+        logged_in.run("up", timeout=UP_SECONDS)
+        job = logged_in.enqueue(f"s3://{BUCKET}/", "--batch-size", "8")
+        images = logged_in.finish(job)["images"]
+        assert (images["listed"], images["succeeded"]) == (FEW_IMAGES, FEW_IMAGES)
+        assert BUCKET not in [b["Name"] for b in logged_in.s3.list_buckets()["Buckets"]]
+        say(f"{FEW_IMAGES} images of another store, by a session: {images}")
 
 
 def wait_chunks(containers: Containers, job: str, count: int) -> None:
@@ -216,8 +280,12 @@ def test_what_is_wrong_is_said_in_one_line_and_does_not_flap(
     say(line)
     assert done.returncode == 1
     assert message in line
-    states = {c["Name"]: c["State"]["Status"] for c in wrong.inspect_all()}
-    assert "restarting" not in states.values(), states
+    wait_for(
+        lambda: {health(c) for c in wrong.inspect_all() if goes_on(c)} <= {"healthy"},
+        what="whatever goes on being well",
+        deadline_seconds=180,
+        every=2,
+    )
 
 
 def test_a_missing_secret_is_named(containers: Containers) -> None:
@@ -272,6 +340,11 @@ def test_a_wrong_password_is_said_once_and_does_not_flap(containers: Containers)
     containers.run("up", timeout=UP_SECONDS)  # with secrets written anew
 
 
+def goes_on(container: dict[str, Any]) -> bool:
+    """Whether it runs, or is started again and again."""
+    return container["State"]["Status"] not in ("created", "exited")
+
+
 def health(container: dict[str, Any]) -> str:
     return str(container["State"]["Health"]["Status"])
 
@@ -283,10 +356,11 @@ def logged(container: dict[str, Any], since: str) -> list[str]:
 
 
 def test_a_missing_bucket_is_made_again(containers: Containers) -> None:
-    containers.s3.delete_bucket(Bucket="results") if not _filled(containers, "results") else None
+    """The last test of all: it takes the results of the others away."""
+    store = containers.s3
+    while found := store.list_objects_v2(Bucket="results").get("Contents"):
+        keys = [{"Key": entry["Key"]} for entry in found]
+        store.delete_objects(Bucket="results", Delete={"Objects": keys})
+    store.delete_bucket(Bucket="results")
     containers.run("up", timeout=UP_SECONDS)
-    assert "results" in [b["Name"] for b in containers.s3.list_buckets()["Buckets"]]
-
-
-def _filled(containers: Containers, bucket: str) -> bool:
-    return bool(containers.s3.list_objects_v2(Bucket=bucket)["KeyCount"])
+    assert "results" in [b["Name"] for b in store.list_buckets()["Buckets"]]

@@ -6,9 +6,11 @@ by their order: each needs some workers more or less than the one before.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -24,6 +26,12 @@ IMAGES, BROKEN, CHUNK_ITEMS = 480, 5, 16
 SIDE_PIXELS = 224
 IMAGE_BYTES = SIDE_PIXELS * SIDE_PIXELS * 3
 CUT_SECONDS = 30
+# Of the two routes side by side.
+ROUNDS, MANY_IMAGES = 3, 1920
+ROUTES = {
+    "ring": {"first": "preprocess inference"},
+    "network": {"first": "preprocess", "second": "inference"},
+}
 DIGEST = """
 import hashlib
 import time
@@ -74,9 +82,9 @@ def both(base: Path) -> Iterator[System]:
         yield both
 
 
-def enqueue(both: System, base: Path, model: str = "Digest") -> str:
+def enqueue(both: System, base: Path, model: str = "Digest", source: str = "s3://photos/") -> str:
     size = ("--batch-size", str(CHUNK_ITEMS))
-    return both.stack.enqueue("s3://photos/", *size, pipeline=str(base / f"{model}.yaml"))
+    return both.stack.enqueue(source, *size, pipeline=str(base / f"{model}.yaml"))
 
 
 def finish(both: System, job: str, how: str) -> dict[str, Any]:
@@ -171,3 +179,30 @@ def test_a_host_that_vanishes_is_drained(
     finish(both, job, "a host that vanished")
     assert both.labels(job) == rows_of_one_host
     assert both.broker.exists(queue) == 0
+
+
+def test_the_network_route_beside_the_own_ring(both: System, base: Path) -> None:
+    """A measurement: the same images in turn, and a model that costs next to nothing."""
+    both.stack.put("many", small_images(MANY_IMAGES, seed=1))
+    rates: dict[str, list[float]] = {route: [] for route in ROUTES}
+    costs: dict[str, list[float]] = {route: [] for route in ROUTES}  # says more under load
+    for _ in range(ROUNDS):
+        for route, workers in ROUTES.items():
+            both.workers(**workers)
+            both.forget_parcels()
+            before = both.cpu_seconds()
+            job = enqueue(both, base, source="s3://many/")
+            status = both.stack.finish(job, deadline_seconds=400)
+            costs[route].append((both.cpu_seconds() - before) * 1000 / MANY_IMAGES)
+            assert status["images"]["succeeded"] == MANY_IMAGES
+            chunks = -(-MANY_IMAGES // CHUNK_ITEMS)
+            assert both.parcels() == (chunks if route == "network" else 0)
+            rates[route].append(status["images_per_second"])
+    load = " ".join(f"{load:.1f}" for load in os.getloadavg())
+    for route, found in rates.items():
+        say(
+            f"{route}: {', '.join(f'{rate:.0f}' for rate in found)} images/s (load {load}), "
+            f"{', '.join(f'{cost:.2f}' for cost in costs[route])} ms of CPU time an image"
+        )
+    share = median(rates["network"]) / median(rates["ring"])
+    say(f"the network gives {share:.2f} of what the own ring does, by the medians")

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import redis
 
 from producer.stack.broker_users import ADMIN
@@ -107,6 +108,14 @@ class System:
     ledger: Ledger
     staging: Any
     broker: Any
+    servers: list[RunningValkey | RunningSeaweed]
+
+    def cpu_seconds(self) -> float:
+        """What all processes that run now have taken since they were started."""
+        hosts = [process for _, host in self._hosts() for process in host.running.values()]
+        pids = [process.pid for process in (*hosts, *self.servers)]
+        times = [psutil.Process(pid).cpu_times() for pid in pids]
+        return sum(one.user + one.system for one in times)
 
     def workers(self, **roles: str) -> None:
         """Let just these run: on ``first`` and ``second``, roles with spaces between them."""
@@ -167,6 +176,7 @@ def system(base: Path, near: Namespace, far: Namespace, plugins: Path) -> Iterat
             ledger=connect(settings),
             staging=redis.Redis.from_url(staging.url),
             broker=redis.Redis.from_url(broker.url),
+            servers=servers,
         )
         for bucket in ("state", "models", "results"):
             found.stack.s3.create_bucket(Bucket=bucket)
