@@ -51,4 +51,8 @@ def _root(
     The stack lies in $HEADRACE_HOME, or in .headrace beside the project.
     """
     os.environ[PROFILE_VARIABLE] = profile
-    uses_docker()
+    if uses_docker():
+        from producer.containers.broker_place import follow
+        from shared.settings import default_home
+
+        follow(default_home())

@@ -36,8 +36,9 @@ from shared.staging import Layout
 
 PORT_NAMES = ("store", "flower")
 DATA_FOLDERS = ("redis", "minio", "models")
+BROKER_PORT = 6379
 # Where the services are for the roles.
-INSIDE = Places(broker="redis:6379", store="minio:9000", flower_url="", mode="docker")
+INSIDE = Places(broker=f"redis:{BROKER_PORT}", store="minio:9000", flower_url="", mode="docker")
 UNPRIVILEGED = 10001
 RING = Path("/staging/ring")
 HEADERS_MIB = 4
@@ -73,7 +74,7 @@ def write_files(home: Home, record: StackRecord) -> None:
 def outside(record: StackRecord, broker_address: str) -> Places:
     """Where the services are for the command line, on the machine that runs the engine."""
     return Places(
-        broker=f"{broker_address}:6379",
+        broker=f"{broker_address}:{BROKER_PORT}",
         store=f"127.0.0.1:{record.ports['store']}",
         flower_url=flower_url(record, f"127.0.0.1:{record.ports['flower']}"),
         mode="docker",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from producer.containers.broker_place import broker_address
 from producer.containers.compose import (
     UNEXPLAINED,
     VARIABLES,
@@ -51,7 +52,7 @@ def up(home: Path, workers: Mapping[str, int] | None, echo: Echo) -> Settings:
             save_record(place, record)
             _start(compose, record, echo)
         # Before they are well, so that the other commands can look at what is not.
-        settings = write_own_settings(place, record, outside(record, _broker_address(compose)))
+        settings = write_own_settings(place, record, outside(record, broker_address(compose)))
         _wait(compose)
         return settings
 
@@ -97,15 +98,6 @@ def _failure(container: dict[str, Any], what: str) -> HeadraceError:
         f"{name_of(container)} {what}: {said(container) or 'it says nothing.'}",
         f"See 'headrace --profile docker logs {role_of(service_of(container))}'.",
     )
-
-
-def _broker_address(compose: Compose) -> str:
-    """The broker is published nowhere: only this machine reaches it, by its own address."""
-    for container in compose.containers():
-        if service_of(container) == "redis":
-            for network in container["NetworkSettings"]["Networks"].values():
-                return str(network["IPAddress"])
-    raise HeadraceError("role_failed", "There is no container of redis.")
 
 
 def down(home: Path, echo: Echo = lambda _: None) -> None:

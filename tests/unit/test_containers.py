@@ -7,10 +7,12 @@ import re
 import stat
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from producer.containers import broker_place
 from producer.containers.compose import NOISE, VARIABLES, Compose, failure
 from producer.containers.files import DATA_FOLDERS, UNPRIVILEGED, outside, write_files
 from producer.containers.lifecycle import down, scale
@@ -18,7 +20,7 @@ from producer.containers.states import is_ill, is_well
 from producer.stack.credentials import BROKER_ROLES, STORE_ROLES
 from producer.stack.home import Home, prepare_home
 from producer.stack.programs import WORKER_STOP_SECONDS
-from producer.stack.record import StackRecord
+from producer.stack.record import StackRecord, save_record
 from producer.stack.settings_file import write_own_settings
 from shared.errors import HeadraceError, UsageError
 from shared.settings import PROJECT_ROOT, default_home, load_settings
@@ -312,3 +314,47 @@ def test_a_profile_has_a_home_of_its_own(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("HEADRACE_PROFILE", "podman")
     with pytest.raises(UsageError, match="no profile 'podman'"):
         default_home()
+
+
+def redis_at(address: str) -> dict[str, Any]:
+    return {
+        "Config": {"Labels": {"com.docker.compose.service": "redis"}},
+        "NetworkSettings": {"Networks": {"broker": {"IPAddress": address}}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("containers", "expected"),
+    [
+        ([redis_at("127.8.8.8")], "127.8.8.8"),
+        ([redis_at("")], "127.9.9.9"),  # it starts just now
+        ([], "127.9.9.9"),
+    ],
+)
+def test_commands_find_the_broker_where_docker_has_put_it(
+    home: Home,
+    record: StackRecord,
+    monkeypatch: pytest.MonkeyPatch,
+    containers: list[dict[str, Any]],
+    expected: str,
+) -> None:
+    save_record(home, record)
+    write_own_settings(home, record, outside(record, "127.9.9.9"))  # where nobody listens
+    monkeypatch.setattr(Compose, "containers", lambda _: containers)
+    broker_place.follow(home.root)
+    settings = load_settings(home.root)
+    assert urlsplit(settings.ledger_url).hostname == expected
+    assert urlsplit(settings.broker_url).hostname == expected
+
+
+def test_a_broker_that_listens_is_not_looked_for(
+    home: Home, record: StackRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_own_settings(home, record, outside(record, "127.0.0.1"))
+    monkeypatch.setattr(broker_place, "_listens", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr(Compose, "containers", lambda _: pytest.fail("Docker was asked"))
+    broker_place.follow(home.root)
+
+
+def test_no_broker_is_looked_for_where_none_was_ever_started(tmp_path: Path) -> None:
+    broker_place.follow(tmp_path / "nothing")
