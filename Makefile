@@ -103,7 +103,8 @@ simulate: install-dev ## Play SEEDS=10000 seeds of the simulation; SEED=... tell
 	@$(RUN) -m tests.simulation $(if $(filter command line environment,$(origin SEED)),--seed $(SEED),--seeds $(SEEDS))
 
 fuzz: install-dev ## Search for messages that break their inspection, for SECONDS=60
-	@FUZZ_SECONDS=$(SECONDS) $(RUN) -m pytest tests/unit/test_inspection_fuzz.py $(ARGS)
+	@FUZZ_SECONDS=$(SECONDS) $(RUN) -m pytest tests/unit/test_inspection_fuzz.py \
+	  tests/unit/test_guided_fuzz.py --timeout $$(($(SECONDS) + 300)) $(ARGS)
 
 chaos: install-dev ## Run several jobs under random faults for MINUTES=10; SEED=... draws again
 	@$(RUN) -m tests.injection.chaos --minutes $(MINUTES) --seed $(SEED)
