@@ -7,14 +7,18 @@ native code keeps the GIL for ever. There is one a process, set for the earliest
 from __future__ import annotations
 
 import faulthandler
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-# Setting the timer costs a thread. Set for a little later than needed, it serves many deadlines.
+# Setting the timer costs a thread, and taking it away waits for that to end, which takes milliseconds
+# where all cores are busy. Set for a little later than needed, it serves many deadlines.
 SLACK = 0.1
+# What may take as long as it does.
+NO_DEADLINE = math.inf
 _STDERR = 2
 
 Renew = Callable[[float], None]
@@ -45,20 +49,25 @@ class Deadlines:
         """The body calls what it is given with the seconds that its next step may take.
 
         A step that takes a tenth longer ends the process, with every thread's stack on stderr.
-        Before the first call, and after the body, there is no deadline.
+        Before the first call, and after the body, there is no deadline; ``NO_DEADLINE`` is none.
         """
         token = object()
         try:
             yield partial(self._renew, token)
         finally:
-            with self._lock:
-                self._due.pop(token, None)
-                if not self._due and self._armed is not None:
-                    self._armed = None
-                    self._disarm()
+            self._renew(token, NO_DEADLINE)
+
+    def _forget(self, token: object) -> None:
+        self._due.pop(token, None)
+        if not self._due and self._armed is not None:
+            self._armed = None
+            self._disarm()
 
     def _renew(self, token: object, seconds: float) -> None:
         with self._lock:
+            if seconds == NO_DEADLINE:
+                self._forget(token)
+                return
             now = self._clock()
             self._due[token] = now + seconds
             earliest = min(self._due.values())

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from workers.deadline import Deadlines
+from workers.deadline import NO_DEADLINE, Deadlines
 
 
 class FakeTimer:
@@ -69,6 +69,18 @@ def test_every_step_gets_its_time_and_the_timer_is_seldom_set(
             assert 60 <= timer.due - timer.now <= 66
             timer.now += 0.01
     assert timer.set < 5
+
+
+def test_who_waits_has_no_deadline_until_the_next_step(
+    timer: FakeTimer, deadlines: Deadlines
+) -> None:
+    with deadlines.watched() as renew:
+        renew(10)
+        renew(NO_DEADLINE)
+        assert timer.due is None
+        renew(10)
+        assert timer.due == pytest.approx(11)
+    assert timer.due is None
 
 
 # Native code that keeps the GIL: PyDLL does not let go of it, as a careless extension.

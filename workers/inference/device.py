@@ -14,7 +14,7 @@ from queue import SimpleQueue
 import numpy as np
 
 from shared.errors import TransientError
-from workers.deadline import Renew, deadlines
+from workers.deadline import NO_DEADLINE, Renew, deadlines
 from workers.inference.batch_sizes import BatchSizes
 from workers.inference.engines import (
     LAUNCHED_BATCHES,
@@ -111,10 +111,17 @@ class DeviceLoop:
         self._thread.join()
 
     def _serve(self) -> None:
-        while self._turns.acquire() and (batch := self._next_batch()):
+        with deadlines.watched() as renew:
+            self._serve_until_closed(renew)
+        self._under_way.put(None)
+        self._ends.join()
+        self._models.close()
+
+    def _serve_until_closed(self, renew: Renew) -> None:
+        """Each batch renews the deadline that the one before it had; waiting has none."""
+        while self._next_turn(renew) and (batch := self._next_batch(renew)):
             try:
-                with deadlines.watched() as renew:
-                    under_way = self._run(batch, renew)
+                under_way = self._run(batch, renew)
             except (ModelUnusable, TransientError) as error:
                 fail(batch, error)
                 under_way = None
@@ -125,11 +132,14 @@ class DeviceLoop:
                 self._turns.release()
             else:
                 self._under_way.put(under_way)
-        self._under_way.put(None)
-        self._ends.join()
-        self._models.close()
 
-    def _next_batch(self) -> Batch:
+    def _next_turn(self, renew: Renew) -> bool:
+        if not self._turns.acquire(blocking=False):
+            renew(NO_DEADLINE)
+            self._turns.acquire()
+        return True
+
+    def _next_batch(self, renew: Renew) -> Batch:
         """The next batch's pieces, taken off the queue; none when closing and all is done."""
         with self._changed:
             while True:
@@ -138,6 +148,7 @@ class DeviceLoop:
                 if not self._pending:
                     if self._closing:
                         return []
+                    renew(NO_DEADLINE)
                     self._changed.wait()
                     continue
                 batch, full = self._joinable()
