@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-# Setting the timer costs a thread, and taking it away waits for that to end, which takes milliseconds
-# where all cores are busy. Set for a little later than needed, it serves many deadlines.
+# Setting the timer costs a thread, and taking it away waits for that to end: milliseconds where all
+# cores are busy. Set for a little later than needed, it serves many deadlines.
 SLACK = 0.1
 # What may take as long as it does.
 NO_DEADLINE = math.inf
