@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import Any
 
-from tests.malformed import Target, envelope, signed
+from tests.malformed import MISSING, Target, envelope, set_at, signed
 from tests.message_judge import paths
 
 ODD: list[Any] = [
@@ -153,24 +153,22 @@ def _changed(chance: random.Random, whole: Any) -> Any:
     """``whole`` with one place given something odd, something of another place, or nothing."""
     whole = copy.deepcopy(whole)
     places = paths(whole)
-    *parents, last = chance.choice(places)
-    inner = whole
-    for name in parents:
-        inner = inner[name]
+    path = chance.choice(places)
+    value = _at(whole, path)
     way = chance.choice(("odd", "odd", "other", "gone", "more", "near"))
     if way == "odd":
-        inner[last] = copy.deepcopy(chance.choice(ODD))
+        value = copy.deepcopy(chance.choice(ODD))
     elif way == "other":
-        inner[last] = copy.deepcopy(_at(whole, chance.choice(places)))
+        value = copy.deepcopy(_at(whole, chance.choice(places)))
     elif way == "gone":
-        del inner[last]
-    elif way == "more" and isinstance(inner, list):
-        inner.extend(copy.deepcopy(inner[last]) for _ in range(chance.choice((1, 2, 600))))
-    elif way == "more":
-        inner[f"{last}{chance.choice(ODD)}"[:40]] = copy.deepcopy(inner[last])
+        value = MISSING
+    elif way == "near":
+        value = _near(chance, value)
+    elif isinstance(inner := _at(whole, path[:-1]), list):
+        inner.extend(copy.deepcopy(value) for _ in range(chance.choice((1, 2, 600))))
     else:
-        inner[last] = _near(chance, inner[last])
-    return whole
+        inner[f"{path[-1]}{chance.choice(ODD)}"[:40]] = copy.deepcopy(value)
+    return set_at(whole, path, value)
 
 
 def _at(whole: Any, path: tuple[str | int, ...]) -> Any:
