@@ -87,7 +87,7 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.hub.call_repeatedly(_EVENTS_SECONDS, self._flush_events)
-        self._came = self._came_before = 0
+        self._something_came = False
         if rabbitmq.speaks_amqp(self.app.conf.broker_url):
             self.hub.call_repeatedly(_LOOK_SECONDS, self._connect_anew_where_nothing_comes)
 
@@ -97,7 +97,7 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
         RabbitMQ tells consumers of a queue that it was deleted, unless somebody has made it again
         at once, which whoever sends a message does.
         """
-        came, self._came_before = self._came - self._came_before, self._came
+        came, self._something_came = self._something_came, False
         consumer = self.task_consumer
         if came or reserved_requests or consumer is None:
             return
@@ -124,7 +124,7 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
         handle = super().create_task_handler(promise)
 
         def on_task_received(message: Any) -> Any:
-            self._came += 1
+            self._something_came = True
             assert _contract is not None  # run_worker installs it before it starts Celery
             chunk = None
             try:
