@@ -20,6 +20,7 @@ from workers.inference.engines import (
     LAUNCHED_BATCHES,
     Engine,
     Images,
+    KeepingEngine,
     Launched,
     Ran,
     StreamingEngine,
@@ -62,7 +63,8 @@ class DeviceLoop:
     Larger submissions are split evenly, smaller ones of the same model are joined. The oldest
     waits for company for ``max_wait_seconds`` at most, and never once all ``submitters`` (how
     many threads submit, each waiting for its answer) are here. It waits since it was submitted,
-    so what came while the device was busy does not keep it idle afterwards. Only joining copies.
+    so what came while the device was busy does not keep it idle afterwards. Only joining copies,
+    and the submitter of what is for a user's class, who may be at it while another batch runs.
     """
 
     def __init__(
@@ -96,10 +98,11 @@ class DeviceLoop:
         pixels must stay as they are until it is done.
         """
         submission = Submission(key)
+        copied = np.array(images) if key.model.python_class else None
         with self._changed:
             if self._closing:
                 raise TransientError("stopping", "The device loop is closed.")
-            self._pending.extend(self._split(Piece(submission, images, alone)))
+            self._pending.extend(self._split(Piece(submission, images, alone, copied)))
             self._changed.notify()
         return submission.future
 
@@ -180,12 +183,15 @@ class DeviceLoop:
         """Even parts of a piece, as many as its model's batch size asks for."""
         parts = -(-len(piece.images) // self._sizes.of(piece.submission.key))
         piece.submission.pieces += parts - 1
-        return [replace(piece, images=images) for images in np.array_split(piece.images, parts)]
+        copies = [None] * parts if piece.copied is None else np.array_split(piece.copied, parts)
+        both = zip(np.array_split(piece.images, parts), copies, strict=True)
+        return [replace(piece, images=images, copied=copied) for images, copied in both]
 
     def _run(self, batch: Batch, renew: Renew) -> _UnderWay | None:
         """Run the batch, or begin with it where the engine streams."""
         key = batch[0].submission.key
-        renew(key.load_seconds)
+        if key not in self._models:  # setting the timer twice for each batch would take its time
+            renew(key.load_seconds)
         model = self._models.get(key)
         renew(key.batch_seconds)
         started = time.monotonic()
@@ -225,15 +231,18 @@ class DeviceLoop:
         name = key.model.name
         log.warning("no memory on the device for %d images of '%s': now %d", images, name, size)
         with self._changed:
-            waiting = [*batch, *self._pending]
+            tried = [replace(piece, copied=None) for piece in batch]  # who knows what became of it
+            waiting = [*tried, *self._pending]
             self._pending = deque(chain.from_iterable(map(self._split, waiting)))
 
 
 def _run_now(engine: Engine, batch: Batch) -> Ran:
-    images = [piece.images for piece in batch]
+    run, images = engine.run, [piece.images for piece in batch]
+    if isinstance(engine, KeepingEngine):
+        run, images = engine.run_own, [piece.own() for piece in batch]
     joined = images[0] if len(images) == 1 else np.concatenate(images)
     started = time.monotonic()
-    outputs = engine.run(joined)
+    outputs = run(joined)
     return Ran(outputs, time.monotonic() - started, time.time())
 
 

@@ -93,6 +93,9 @@ class LoadedModels:
         self._loaded: OrderedDict[ModelKey, LoadedModel] = OrderedDict()
         self._refused: dict[ModelKey, tuple[float, ModelUnusable]] = {}
 
+    def __contains__(self, key: ModelKey) -> bool:
+        return key in self._loaded
+
     def get(self, key: ModelKey) -> LoadedModel:
         """The model, loaded now if need be. Raises ModelUnusable, or TransientError."""
         if key in self._loaded:

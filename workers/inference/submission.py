@@ -46,11 +46,19 @@ class Submission:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """Images of one submission that run together; ``alone``: with no others."""
+    """Images of one submission that run together; ``alone``: with no others.
+
+    ``copied``: the same in an array of their own, for an engine that keeps or changes them.
+    """
 
     submission: Submission
     images: Images
     alone: bool
+    copied: Images | None = None
+
+    def own(self) -> Images:
+        """The images in an array that may be kept or changed, once."""
+        return np.array(self.images) if self.copied is None else self.copied
 
 
 Batch = list[Piece]

@@ -39,6 +39,15 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class KeepingEngine(Engine, Protocol):
+    """An engine that may keep or change its images, so that it needs some of its own."""
+
+    def run_own(self, images: Images) -> Outputs:
+        """As ``run``, without the copy: nobody else uses ``images``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ran:
     """What a batch gave, how long the device worked on it, and the Unix time of its end."""

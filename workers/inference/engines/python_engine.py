@@ -26,8 +26,11 @@ class PythonEngine:
 
     def run(self, images: Images) -> Outputs:
         """The instance's outputs as a list. Raises ValueError unless there is one an image."""
-        # A copy, which the class may keep or change: the original is a slot that others reuse.
-        answer = plain(self._instance(np.array(images)))
+        return self.run_own(np.array(images))  # the original is a slot that others reuse
+
+    def run_own(self, images: Images) -> Outputs:
+        """As ``run``, on images which the class may keep or change."""
+        answer = plain(self._instance(images))
         if isinstance(answer, str | bytes | dict) or not hasattr(answer, "__iter__"):
             raise ValueError(f"the class gave a {type(answer).__name__}, not one output an image")
         outputs = list(answer)
