@@ -1,6 +1,6 @@
 """``python -m benchmarks.figures [NAME...]``: Headrace's own figures, each with its target.
 
-    python -m benchmarks.figures up first_row --first-row-keys 100 1000000
+    python -m benchmarks.figures up first_row_of_many --objects 1000000
 
 Without names, all of them. Writes ``benchmarks/results/figures.json``, in which figures that were
 not asked for stay as they are, and a plot of the simulated device.
@@ -23,6 +23,7 @@ from benchmarks.machine import machine
 from benchmarks.plots import plot_busy
 from benchmarks.stack import BenchStack
 
+FEW_OBJECTS = 100
 Figure = Callable[[Bench], dict[str, Any]]
 BUSY_TITLES = {
     "device_busy": "A simulated device that is just fed",
@@ -35,13 +36,10 @@ def figures(given: argparse.Namespace) -> dict[str, Figure]:
 
     Those of the long listing come last: no producer runs after it.
     """
-
-    def first_rows(bench: Bench) -> dict[str, Any]:
-        return {str(keys): start.first_row(bench, keys) for keys in given.first_row_keys}
-
     return {
         "up": start.up,
-        "first_row": first_rows,
+        "first_row": lambda bench: start.first_row(bench, FEW_OBJECTS),
+        "first_row_of_many": lambda bench: start.first_row(bench, given.objects),
         "overhead": overhead.overhead,
         "device_busy": device.device_busy,
         "device_busy_in_bursts": device.device_busy_in_bursts,
@@ -61,8 +59,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=2000, help="photos in the bucket")
     parser.add_argument("--photos", type=Path, help="a folder of images; the demo's by default")
     parser.add_argument("--keys", type=int, default=10_000_000, help="of the made-up listing")
-    parser.add_argument("--objects", type=int, default=1_000_000, help="of the real listing")
-    parser.add_argument("--first-row-keys", type=int, nargs="+", default=[100, 1_000_000])
+    parser.add_argument("--objects", type=int, default=1_000_000, help="of the real listings")
     given = parser.parse_args()
     if unknown := set(given.names) - set(figures(given)):
         parser.error(f"no such figure: {', '.join(sorted(unknown))}. {', '.join(figures(given))}.")
