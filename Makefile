@@ -68,7 +68,7 @@ test-unit: ## Run the tests of one tier: test-unit, -contract, -integration, -e2
 $(filter-out test-fault,$(TIERS:%=test-%)): test-%: install-dev
 	@$(RUN) -m pytest tests/$* $(ARGS)
 
-MINIO_SUITE := store foreign_store sessions store_tls
+MINIO_SUITE := store store_listing store_errors foreign_store sessions store_tls
 test-minio: install-dev ## Hold what a store must do against MinIO, built from source with Go
 	@TEST_STORE=minio $(RUN) -m pytest --timeout 1200 $(MINIO_SUITE:%=tests/contract/test_%.py) $(ARGS)
 

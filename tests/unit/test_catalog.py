@@ -1,8 +1,7 @@
-"""Pipelines and models from files: what is wrong is said with its line, what is right by value."""
+"""Pipelines and models from files: what is wrong is said with its line."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
@@ -10,99 +9,20 @@ from hypothesis import given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
-from shared.catalog import (
-    Catalog,
-    PublishedModel,
-    constants,
-    list_pipelines,
-    publish,
-    resolve,
-    show_pipeline,
-    validate_file,
-    weights_model,
-)
-from shared.catalog.classes import class_model_name
+from shared.catalog import Catalog, validate_file
 from shared.catalog.documents import read_document
 from shared.errors import UsageError
-from shared.pipeline import Pipeline, Preprocess
-from shared.settings import RingSettings, S3Settings, Settings
-from tests.memory_store import MemoryStore
-
-WEIGHTS_SHA256 = "ab" * 32
-OTHER_SHA256 = "cd" * 32
-MODEL = f"""\
-architecture: resnet18
-sha256: {WEIGHTS_SHA256}
-sources:
-  - url: https://models.example/resnet18.pth
-image_pixels: 160
-mean: [0.4, 0.5, 0.6]
-std: [0.2, 0.2, 1]
-labels: labels/pets.txt
-licence: MIT
-"""
-PLUGIN = (
-    "import numpy\n\nclass MeanBrightness:\n    def __call__(self, images):\n        return 0\n"
-)
+from tests.pets import MODEL, WEIGHTS_SHA256, pets_catalog, written
 
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
-    models = tmp_path / "config" / "models"
-    (models / "labels").mkdir(parents=True)
-    (tmp_path / "config" / "pipelines").mkdir()
-    (models / "pets.yaml").write_text(MODEL)
-    (models / "labels" / "pets.txt").write_text("cat\ndog\n")
-    return Catalog(tmp_path / "config")
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    plugins = tmp_path / "plugins"
-    plugins.mkdir()
-    return Settings(
-        home=tmp_path / "home",
-        host_id="here",
-        broker_url="",
-        ledger_url="",
-        s3=S3Settings(endpoint="localhost:1", access_key="a", secret_key="b"),
-        ring=RingSettings(directory=tmp_path, slot_bytes=(1,), slot_counts=(1,)),
-        signing_keys=("key",),
-        plugins=plugins,
-    )
-
-
-@pytest.fixture
-def store(catalog: Catalog) -> MemoryStore:
-    """A models bucket with two versions of the model ``pets``."""
-    store = MemoryStore("models")
-    _publish(store, catalog, WEIGHTS_SHA256)
-    _publish(store, catalog, OTHER_SHA256)
-    return store
-
-
-def _publish(store: MemoryStore, catalog: Catalog, sha256: str) -> None:
-    entry = weights_model(catalog.model("pets"))
-    version = PublishedModel(
-        name="pets",
-        sha256=sha256,
-        constants=constants(entry),
-        files={},
-        licence="MIT",
-        source="a test",
-    )
-    publish(store, "models", version)
-
-
-def _written(tmp_path: Path, text: str) -> Path:
-    path = tmp_path / "my.yaml"
-    path.write_text(text)
-    return path
+    return pets_catalog(tmp_path)
 
 
 def _refusal(tmp_path: Path, text: str, catalog: Catalog | None = None) -> str:
     """What is said of a pipeline's file, without its path."""
-    path = _written(tmp_path, text)
+    path = written(tmp_path, text)
     with pytest.raises(UsageError) as caught:
         validate_file(path, catalog)
     assert "\n" not in str(caught.value)
@@ -250,190 +170,3 @@ def test_a_file_has_to_have_a_name_that_a_pipeline_can_have(tmp_path: Path) -> N
         validate_file(path)
     path.write_text("name: mine\nmodel: mobilenet_v2\n")
     assert validate_file(path).name == "mine"
-
-
-def test_sizes_that_are_left_out_follow_from_the_model(
-    tmp_path: Path, catalog: Catalog, settings: Settings, store: MemoryStore
-) -> None:
-    path = _written(tmp_path, "model: pets\npreprocess: {max_pixels: 1000}\n")
-    preprocess = resolve(str(path), settings, store, catalog).preprocess
-    assert (preprocess.crop_pixels, preprocess.resize_shorter_pixels) == (160, 183)
-    assert preprocess.max_pixels == 1000
-    assert preprocess.max_object_bytes == 64 * 2**20
-
-
-@given_settings(deadline=None)
-@given(st.integers(1, 4096))
-def test_a_crop_always_gets_a_resize_that_holds_it(
-    tmp_path_factory: pytest.TempPathFactory, pixels: int
-) -> None:
-    path = tmp_path_factory.mktemp("crop") / "my.yaml"
-    path.write_text(f"model: {{python: 'a:B'}}\npreprocess: {{crop_pixels: {pixels}}}\n")
-    preprocess = show_pipeline(str(path))["preprocess"]
-    assert pixels <= preprocess["resize_shorter_pixels"] <= 4096
-
-
-def test_a_pipeline_is_resolved_by_value(
-    tmp_path: Path, catalog: Catalog, settings: Settings, store: MemoryStore
-) -> None:
-    path = _written(tmp_path, "model: pets\nengine: torch\n")
-    pipeline = resolve(str(path), settings, store, catalog)
-    assert pipeline.name == "my"
-    assert pipeline.engine == "torch"
-    assert pipeline.model.architecture == "resnet18"
-    assert pipeline.model.sha256 == WEIGHTS_SHA256
-    assert (pipeline.model.mean, pipeline.model.std) == ((0.4, 0.5, 0.6), (0.2, 0.2, 1.0))
-    assert Pipeline.model_validate_json(pipeline.model_dump_json()).sha256 == pipeline.sha256
-    path.write_text("# the same\nengine: torch\nmodel: pets\n")
-    assert resolve(str(path), settings, store, catalog).sha256 == pipeline.sha256
-    path.write_text("model: pets\n")
-    assert resolve(str(path), settings, store, catalog).sha256 != pipeline.sha256
-
-
-def test_a_pipeline_may_name_one_version(
-    tmp_path: Path, catalog: Catalog, settings: Settings, store: MemoryStore
-) -> None:
-    path = _written(tmp_path, f"model: pets@{OTHER_SHA256}\n")
-    model = resolve(str(path), settings, store, catalog).model
-    assert (model.name, model.sha256) == ("pets", OTHER_SHA256)
-    path.write_text(f"model: pets@{'0' * 64}\n")
-    with pytest.raises(UsageError, match="no version 000000000000") as caught:
-        resolve(str(path), settings, store, catalog)
-    assert "headrace models push pets FILE" in caught.value.hint
-
-
-@pytest.mark.parametrize("buckets", [(), ("models",)])
-def test_a_model_has_to_be_complete_in_the_bucket(
-    tmp_path: Path, catalog: Catalog, settings: Settings, buckets: tuple[str, ...]
-) -> None:
-    store = MemoryStore(*buckets)
-    for bucket in buckets:
-        store.put(bucket, f"pets/{WEIGHTS_SHA256}/weights.pth", b"not all of it")
-    with pytest.raises(UsageError) as caught:
-        resolve(str(_written(tmp_path, "model: pets\n")), settings, store, catalog)
-    assert caught.value.code == "model_not_pulled"
-    assert caught.value.hint == "Run 'headrace models pull pets'."
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new", "line"),
-    [
-        ("pets.yaml", "0.6", "0.61", "pets.yaml:6: mean: is not what was published"),
-        ("pets.yaml", "160", "161", "pets.yaml:5: image_pixels: is not what was published"),
-        ("labels/pets.txt", "cat", "kitten", "pets.yaml:8: labels: is not what was published"),
-    ],
-)
-def test_a_published_version_never_changes(
-    tmp_path: Path,
-    catalog: Catalog,
-    settings: Settings,
-    store: MemoryStore,
-    file: str,
-    old: str,
-    new: str,
-    line: str,
-) -> None:
-    path = tmp_path / "config" / "models" / file
-    path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(UsageError) as caught:
-        resolve(str(_written(tmp_path, "model: pets\n")), settings, store, catalog)
-    assert line in caught.value.message
-    pinned = _written(tmp_path, f"model: pets@{OTHER_SHA256}\n")
-    assert resolve(str(pinned), settings, store, catalog).model.mean == (0.4, 0.5, 0.6)
-
-
-def test_a_class_is_pinned_by_its_source_and_not_run(
-    tmp_path: Path, catalog: Catalog, settings: Settings
-) -> None:
-    plugin = settings.plugins / "brightness.py"
-    plugin.write_text(PLUGIN + "raise SystemExit('imported')\n")
-    path = _written(tmp_path, "model: {python: 'brightness:MeanBrightness'}\n")
-    pipeline = resolve(str(path), settings, MemoryStore(), catalog)
-    assert pipeline.model.name == "mean_brightness"
-    assert pipeline.model.python_class == "brightness:MeanBrightness"
-    assert pipeline.model.sha256 == hashlib.sha256(plugin.read_bytes()).hexdigest()
-    assert pipeline.preprocess == Preprocess(resize_shorter_pixels=256, crop_pixels=224)
-    plugin.write_text(PLUGIN)
-    assert resolve(str(path), settings, MemoryStore(), catalog).sha256 != pipeline.sha256
-
-
-def test_a_class_may_be_a_model_with_a_file(
-    tmp_path: Path, catalog: Catalog, settings: Settings
-) -> None:
-    (settings.plugins / "lab").mkdir()
-    (settings.plugins / "lab" / "light.py").write_text(PLUGIN)
-    model = "python: lab.light:MeanBrightness\nimage_pixels: 64\n"
-    (tmp_path / "config" / "models" / "light.yaml").write_text(model)
-    path = _written(tmp_path, "model: light\n")
-    pipeline = resolve(str(path), settings, MemoryStore(), catalog)
-    assert (pipeline.model.name, pipeline.preprocess.crop_pixels) == ("light", 64)
-    assert show_pipeline(str(path), catalog)["model"]["python"] == "lab.light:MeanBrightness"
-    path.write_text(f"model: light@{OTHER_SHA256}\n")
-    with pytest.raises(UsageError, match="is a Python class: leave"):
-        resolve(str(path), settings, MemoryStore(), catalog)
-
-
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        (None, "no module for 'light:MeanBrightness' in the plugins folder"),
-        ("class MeanBrightnes:\n    pass\n", "did you mean MeanBrightnes?"),
-        (
-            "class MeanBrightness:\n  pass\n  oops(\n",
-            "light.py:3: not Python: '(' was never closed",
-        ),
-        ("x = '\0'\n", "light.py:1: not Python: "),
-    ],
-)
-def test_a_class_that_is_missing_is_said(
-    tmp_path: Path, catalog: Catalog, settings: Settings, source: str | None, expected: str
-) -> None:
-    if source is not None:
-        (settings.plugins / "light.py").write_text(source)
-    path = _written(tmp_path, "model: {python: 'light:MeanBrightness'}\n")
-    with pytest.raises(UsageError) as caught:
-        resolve(str(path), settings, MemoryStore(), catalog)
-    assert expected in caught.value.message
-    assert str(settings.plugins) in caught.value.message
-    assert validate_file(path, catalog).engine == "auto"
-    with pytest.raises(UsageError):
-        validate_file(path, catalog, settings.plugins)
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "from other import MeanBrightness\n",
-        "from other import *\n",
-        "import other\nMeanBrightness = other.Model\n",
-        "try:\n    import a\nexcept ImportError:\n    class MeanBrightness: ...\n",
-    ],
-)
-def test_a_class_may_come_from_elsewhere(
-    tmp_path: Path, catalog: Catalog, settings: Settings, source: str
-) -> None:
-    (settings.plugins / "light.py").write_text(source)
-    path = _written(tmp_path, "model: {python: 'light:MeanBrightness', name: mine}\n")
-    assert resolve(str(path), settings, MemoryStore(), catalog).model.name == "mine"
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("MeanBrightness", "mean_brightness"), ("HTTPModel2D", "http_model2_d"), ("_Own", "own")],
-)
-def test_a_class_names_its_model(name: str, expected: str) -> None:
-    assert class_model_name(f"module:{name}") == expected
-
-
-def test_what_we_bring_is_right() -> None:
-    catalog = Catalog()
-    assert [pipeline.name for pipeline in list_pipelines()] == catalog.pipeline_names()
-    shown = show_pipeline("classify")
-    assert shown["preprocess"]["resize_shorter_pixels"] == 256
-    assert shown["preprocess"]["crop_pixels"] == 224
-    assert shown["model"]["name"] == "mobilenet_v2"
-    assert shown["postprocess"] == {"top_k": 5, "softmax": True}
-    entry = weights_model(catalog.model("mobilenet_v2"))
-    assert entry.content.sha256.startswith("b03531047ffa")
-    labels = (entry.document.path.parent / (entry.content.labels or "")).read_text().splitlines()
-    assert (len(labels), len(set(labels)), labels[0]) == (1000, 1000, "tench")

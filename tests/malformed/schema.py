@@ -1,0 +1,73 @@
+"""What is wrong in any message of ours, though it is rightly signed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.malformed.spoiling import MISSING, Case, Make, named, set_at, show
+from tests.malformed.target import Target, signed
+
+
+def _signed_text(text: str) -> Make:
+    return lambda target: json.dumps(signed(target, text)).encode()
+
+
+def field(*path: str | int, value: Any) -> Make:
+    def make(target: Target) -> bytes:
+        message = json.loads(target.message.model_dump_json())
+        return json.dumps(signed(target, json.dumps(set_at(message, path, value)))).encode()
+
+    return make
+
+
+def fields(path: tuple[str | int, ...], *values: Any) -> dict[str, Case]:
+    """The message's own field at ``path`` with each of ``values``, rightly signed."""
+    return {
+        f"schema: {'.'.join(map(str, path))} {show(value)}": Case(
+            "schema", field(*path, value=value)
+        )
+        for value in values
+    }
+
+
+SCHEMA = {
+    **named(
+        "schema",
+        "schema",
+        {
+            "not JSON": _signed_text("nonsense"),
+            "empty": _signed_text(""),
+            "an empty object": _signed_text("{}"),
+            "an array": _signed_text("[]"),
+            "null": _signed_text("null"),
+            "not a number": _signed_text("NaN"),
+            "nested too deep": _signed_text("[" * 100_000),
+            "a million elements": _signed_text("[" + "0," * 10**6 + "0]"),
+        },
+    ),
+    **fields(("extra",), 1),
+    **fields(("schema_version",), 0, 2, "1", None, 1.5),
+    **fields(("incarnation",), MISSING, None, "", "1" * 15, "1" * 17, "../" * 5 + "x", 5),
+    **fields(("job_id",), MISSING, "", "../job", "/etc/passwd", "a/b", "a" * 101, "a\n", 5),
+    **fields(("job_uid",), MISSING, None, "", "z" * 16, ["2" * 16]),
+    **fields(
+        ("chunk",), MISSING, -1, 2**31, 10**30, 0.5, "0", True, None, float("nan"), float("inf")
+    ),
+    **fields(("attempt",), MISSING, 0, -1, 2**31, "1", None),
+    **fields(("pipeline",), MISSING, None, {}, "classify"),
+    **fields(("pipeline", "name"), MISSING, "", "../x", "/x", "A", "x" * 65),
+    **fields(("pipeline", "extra"), 1),
+    **fields(("pipeline", "engine"), "no-such", None),
+    **fields(("pipeline", "preprocess", "crop_pixels"), 0, -1, 4097, 10**9, 1.5, "224"),
+    **fields(("pipeline", "preprocess", "resize_shorter_pixels"), 0, 1, 4097),
+    **fields(("pipeline", "preprocess", "max_object_bytes"), 0, 2**30 + 1),
+    **fields(("pipeline", "preprocess", "max_pixels"), 0, 10**9 + 1),
+    **fields(("pipeline", "model", "name"), "../x", "/x", ""),
+    **fields(("pipeline", "model", "sha256"), "../x", "a" * 63, "A" * 64),
+    **fields(("pipeline", "model", "python_class"), "os:system", "/x:Y", "..:Y"),
+    **fields(("pipeline", "model", "architecture"), None, "x" * 101),
+    **fields(("pipeline", "model", "std"), [0, 0, 0], [1, 1], "x", [1, 1, float("nan")]),
+    **fields(("pipeline", "postprocess", "top_k"), 0, 101),
+    **fields(("items",), MISSING, None, [], {}, "x", [None], [{}]),
+}

@@ -1,0 +1,55 @@
+"""A catalog of one model, ``pets``, and settings and a pipeline's file to resolve it with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shared.catalog import Catalog
+from shared.settings import RingSettings, S3Settings, Settings
+
+WEIGHTS_SHA256 = "ab" * 32
+OTHER_SHA256 = "cd" * 32
+MODEL = f"""\
+architecture: resnet18
+sha256: {WEIGHTS_SHA256}
+sources:
+  - url: https://models.example/resnet18.pth
+image_pixels: 160
+mean: [0.4, 0.5, 0.6]
+std: [0.2, 0.2, 1]
+labels: labels/pets.txt
+licence: MIT
+"""
+
+
+def pets_catalog(directory: Path) -> Catalog:
+    """The catalog in ``directory``, as files that a test may change."""
+    models = directory / "config" / "models"
+    (models / "labels").mkdir(parents=True)
+    (directory / "config" / "pipelines").mkdir()
+    (models / "pets.yaml").write_text(MODEL)
+    (models / "labels" / "pets.txt").write_text("cat\ndog\n")
+    return Catalog(directory / "config")
+
+
+def plugin_settings(directory: Path) -> Settings:
+    """Settings of a stack with nothing but an empty folder of plugins."""
+    plugins = directory / "plugins"
+    plugins.mkdir()
+    return Settings(
+        home=directory / "home",
+        host_id="here",
+        broker_url="",
+        ledger_url="",
+        s3=S3Settings(endpoint="localhost:1", access_key="a", secret_key="b"),
+        ring=RingSettings(directory=directory, slot_bytes=(1,), slot_counts=(1,)),
+        signing_keys=("key",),
+        plugins=plugins,
+    )
+
+
+def written(directory: Path, text: str) -> Path:
+    """A pipeline's file with ``text`` in it."""
+    path = directory / "my.yaml"
+    path.write_text(text)
+    return path
