@@ -1,6 +1,7 @@
 """Listing ahead: from a listing to manifest segments, without waiting for any queue.
 
-Segments are small first, so that the first rows are early, and large later, so that they are few.
+Segments are small first, so that the first rows are early, and large later, so that they are few;
+the first is one chunk of a quarter of the others' size.
 Each is create-only: a lister that is refused is not the only one, and what it knows is void.
 """
 
@@ -60,7 +61,7 @@ class Lister:
     def _begin(self) -> None:
         self.segments = self.chunks = self.listed = 0
         self._bytes = 0
-        self._wanted_items = self._spec.chunk_items
+        self._wanted_items = self._spec.first_chunk_items
         self._pending: list[Item] = []
         self._written_at = time.monotonic()
 
@@ -139,8 +140,9 @@ class Lister:
         self.listed += sum(map(len, segment.chunks))
         self.chunks = segment.end_chunk
         self.segments += 1
-        largest = LARGEST_SEGMENT_ITEMS // self._spec.chunk_items * self._spec.chunk_items
-        self._wanted_items = min(self._wanted_items * SEGMENT_GROWTH, largest)
+        size = self._spec.chunk_items
+        grown = max(1, self._wanted_items * SEGMENT_GROWTH // size)
+        self._wanted_items = size * min(grown, LARGEST_SEGMENT_ITEMS // size)
 
     def _seal(self, skipped: int) -> Seal:
         seal = Seal(

@@ -34,6 +34,15 @@ class JobSpec(Frozen):
     pipeline_sha256: str
     headrace_version: str
 
+    @property
+    def first_chunk_items(self) -> int:
+        """Of the first chunk: fewer, so that there are rows soon, however slow the model is."""
+        return max(1, self.chunk_items // 4)
+
+    def items_before(self, chunk: int) -> int:
+        """How many items come before that chunk, where all chunks before it are full."""
+        return self.first_chunk_items + (chunk - 1) * self.chunk_items if chunk else 0
+
     def differences(self, other: JobSpec) -> list[str]:
         """The fields in which two specs ask for different work, as ``name: this -> that``."""
         own, theirs = _leaves(self._work()), _leaves(other._work())

@@ -48,7 +48,8 @@ def enqueue(
         str | None, typer.Option(metavar="ID", help="The same id and spec continues a job.")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, max=512, help="Images per chunk; 64 if left out.")
+        int | None,
+        typer.Option(min=1, max=512, help="Images per chunk, 64 by default; the first has fewer."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many images.")] = None,
     output: Annotated[

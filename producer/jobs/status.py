@@ -131,8 +131,7 @@ class _Listing:
         if isinstance(last, Seal):
             self.seal, self.listed = last, last.listed
         elif last is not None:
-            before = (last.end_chunk - 1) * self._spec.chunk_items
-            self.listed = before + len(last.chunks[-1])
+            self.listed = self._spec.items_before(last.end_chunk - 1) + len(last.chunks[-1])
 
 
 def job_status(connections: Connections, job_id: str, warn: Warn) -> JobStatus:

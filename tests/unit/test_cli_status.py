@@ -80,8 +80,8 @@ def test_before_anything_is_listed(fake: Fake, job: str) -> None:
 
 
 def test_listing_then_running(fake: Fake, job: str) -> None:
-    put_segment(fake, 0, 0, 2)
-    put_segment(fake, 1, 1, 2, 2, 1)
+    put_segment(fake, 0, 0, 1)
+    put_segment(fake, 1, 1, 2, 2, 2)
     assert (look(fake).state, look(fake).images.listed) == ("listing", 7)
     fake.store.put("state", segment_key("job", 2), encode_seal(Seal(4, 7, 7, skipped=3)))
     put_progress(fake, succeeded=3, failed=1, opened_at_ms=1000, last_done_at_ms=3000)

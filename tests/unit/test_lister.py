@@ -124,8 +124,8 @@ def test_a_bucket_becomes_dense_chunks_in_growing_segments(bench: Bench) -> None
     bench.upload(*(f"{number:03d}.jpg" for number in range(51)))
     seal = bench.lister().run()
     assert seal == bench.seal() == Seal(chunks=26, listed=51, total_bytes=51, skipped=0)
-    assert [len(segment.chunks) for segment in bench.segments()] == [1, 4, 16, 5]
-    assert [segment.first_chunk for segment in bench.segments()] == [0, 1, 5, 21]
+    assert [len(segment.chunks) for segment in bench.segments()] == [1, 2, 8, 15]
+    assert [segment.first_chunk for segment in bench.segments()] == [0, 1, 3, 11]
     assert bench.keys() == [f"{number:03d}.jpg" for number in range(51)]
 
 
@@ -133,7 +133,22 @@ def test_segments_stop_growing(bench: Bench, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(listers, "LARGEST_SEGMENT_ITEMS", 11)
     bench.upload(*(f"{number:03d}.jpg" for number in range(40)))
     bench.lister().run()
-    assert [len(segment.chunks) for segment in bench.segments()] == [1, 4, 5, 5, 5]
+    assert [len(segment.chunks) for segment in bench.segments()] == [1, 2, 5, 5, 5, 3]
+
+
+@pytest.mark.parametrize(
+    ("chunk_items", "expected"),
+    [(1, [1] * 40), (3, [1] + [3] * 13), (10, [2, 10, 10, 10, 8]), (64, [16, 24])],
+)
+def test_only_the_first_chunk_and_the_last_are_small(
+    bench: Bench, chunk_items: int, expected: list[int]
+) -> None:
+    bench.spec = make_spec(chunk_items=chunk_items)
+    bench.upload(*(f"{number:03d}.jpg" for number in range(40)))
+    bench.lister().run()
+    chunks = [len(chunk) for segment in bench.segments() for chunk in segment.chunks]
+    assert chunks == expected
+    assert bench.spec.items_before(len(chunks) - 1) == sum(chunks[:-1])
 
 
 def test_patterns_prefix_limit_and_folder_markers(bench: Bench) -> None:
@@ -155,7 +170,7 @@ def test_the_first_chunk_is_written_before_the_listing_ends(bench: Bench) -> Non
     lister = bench.lister(Given([item("1"), item("2"), hold.wait, item("3")]))
     with in_thread(lister.run):
         wait_for(bench.keys, what="the first chunk")
-        assert bench.keys() == ["1", "2"]
+        assert bench.keys() == ["1"]
         assert bench.seal() is None
         hold.set()
     assert bench.keys() == ["1", "2", "3"]
