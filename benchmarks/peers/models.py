@@ -1,21 +1,24 @@
-"""The one model, by each engine: uint8 images (n, 224, 224, 3) to the most likely class of each."""
+"""The one model, by each engine: uint8 images (n, 224, 224, 3) to the most likely class of each.
+
+Exported graphs run in the lanes of our own engines: how an engine is used is the same for all, too.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.peers.task import Meter, Task
+from workers.inference.engines.lanes import Lanes, lanes_and_threads
 
 Images = npt.NDArray[np.uint8]
 Classes = npt.NDArray[np.int64]
 Run = Callable[[Images], Any]
-# As our own engines take them: what is the same for all is also how it is used.
-SLICE_IMAGES = 4
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -34,39 +37,38 @@ class Classifier:
         return classes
 
 
-def _in_slices(run: Run) -> Run:
-    def run_all(images: Images) -> Any:
-        firsts = range(0, len(images), SLICE_IMAGES)
-        return np.concatenate([run(images[first : first + SLICE_IMAGES]) for first in firsts])
-
-    return run_all
-
-
 def _onnxruntime(task: Task) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = task.threads
+    lanes, options.intra_op_num_threads = lanes_and_threads()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(task.onnx, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return _in_slices(lambda images: session.run(None, {name: images})[0])
+    return Lanes([lambda images: session.run(None, {name: images})[0]] * lanes).run
 
 
 def _openvino(task: Task) -> Run:
     import openvino
 
     hint = {"float32": "f32", "bfloat16": "bf16"}[task.precision]
+    lanes, threads = lanes_and_threads()
     model = openvino.Core().compile_model(
         task.onnx,
         "CPU",
         {
             "INFERENCE_PRECISION_HINT": hint,
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": str(task.threads),
+            "NUM_STREAMS": lanes,
+            "INFERENCE_NUM_THREADS": lanes * threads,
+            "ENABLE_CPU_PINNING": False,
         },
     )
-    return _in_slices(lambda images: model(images)[0].copy())
+    requests = [model.create_infer_request() for _ in range(lanes)]
+    return Lanes([partial(_infer, request) for request in requests]).run
+
+
+def _infer(request: Any, images: Images) -> Any:
+    return request.infer([images])[0].copy()
 
 
 def _eager(task: Task) -> Run:

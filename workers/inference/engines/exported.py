@@ -1,21 +1,14 @@
-"""Exported graphs: whether one is what a pipeline needs, and how a CPU runs it fastest."""
+"""Exported graphs: whether one is what a pipeline needs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Sequence
 
 from shared.errors import PermanentError
 from shared.pipeline import Model
-from workers.inference.engines.port import Images, Outputs
 
 METADATA_KEY = "headrace"
-# Of few images a CPU's caches keep what one layer gives until the next one reads it. Measured:
-# benchmarks/NOTES.md.
-CPU_SLICE_IMAGES = 4
 
 
 def provenance(weights_sha256: str, mean: tuple[float, ...], std: tuple[float, ...]) -> str:
@@ -41,9 +34,3 @@ def require_exported_for(
         f"model.onnx of '{model.name}' {reason}.",
         f"Run 'headrace models pull {model.name}' again, or choose engine: torch.",
     )
-
-
-def in_slices(run: Callable[[Images], npt.NDArray[np.float32]], images: Images) -> Outputs:
-    """What ``run``, which keeps no view of its images, gives for all of them."""
-    firsts = range(0, len(images), CPU_SLICE_IMAGES)
-    return np.concatenate([run(images[first : first + CPU_SLICE_IMAGES]) for first in firsts])

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from shared.errors import PermanentError
 from shared.pipeline import EngineName, Model, Precision
-from workers.inference.engines.exported import METADATA_KEY, in_slices, require_exported_for
-from workers.inference.engines.hardware import cores
+from workers.inference.engines.exported import METADATA_KEY, require_exported_for
+from workers.inference.engines.lanes import Lanes, Run, lanes_and_threads
 from workers.inference.engines.port import Images, Outputs
 
 # Importing OpenVINO reports that to its makers, unless this package is not there.
@@ -53,27 +53,32 @@ class OpenVinoEngine:
         found = graph.get_rt_info(where).astype(str) if graph.has_rt_info(where) else None
         shape = [dimension.get_length() for dimension in list(graph.input().partial_shape)[1:]]
         require_exported_for(model, image_pixels, found, shape)
+        lanes, threads = lanes_and_threads()
         compiled = core.compile_model(
             graph,
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": hint,
-                "PERFORMANCE_HINT": "LATENCY",  # one batch at a time, all threads on it
-                "INFERENCE_NUM_THREADS": cores(),
+                "NUM_STREAMS": lanes,
+                "INFERENCE_NUM_THREADS": lanes * threads,
                 "ENABLE_CPU_PINNING": False,  # decoders need the same cores
             },
         )
         self.precision = precision
-        self._request: Any = compiled.create_infer_request()
+        self._lanes = Lanes([_lane(compiled.create_infer_request()) for _ in range(lanes)])
 
     def run(self, images: Images) -> Outputs:
         """Logits, float32 of shape (images, classes)."""
-        return in_slices(self._infer, images)
-
-    def _infer(self, images: Images) -> npt.NDArray[np.float32]:
-        answer = self._request.infer([images])
-        return np.array(answer[0], dtype=np.float32)  # the request writes into its own again
+        return self._lanes.run(images)
 
     def close(self) -> None:
-        """Drop the request, and with it the graph."""
-        self._request = None
+        """Drop the requests, and with them the graph."""
+        self._lanes.close()
+
+
+def _lane(request: Any) -> Run:
+    def infer(images: Images) -> npt.NDArray[np.float32]:
+        answer = request.infer([images])
+        return np.array(answer[0], dtype=np.float32)  # the request writes into its own again
+
+    return infer

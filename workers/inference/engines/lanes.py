@@ -1,0 +1,66 @@
+"""A batch on a CPU: slices of it run side by side, each in a lane with cores of its own.
+
+Of few images a core's caches keep what one layer gives until the next one reads it; and a lane
+waits for no other, where the threads of one run wait for each other after each layer, for as long
+as a decoder has the core of one of them. Measured: ``benchmarks/NOTES.md``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.inference.engines.hardware import cores
+from workers.inference.engines.port import Images, Outputs
+
+Run = Callable[[Images], npt.NDArray[np.float32]]
+
+SLICE_IMAGES = 4
+# More would find no slice for each of them in a batch.
+MOST_LANES = 16
+
+
+def lanes_and_threads() -> tuple[int, int]:
+    """How many lanes this machine gets, and how many threads each of them."""
+    lanes = min(cores(), MOST_LANES)
+    return lanes, cores() // lanes
+
+
+class Lanes:
+    """Runs batches by ``runs``, one a lane, which keep no view of their images."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self._runs = runs
+        self._threads = ThreadPoolExecutor(len(runs), thread_name_prefix="lane")
+
+    def run(self, images: Images) -> Outputs:
+        """What the lanes give for all images, in their order. Raises what one of them raises."""
+        size = min(SLICE_IMAGES, -(-len(images) // len(self._runs)))
+        firsts = range(0, len(images), size)
+        left, scores = deque(firsts), dict[int, npt.NDArray[np.float32]]()
+
+        def work(run: Run) -> None:
+            while (first := _next(left)) is not None:
+                scores[first] = run(images[first : first + size])
+
+        working = [self._threads.submit(work, run) for run in self._runs[: len(firsts)]]
+        wait(working)  # all of them, before others get the memory that the images lie in
+        for lane in working:
+            lane.result()
+        return np.concatenate([scores[first] for first in firsts])
+
+    def close(self) -> None:
+        """Let go of the lanes."""
+        self._runs = ()
+        self._threads.shutdown()
+
+
+def _next(left: deque[int]) -> int | None:
+    try:
+        return left.popleft()
+    except IndexError:  # another lane took the last
+        return None
