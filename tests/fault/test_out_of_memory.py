@@ -21,9 +21,9 @@ def test_no_image_fails_where_the_device_has_no_memory_for_a_batch(
     workers = stack.pids("inference")
     for exception in RAISED if FULL else RAISED[:1]:
         said = {"exception": exception, "message": "CUDA out of memory."}
-        places.arm("slot being read", "raise", passing=1, **said)
+        places.arm("batch about to run", "raise", passing=1, **said)
         job = fingerprints.enqueue(model)
-        assert places.struck("slot being read") in workers
+        assert places.struck("batch about to run") in workers
         fingerprints.check(job, line)
     assert stack.pids("inference") == workers
     line.remark = "once" if model == "Fingerprint" else "whenever there are more than five images"

@@ -57,8 +57,9 @@ PLACES: dict[str, Place] = {
     "batch sent and not acked": Place("preprocess", "after", _SEND),
     "batch claimed": Place("inference", "after", f"{_LEDGER}.claim"),
     "slot locked to be read": Place("inference", "after", "shared.staging.ring:StagingRing.read"),
-    "slot being read": Place(
-        "inference", "before", "workers.inference.engines.python_engine:PythonEngine.run", 3
+    "slot being read": Place("inference", "before", "workers.inference.device:DeviceLoop.submit"),
+    "batch about to run": Place(
+        "inference", "before", "workers.inference.engines.python_engine:PythonEngine.run_own", 3
     ),
     "inferred and not answered": Place("inference", "before", "workers.inference.stage:_answers"),
     "inferred and slot still held": Place(
