@@ -7,8 +7,8 @@ from pathlib import Path
 from tests.injection.table import Line, note
 from tests.stack import Stack, small_images
 
-# So many labels of this length, for so many images, make a result that no queue takes. For a quarter
-# of them, as the first chunk has, they do not.
+# So many labels of this length, for so many images, make a result that no queue takes; a quarter of
+# them, which the first chunk has, do not.
 FIRST, LARGE, LAST = 128, 512, 8
 PLUGIN = """
 class Talkative:
