@@ -88,9 +88,7 @@ class Yard:
         return leader
 
     def add_job(self, chunks: int, job_id: str = "job", **changes: object) -> JobSpec:
-        """A job of ``chunks`` chunks of two images, over a prefix of its own."""
-        for number in range(2 * chunks):
-            self.store.put("input", f"{job_id}/{number:04d}.jpg", b"x")
+        """A job of ``chunks`` chunks of two images, the first of one, over a prefix of its own."""
         fields = {
             "job_id": job_id,
             "bucket": "input",
@@ -102,6 +100,8 @@ class Yard:
             "headrace_version": "0",
         }
         spec = JobSpec.model_validate({**fields, **changes})
+        for number in range(spec.items_before(chunks)):
+            self.store.put("input", f"{job_id}/{number:04d}.jpg", b"x")
         self.jobs.create_spec(spec)
         self.ledger.hint(job_id)
         return spec

@@ -15,7 +15,7 @@ from shared.keys import cancel_key, chunks_prefix, closed_key, segment_key, spec
 from shared.manifest import ManifestReader
 from shared.storage import ObjectInfo
 from tests.memory_store import MemoryStore
-from tests.yard import Yard
+from tests.yard import BOUND, Yard
 
 ENDED = Closing(state="succeeded", accounting=Accounting())
 
@@ -170,15 +170,16 @@ def test_a_manifest_that_has_lost_a_segment_ends_the_job(yard: Yard) -> None:
     yard.add_job(20)
     leader = yard.lead()
     yard.fill(leader)
-    yard.store.delete("state", segment_key("job", 2))
-    yard.claim()
-    yard.tick(leader)  # the last chunk before the gap
+    yard.store.delete("state", segment_key("job", 3))
+    for _ in range(11 - BOUND):  # the chunks before the gap
+        yard.claim()
+        yard.tick(leader)
     yard.claim()
     yard.until(leader, lambda: yard.jobs.closing("job"), "the job's end")
     ended = yard.jobs.closing("job")
     assert ended is not None
     assert ended.state == "failed"
-    assert ended.error == "The manifest of the job 'job' has no chunk 5."
+    assert ended.error == "The manifest of the job 'job' has no chunk 11."
 
 
 def test_a_spec_that_cannot_be_read_harms_nobody_else(yard: Yard) -> None:
