@@ -65,9 +65,7 @@ def test_what_a_class_does_to_its_images_reaches_nobody(
     opened: ExitStack, batch_images: int
 ) -> None:
     engine = PythonEngine(Changing)
-    loop = loop_over(
-        engine, opened, batch_images=batch_images, submitters=2, max_wait_seconds=DEADLINE
-    )
+    loop = loop_over(engine, opened, batch_images=batch_images, submitters=2, max_wait_seconds=0.1)
     chunks = [images_of(*range(7)), images_of(*range(10, 17))]
     for _ in range(2):
         futures = [loop.submit(KEY, chunk) for chunk in chunks]
