@@ -1,8 +1,8 @@
 """Listing ahead: from a listing to manifest segments, without waiting for any queue.
 
 Segments are small first, so that the first rows are early, and large later, so that they are few;
-the first is one chunk of a quarter of the others' size.
-Each is create-only: a lister that is refused is not the only one, and what it knows is void.
+the first is one chunk, of a quarter of the others' items. Each is create-only: a lister that is
+refused is not the only one, and what it knows is void.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def broker_memory(bench: Bench) -> dict[str, Any]:
 def real_listing(bench: Bench, keys: int) -> dict[str, Any]:
     """Objects of the local store: the producer's listing against one serial lister, in turn.
 
-    Store and lister share these cores, so that no listing is faster than ``cores_limit``.
+    Store and lister share these cores, so that none is faster than ``cores_limit_keys_per_second``.
     """
     prefix, store = bench.tiny(keys), bench.stack.store
     job = bench.enqueue(f"s3://{BUCKET}/{prefix}", "classify", "--limit", "1")
