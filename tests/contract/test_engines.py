@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -171,6 +172,36 @@ def test_openvino_computes_in_what_the_cpu_has_and_refuses_the_rest(
     else:
         with pytest.raises(PermanentError, match=f"does not compute in {precision}"):
             OpenVinoEngine(files.model, files.onnx, PIXELS, precision)
+
+
+FIRST_RUN = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from shared.pipeline import Model
+from workers.inference.engines import lanes
+from workers.inference.engines.openvino_engine import OpenVinoEngine
+
+class Slow(np.lib.NumpyVersion):
+    def __init__(self, text):
+        time.sleep(0.5)
+        super().__init__(text)
+
+np.lib.NumpyVersion = Slow
+lanes.cores = lambda: 2
+model, path, pixels = Model.model_validate_json(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+engine = OpenVinoEngine(model, path, pixels, "float32")
+print(engine.run(np.zeros((8, pixels, pixels, 3), np.uint8)).shape)
+"""
+
+
+def test_lanes_do_not_meet_in_what_openvino_sets_up_on_its_first_run(files: Files) -> None:
+    """Its binding looks at numpy's version under a lock: slowly here, so that others would come."""
+    given = [files.model.model_dump_json(), str(files.onnx), str(PIXELS)]
+    ran = subprocess.run(
+        [sys.executable, "-c", FIRST_RUN, *given], capture_output=True, timeout=60, check=True
+    )
+    assert ran.stdout == b"(8, 1000)\n"
 
 
 def test_openvino_reports_to_nobody() -> None:

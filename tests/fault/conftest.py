@@ -13,6 +13,7 @@ from tests.injection.extent import FULL, SEED
 from tests.injection.far import Far, labels_of
 from tests.injection.fingerprints import Fingerprints
 from tests.injection.outage import kill_for_good
+from tests.injection.post_mortem import post_mortem
 from tests.injection.routing import routed
 from tests.injection.seen import Seen
 from tests.injection.table import note_end
@@ -24,10 +25,14 @@ def pytest_report_header() -> str:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Function,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """The table is to know of every test that was tried, how it ended."""
     report = yield
     if report.failed:
+        if stack := item.funcargs.get("stack"):
+            report.sections.append(("the stack", post_mortem(stack)))
         crash = getattr(report.longrepr, "reprcrash", None)
         text = crash.message if crash else str(report.longrepr)
         note_end(report.nodeid, f"{report.when}: {text.splitlines()[0][:200]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -49,24 +50,44 @@ def test_answers_are_in_the_images_order(lanes: Lanes, recorder: Recorder, count
     assert max(recorder.sizes) <= SLICE_IMAGES
 
 
+def test_the_very_first_slice_runs_alone(recorder: Recorder) -> None:
+    one, ran_alone = threading.Lock(), []
+
+    def lonely(images: Images) -> Scores:
+        ran_alone.append(one.acquire(blocking=False))
+        time.sleep(0.2 if len(ran_alone) == 1 else 0)  # for others to come meanwhile
+        answers = recorder(images)
+        if ran_alone[-1]:
+            one.release()
+        return answers
+
+    lanes = Lanes([lonely] * 2)
+    lanes.run(images_of(*range(SLICE_IMAGES * 2)))
+    lanes.close()
+    assert ran_alone == [True, True]
+
+
 def test_few_images_are_shared_out(recorder: Recorder) -> None:
     both = threading.Barrier(2)
 
     def meeting(images: Images) -> Scores:
-        both.wait(10)  # which two lanes at once can pass, and one alone cannot
+        if len(recorder.sizes):  # the very first is alone
+            both.wait(10)  # which two lanes at once can pass, and one alone cannot
         return recorder(images)
 
     lanes = Lanes([meeting] * 2)
+    lanes.run(images_of(0))
     lanes.run(images_of(1, 2, 3))
     lanes.close()
-    assert sorted(recorder.sizes) == [1, 2]
-    assert len(recorder.threads) == 2
+    assert sorted(recorder.sizes) == [1, 1, 2]
 
 
 def test_an_error_is_raised_once_no_lane_reads_any_more(recorder: Recorder) -> None:
     failed, reading = threading.Event(), []
 
-    def failing(_: Images) -> Scores:
+    def failing(images: Images) -> Scores:
+        if not recorder.sizes:  # the very first is alone
+            return recorder(images)
         failed.set()
         raise MemoryError
 
@@ -77,6 +98,7 @@ def test_an_error_is_raised_once_no_lane_reads_any_more(recorder: Recorder) -> N
         return answers
 
     lanes = Lanes([failing, slow])
+    lanes.run(images_of(0))
     with pytest.raises(MemoryError):
         lanes.run(images_of(*range(64)))
     assert sum(reading) == 64 - SLICE_IMAGES

@@ -31,10 +31,16 @@ def lanes_and_threads() -> tuple[int, int]:
 
 
 class Lanes:
-    """Runs batches by ``runs``, one a lane, which keep no view of their images."""
+    """Runs batches by ``runs``, one a lane, which keep no view of their images.
+
+    The very first slice runs alone. OpenVINO's binding imports parts of numpy when it makes its
+    first array, under a lock of C++: another lane that comes there meanwhile waits for that lock
+    with the interpreter's in its hands, and so for ever.
+    """
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self._runs = runs
+        self._begun = False
         self._threads = ThreadPoolExecutor(len(runs), thread_name_prefix="lane")
 
     def run(self, images: Images) -> Outputs:
@@ -43,11 +49,17 @@ class Lanes:
         firsts = range(0, len(images), size)
         left, scores = deque(firsts), dict[int, npt.NDArray[np.float32]]()
 
+        def take(first: int, run: Run) -> None:
+            scores[first] = run(images[first : first + size])
+
         def work(run: Run) -> None:
             while (first := _next(left)) is not None:
-                scores[first] = run(images[first : first + size])
+                take(first, run)
 
-        working = [self._threads.submit(work, run) for run in self._runs[: len(firsts)]]
+        if not self._begun:
+            take(left.popleft(), self._runs[0])
+            self._begun = True
+        working = [self._threads.submit(work, run) for run in self._runs[: len(left)]]
         wait(working)  # all of them, before others get the memory that the images lie in
         for lane in working:
             lane.result()
