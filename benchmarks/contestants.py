@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from benchmarks.peers.task import Task
 from benchmarks.stack import BUCKET, ROOT, BenchStack
 
 PEERS_PYTHON = Path(os.environ.get("PEERS_PYTHON", ROOT / ".venv-peers" / "bin" / "python"))
+# Of a run over some thousand images, which takes a minute or two.
+LONGEST_RUN_SECONDS = 1800
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +60,33 @@ def peer(module: str) -> Contestant:
         meter = Path(task.meter)
         meter.unlink(missing_ok=True)
         started = time.monotonic()
-        done = subprocess.run(
-            [str(PEERS_PYTHON), "-m", f"benchmarks.peers.{module}", json.dumps(asdict(task))],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        seconds = time.monotonic() - started
-        if done.returncode:
-            raise RuntimeError(f"{module} failed: {done.stderr[-2000:]}")
-        return _metered(meter, seconds)
+        _run_program(module, task)
+        return _metered(meter, time.monotonic() - started)
 
     return run
+
+
+def _run_program(module: str, task: Task) -> None:
+    """Raises RuntimeError where it fails, or is not done in time, with all that it started."""
+    program = subprocess.Popen(
+        [str(PEERS_PYTHON), "-m", f"benchmarks.peers.{module}", json.dumps(asdict(task))],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        _, errors = program.communicate(timeout=LONGEST_RUN_SECONDS)
+    except subprocess.TimeoutExpired as expired:
+        raise RuntimeError(f"{module} was not done after {LONGEST_RUN_SECONDS} s.") from expired
+    finally:
+        if program.poll() is None:
+            os.killpg(program.pid, signal.SIGKILL)
+            program.wait()
+    if program.returncode:
+        raise RuntimeError(f"{module} failed: {errors[-2000:]}")
 
 
 def _metered(meter: Path, seconds: float) -> Run:

@@ -28,6 +28,7 @@ from workers.inference.engines.choose import (
     device_candidates,
 )
 from workers.inference.engines.hardware import cores, machine
+from workers.inference.engines.lanes import SLICE_IMAGES, lanes_and_threads
 
 Open = Callable[[Candidate], Engine]
 
@@ -134,7 +135,8 @@ def _name(model: Model, image_pixels: int, offered: Sequence[Candidate]) -> str:
         except metadata.PackageNotFoundError:
             continue
     candidates = [candidate.model_dump() for candidate in offered]
-    facts = [model.model_dump(mode="json"), image_pixels, candidates, machine(), versions]
+    used = [SLICE_IMAGES, *lanes_and_threads()]
+    facts = [model.model_dump(mode="json"), image_pixels, candidates, machine(), used, versions]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 
