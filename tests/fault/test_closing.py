@@ -9,7 +9,7 @@ import pytest
 from tests.injection.extent import JOB_SECONDS
 from tests.injection.places import Places
 from tests.injection.table import Line, note
-from tests.stack import Stack, small_images
+from tests.stack import Stack, chunks_of, small_images
 from tests.waiting import wait_for
 
 BATCH = 16
@@ -52,8 +52,7 @@ def test_the_last_collector_dies_when_the_last_chunk_is_recorded(
     stack: Stack, places: Places, images: int, enqueue: Enqueue
 ) -> None:
     line = Line("the last collector dead after the last chunk is recorded")
-    after_the_first = -(-(images - BATCH // 4) // BATCH)  # which is a quarter of the others
-    places.arm("chunk recorded and not acked", passing=after_the_first)
+    places.arm("chunk recorded and not acked", passing=chunks_of(images, BATCH) - 1)
     job = enqueue()
     places.struck("chunk recorded and not acked")
     judge(stack, job, line)

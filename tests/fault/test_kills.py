@@ -14,7 +14,7 @@ import redis
 from tests.injection.extent import FULL
 from tests.injection.table import Line, note
 from tests.injection.watch import Watch
-from tests.stack import Stack, small_images
+from tests.stack import Stack, chunks_of, small_images
 from tests.waiting import wait_for
 
 IMAGES, BATCH = (3000, 16) if FULL else (1000, 8)
@@ -77,7 +77,7 @@ def _strike_while_it_runs(
 ) -> list[float]:
     """Strike up to three times in one job. Returns the longest pause after each."""
     recoveries: list[float] = []
-    chunks = -(-IMAGES // BATCH)
+    chunks = chunks_of(IMAGES, BATCH)
     for _ in range(min(3, most)):
         target = watch.chunks + draw.randrange(4, 40)
         if target > chunks - 40:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from tests.injection.extent import JOB_SECONDS
 from tests.injection.places import Places
 from tests.injection.table import Line, note
-from tests.stack import Stack, small_images
+from tests.stack import Stack, chunks_of, small_images
 from tests.waiting import wait_for
 
 BUCKET = "listing"
@@ -46,7 +46,7 @@ def cut_short(
     job = stack.enqueue(f"s3://{BUCKET}/", "--batch-size", str(BATCH), pipeline=pipeline)
     producer = places.struck("segment to be written")
     listed = manifest(stack, job)
-    chunks = -(-len(listed) // BATCH)
+    chunks = chunks_of(len(listed), BATCH)
     wait_for(
         lambda: len(files(stack, job)) == chunks,
         what="all that is listed",

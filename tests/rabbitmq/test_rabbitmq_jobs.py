@@ -19,9 +19,10 @@ from tests.injection.watch import Watch
 from tests.malformed import CASES, Target
 from tests.rabbitmq.conftest import BATCH, IMAGES, Ground
 from tests.samples import chunk
+from tests.stack import chunks_of
 from tests.waiting import wait_for
 
-CHUNKS = -(-IMAGES // BATCH)
+CHUNKS = chunks_of(IMAGES, BATCH)
 AWAY_SECONDS = 3
 # Generous: all are at work again within seconds.
 LONGEST_PAUSE_SECONDS = 60.0

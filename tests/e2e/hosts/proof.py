@@ -19,7 +19,7 @@ from shared.queues import inference_queue
 from tests.e2e.hosts.namespaces import inside, two_namespaces, why_no_namespaces
 from tests.e2e.hosts.system import System, system
 from tests.injection.slots import job_uid
-from tests.stack import small_images
+from tests.stack import chunks_of, small_images
 from tests.waiting import wait_for
 
 IMAGES, BROKEN, CHUNK_ITEMS = 480, 5, 16
@@ -117,7 +117,7 @@ def test_preprocessing_on_one_host_feeds_inference_on_the_other(
     mib = (both.first.namespace.wire_bytes() - before) / 2**20
     say(f"{both.parcels()} parcels, {mib:.0f} MiB over the cable")
     assert both.labels(job) == rows_of_one_host
-    assert both.parcels() == -(-IMAGES // CHUNK_ITEMS)  # the broken ones, last, have no pixels
+    assert both.parcels() == chunks_of(IMAGES, CHUNK_ITEMS)  # the broken ones, last, have no pixels
     assert both.staging.keys() == []
 
 
@@ -195,8 +195,9 @@ def test_the_network_route_beside_the_own_ring(both: System, base: Path) -> None
             status = both.stack.finish(job, deadline_seconds=400)
             costs[route].append((both.cpu_seconds() - before) * 1000 / MANY_IMAGES)
             assert status["images"]["succeeded"] == MANY_IMAGES
-            chunks = -(-MANY_IMAGES // CHUNK_ITEMS)
-            assert both.parcels() == (chunks if route == "network" else 0)
+            assert both.parcels() == (
+                chunks_of(MANY_IMAGES, CHUNK_ITEMS) if route == "network" else 0
+            )
             rates[route].append(status["images_per_second"])
     load = " ".join(f"{load:.1f}" for load in os.getloadavg())
     for route, found in rates.items():
