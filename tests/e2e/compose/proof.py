@@ -37,7 +37,7 @@ from tests.integration.test_privileges import (
 from tests.stack import Stack, small_images
 from tests.waiting import wait_for
 
-IMAGES, FEW_IMAGES = 1500, 100
+IMAGES, FEW_IMAGES = 6000, 100
 UP_SECONDS = 1800
 STOP_GRACE = "130"  # seconds, as in docker-compose.yml
 ROLES = ("producer", "preprocess", "inference", "collector")
