@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from producer.stack.states import processes
@@ -41,7 +42,8 @@ def _logs(stack: Stack) -> list[str]:
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
         found += [f"-- {state.name}", *(line[:LINE_CHARACTERS] for line in lines[-LOG_LINES:])]
         if state.role in WORKERS and state.pid:
-            found += _threads(state.pid, log)
+            with suppress(OSError):  # it may die meanwhile
+                found += _threads(state.pid, log)
     return found
 
 
