@@ -80,6 +80,7 @@ def test_few_images_are_shared_out(recorder: Recorder) -> None:
     lanes.run(images_of(1, 2, 3))
     lanes.close()
     assert sorted(recorder.sizes) == [1, 1, 2]
+    assert len(recorder.threads - {threading.current_thread().name}) == 2
 
 
 def test_an_error_is_raised_once_no_lane_reads_any_more(recorder: Recorder) -> None:
