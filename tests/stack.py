@@ -169,7 +169,7 @@ def _is_alive(pid: int) -> bool:
 
 def chunks_of(images: int, chunk_items: int) -> int:
     """How many chunks a job has: the first is a quarter of the others."""
-    return 1 + -(-(images - chunk_items // 4) // chunk_items)
+    return 1 + -(-(images - max(1, chunk_items // 4)) // chunk_items)
 
 
 def small_images(count: int, *, prefix: str = "", seed: int = 0) -> dict[str, bytes]:

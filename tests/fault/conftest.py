@@ -28,7 +28,7 @@ def pytest_report_header() -> str:
 def pytest_runtest_makereport(
     item: pytest.Function,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """The table is to know of every test that was tried, how it ended."""
+    """Note for the table how each test ended, and with a failure what its stack was doing."""
     report = yield
     if report.failed:
         if stack := item.funcargs.get("stack"):

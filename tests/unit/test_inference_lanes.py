@@ -54,12 +54,12 @@ def test_the_very_first_slice_runs_alone(recorder: Recorder) -> None:
     one, ran_alone = threading.Lock(), []
 
     def lonely(images: Images) -> Scores:
-        ran_alone.append(one.acquire(blocking=False))
+        alone = one.acquire(blocking=False)
+        ran_alone.append(alone)
         time.sleep(0.2 if len(ran_alone) == 1 else 0)  # for others to come meanwhile
-        answers = recorder(images)
-        if ran_alone[-1]:
+        if alone:
             one.release()
-        return answers
+        return recorder(images)
 
     lanes = Lanes([lonely] * 2)
     lanes.run(images_of(*range(SLICE_IMAGES * 2)))
