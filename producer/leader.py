@@ -207,7 +207,7 @@ class Leader:
         if spec.job_uid not in self._open:
             self._adopt(spec)
         else:
-            self._cancel_if_asked(self._open[spec.job_uid])
+            self._end_early_if_asked(self._open[spec.job_uid])
 
     def _adopt(self, spec: JobSpec) -> None:
         reader = ManifestReader(self._jobs.store, self._jobs.bucket, spec.job_id)
@@ -240,7 +240,7 @@ class Leader:
         if self._jobs.is_closed(job_id):
             self._closed.add(job_id)
             return False
-        self._cancel_if_asked(job)
+        self._end_early_if_asked(job)
         return True
 
     def _enter_again(self, job: OpenJob, incarnation: str) -> None:
@@ -248,8 +248,9 @@ class Leader:
         if not self._enter(job, incarnation):
             self._forget(job)
 
-    def _cancel_if_asked(self, job: OpenJob) -> None:
-        if job.is_cancelled or not self._jobs.is_cancelled(job.spec.job_id):
+    def _end_early_if_asked(self, job: OpenJob) -> None:
+        """A job that its user has cancelled, or that no worker can compute, is fed no more."""
+        if job.is_cancelled or not self._jobs.ends_early(job.spec):
             return
         job.lister.cancel()
         try:
@@ -259,7 +260,7 @@ class Leader:
             self._tidy_due = 0.0
             return
         job.is_cancelled = True
-        log.info("%s: cancelled", job.spec.job_id)
+        log.info("%s: ends early", job.spec.job_id)
 
     def _fail(self, job: OpenJob, error: HeadraceError) -> None:
         """The job cannot be listed or fed, so it ends."""

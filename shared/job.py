@@ -95,6 +95,13 @@ class EngineChoice(Frozen):
     reason: str = Field(max_length=500)
 
 
+class JobStop(Frozen):
+    """Why no worker can compute the job, which ends as failed: ``stop-UID.json``."""
+
+    error: str = Field(max_length=2000)
+    stopped_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+
 class Closing(Frozen):
     """``closed.json``: the end of a job, written once, after ``_SUCCESS``."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from shared import keys
 from shared.errors import PermanentError
-from shared.job import Closing, EngineChoice, JobSpec
+from shared.job import Closing, EngineChoice, JobSpec, JobStop
 from shared.storage import ObjectMissing, Store
 
 
@@ -67,6 +67,23 @@ class JobStore:
         """Was cancellation asked for?"""
         return self.store.exists(self.bucket, keys.cancel_key(job_id))
 
+    def stop(self, job_id: str, job_uid: str, stop: JobStop) -> bool:
+        """Record why the job cannot be computed; False where a reason stands already."""
+        return self.store.create(self.bucket, keys.stop_key(job_id, job_uid), _json(stop))
+
+    def stopped(self, job_id: str, job_uid: str) -> JobStop | None:
+        """Why the job cannot be computed; None unless a worker has said so."""
+        try:
+            data = self.store.get(self.bucket, keys.stop_key(job_id, job_uid))
+        except ObjectMissing:
+            return None
+        return JobStop.model_validate_json(data)
+
+    def ends_early(self, spec: JobSpec) -> bool:
+        """Was the job cancelled, or stopped by a worker?"""
+        stop = keys.stop_key(spec.job_id, spec.job_uid)
+        return self.is_cancelled(spec.job_id) or self.store.exists(self.bucket, stop)
+
     def engine(self, job_id: str, job_uid: str) -> EngineChoice | None:
         """How the job is computed; None before its first result."""
         try:
@@ -97,5 +114,5 @@ class JobStore:
         return sorted(info.key.removeprefix(prefix) for info in found)
 
 
-def _json(document: JobSpec | Closing | EngineChoice) -> bytes:
+def _json(document: JobSpec | Closing | EngineChoice | JobStop) -> bytes:
     return document.model_dump_json(indent=2).encode()

@@ -30,6 +30,14 @@ def engine_key(job_id: str, job_uid: str) -> str:
     return f"{JOBS}{job_id}/engine-{job_uid}.json"
 
 
+def stop_key(job_id: str, job_uid: str) -> str:
+    """Why the job cannot be computed, create-only. Its presence ends the job as failed.
+
+    With its uid, as ``engine_key``.
+    """
+    return f"{JOBS}{job_id}/stop-{job_uid}.json"
+
+
 def retries_prefix(job_id: str) -> str:
     """One empty object for each job that retries this one, under that job's id."""
     return f"{JOBS}{job_id}/retries/"

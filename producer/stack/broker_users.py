@@ -91,7 +91,11 @@ def _rules() -> dict[str, str]:
             _publish(results),  # of chunks that it gives up
         ),
         "preprocess": _join(_worker("preprocess", _STAGE_KEYS, [inference]), _STAGE_OUT),
-        "inference": _join(_worker("inference", _STAGE_KEYS, [results, first]), _STAGE_IN),
+        "inference": _join(
+            _worker("inference", _STAGE_KEYS, [results, first]),
+            _STAGE_IN,
+            "(+rpush %W~hr:hints)",  # that it has stopped a job
+        ),
         "collector": _worker("collector", f"{_STAGE_KEYS} ~hr:jobs ~hr:job:* ~hr:*:done", [first]),
         "flower": _join(
             _basics(),

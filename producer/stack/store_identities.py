@@ -70,7 +70,10 @@ def _statements(state: str, models: str) -> dict[str, list[dict[str, Any]]]:
         ],
         "inference": [
             _may("GetObject", [f"{models}/*", f"{job}/engine-*.json"]),
-            _may("PutObject", [f"{job}/engine-*.json", _own(state, "inference")]),
+            _may(
+                "PutObject",
+                [f"{job}/engine-*.json", f"{job}/stop-*.json", _own(state, "inference")],
+            ),
         ],
         "collector": [
             list_jobs,

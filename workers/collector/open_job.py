@@ -41,7 +41,7 @@ class OpenJob:
         self._rollup = RollUp(spec, files, output, self._manifest, readers)
         self._look_due = time.monotonic()
         self._seal: Seal | None = None
-        self._cancelled = False
+        self._ends_early = False
 
     def attend(self, incarnation: str, progress: JobProgress) -> None:
         """Roll up what is complete, and close the job if nothing more will come.
@@ -64,20 +64,23 @@ class OpenJob:
     def _look(self) -> None:
         """Ask the bucket what the ledger only hints at."""
         self._seal = self._manifest.seal()
-        self._cancelled = self._seal is not None and (
-            self._seal.cancelled or self._jobs.is_cancelled(self.spec.job_id)
+        self._ends_early = self._seal is not None and (
+            self._seal.cancelled or self._jobs.ends_early(self.spec)
         )
 
     def _go_on(self, incarnation: str) -> None:
         seal = self._seal
-        if seal is not None and self._cancelled:
+        if seal is not None and self._ends_early:
             self._rollup.take_what_is_there(seal.chunks)
         else:
             self._roll_up(incarnation, seal.chunks if seal else None)
         if seal is None or self._rollup.next_range(seal.chunks):
             return
         parts, now = self._rollup.parts, datetime.now(UTC)
-        proposed = summarise(self.spec, seal, parts, cancelled=self._cancelled, ended_at=now)
+        stop = self._jobs.stopped(self.spec.job_id, self.spec.job_uid) if self._ends_early else None
+        proposed = summarise(
+            self.spec, seal, parts, ends_early=self._ends_early, stop=stop, ended_at=now
+        )
         ended = closings.close(self._jobs, self._output, self.spec, proposed)
         log.info("%s: %s, %s", self.spec.job_id, ended.state, ended.accounting)
         self._leave(incarnation, ended)
@@ -98,7 +101,7 @@ class OpenJob:
             self.spec,
             Closing(
                 state="failed",
-                accounting=account(seal, parts, cancelled=False) if seal else Accounting(),
+                accounting=account(seal, parts, ends_early=False) if seal else Accounting(),
                 error=" ".join(str(error).split()),
             ),
         )

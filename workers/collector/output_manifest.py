@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import Literal
 
 from shared import keys
-from shared.job import Accounting, Closing, JobSpec
+from shared.job import Accounting, Closing, JobSpec, JobStop
 from shared.manifest import Seal
 from shared.pipeline import Frozen
 from workers.collector import durations
@@ -99,17 +99,28 @@ class OutputManifest(Frozen):
 
 
 def summarise(
-    spec: JobSpec, seal: Seal, parts: Sequence[Part], *, cancelled: bool, ended_at: datetime
+    spec: JobSpec,
+    seal: Seal,
+    parts: Sequence[Part],
+    *,
+    ends_early: bool,
+    stop: JobStop | None = None,
+    ended_at: datetime,
 ) -> OutputManifest:
-    """The manifest of a job whose parts all stand."""
+    """The manifest of a job whose parts all stand.
+
+    ``ends_early``: what has no row is cancelled; ``stop``: why a worker ended it.
+    """
     footers = [part.footer for part in parts]
-    accounting = account(seal, parts, cancelled=cancelled)
+    accounting = account(seal, parts, ends_early=ends_early)
     rows = accounting.succeeded + accounting.failed
     state: Literal["succeeded", "failed", "cancelled"] = "succeeded"
     error = None
     if not accounting.adds_up:
         state = "failed"
         error = f"The parts have {rows} rows for {accounting.listed} listed images."
+    elif stop is not None:
+        state, error = "failed", stop.error
     elif seal.cancelled or accounting.cancelled:
         state = "cancelled"
     spent = durations.total(footer.durations for footer in footers)
@@ -139,7 +150,7 @@ def summarise(
     )
 
 
-def account(seal: Seal, parts: Sequence[Part], *, cancelled: bool) -> Accounting:
+def account(seal: Seal, parts: Sequence[Part], *, ends_early: bool) -> Accounting:
     """Where every listed image ended, by the parts' own footers."""
     succeeded = sum(part.footer.succeeded for part in parts)
     failed = sum(part.footer.failed for part in parts)
@@ -147,7 +158,7 @@ def account(seal: Seal, parts: Sequence[Part], *, cancelled: bool) -> Accounting
         listed=seal.listed,
         succeeded=succeeded,
         failed=failed,
-        cancelled=max(0, seal.listed - succeeded - failed) if cancelled else 0,
+        cancelled=max(0, seal.listed - succeeded - failed) if ends_early else 0,
         skipped=seal.skipped,
     )
 

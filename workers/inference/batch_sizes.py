@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from workers.inference.models import ModelKey
 
 # After so many batches the double is tried: whoever took the memory may have given it back.
@@ -9,13 +11,11 @@ GROW_BATCHES = 50
 
 
 class BatchSizes:
-    """``most`` images for every model, until a batch of it did not fit.
-
-    One thread learns; any may ask.
-    """
+    """``most`` images for every model, until a batch of it did not fit. Thread-safe."""
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._lock = threading.Lock()
         self._reduced: dict[ModelKey, tuple[int, int]] = {}  # images, batches that ran since
 
     def of(self, key: ModelKey) -> int:
@@ -24,17 +24,19 @@ class BatchSizes:
 
     def shrink(self, key: ModelKey, images: int) -> int:
         """A batch of ``images``, two or more, was too large. Returns the size from now on."""
-        self._reduced[key] = (images // 2, 0)
+        with self._lock:
+            self._reduced[key] = (images // 2, 0)
         return images // 2
 
     def ran(self, key: ModelKey) -> None:
         """A batch of this model fitted."""
         if key not in self._reduced:
             return
-        images, batches = self._reduced[key]
-        if batches + 1 < GROW_BATCHES:
-            self._reduced[key] = (images, batches + 1)
-        elif 2 * images < self._most:
-            self._reduced[key] = (2 * images, 0)
-        else:
-            del self._reduced[key]
+        with self._lock:
+            images, batches = self._reduced[key]
+            if batches + 1 < GROW_BATCHES:
+                self._reduced[key] = (images, batches + 1)
+            elif 2 * images < self._most:
+                self._reduced[key] = (2 * images, 0)
+            else:
+                del self._reduced[key]

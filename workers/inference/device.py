@@ -14,19 +14,28 @@ from queue import SimpleQueue
 import numpy as np
 
 from shared.errors import TransientError
+from shared.threads import guarded
 from workers.deadline import NO_DEADLINE, Renew, deadlines
 from workers.inference.batch_sizes import BatchSizes
 from workers.inference.engines import (
     LAUNCHED_BATCHES,
     Engine,
+    HostedEngine,
     Images,
-    KeepingEngine,
     Launched,
     Ran,
     StreamingEngine,
 )
-from workers.inference.errors import EngineError, ModelUnusable, is_out_of_memory, one_line
+from workers.inference.errors import (
+    ClassUnusable,
+    EngineError,
+    ModelUnusable,
+    NotBegun,
+    is_out_of_memory,
+    one_line,
+)
 from workers.inference.models import LoadedModel, LoadedModels, ModelKey
+from workers.inference.prints import JobPrints
 from workers.inference.submission import (
     Batch,
     Inferred,
@@ -39,6 +48,9 @@ from workers.inference.submission import (
 
 CPU_BATCH_IMAGES = 64
 CUDA_BATCH_IMAGES = 256
+# A user's class that takes longer than it may is ended by its worker. This much later the worker
+# would be ended itself: the host may take HostProcess.END_SECONDS to go.
+HOST_GRACE_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +75,7 @@ class DeviceLoop:
     Larger submissions are split evenly, smaller ones of the same model are joined. The oldest
     waits for company for ``max_wait_seconds`` at most, and never once all ``submitters`` (how
     many threads submit, each waiting for its answer) are here. It waits since it was submitted,
-    so what came while the device was busy does not keep it idle afterwards. Only joining copies,
-    and the submitter of what is for a user's class, who may be at it while another batch runs.
+    so what came while the device was busy does not keep it idle afterwards. Only joining copies.
     """
 
     def __init__(
@@ -82,27 +93,38 @@ class DeviceLoop:
         self._pending: deque[Piece] = deque()
         self._changed = threading.Condition()
         self._closing = False
+        self._prints = JobPrints()
+        self._batches_under_way = 0  # which may have to run again
         self._turns = threading.Semaphore(LAUNCHED_BATCHES)
         self._under_way: SimpleQueue[_UnderWay | None] = SimpleQueue()
-        # Daemons: a worker that ends has nothing submitted, and no engine may keep it alive.
-        self._ends = threading.Thread(target=self._wait_for_ends, name="device-ends", daemon=True)
-        self._thread = threading.Thread(target=self._serve, name="device", daemon=True)
+        self._ends = guarded("device-ends", self._wait_for_ends, ended=lambda: self._closing)
+        self._thread = guarded("device", self._serve, ended=lambda: self._closing)
         self._ends.start()
         self._thread.start()
 
-    def submit(self, key: ModelKey, images: Images, *, alone: bool = False) -> Future[Inferred]:
+    def submit(
+        self,
+        key: ModelKey,
+        images: Images,
+        *,
+        job: str = "",
+        alone: bool = False,
+        fresh: bool = False,
+    ) -> Future[Inferred]:
         """Run uint8 ``images`` (images, height, width, 3), of which there must be at least one.
 
-        ``alone``: in a batch of its own. The future raises EngineError if the engine raised on
-        one of the batches, ModelUnusable, or TransientError where loading may work later. The
-        pixels must stay as they are until it is done.
+        ``job``: whose log gets what a user's class prints. ``alone``: in a batch of its own;
+        ``fresh``: and first in a process of its own, for a user's class. The future raises
+        EngineError if the engine raised on one of the batches, HostDied if a user's class ended its
+        process, ModelUnusable, or TransientError where loading may work later. The pixels must stay
+        as they are until it is done.
         """
-        submission = Submission(key)
-        copied = np.array(images) if key.model.python_class else None
+        submission = Submission(key, job)
         with self._changed:
             if self._closing:
                 raise TransientError("stopping", "The device loop is closed.")
-            self._pending.extend(self._split(Piece(submission, images, alone, copied)))
+            piece = Piece(submission, images, alone=alone, fresh=fresh)
+            self._pending.extend(self._split(piece))
             self._changed.notify()
         return submission.future
 
@@ -126,6 +148,8 @@ class DeviceLoop:
             try:
                 under_way = self._run(batch, renew)
             except (ModelUnusable, TransientError) as error:
+                if isinstance(error, ClassUnusable):
+                    self._write_prints(batch, error.prints)
                 fail(batch, error)
                 under_way = None
             except BaseException as error:  # noqa: BLE001 - a user's class may raise SystemExit
@@ -134,6 +158,8 @@ class DeviceLoop:
             if under_way is None:
                 self._turns.release()
             else:
+                with self._changed:
+                    self._batches_under_way += 1
                 self._under_way.put(under_way)
 
     def _next_turn(self, renew: Renew) -> bool:
@@ -149,7 +175,7 @@ class DeviceLoop:
                 while self._pending and self._pending[0].submission.future.done():
                     self._pending.popleft()  # the rest of a submission that failed
                 if not self._pending:
-                    if self._closing:
+                    if self._closing and not self._batches_under_way:
                         return []
                     renew(NO_DEADLINE)
                     self._changed.wait()
@@ -183,28 +209,30 @@ class DeviceLoop:
         """Even parts of a piece, as many as its model's batch size asks for."""
         parts = -(-len(piece.images) // self._sizes.of(piece.submission.key))
         piece.submission.pieces += parts - 1
-        copies = [None] * parts if piece.copied is None else np.array_split(piece.copied, parts)
-        both = zip(np.array_split(piece.images, parts), copies, strict=True)
-        return [replace(piece, images=images, copied=copied) for images, copied in both]
+        split, first = [], piece.first
+        for images in np.array_split(piece.images, parts):
+            split.append(replace(piece, images=images, first=first))
+            first += len(images)
+        return split
 
     def _run(self, batch: Batch, renew: Renew) -> _UnderWay | None:
         """Run the batch, or begin with it where the engine streams."""
         key = batch[0].submission.key
+        if batch[0].fresh:
+            self._models.drop(key)
         if key not in self._models:  # setting the timer twice for each batch would take its time
-            renew(key.load_seconds)
+            renew(key.load_seconds + HOST_GRACE_SECONDS)
         model = self._models.get(key)
         renew(key.batch_seconds)
         started = time.monotonic()
         try:
             if isinstance(model.engine, StreamingEngine):
-                launched = model.engine.launch([piece.images for piece in batch])
-                self._sizes.ran(key)
+                pieces = [piece.images for piece in batch]
+                launched = model.engine.launch(pieces, key.batch_seconds)
                 return _UnderWay(batch, model, launched, started)
             ran = _run_now(model.engine, batch)
         except BaseException as error:
-            if images_of(batch) == 1 or not is_out_of_memory(error):
-                raise
-            self._run_smaller(batch)
+            self._run_again(batch, error)
             return None
         self._sizes.ran(key)
         deliver(batch, model, ran, started)
@@ -212,17 +240,51 @@ class DeviceLoop:
 
     def _wait_for_ends(self) -> None:
         while (under_way := self._under_way.get()) is not None:
-            batch = under_way.batch
+            batch, key = under_way.batch, under_way.batch[0].submission.key
+            engine = under_way.model.engine
+            hosted = isinstance(engine, HostedEngine)
             try:
                 with deadlines.watched() as renew:
-                    renew(batch[0].submission.key.batch_seconds)
+                    renew(key.batch_seconds + (HOST_GRACE_SECONDS if hosted else 0))
                     ran = under_way.launched.wait()
             except BaseException as error:  # noqa: BLE001 - whoever submitted is told
-                _fail_by_engine(batch, error)
-                self._turns.release()
-            else:
-                self._turns.release()  # first: the device has one batch only until it gets another
+                ran = None
+                self._end_badly(batch, error)
+            self._turns.release()  # the device has one batch only until it gets another
+            if isinstance(engine, HostedEngine):
+                self._write_prints(batch, engine.take_prints())
+            if ran is not None:
+                self._sizes.ran(key)
                 deliver(batch, under_way.model, ran, under_way.started)
+            with self._changed:
+                self._batches_under_way -= 1
+                self._changed.notify()
+
+    def _end_badly(self, batch: Batch, error: BaseException) -> None:
+        """What a batch under way raised: it runs again where that may help, else its owners hear."""
+        try:
+            self._run_again(batch, error)
+        except BaseException as final:  # noqa: BLE001 - as above
+            _fail_by_engine(batch, final)
+
+    def _run_again(self, batch: Batch, error: BaseException) -> None:
+        """Put a batch back that its process never began, or that was too large for the device.
+
+        Raises ``error`` where that is not why it failed.
+        """
+        if isinstance(error, NotBegun):
+            with self._changed:
+                self._pending.extendleft(reversed(batch))
+                self._changed.notify()
+        elif images_of(batch) > 1 and is_out_of_memory(error):
+            self._run_smaller(batch)
+        else:
+            raise error
+
+    def _write_prints(self, batch: Batch, text: str) -> None:
+        if text:
+            jobs = [piece.submission.job for piece in batch]
+            self._prints.write(jobs, batch[0].submission.key.model.name, text)
 
     def _run_smaller(self, batch: Batch) -> None:
         """Put a batch that was too large back to the front, with whatever waits behind it."""
@@ -231,22 +293,24 @@ class DeviceLoop:
         name = key.model.name
         log.warning("no memory on the device for %d images of '%s': now %d", images, name, size)
         with self._changed:
-            tried = [replace(piece, copied=None) for piece in batch]  # who knows what became of it
-            waiting = [*tried, *self._pending]
+            waiting = [*batch, *self._pending]
             self._pending = deque(chain.from_iterable(map(self._split, waiting)))
+            self._changed.notify()
 
 
 def _run_now(engine: Engine, batch: Batch) -> Ran:
-    run, images = engine.run, [piece.images for piece in batch]
-    if isinstance(engine, KeepingEngine):
-        run, images = engine.run_own, [piece.own() for piece in batch]
+    images = [piece.images for piece in batch]
     joined = images[0] if len(images) == 1 else np.concatenate(images)
     started = time.monotonic()
-    outputs = run(joined)
+    outputs = engine.run(joined)
     return Ran(outputs, time.monotonic() - started, time.time())
 
 
 def _fail_by_engine(batch: Batch, error: BaseException) -> None:
+    if isinstance(error, EngineError):  # a user's class: its traceback is among its prints
+        log.warning("%d images: %s", images_of(batch), error)
+        fail(batch, error)
+        return
     if not batch[0].alone:
         log.warning("the engine raised on %d images", images_of(batch), exc_info=error)
     fail(batch, EngineError(one_line(error)))

@@ -11,6 +11,7 @@ _LONGEST_LINE = 400
 _OUT_OF_MEMORY = (
     *("out of memory", "outofmemory", "alloc_failed", "failed to allocate"),
     *("bad_alloc", "bad allocation", "can't allocate memory", "not enough memory"),
+    "memoryerror",
 )
 
 
@@ -20,6 +21,17 @@ class ModelUnusable(PermanentError):
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__("model_unusable", message, hint)
         self.args = (message, hint)
+
+
+class ClassUnusable(ModelUnusable):
+    """A user's class cannot be constructed, or kills every process: its job ends with that.
+
+    ``prints``: what it printed before.
+    """
+
+    def __init__(self, message: str, hint: str = "", prints: str = "") -> None:
+        super().__init__(message, hint)
+        self.prints = prints
 
 
 class EngineError(PermanentError):
@@ -43,3 +55,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _said(error: BaseException) -> str:
     return " ".join("".join(traceback.format_exception_only(type(error), error)).split())
+
+
+class HostDied(EngineError):
+    """The process of a user's class ended, or had to be ended, over a batch. ``message``: how."""
+
+
+class NotBegun(EngineError):
+    """The process of a user's class ended before it came to a batch, which is to be run again."""
+
+    def __init__(self) -> None:
+        super().__init__("The process that it waited for ended.")
+        self.args = ()

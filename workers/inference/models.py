@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -22,8 +24,8 @@ from workers.inference.engines import Engine
 from workers.inference.engines.choose import Candidate, candidates, pick
 from workers.inference.engines.hardware import has_cuda
 from workers.inference.errors import ModelUnusable, is_out_of_memory, one_line
-from workers.inference.plugins import load_class
 from workers.inference.selection import Open, SelfTest
+from workers.inference.user_code import UserCode
 
 LOADED_MODELS = 2
 # However little time a batch has: fetching weights and importing libraries takes what it takes.
@@ -94,13 +96,15 @@ class LoadedModels:
         self._refused: dict[ModelKey, tuple[float, ModelUnusable]] = {}
 
     def __contains__(self, key: ModelKey) -> bool:
-        return key in self._loaded
+        """Is it ready to run? The process of a user's class may have ended."""
+        return key in self._loaded and not getattr(self._loaded[key].engine, "dead", False)
 
     def get(self, key: ModelKey) -> LoadedModel:
         """The model, loaded now if need be. Raises ModelUnusable, or TransientError."""
-        if key in self._loaded:
+        if key in self:
             self._loaded.move_to_end(key)
             return self._loaded[key]
+        self.drop(key)
         self._raise_if_refused(key)
         while len(self._loaded) >= self._capacity:
             _, oldest = self._loaded.popitem(last=False)
@@ -113,6 +117,11 @@ class LoadedModels:
             raise
         return self._loaded[key]
 
+    def drop(self, key: ModelKey) -> None:
+        """Close the model's engine, if it is loaded: the next ``get`` loads it again."""
+        if key in self._loaded:
+            self._loaded.pop(key).engine.close()
+
     def close(self) -> None:
         """Close every engine."""
         while self._loaded:
@@ -123,7 +132,7 @@ class LoadedModels:
         self._refused = {k: v for k, v in self._refused.items() if now - v[0] < REFUSED_SECONDS}
         if key in self._refused:
             error = self._refused[key][1]
-            raise ModelUnusable(error.message, error.hint)
+            raise type(error)(error.message, error.hint)
 
 
 def loader(settings: Settings, batches: Sequence[int] = (1,)) -> Load:
@@ -132,12 +141,14 @@ def loader(settings: Settings, batches: Sequence[int] = (1,)) -> Load:
     ``batches``: sizes, in images, of which the engine runs one each before it is ready.
     """
     cache = settings.home / "cache"
-    artefacts = Artefacts(connect(settings.s3), settings.models_bucket, cache / "models")
+    store, bucket = connect(settings.s3), settings.models_bucket
+    artefacts = Artefacts(store, bucket, cache / "models")
+    user_code = UserCode(store, bucket, cache / "code")
     self_test = SelfTest(cache / "engines")
     return partial(
         load_model,
         artefacts=artefacts,
-        plugins=settings.plugins,
+        user_code=user_code,
         self_test=self_test,
         batches=batches,
     )
@@ -146,7 +157,7 @@ def loader(settings: Settings, batches: Sequence[int] = (1,)) -> Load:
 def load_model(
     key: ModelKey,
     artefacts: Artefacts,
-    plugins: Path,
+    user_code: UserCode,
     self_test: SelfTest,
     batches: Sequence[int] = (1,),
 ) -> LoadedModel:
@@ -156,8 +167,8 @@ def load_model(
     """
     started = time.monotonic()
     try:
-        engine, reason = _chosen(key, partial(_open, key, artefacts, plugins), self_test)
-        loaded = LoadedModel(engine, artefacts.labels(key.model), reason)
+        engine, reason = _chosen(key, partial(_open, key, artefacts, user_code), self_test)
+        loaded = LoadedModel(engine, _labels(key.model, artefacts), reason)
         if engine.name != "python":  # a user's class may count its calls, or refuse black images
             _warm(engine, key.image_pixels, batches)
     except (ModelUnusable, TransientError):
@@ -200,13 +211,17 @@ def _chosen(key: ModelKey, open_engine: Open, self_test: SelfTest) -> tuple[Engi
     return open_engine(left[-1]), asked
 
 
-def _open(key: ModelKey, artefacts: Artefacts, plugins: Path, candidate: Candidate) -> Engine:
+def _labels(model: Model, artefacts: Artefacts) -> tuple[str, ...]:
+    return () if model.python_class else artefacts.labels(model)
+
+
+def _open(
+    key: ModelKey, artefacts: Artefacts, user_code: UserCode, candidate: Candidate
+) -> Engine:
     """Each engine's library is imported only where the engine is tried or chosen."""
     model, precision = key.model, candidate.precision
     if model.python_class is not None:
-        from workers.inference.engines.python_engine import PythonEngine
-
-        return PythonEngine(load_class(model.python_class, plugins, model.sha256))
+        return _open_class(model, model.python_class, user_code, key.load_seconds)
     assert precision is not None
     if candidate.engine == "torch" and has_cuda():
         from workers.inference.engines.cuda_engine import CudaEngine
@@ -223,3 +238,21 @@ def _open(key: ModelKey, artefacts: Artefacts, plugins: Path, candidate: Candida
     from workers.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(model, artefacts.onnx(model), key.image_pixels)
+
+
+def _open_class(
+    model: Model, python_class: str, user_code: UserCode, load_seconds: float
+) -> Engine:
+    from workers.inference.class_host.environment import class_environment
+    from workers.inference.engines.python_engine import PythonEngine
+
+    folder = Path(tempfile.mkdtemp(prefix="headrace-class-"))
+    try:
+        for inner in (folder / "code", folder / "tmp"):
+            inner.mkdir()
+        user_code.lay_out(model, folder / "code")
+        environment = class_environment(model.environment, folder / "tmp")
+        return PythonEngine(python_class, folder, environment, load_seconds)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

@@ -16,9 +16,10 @@ from shared.patience import patiently
 from shared.pipeline import Postprocess
 from shared.queues import RESULTS_TASK, results_queue
 from shared.staging import NetworkStaging, SlotGone, StagingRing
+from workers.inference.alone import Alone
 from workers.inference.device import DeviceLoop
 from workers.inference.engines import Images
-from workers.inference.errors import EngineError, ModelUnusable
+from workers.inference.errors import ClassUnusable, EngineError, ModelUnusable
 from workers.inference.models import ModelKey
 from workers.inference.pins import JobPins
 from workers.inference.postprocess import Answer, answers, model_failure
@@ -26,6 +27,8 @@ from workers.inference.submission import Inferred
 from workers.inference.suspects import try_alone
 from workers.runtime import Forward, GiveBack
 from workers.suspects import SUSPECT_LOSSES
+
+STOPPED_JOB_PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +43,12 @@ class _Outcome:
 class InferenceStage:
     """Called with a Batch, by several threads at once.
 
-    A batch on which the engine raises is narrowed to single images at once, so that only those
-    that raise alone fail. A model that cannot be loaded fails every image, so that the job ends
-    and says why; a store that does not answer fails none, and is waited for. A batch that was
-    computed in another precision than its job's is computed again. ``note`` tells the ledger
-    which image of a chunk is on trial, and asks how often that was lost.
+    A batch on which the engine raises, or a user's class ends its process, is narrowed to single
+    images at once, so that only those that do so alone fail. A model that cannot be loaded fails
+    every image, so that the job ends and says why; a store that does not answer fails none, and is
+    waited for. A batch that was computed in another precision than its job's is computed again.
+    ``note`` tells the ledger which image of a chunk is on trial, and asks how often that was lost.
+    ``stop_job`` ends a job as failed, whose class is to blame, not its images.
     """
 
     def __init__(
@@ -54,12 +58,15 @@ class InferenceStage:
         device: DeviceLoop,
         pins: JobPins,
         note: Callable[[ChunkRef, int | None], int],
+        stop_job: Callable[[Batch, str], None],
         stopping: threading.Event,
     ) -> None:
         self._ring, self._network = ring, network
         self._device = device
         self._pins = pins
         self._note = note
+        self._stop_job = stop_job
+        self._alone = Alone(device)
         self._stopping = stopping
 
     def __call__(self, batch: Batch, losses: int = 0) -> Forward | GiveBack:
@@ -77,6 +84,11 @@ class InferenceStage:
                 outcome = patiently(
                     lambda: self._in_one_precision(batch, images, infer), stopping=self._stopping
                 )
+        except ClassUnusable as error:
+            patiently(lambda: self._stop_job(batch, str(error)), stopping=self._stopping)
+            # Until the producer has taken note, the chunk would only come back again and again.
+            self._stopping.wait(STOPPED_JOB_PAUSE_SECONDS)
+            return GiveBack()
         except (SlotGone, TransientError):  # or the worker stops before the model can be had
             return GiveBack()
         return _forward(batch, outcome)
@@ -111,35 +123,32 @@ class InferenceStage:
     def _infer(self, batch: Batch, images: Images) -> _Outcome:
         key, postprocess = ModelKey.of(batch.pipeline), batch.pipeline.postprocess
         try:
-            run = self._device.submit(key, images).result()
+            run = self._device.submit(key, images, job=batch.job_id).result()
             return _Outcome(_answers(run, postprocess), [run], run.model.choice)
+        except ClassUnusable:
+            raise
         except ModelUnusable as error:
             return _Outcome([model_failure(str(error))] * len(images))
         except EngineError:
-            return self._infer_one_by_one(key, images, postprocess)
+            return self._infer_one_by_one(batch, key, images)
 
-    def _infer_one_by_one(
-        self, key: ModelKey, images: Images, postprocess: Postprocess
-    ) -> _Outcome:
-        singles = (images[i : i + 1] for i in range(len(images)))
-        futures = [self._device.submit(key, single, alone=True) for single in singles]
+    def _infer_one_by_one(self, batch: Batch, key: ModelKey, images: Images) -> _Outcome:
         outcome = _Outcome()
-        for future in futures:
-            try:
-                run = future.result()
-            except (EngineError, ModelUnusable) as error:
-                outcome.answers.append(model_failure(str(error)))
+        for row in range(len(images)):
+            run = self._alone.run(key, images[row : row + 1], batch.job_id)
+            if isinstance(run, ItemFailure):
+                outcome.answers.append(run)
             else:
-                outcome.answers.extend(_answers(run, postprocess))
+                outcome.answers.extend(_answers(run, batch.pipeline.postprocess))
                 outcome.runs.append(run)
         engine = outcome.runs[0].model.choice if outcome.runs else None
         return replace(outcome, engine=engine)
 
     def _infer_in_child(self, batch: Batch, images: Images) -> _Outcome:
         try:
-            tried = try_alone(
-                batch.pipeline, images, partial(self._note, batch.ref), self._stopping
-            )
+            tried = try_alone(batch, images, partial(self._note, batch.ref), self._stopping)
+        except ClassUnusable:
+            raise
         except ModelUnusable as error:
             return _Outcome([model_failure(str(error))] * len(images))
         return _Outcome(tried.answers, engine=tried.engine)

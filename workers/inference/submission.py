@@ -32,13 +32,18 @@ class Inferred:
 
 @dataclass(slots=True, eq=False)
 class Submission:
-    """One chunk's images on their way; ``outputs`` are those of the pieces that have run."""
+    """One chunk's images on their way.
+
+    ``outputs`` are those of the pieces that have run, by the number of images before each: a piece
+    that has to run again may end after later ones.
+    """
 
     key: ModelKey
+    job: str
     pieces: int = 1
     future: Future[Inferred] = field(default_factory=Future)
     submitted: float = field(default_factory=time.monotonic)
-    outputs: list[Outputs] = field(default_factory=list)
+    outputs: dict[int, Outputs] = field(default_factory=dict)
     wait_seconds: float = 0.0
     device_seconds: float = 0.0
     started_at: float = 0.0
@@ -48,17 +53,15 @@ class Submission:
 class Piece:
     """Images of one submission that run together; ``alone``: with no others.
 
-    ``copied``: the same in an array of their own, for an engine that keeps or changes them.
+    ``first``: how many of the submission's images come before them.
+    ``fresh``: first in a process of its own, where the model is a user's class.
     """
 
     submission: Submission
     images: Images
-    alone: bool
-    copied: Images | None = None
-
-    def own(self) -> Images:
-        """The images in an array that may be kept or changed, once."""
-        return np.array(self.images) if self.copied is None else self.copied
+    first: int = 0
+    alone: bool = False
+    fresh: bool = False
 
 
 Batch = list[Piece]
@@ -75,29 +78,30 @@ def deliver(batch: Batch, model: LoadedModel, ran: Ran, started: float) -> None:
     for piece in batch:
         end = first + len(piece.images)
         share_seconds = ran.seconds * len(piece.images) / images
-        _add(piece.submission, model, ran, ran.outputs[first:end], started, share_seconds)
+        _add(piece, model, ran, ran.outputs[first:end], started, share_seconds)
         first = end
 
 
 def _add(
-    submission: Submission,
+    piece: Piece,
     model: LoadedModel,
     ran: Ran,
     outputs: Outputs,
     started: float,
     share_seconds: float,
 ) -> None:
+    submission = piece.submission
     if not submission.outputs:
         submission.wait_seconds = started - submission.submitted
         submission.started_at = ran.ended_at - ran.seconds
-    submission.outputs.append(outputs)
+    submission.outputs[piece.first] = outputs
     submission.device_seconds += share_seconds
     if len(submission.outputs) < submission.pieces:
         return
     submission.future.set_result(
         Inferred(
             model=model,
-            outputs=_together(submission.outputs),
+            outputs=_together([part for _, part in sorted(submission.outputs.items())]),
             wait_seconds=submission.wait_seconds,
             device_seconds=submission.device_seconds,
             started_at=submission.started_at,

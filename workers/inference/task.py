@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 
+from shared.job import JobStop
 from shared.job_store import JobStore
-from shared.ledger import Stage
+from shared.ledger import Ledger, Stage
+from shared.messages import Batch
 from shared.staging import open_ring
 from shared.staging.network import connect as connect_network
 from shared.storage import connect
@@ -16,6 +19,8 @@ from workers.inference.models import LoadedModels, loader
 from workers.inference.pins import JobPins
 from workers.inference.stage import InferenceStage
 from workers.runtime import Runtime
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,16 @@ def setup(runtime: Runtime) -> InferenceStage:
         from workers.inference.pinning import pin
 
         pin(ring.pixels)
-    pins = JobPins(JobStore(connect(settings.s3), settings.state_bucket))
+    jobs = JobStore(connect(settings.s3), settings.state_bucket)
+    pins = JobPins(jobs)
     network = connect_network(settings, runtime.ledger.awaited)
     note = partial(runtime.note_trial, Stage.INFERENCE)
-    return InferenceStage(ring, network, device, pins, note, runtime.stopping)
+    stop_job = partial(_stop_job, jobs, runtime.ledger)
+    return InferenceStage(ring, network, device, pins, note, stop_job, runtime.stopping)
+
+
+def _stop_job(jobs: JobStore, ledger: Ledger, batch: Batch, error: str) -> None:
+    """End a job that no worker can compute. Raises TransientError."""
+    log.error("%s cannot be computed: %s", batch.job_id, error)
+    jobs.stop(batch.job_id, batch.job_uid, JobStop(error=error[:2000]))
+    ledger.hint(batch.job_id)

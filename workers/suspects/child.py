@@ -100,9 +100,14 @@ class Child:
             code = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             return "it hung up"
-        if code >= 0:
-            return f"exit status {code}"
-        try:
-            return signal.Signals(-code).name
-        except ValueError:
-            return f"signal {-code}"
+        return manner_of(code)
+
+
+def manner_of(exit_code: int) -> str:
+    """How a process ended, in words; ``exit_code`` is negative after a signal."""
+    if exit_code >= 0:
+        return f"exit status {exit_code}"
+    try:
+        return signal.Signals(-exit_code).name
+    except ValueError:
+        return f"signal {-exit_code}"

@@ -3,8 +3,8 @@
 from workers.inference.engines.port import (
     LAUNCHED_BATCHES,
     Engine,
+    HostedEngine,
     Images,
-    KeepingEngine,
     Launched,
     Outputs,
     Ran,
@@ -14,8 +14,8 @@ from workers.inference.engines.port import (
 __all__ = [
     "LAUNCHED_BATCHES",
     "Engine",
+    "HostedEngine",
     "Images",
-    "KeepingEngine",
     "Launched",
     "Outputs",
     "Ran",

@@ -88,7 +88,11 @@ class CudaEngine:
         return self.launch([images]).wait().outputs
 
     @torch.inference_mode()
-    def launch(self, pieces: Sequence[Images]) -> _Launched:
+    def launch(
+        self,
+        pieces: Sequence[Images],
+        seconds: float = math.inf,  # noqa: ARG002 - nothing on a device can be ended
+    ) -> _Launched:
         """Begin with a batch; see ``StreamingEngine``. Its outputs are as those of ``run``."""
         images = sum(map(len, pieces))
         cuda, shape = self._cuda, (_padded(images), *pieces[0].shape[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -39,15 +40,6 @@ class Engine(Protocol):
         ...
 
 
-@runtime_checkable
-class KeepingEngine(Engine, Protocol):
-    """An engine that may keep or change its images, so that it needs some of its own."""
-
-    def run_own(self, images: Images) -> Outputs:
-        """As ``run``, without the copy: nobody else uses ``images``."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Ran:
     """What a batch gave, how long the device worked on it, and the Unix time of its end."""
@@ -69,12 +61,27 @@ class Launched(Protocol):
 class StreamingEngine(Engine, Protocol):
     """An engine whose device runs one batch while the host brings the next."""
 
-    def launch(self, pieces: Sequence[Images]) -> Launched:
+    def launch(self, pieces: Sequence[Images], seconds: float = math.inf) -> Launched:
         """Begin with the images of all ``pieces`` as one batch, and return at once.
 
+        ``seconds``: how long the device may take, for an engine that can end what takes longer.
         The pieces stay as they are until ``wait`` returns. At most ``LAUNCHED_BATCHES`` may be
         under way, and they end in their order.
         """
+        ...
+
+
+@runtime_checkable
+class HostedEngine(StreamingEngine, Protocol):
+    """An engine in a process of its own, which may end while the worker lives.
+
+    Then it is ``dead``, and a batch raises HostDied, or NotBegun if another was the reason.
+    """
+
+    dead: bool
+
+    def take_prints(self) -> str:
+        """What was printed since the last call, up to a bound."""
         ...
 
 

@@ -1,0 +1,35 @@
+"""The environment in which a user's class runs: no secret and no address of ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from shared.environment import user_variable
+from workers.inference.errors import ClassUnusable
+
+# What programs need to find themselves, their cache and the device. HOME is where hubs keep weights.
+_PASSED = (
+    *("PATH", "HOME", "USER", "LOGNAME", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"),
+    *("MALLOC_TOP_PAD_", "OMP_NUM_THREADS"),
+)
+
+
+def class_environment(names: Iterable[str], temporary: Path) -> dict[str, str]:
+    """What a class may see, with the variables that its pipeline names.
+
+    ``temporary`` is where it puts temporary files. Raises ClassUnusable for a name that is not set.
+    """
+    environment = {name: os.environ[name] for name in _PASSED if name in os.environ}
+    environment |= {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TMPDIR": str(temporary)}
+    for name in names:
+        value = user_variable(name)
+        if value is None:
+            raise ClassUnusable(
+                f"The pipeline asks for the variable {name}, which is not set at this worker.",
+                "Export it where 'headrace up' or the worker is started, and start it again.",
+            )
+        environment[name] = value
+    return environment

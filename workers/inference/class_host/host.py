@@ -1,0 +1,145 @@
+"""``python -I host.py CONTROL LIFELINE FOLDER``: the keeper, and below it the user's class.
+
+``CONTROL`` and ``LIFELINE`` are the numbers of two sockets. Frames go over the first, between the
+worker and the class. The keeper alone holds the second: it ends when the worker does, and tells the
+worker first which process the class is in, and then how that process ended. ``FOLDER`` holds the
+class's code; the keeper removes it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import time
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+# How long processes that were killed may take to be gone.
+_END_SECONDS = 10.0
+
+
+def load_beside(path: Path) -> ModuleType:
+    """A module of ours by its file, under a name that no user's module has."""
+    name = f"_headrace_{path.stem}"
+    spec = spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def set_on_linux(option: int, value: int) -> None:
+    """``prctl``, where there is one."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def main(control: int, lifeline: int, folder: Path) -> int:
+    """Fork, and keep the child. Returns the keeper's exit code."""
+    # What the class leaves behind becomes our child, however far it went from its parent.
+    set_on_linux(_PR_SET_CHILD_SUBREAPER, 1)
+    keeper = os.getpid()
+    child = os.fork()
+    if child == 0:
+        os.close(lifeline)
+        os.setpgid(0, 0)
+        set_on_linux(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != keeper:
+            os._exit(1)
+        load_beside(Path(__file__).with_name("serving.py")).serve(control)
+        os._exit(0)
+    os.close(control)
+    status = keep(child, socket.socket(fileno=lifeline))
+    shutil.rmtree(folder, ignore_errors=True)
+    return status
+
+
+def keep(child: int, lifeline: socket.socket) -> int:
+    """Wait for the end of the child or of the worker, then end all that is left."""
+    tell(lifeline, {"pid": child})
+    readable, woken = os.pipe()
+    os.set_blocking(readable, False)
+    os.set_blocking(woken, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+    while (ended := reap(child)) is None:
+        ready, _, _ = select.select([lifeline, readable], [], [])
+        if lifeline in ready:
+            break
+        os.read(readable, 4096)
+    end_all(child)
+    tell(lifeline, {"ended": ended})
+    return 0
+
+
+def tell(lifeline: socket.socket, what: dict[str, Any]) -> None:
+    """One line to the worker, if it is still there."""
+    try:
+        lifeline.sendall(json.dumps(what).encode() + b"\n")
+    except OSError:
+        pass
+
+
+def reap(child: int) -> int | None:
+    """Take note of all that has ended. Returns the child's exit code, once it has one."""
+    ended = None
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if pid == 0:
+            return ended
+        if pid == child:
+            ended = os.waitstatus_to_exitcode(status)
+
+
+def end_all(child: int) -> None:
+    """Kill the child's group, and whatever became a child of ours, until there is nothing left."""
+    deadline = time.monotonic() + _END_SECONDS
+    kill(os.killpg, child)
+    while time.monotonic() < deadline:
+        for pid in children():
+            kill(os.kill, pid)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(0.002)
+
+
+def kill(how: Any, pid: int) -> None:
+    """Send SIGKILL to what may be gone."""
+    try:
+        how(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def children() -> list[int]:
+    """The processes whose parent this is."""
+    found, own = [], os.getpid()
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            after_name = entry.read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(after_name[1]) == own:
+            found.append(int(entry.parent.name))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))

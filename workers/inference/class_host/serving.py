@@ -1,0 +1,203 @@
+"""In the host: load the user's class, and answer the worker's batches until it hangs up.
+
+Standard library and numpy only, loaded by its path; see ``host.py``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import mmap
+import os
+import resource
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+_LONGEST_ERROR = 400
+# The exit code without the socket to the worker, which only the class can have closed.
+_CHANNEL_LOST = 65
+# The class runs in this folder, which has its code; it may change to another.
+_FOLDER = Path.cwd()
+
+
+def _load(path: Path) -> ModuleType:
+    host: Any = sys.modules["__main__"]
+    module: ModuleType = host.load_beside(path)
+    return module
+
+
+_values: Any = _load(Path(__file__).with_name("values.py"))
+_frame: Any = _load(Path(__file__).parents[2] / "suspects" / "frame.py")
+
+
+def serve(control: int) -> None:
+    """Answer until the worker hangs up. A signal, ``os._exit`` or the like ends it sooner."""
+    _be_disposable()
+    try:
+        _serve(_Channel(socket.socket(fileno=control)))
+    except OSError:
+        os._exit(_CHANNEL_LOST)
+
+
+def _serve(channel: _Channel) -> None:
+    os.register_at_fork(after_in_child=channel.close)
+    header, _ = channel.receive()
+    try:
+        instance = _construct(header["module"], header["class"])
+    except BaseException as error:  # sys.exit in a constructor, too
+        channel.send({"error": _said(error)})
+        return
+    channel.send({"device": str(getattr(instance, "device", "cpu"))[:200]})
+    batches = _Batches(instance)
+    while True:
+        try:
+            header, descriptor = channel.receive()
+        except EOFError:
+            return
+        channel.send(*batches.answer(header, descriptor))
+
+
+def _be_disposable() -> None:
+    """First to go when memory is short, and no core file to show for it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    except OSError:  # there is none but on Linux
+        pass
+
+
+def _construct(module_name: str, class_name: str) -> Any:
+    sys.path.insert(0, str(_FOLDER))
+    sys.argv = [module_name]
+    module = importlib.import_module(module_name)
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type):
+        raise TypeError(f"{module_name} defines no class '{class_name}'")
+    instance = found()
+    if not callable(instance):
+        raise TypeError(f"{class_name} has no __call__: add 'def __call__(self, images)'")
+    return instance
+
+
+class _Batches:
+    """Runs batches that lie in memory shared with the worker.
+
+    The class may keep what it gets. Then that memory is left to it, the worker takes other memory,
+    and from then on the class is given copies.
+    """
+
+    def __init__(self, instance: Any) -> None:
+        self._instance = instance
+        self._areas: dict[int, mmap.mmap] = {}
+        self._copies = False
+
+    def answer(self, header: dict[str, Any], descriptor: int | None) -> tuple[dict[str, Any], bytes]:
+        """The answer's header and payload for one batch."""
+        area = header["area"]
+        for dropped in header["dropped"]:
+            self._areas.pop(dropped, None)
+        if descriptor is not None:
+            self._areas[area] = mmap.mmap(descriptor, os.fstat(descriptor).st_size)
+            os.close(descriptor)
+        images: Any = np.frombuffer(self._areas[area], np.uint8, header["bytes"])
+        answer, payload = self._run(images, header["shape"])
+        _flush()
+        kept = sys.getrefcount(images) > 2  # this name, and getrefcount's own
+        self._copies = self._copies or kept
+        return {**answer, "kept": kept}, payload
+
+    def _run(self, images: Any, shape: list[int]) -> tuple[dict[str, Any], bytes]:
+        """Nothing of the batch may be left when this returns, but what the class keeps."""
+        started = time.monotonic()
+        try:
+            given = images.reshape(shape)
+            outputs = self._instance(given.copy() if self._copies else given)
+            tree_bytes, packed = _values.pack(_one_an_image(outputs, shape[0]))
+        except BaseException as error:  # a user's class may raise SystemExit
+            _print_traceback()
+            return {"error": _said(error)}, b""
+        return {"tree_bytes": tree_bytes, "seconds": time.monotonic() - started}, packed
+
+
+def _one_an_image(answer: Any, images: int) -> Any:
+    """The class's outputs as a list, or one array of them. Raises ValueError for anything else."""
+    answer = _values.plain(answer)
+    if isinstance(answer, str | bytes | dict) or not hasattr(answer, "__iter__"):
+        raise ValueError(f"the class gave a {type(answer).__name__}, not one output an image")
+    if isinstance(answer, np.ndarray) and answer.ndim == 2 and answer.size:
+        outputs: Any = answer
+    else:
+        outputs = list(answer)
+    if len(outputs) != images:
+        raise ValueError(f"the class gave {len(outputs)} outputs for {images} images")
+    return outputs
+
+
+def _said(error: BaseException) -> str:
+    """``FILE:LINE: TYPE: what it says`` in one bounded line, the place being the user's own."""
+    try:
+        said = " ".join("".join(traceback.format_exception_only(type(error), error)).split())
+    except BaseException:  # its __str__ raises
+        said = type(error).__name__
+    return f"{_place(error)}{said}"[:_LONGEST_ERROR].encode("utf-8", "replace").decode()
+
+
+def _place(error: BaseException) -> str:
+    """The deepest line of the user's own that led to it; none where none did."""
+    frames = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        frames.append((error.filename, error.lineno))
+    for filename, line in reversed(frames):
+        if Path(filename).is_relative_to(_FOLDER):
+            return f"{Path(filename).relative_to(_FOLDER)}:{line}: "
+    return ""
+
+
+def _print_traceback() -> None:
+    try:
+        traceback.print_exc()
+    except Exception:  # noqa: BLE001 - the class has closed or replaced stderr
+        pass
+
+
+def _flush() -> None:
+    """What was printed is to come before the answer."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # noqa: BLE001 - the class has closed or replaced it
+            pass
+
+
+class _Channel:
+    """The socket to the worker. A frame that brings memory has its descriptor with it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.close = connection.close
+
+    def receive(self) -> tuple[dict[str, Any], int | None]:
+        """The next frame's header, and a descriptor. Raises EOFError."""
+        descriptors: list[int] = []
+
+        def read(size: int) -> bytes:
+            data = bytearray()
+            while len(data) < size:
+                received, found, _, _ = socket.recv_fds(self._connection, size - len(data), 1)
+                descriptors.extend(found)
+                if not received:
+                    raise EOFError
+                data += received
+            return bytes(data)
+
+        header = _frame.receive(read).header
+        return header, descriptors[0] if descriptors else None
+
+    def send(self, header: dict[str, Any], payload: bytes = b"") -> None:
+        self._connection.sendall(_frame.packed(_frame.Frame(header, payload)))
