@@ -18,6 +18,12 @@ def pipeline(**changes: object) -> Pipeline:
     return Pipeline.model_validate({"name": "classify", "model": model, **changes})
 
 
+def class_model(python_class: str, **changes: object) -> Model:
+    """A model that is a user's class, whose code nobody has packed."""
+    fields = {"name": "own", "sha256": "a" * 64, "python_class": python_class}
+    return Model.model_validate({**fields, **changes})
+
+
 def _begin(chunk: int, attempt: int) -> dict[str, object]:
     return {
         "incarnation": INCARNATION,

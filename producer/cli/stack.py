@@ -76,18 +76,24 @@ def ps(as_json: AsJson = False) -> None:
         say(f"No stack is up in {default_home()}. Run 'headrace up'.")
 
 
-@app.command(epilog=example("logs", "logs inference -f", "logs preprocess-1 --tail 200"))
+@app.command(epilog=example("logs inference -f", "logs --job classify-20261121-101502-3f9a"))
 def logs(
     role: Annotated[
         str | None, typer.Argument(help="A role or one process; all if left out.")
     ] = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Show what is added.")] = False,
-    tail: Annotated[int, typer.Option(min=0, help="How many lines of each log.")] = 20,
+    tail: Annotated[
+        int | None, typer.Option(min=0, help="How many lines of each log; 20, or all of a job.")
+    ] = None,
+    job: Annotated[
+        str | None,
+        typer.Option(metavar="JOB", help="Only lines that name it: what its class prints, too."),
+    ] = None,
 ) -> None:
     """Show the end of the logs."""
     from shared.settings import default_home
 
-    for line in _stack().logs(default_home(), role, follow, tail):
+    for line in _stack().logs(default_home(), role, follow, tail, job):
         answer(line)
 
 

@@ -21,6 +21,7 @@ from producer.containers.files import DATA_FOLDERS, PORT_NAMES, outside, write_f
 from producer.containers.states import is_ill, is_well, name_of, role_of, service_of
 from producer.stack.home import find_home, locked, prepare_home
 from producer.stack.lifecycle import chosen_scale
+from producer.stack.log_lines import TAIL_LINES, names_job
 from producer.stack.ports import choose_ports, choosing
 from producer.stack.programs import ROLES, WORKER_STOP_SECONDS
 from producer.stack.record import StackRecord, load_record, save_record
@@ -132,16 +133,27 @@ def restart(home: Path, role: str, echo: Echo) -> None:
 
 
 def logs(
-    home: Path, role: str | None = None, follow: bool = False, tail: int = 20
+    home: Path,
+    role: str | None = None,
+    follow: bool = False,
+    tail: int | None = None,
+    job: str | None = None,
 ) -> Iterator[str]:
-    """Yield lines ``container | text``: the last ``tail`` of each, then what is added."""
+    """Yield lines ``container | text``: the last ``tail`` of each, then what is added.
+
+    ``job``: only lines that name it, among those. ``tail`` None: 20, or all for a job.
+    """
     found = _running(home)
     services = {service_of(c) for c in found if role in (None, name_of(c), role_of(service_of(c)))}
     if not services:
         raise UsageError("no_log", f"No log of {role}.", "See 'headrace --profile docker ps'.")
-    options = ["--no-color", f"--tail={tail}", *(["--follow"] if follow else [])]
+    lines = (TAIL_LINES if job is None else "all") if tail is None else tail
+    options = ["--no-color", f"--tail={lines}", *(["--follow"] if follow else [])]
+    wanted = names_job(job)
     for line in Compose(find_home(home)).lines("logs", *options, *sorted(services)):
         name, _, text = line.partition("|")
+        if not wanted(text):
+            continue
         if role is None or name.strip() == role or role_of(name.strip().rpartition("-")[0]) == role:
             yield f"{name.strip()} |{text}"
 

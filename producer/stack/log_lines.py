@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from producer.stack.home import find_home
@@ -12,14 +14,30 @@ from producer.stack.states import role_of
 from shared.errors import UsageError
 
 POLL_SECONDS = 0.25
+TAIL_LINES = 20
+
+
+Wanted = Callable[[str], bool]
+
+
+def names_job(job: str | None) -> Wanted:
+    """Does a line name the job? Every line does where ``job`` is None."""
+    if job is None:
+        return lambda _: True
+    return re.compile(rf"(?<![\w.-]){re.escape(job)}(?![\w.-])").search  # type: ignore[return-value]
 
 
 def logs(
-    home: Path, role: str | None = None, follow: bool = False, tail: int = 20
+    home: Path,
+    role: str | None = None,
+    follow: bool = False,
+    tail: int | None = None,
+    job: str | None = None,
 ) -> Iterator[str]:
     """Yield lines ``process | text``: the last ``tail`` of each log, then what is added.
 
     ``role`` may also name one process, such as ``preprocess-2``. Without ``follow`` it ends there.
+    ``job``: only lines that name it. ``tail`` None: 20 lines, or all of a job's that are kept.
     Raises UsageError where there is no such log.
     """
     folder = find_home(home).logs
@@ -32,25 +50,35 @@ def logs(
         raise UsageError(
             "no_log", f"No log of {role or 'anything'} in {folder}.", f"There are: {known}."
         )
-    return _lines(chosen, follow, tail)
+    tail = (TAIL_LINES if job is None else sys.maxsize) if tail is None else tail
+    return _lines(chosen, follow, tail, names_job(job))
 
 
-def last_lines(path: Path, count: int) -> list[str]:
-    """The last lines of a file; none where it does not exist."""
-    if count <= 0 or not path.exists():
-        return []
-    with path.open(errors="replace") as file:
-        return [line.rstrip("\n") for line in deque(file, count)]
+def last_lines(path: Path, count: int, wanted: Wanted = lambda _: True) -> list[str]:
+    """The last ``wanted`` lines of a log and of what was rotated away from it."""
+    found: list[str] = []
+    for file in (path, *sorted(path.parent.glob(f"{path.name}.[0-9]"))):  # the newest first
+        if len(found) < count:
+            found = [*deque(filter(wanted, _lines_of(file)), count - len(found)), *found]
+    return [line.rstrip("\n") for line in found]
 
 
-def _lines(paths: dict[str, Path], follow: bool, tail: int) -> Iterator[str]:
+def _lines_of(path: Path) -> Iterator[str]:
+    try:
+        with path.open(errors="replace") as file:
+            yield from file
+    except FileNotFoundError:  # rotated meanwhile
+        return
+
+
+def _lines(paths: dict[str, Path], follow: bool, tail: int, wanted: Wanted) -> Iterator[str]:
     sizes = {name: path.stat().st_size for name, path in paths.items()}
     for name, path in paths.items():
-        yield from (f"{name} | {line}" for line in last_lines(path, tail))
+        yield from (f"{name} | {line}" for line in last_lines(path, tail, wanted))
     while follow:
         for name, path in paths.items():
             added, sizes[name] = _read_from(path, sizes[name])
-            yield from (f"{name} | {line}" for line in added)
+            yield from (f"{name} | {line}" for line in filter(wanted, added))
         time.sleep(POLL_SECONDS)
 
 

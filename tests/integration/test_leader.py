@@ -9,7 +9,7 @@ import pytest
 
 from producer.leader import LOOK_SECONDS, RESCUE_SECONDS
 from shared.errors import TransientError
-from shared.job import Accounting, Closing
+from shared.job import Accounting, Closing, JobStop
 from shared.job_store import JobStore
 from shared.keys import cancel_key, chunks_prefix, closed_key, segment_key, spec_key
 from shared.manifest import ManifestReader
@@ -44,6 +44,19 @@ def test_a_cancelled_job_is_sealed_and_fed_no_more(yard: Yard) -> None:
     assert progress.cancelled
     yard.client.flushall()  # the new ledger knows it too
     yard.tick(leader, 3)
+    progress = yard.ledger.progress(spec.job_uid)
+    assert progress is not None
+    assert progress.cancelled
+
+
+def test_a_job_that_a_worker_stopped_is_sealed_and_fed_no_more(yard: Yard) -> None:
+    spec = yard.add_job(20)
+    leader = yard.lead()
+    yard.fill(leader)
+    yard.jobs.stop("job", spec.job_uid, JobStop(error="the class is broken"))
+    yard.ledger.hint("job")
+    yard.tick(leader, 3)
+    assert yard.queued() == 0
     progress = yard.ledger.progress(spec.job_uid)
     assert progress is not None
     assert progress.cancelled

@@ -64,6 +64,7 @@ FOREIGN = {
         *("SET hr:incarnation x", "SETBIT hr:u:done 0 1", "HSET hr:job:u cancelled 1", "SCAN 0"),
         *("HGETALL dead:letters", "DEL dead:order", "PUBLISH /0.celery.pidbox x", "SET other 1"),
         *("RPUSH stage:pixels:x y", "HSET stage:parcels x 1"),
+        *("LPOP hr:hints", "LRANGE hr:hints 0 -1", "DEL hr:hints"),
     ),
     "collector": (
         *("BRPOP v1.preprocess.bulk 1", f"LPUSH {INFERENCE_QUEUE} x", "DEL v1.preprocess.bulk"),
@@ -79,11 +80,12 @@ FOREIGN = {
 }
 SPEC, SEGMENT = "jobs/j/spec.json", "jobs/j/manifest/00000000.parquet"
 CHUNK, CLOSED = "jobs/j/chunks/000000000.parquet", "jobs/j/closed.json"
-ENGINE = "jobs/j/engine-0.json"
+ENGINE, STOP = "jobs/j/engine-0.json", "jobs/j/stop-0.json"
 PART = "j/rows/part-00000.parquet"
 OBJECTS = (
     *(("secret-inputs", "a.jpg"), ("models", "m/weights"), ("results", PART), ("state", CLOSED)),
     *(("state", SPEC), ("state", SEGMENT), ("state", CHUNK), ("state", ENGINE)),
+    ("state", STOP),
     *(("state", f"quarantine/{role}/0") for role in STORE_ROLES),
 )
 LISTINGS = (
@@ -96,7 +98,7 @@ MAY: dict[str, dict[str, set[tuple[str, str]]]] = {
     "producer": {
         "list": {("secret-inputs", ""), ("results", ""), ("state", "jobs/j/")},
         "get": {
-            *(("state", key) for key in (SPEC, SEGMENT, CHUNK, CLOSED, ENGINE)),
+            *(("state", key) for key in (SPEC, SEGMENT, CHUNK, CLOSED, ENGINE, STOP)),
             ("results", PART),
         },
         "put": {("state", SEGMENT), ("state", CLOSED), ("state", "quarantine/producer/0")},
@@ -111,13 +113,13 @@ MAY: dict[str, dict[str, set[tuple[str, str]]]] = {
     "inference": {
         "list": set(),
         "get": {("models", "m/weights"), ("state", ENGINE)},
-        "put": {("state", "quarantine/inference/0"), ("state", ENGINE)},
+        "put": {("state", "quarantine/inference/0"), ("state", ENGINE), ("state", STOP)},
         "delete": set(),
     },
     "collector": {
         "list": {("state", "jobs/j/")},
         "get": {
-            *(("state", key) for key in (SPEC, SEGMENT, CHUNK, CLOSED, ENGINE)),
+            *(("state", key) for key in (SPEC, SEGMENT, CHUNK, CLOSED, ENGINE, STOP)),
             ("results", PART),
         },
         "put": {

@@ -194,7 +194,9 @@ class Audit:
         self.rows += len(rows)
         self._check_rows(spec, rows)
         was_cancelled = f"jobs/{spec.job_id}/cancel.json" in state
-        expected = {"succeeded", "cancelled"} if was_cancelled else {"succeeded"}
+        was_stopped = f"jobs/{spec.job_id}/stop-{spec.job_uid}.json" in state
+        early = {"cancelled": was_cancelled, "failed": was_stopped}
+        expected = {"succeeded", *(state for state, may_be in early.items() if may_be)}
         if closing["state"] not in expected:
             self.say(f"{spec.job_id} ended as {closing['state']}: {closing['error']}")
             return

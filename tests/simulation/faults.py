@@ -38,7 +38,14 @@ class Faults:
             *(self._outage, self._wipe, self._lose_a_second, self._lose_messages),
             *(self._double_messages, self._stop, self._stop_all),
             *(self._cut_the_cable, self._vanish),
-            *(self._cancel, self._change_bucket, self._lose_chunk_file, self._usurp, self._skew),
+            *(
+                self._cancel,
+                self._break_class,
+                self._change_bucket,
+                self._lose_chunk_file,
+                self._usurp,
+                self._skew,
+            ),
         )
         self.names: list[str] = []
 
@@ -195,6 +202,10 @@ class Faults:
     def _cancel(self) -> None:
         spec = self._chance.choice(self._world.specs)
         self._at_a_moment(lambda: self._world.cancel(spec))
+
+    def _break_class(self) -> None:
+        spec = self._chance.choice(self._world.specs)
+        self._at_a_moment(lambda: self._world.stand_ins.broken.add(spec.job_id))
 
     def _change_bucket(self) -> None:
         for _ in range(self._chance.randint(1, 4)):

@@ -30,6 +30,7 @@ from workers.collector.stage import CollectStage
 from workers.collector.sweep import Sweep
 from workers.inference.pins import JobPins
 from workers.inference.stage import InferenceStage
+from workers.inference.task import stop_job
 from workers.preprocess.fetch import Fetcher
 from workers.preprocess.routes import Routes, waiting_chunks
 from workers.preprocess.stage import PreprocessStage
@@ -123,11 +124,14 @@ class Running:
     def _inference(self) -> None:
         def setup(runtime: Runtime) -> StageFunction:
             ring = open_ring(runtime.settings.ring, runtime.settings.host_id)
-            pins = JobPins(JobStore(self._services.store, runtime.settings.state_bucket))
+            jobs = JobStore(self._services.store, runtime.settings.state_bucket)
             note = partial(runtime.note_trial, Stage.INFERENCE)
             device = cast(Any, self._services.stand_ins)
             network = self._services.network(runtime.ledger)
-            return InferenceStage(ring, network, device, pins, note, runtime.stopping)
+            stop = partial(stop_job, jobs, runtime.ledger)
+            return InferenceStage(
+                *(ring, network, device, JobPins(jobs), note, stop, runtime.stopping)
+            )
 
         self._worker(Stage.INFERENCE, inference_queue(self._settings.host_id), 3, setup)
 

@@ -17,9 +17,10 @@ from typing import Any, cast
 import numpy as np
 
 from shared.job import EngineChoice
-from shared.messages import Prediction
+from shared.messages import Batch, Prediction
 from shared.pipeline import Model, Pipeline, Preprocess
 from tests.simulation.gate import Gate
+from workers.inference.errors import ClassUnusable
 from workers.inference.submission import Inferred
 from workers.inference.suspects import Tried
 from workers.preprocess.fill import Fill
@@ -32,6 +33,7 @@ PIPELINE = Pipeline(
     preprocess=Preprocess(resize_shorter_pixels=SIDE, crop_pixels=SIDE),
     model=Model(name="pattern", sha256="0" * 64, python_class="pattern:Pattern"),
 )
+_BROKEN = "'pattern:Pattern' cannot be constructed: it is broken"
 _ENGINE = EngineChoice(engine="python", precision=None, device="simulated", reason="")
 
 
@@ -52,6 +54,7 @@ class StandIns:
         self._gate = gate
         self._decode_seconds, self._device_seconds = decode_seconds, device_seconds
         self.images_filled = 0
+        self.broken: set[str] = set()  # jobs whose class can be constructed no longer
 
     @contextmanager
     def filling(self, _: Preprocess) -> Iterator[Fill]:
@@ -84,17 +87,22 @@ class StandIns:
 
             yield fill_noted
 
-    def submit(self, _: object, images: Any, *, alone: bool = False) -> Future[Inferred]:
+    def submit(self, _: object, images: Any, *, job: str, alone: bool = False) -> Future[Inferred]:
         """As ``DeviceLoop.submit``; what it returns is done."""
         future: Future[Inferred] = Future()
+        if job in self.broken:
+            future.set_exception(ClassUnusable(_BROKEN))
+            return future
         model = cast(Any, SimpleNamespace(choice=_ENGINE, labels=()))
         outputs = [(text, 1.0) for text in self._read(images)]
         now = self._gate.clock.now
         future.set_result(Inferred(model, outputs, 0.0, self._device_seconds, now, now))
         return future
 
-    def try_alone(self, _: Pipeline, images: Any, note: Note, __: threading.Event) -> Tried:
+    def try_alone(self, batch: Batch, images: Any, note: Note, _: threading.Event) -> Tried:
         """As ``workers.inference.suspects.try_alone``."""
+        if batch.job_id in self.broken:
+            raise ClassUnusable(_BROKEN)
         note(0)
         answers = [[Prediction(label=text, score=1.0)] for text in self._read(images)]
         note(None)

@@ -9,7 +9,7 @@ import pytest
 
 from shared import keys
 from shared.errors import HeadraceError
-from shared.job import Accounting, Closing
+from shared.job import Accounting, Closing, JobStop
 from shared.storage import AccessDenied, StoreUnavailable
 from tests.job_in_memory import MemoryJob
 
@@ -112,6 +112,34 @@ def test_a_cancelled_job_counts_what_there_is(job: MemoryJob, by_seal: bool) -> 
     assert sorted(job.output()) == FOLDER[1:], "no marker that says complete"
     assert sum(job.rows().values()) == 6
     assert job.chunk_files() == []
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_job_that_a_worker_stopped_fails_with_its_reason_and_keeps_its_rows(
+    job: MemoryJob, cancelled: bool
+) -> None:
+    """Also where its user had cancelled it, which is the lesser news."""
+    job.seal(cancelled=True)
+    if cancelled:
+        job.jobs.cancel("job")
+    job.jobs.stop("job", job.spec.job_uid, JobStop(error="the class is broken"))
+    job.finish(0, 3, 4)
+    job.collector().once()
+    closing = job.closing()
+    assert (closing.state, closing.error) == ("failed", "the class is broken")
+    assert closing.accounting == Accounting(
+        listed=16, succeeded=5, failed=1, cancelled=10, skipped=1
+    )
+    assert sorted(job.output()) == FOLDER[1:]
+    assert sum(job.rows().values()) == 6
+
+
+def test_a_stop_of_another_job_of_this_name_means_nothing(job: MemoryJob) -> None:
+    job.jobs.stop("job", "f" * 16, JobStop(error="the class is broken"))
+    job.seal()
+    job.finish_all()
+    job.collector().once()
+    assert job.closing().state == "succeeded"
 
 
 def test_a_file_that_comes_while_a_cancelled_job_closes_counts_wholly_or_not_at_all() -> None:

@@ -21,17 +21,21 @@ from workers.inference.models import LoadedModel, ModelKey
 
 KEY = ModelKey.of(pipeline())
 DEADLINE = 20
+LARGE = 77
 
 
 @dataclass
 class Launched:
-    """Ends when the test says so. A ``POISON`` is noticed on the device, not before."""
+    """Ends when the test says so. A ``POISON`` is noticed on the device, not before, as is that
+    a batch with ``LARGE`` in it is too large."""
 
     firsts: list[int]
     done: threading.Event = field(default_factory=threading.Event)
 
     def wait(self) -> Ran:
         assert self.done.wait(DEADLINE)
+        if LARGE in self.firsts and len(self.firsts) > 1:
+            raise MemoryError
         if POISON in self.firsts:
             raise RuntimeError("device-side assert")
         return Ran(np.eye(256, dtype=np.float32)[self.firsts], 0.5, time.time())
@@ -46,7 +50,7 @@ class Streaming(FakeEngine):
         super().__init__()
         self.launched: list[Launched] = []
 
-    def launch(self, pieces: Sequence[Images]) -> Launched:
+    def launch(self, pieces: Sequence[Images], seconds: float) -> Launched:
         firsts = [int(image.flat[0]) for piece in pieces for image in piece]
         if len(firsts) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -140,6 +144,19 @@ def test_a_batch_too_large_is_halved_while_another_runs(
     assert np.argmax(halved.result(DEADLINE).outputs, axis=1).tolist() == [1, 2, 3, 4]
     assert running.result(DEADLINE).device_seconds == 0.5
     assert batches(engine) == [[9], [1, 2], [3, 4]]
+
+
+def test_what_has_to_run_again_keeps_its_place_among_the_outputs(
+    engine: Streaming, opened: ExitStack
+) -> None:
+    loop = loop_over(engine, batch_images=2)
+    opened.callback(loop.close)
+    future = loop.submit(KEY, images_of(LARGE, 1, 2, 3, 4, 5))
+    for batch in range(6):  # the first has to be halved while the second is under way
+        launched(engine, batch + 1)
+        engine.launched[batch].done.set()
+    found = np.argmax(future.result(DEADLINE).outputs, axis=1).tolist()
+    assert found == [LARGE, 1, 2, 3, 4, 5]
 
 
 def test_closing_waits_for_what_is_under_way(engine: Streaming) -> None:

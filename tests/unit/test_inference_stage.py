@@ -22,7 +22,7 @@ from tests.fake_network import Parcels
 from tests.memory_store import MemoryStore
 from tests.samples import INCARNATION, JOB_UID, pipeline
 from workers.inference.device import DeviceLoop
-from workers.inference.errors import ModelUnusable
+from workers.inference.errors import ClassUnusable, ModelUnusable
 from workers.inference.models import LoadedModel, ModelKey
 from workers.inference.pins import JobPins
 from workers.inference.stage import InferenceStage
@@ -56,7 +56,13 @@ def jobs() -> JobStore:
 
 
 @pytest.fixture
-def make_stage(ring: StagingRing, jobs: JobStore) -> Iterator[MakeStage]:
+def stopped() -> list[str]:
+    """Why jobs were stopped."""
+    return []
+
+
+@pytest.fixture
+def make_stage(ring: StagingRing, jobs: JobStore, stopped: list[str]) -> Iterator[MakeStage]:
     loops: list[DeviceLoop] = []
 
     def make(
@@ -67,7 +73,7 @@ def make_stage(ring: StagingRing, jobs: JobStore) -> Iterator[MakeStage]:
         loops.append(loop_over(engine))
         return InferenceStage(
             *(ring, cast(NetworkStaging, network), loops[-1], JobPins(jobs), nothing_lost),
-            stopping or threading.Event(),
+            *(lambda batch, error: stopped.append(error), stopping or threading.Event()),
         )
 
     yield make
@@ -247,7 +253,7 @@ def test_neighbours_from_other_chunks_succeed(tmp_path: Path) -> None:
     ring, engine = open_ring(settings, "here"), FakeEngine()
     loop = loop_over(engine, max_wait_seconds=20, submitters=3)
     pins = JobPins(JobStore(MemoryStore("state"), "state"))
-    stage = InferenceStage(ring, None, loop, pins, nothing_lost, threading.Event())
+    stage = InferenceStage(ring, None, loop, pins, nothing_lost, lambda *_: None, threading.Event())
     batches = [staged(ring, n, n + 1, chunk=n) for n in (1, 10)]
     batches.append(staged(ring, POISON, chunk=20))
     results: dict[int, list[str]] = {}
@@ -337,3 +343,24 @@ def test_stopping_ends_the_wait_for_the_store(
 
     assert isinstance(make_stage(load, stopping)(staged(ring, 5)), GiveBack)
     assert slot_is_free(ring)
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_class_that_is_to_blame_ends_its_job_and_fails_no_image(
+    ring: StagingRing,
+    make_stage: MakeStage,
+    stopped: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    stops: bool,
+) -> None:
+    def load(_: ModelKey) -> LoadedModel:
+        raise ClassUnusable("'own:Own' cannot be constructed: own.py:3: OSError: no")
+
+    monkeypatch.setattr("workers.inference.stage.STOPPED_JOB_PAUSE_SECONDS", 0.0)
+    stopping = threading.Event()
+    if stops:
+        stopping.set()
+    stage = make_stage(load, stopping)
+    assert isinstance(stage(staged(ring, 1, 2)), GiveBack)
+    assert stopped == ["'own:Own' cannot be constructed: own.py:3: OSError: no"]
+    staged(ring, 3)  # the only slot is free

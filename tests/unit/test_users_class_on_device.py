@@ -1,47 +1,89 @@
-"""A user's class on the device loop: its images are its own, and copied while the device works."""
+"""A user's class on the device loop: its images are its own, and its end is not the worker's."""
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
 import pytest
 
-from shared.pipeline import Model
 from tests.fake_engine import images_of
-from tests.samples import pipeline
+from tests.hosted import hosted
+from tests.samples import class_model, pipeline
+from workers.inference.alone import MAX_KILLERS_IN_A_ROW, Alone
 from workers.inference.device import DeviceLoop
-from workers.inference.engines import Images, KeepingEngine
-from workers.inference.engines.python_engine import PythonEngine
+from workers.inference.engines import HostedEngine
+from workers.inference.errors import ClassUnusable, EngineError, HostDied
 from workers.inference.models import LoadedModel, LoadedModels, ModelKey
+from workers.inference.submission import Inferred
 
-KEY = ModelKey.of(pipeline(model=Model(name="own", sha256="a" * 64, python_class="own:Own")))
-DEADLINE = 20
+DEADLINE = 60
 
+SOURCE = """
+import os, signal, threading, time
 
-class Changing:
-    """Gives each image's first value, keeps the images, and writes over them."""
+class Own:
+    \"\"\"Gives each image's first value, and does what some values ask for.\"\"\"
 
     room = 100
 
-    def __init__(self) -> None:
-        self.kept: list[Images] = []
+    def __init__(self):
+        self.kept = []
 
-    def __call__(self, images: Images) -> list[int]:
+    def __call__(self, images):
         firsts = [int(image.flat[0]) for image in images]
         images[:] = 255
         if len(images) > self.room:
             raise MemoryError
+        if 200 in firsts:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if 201 in firsts:
+            time.sleep(600)
+        if 202 in firsts:
+            raise ValueError("no")
+        if 203 in firsts:
+            threading.Timer(0.05, lambda: os._exit(1)).start()
+        if 204 in firsts:
+            print("a word")
         self.kept.append(images)
         return firsts
 
 
-class Small(Changing):
-    """Has memory for three images, and learns it when it has changed them."""
+class Small(Own):
+    \"\"\"Has memory for three images, and learns it when it has changed them.\"\"\"
 
     room = 3
+
+
+class Forgetful(Own):
+    \"\"\"Ends its process over every third image.\"\"\"
+
+    def __call__(self, images):
+        if len(self.kept) == 2:
+            os._exit(1)
+        return super().__call__(images)
+"""
+
+
+def key_of(**changes: Any) -> ModelKey:
+    return ModelKey.of(pipeline(model=class_model("own:Own"), **changes))
+
+
+KEY = key_of()
+
+
+class Loads:
+    """Loads the class, and counts how often."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.count = name, 0
+
+    def __call__(self, key: ModelKey) -> LoadedModel:
+        self.count += 1
+        return LoadedModel(hosted(SOURCE, self.name))
 
 
 @pytest.fixture
@@ -50,22 +92,26 @@ def opened() -> Iterator[ExitStack]:
         yield stack
 
 
-def loop_over(engine: PythonEngine, opened: ExitStack, **options: Any) -> DeviceLoop:
-    loop = DeviceLoop(LoadedModels(lambda _: LoadedModel(engine)), **options)
+def loop_over(loads: Loads, opened: ExitStack, **options: Any) -> DeviceLoop:
+    loop = DeviceLoop(LoadedModels(loads), **options)
     opened.callback(loop.close)
     return loop
 
 
-def test_only_a_users_class_needs_images_of_its_own() -> None:
-    assert isinstance(PythonEngine(Changing), KeepingEngine)
+def outputs(answer: object) -> list[int] | str:
+    """What a class gave, or the code of the failure."""
+    if isinstance(answer, Inferred):
+        return list(answer.outputs)
+    return str(answer.error_code.value)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("batch_images", [2, 7, 64])
 def test_what_a_class_does_to_its_images_reaches_nobody(
     opened: ExitStack, batch_images: int
 ) -> None:
-    engine = PythonEngine(Changing)
-    loop = loop_over(engine, opened, batch_images=batch_images, submitters=2, max_wait_seconds=0.1)
+    loop = loop_over(
+        Loads("Own"), opened, batch_images=batch_images, submitters=2, max_wait_seconds=0.1
+    )
     chunks = [images_of(*range(7)), images_of(*range(10, 17))]
     for _ in range(2):
         futures = [loop.submit(KEY, chunk) for chunk in chunks]
@@ -77,13 +123,125 @@ def test_what_a_class_does_to_its_images_reaches_nobody(
         *range(7),
         *range(10, 17),
     ]
-    kept = engine._instance.kept
-    assert not any(np.shares_memory(images, chunk) for images in kept for chunk in chunks)
 
 
-def test_images_that_a_class_changed_before_its_memory_ended_are_as_they_were(
+@pytest.mark.parametrize("batch_images", [4, 16, 64])
+def test_a_batch_too_large_for_a_class_is_halved_and_keeps_its_order(
+    opened: ExitStack, batch_images: int
+) -> None:
+    loop = loop_over(Loads("Small"), opened, batch_images=batch_images)
+    futures = [loop.submit(KEY, images_of(*range(n, n + 16))) for n in (0, 16, 32)]
+    found = [list(future.result(DEADLINE).outputs) for future in futures]
+    assert found == [list(range(n, n + 16)) for n in (0, 16, 32)]
+
+
+def test_what_waits_behind_the_end_of_a_host_runs_in_the_next(opened: ExitStack) -> None:
+    loads = Loads("Own")
+    loop = loop_over(loads, opened, batch_images=2)
+    futures = [loop.submit(KEY, images_of(*firsts)) for firsts in ((1, 2), (3, 200), (4, 5, 6, 7))]
+    assert list(futures[0].result(DEADLINE).outputs) == [1, 2]
+    with pytest.raises(HostDied, match="SIGKILL"):
+        futures[1].result(DEADLINE)
+    assert list(futures[2].result(DEADLINE).outputs) == [4, 5, 6, 7]
+    assert loads.count == 2
+
+
+def test_closing_runs_what_waits_behind_the_end_of_a_host(opened: ExitStack) -> None:
+    loop = DeviceLoop(LoadedModels(Loads("Own")), batch_images=1)
+    deadly, behind = loop.submit(KEY, images_of(200)), loop.submit(KEY, images_of(5))
+    loop.close()
+    assert isinstance(deadly.exception(0), HostDied)
+    assert list(behind.result(0).outputs) == [5]
+
+
+@pytest.mark.parametrize(("deadly", "manner"), [(200, "SIGKILL"), (201, "longer than 0.5 s")])
+def test_only_the_image_that_ends_its_process_alone_twice_is_a_killer(
+    opened: ExitStack, deadly: int, manner: str
+) -> None:
+    key, loads = key_of(batch_seconds=0.5), Loads("Own")
+    alone = Alone(loop_over(loads, opened))
+    answers = [alone.run(key, images_of(first), "job") for first in (1, deadly, 2, 202, 3)]
+    assert list(map(outputs, answers)) == [[1], "killed_worker", [2], "model_error", [3]]
+    assert manner in answers[1].error_message  # type: ignore[union-attr]
+    assert loads.count == 3
+
+
+def test_a_late_end_accuses_no_image_that_came_after(opened: ExitStack) -> None:
+    alone = Alone(loop_over(Loads("Own"), opened))
+    answers = [alone.run(KEY, images_of(first), "job") for first in (203, *range(30))]
+    assert list(map(outputs, answers)) == [[203], *[[n] for n in range(30)]]
+
+
+def test_an_image_that_ends_a_worn_process_runs_in_a_fresh_one(opened: ExitStack) -> None:
+    loads = Loads("Forgetful")
+    alone = Alone(loop_over(loads, opened))
+    answers = [alone.run(KEY, images_of(first), "job") for first in range(6)]
+    assert list(map(outputs, answers)) == [[n] for n in range(6)]
+    assert loads.count == 3
+
+
+def test_a_class_over_which_every_process_ends_is_to_blame(opened: ExitStack) -> None:
+    alone = Alone(loop_over(Loads("Own"), opened))
+    for first in (1, *[200] * (MAX_KILLERS_IN_A_ROW - 1), 2, *[200] * (MAX_KILLERS_IN_A_ROW - 1)):
+        alone.run(KEY, images_of(first), "job")
+    with pytest.raises(ClassUnusable, match=r"5 images in a row.*SIGKILL"):
+        alone.run(KEY, images_of(200), "job")
+
+
+def test_what_a_class_prints_is_logged_with_its_job(
+    opened: ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "headrace.class")
+    loop = loop_over(Loads("Own"), opened)
+    loop.submit(KEY, images_of(204), job="first").result(DEADLINE)
+    loop.submit(KEY, images_of(1), job="second").result(DEADLINE)
+    with pytest.raises(EngineError):
+        loop.submit(KEY, images_of(202), job="third").result(DEADLINE)
+    loop.close()
+    said = [r.getMessage() for r in caplog.records if r.name == "headrace.class"]
+    assert said[0] == f"first {KEY.model.name} | a word"
+    assert said[1].startswith(f"third {KEY.model.name} | Traceback")
+    assert said[-1] == f"third {KEY.model.name} | ValueError: no"
+
+
+def test_a_class_that_cannot_be_constructed_is_told_with_what_it_printed(
+    opened: ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "headrace.class")
+
+    def load(key: ModelKey) -> LoadedModel:
+        return LoadedModel(hosted("print('begun')\nraise OSError('no')"))
+
+    loop = DeviceLoop(LoadedModels(load))
+    opened.callback(loop.close)
+    for _ in range(2):
+        with pytest.raises(ClassUnusable, match=r"own\.py:2: OSError: no"):
+            loop.submit(KEY, images_of(1), job="job").result(DEADLINE)
+    assert f"job {KEY.model.name} | begun" in caplog.messages
+
+
+def test_a_host_that_ends_between_batches_costs_one_batch_its_first_try(
     opened: ExitStack,
 ) -> None:
-    loop = loop_over(PythonEngine(Small), opened)
-    outputs = loop.submit(KEY, images_of(*range(16))).result(DEADLINE).outputs
-    assert list(outputs) == list(range(16))
+    engines: list[HostedEngine] = []
+
+    def load(key: ModelKey) -> LoadedModel:
+        engines.append(hosted(SOURCE.replace("return firsts", "return [os.getpid()]")))
+        return LoadedModel(engines[-1])
+
+    loop = DeviceLoop(LoadedModels(load))
+    opened.callback(loop.close)
+    alone = Alone(loop)
+    first = alone.run(KEY, images_of(1), "job")
+    assert isinstance(first, Inferred)
+    os.kill(first.outputs[0], signal.SIGKILL)
+    again = alone.run(KEY, images_of(1), "job")
+    assert isinstance(again, Inferred)
+    assert len(engines) == 2
+
+
+def test_the_pipelines_of_one_class_each_have_their_own_deadline(opened: ExitStack) -> None:
+    loop = loop_over(Loads("Own"), opened)
+    loop.submit(key_of(batch_seconds=600), images_of(1)).result(DEADLINE)
+    with pytest.raises(HostDied, match=r"longer than 0\.5 s"):
+        loop.submit(key_of(batch_seconds=0.5), images_of(201)).result(DEADLINE)

@@ -231,7 +231,7 @@ class DeviceLoop:
                 launched = model.engine.launch(pieces, key.batch_seconds)
                 return _UnderWay(batch, model, launched, started)
             ran = _run_now(model.engine, batch)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again where nothing helps
             self._run_again(batch, error)
             return None
         self._sizes.ran(key)
@@ -261,7 +261,7 @@ class DeviceLoop:
                 self._changed.notify()
 
     def _end_badly(self, batch: Batch, error: BaseException) -> None:
-        """What a batch under way raised: it runs again where that may help, else its owners hear."""
+        """What a batch under way raised: it runs again where that may help, else it failed."""
         try:
             self._run_again(batch, error)
         except BaseException as final:  # noqa: BLE001 - as above

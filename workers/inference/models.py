@@ -215,9 +215,7 @@ def _labels(model: Model, artefacts: Artefacts) -> tuple[str, ...]:
     return () if model.python_class else artefacts.labels(model)
 
 
-def _open(
-    key: ModelKey, artefacts: Artefacts, user_code: UserCode, candidate: Candidate
-) -> Engine:
+def _open(key: ModelKey, artefacts: Artefacts, user_code: UserCode, candidate: Candidate) -> Engine:
     """Each engine's library is imported only where the engine is tried or chosen."""
     model, precision = key.model, candidate.precision
     if model.python_class is not None:

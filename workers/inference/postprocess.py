@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from shared.errors import ItemErrorCode
 from shared.messages import ItemFailure, Prediction
 from shared.pipeline import Postprocess
+from workers.inference.class_host.values import type_name
 from workers.inference.engines import Outputs
-from workers.inference.engines.python_engine import plain
 
 Answer = list[Prediction] | ItemFailure
 Labels = Sequence[str]
@@ -76,7 +76,6 @@ def _best(values: npt.NDArray[Any], count: int) -> npt.NDArray[np.intp]:
 
 def _from_output(output: Any, labels: Labels, postprocess: Postprocess) -> Answer:
     """One output of a user's class, in any of the forms that it may have."""
-    output = plain(output)
     if isinstance(output, np.ndarray) and output.ndim == 1 and output.dtype.kind in "fiub":
         if not output.size:
             return model_failure("The model gave an empty array of scores.")
@@ -88,7 +87,7 @@ def _from_output(output: Any, labels: Labels, postprocess: Postprocess) -> Answe
     elif isinstance(output, Mapping):
         output = list(output.items())
     if not isinstance(output, list | tuple):
-        return model_failure(f"The model gave a {type(output).__name__}. {_FORMS}")
+        return model_failure(f"The model gave a {type_name(output)}. {_FORMS}")
     try:
         found = [_prediction(entry) for entry in output]
     except ValidationError:

@@ -85,13 +85,20 @@ class InferenceStage:
                     lambda: self._in_one_precision(batch, images, infer), stopping=self._stopping
                 )
         except ClassUnusable as error:
-            patiently(lambda: self._stop_job(batch, str(error)), stopping=self._stopping)
-            # Until the producer has taken note, the chunk would only come back again and again.
-            self._stopping.wait(STOPPED_JOB_PAUSE_SECONDS)
-            return GiveBack()
+            return self._stop(batch, error)
         except (SlotGone, TransientError):  # or the worker stops before the model can be had
             return GiveBack()
         return _forward(batch, outcome)
+
+    def _stop(self, batch: Batch, error: ClassUnusable) -> GiveBack:
+        """End the batch's job. Its other chunks are dropped when the producer has taken note."""
+        try:
+            patiently(partial(self._stop_job, batch, str(error)), stopping=self._stopping)
+            # Sooner, the chunk would only come back again and again.
+            self._stopping.wait(STOPPED_JOB_PAUSE_SECONDS)
+        except TransientError:  # the worker stops
+            pass
+        return GiveBack()
 
     @contextmanager
     def _images(self, batch: Batch, staged: Slot | Parcel) -> Iterator[Images]:

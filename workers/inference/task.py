@@ -60,11 +60,11 @@ def setup(runtime: Runtime) -> InferenceStage:
     pins = JobPins(jobs)
     network = connect_network(settings, runtime.ledger.awaited)
     note = partial(runtime.note_trial, Stage.INFERENCE)
-    stop_job = partial(_stop_job, jobs, runtime.ledger)
-    return InferenceStage(ring, network, device, pins, note, stop_job, runtime.stopping)
+    stop = partial(stop_job, jobs, runtime.ledger)
+    return InferenceStage(ring, network, device, pins, note, stop, runtime.stopping)
 
 
-def _stop_job(jobs: JobStore, ledger: Ledger, batch: Batch, error: str) -> None:
+def stop_job(jobs: JobStore, ledger: Ledger, batch: Batch, error: str) -> None:
     """End a job that no worker can compute. Raises TransientError."""
     log.error("%s cannot be computed: %s", batch.job_id, error)
     jobs.stop(batch.job_id, batch.job_uid, JobStop(error=error[:2000]))

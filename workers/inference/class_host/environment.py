@@ -9,7 +9,7 @@ from pathlib import Path
 from shared.environment import user_variable
 from workers.inference.errors import ClassUnusable
 
-# What programs need to find themselves, their cache and the device. HOME is where hubs keep weights.
+# What programs need to find themselves, their cache (in HOME), and the device.
 _PASSED = (
     *("PATH", "HOME", "USER", "LOGNAME", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"),
     *("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"),

@@ -73,8 +73,9 @@ def keep(child: int, lifeline: socket.socket) -> int:
     os.set_blocking(woken, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+    watched: list[Any] = [lifeline, readable]
     while (ended := reap(child)) is None:
-        ready, _, _ = select.select([lifeline, readable], [], [])
+        ready, _, _ = select.select(watched, [], [])
         if lifeline in ready:
             break
         os.read(readable, 4096)

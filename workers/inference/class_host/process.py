@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from workers.inference.errors import HostDied
@@ -141,7 +141,7 @@ class HostProcess:
                 raise EOFError  # a process that the class forked may keep the other socket open
         return bytes(data)
 
-    def _wait(self, deadline: float) -> list[object]:
+    def _wait(self, deadline: float) -> Sequence[object]:
         """What can be read; prints are read at once. Raises TimeoutError."""
         left = deadline - time.monotonic()
         if left <= 0:

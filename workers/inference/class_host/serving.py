@@ -50,7 +50,7 @@ def _serve(channel: _Channel) -> None:
     header, _ = channel.receive()
     try:
         instance = _construct(header["module"], header["class"])
-    except BaseException as error:  # sys.exit in a constructor, too
+    except BaseException as error:  # noqa: BLE001 - sys.exit in a constructor, too
         channel.send({"error": _said(error)})
         return
     channel.send({"device": str(getattr(instance, "device", "cpu"))[:200]})
@@ -97,7 +97,9 @@ class _Batches:
         self._areas: dict[int, mmap.mmap] = {}
         self._copies = False
 
-    def answer(self, header: dict[str, Any], descriptor: int | None) -> tuple[dict[str, Any], bytes]:
+    def answer(
+        self, header: dict[str, Any], descriptor: int | None
+    ) -> tuple[dict[str, Any], bytes]:
         """The answer's header and payload for one batch."""
         area = header["area"]
         for dropped in header["dropped"]:
@@ -119,7 +121,7 @@ class _Batches:
             given = images.reshape(shape)
             outputs = self._instance(given.copy() if self._copies else given)
             tree_bytes, packed = _values.pack(_one_an_image(outputs, shape[0]))
-        except BaseException as error:  # a user's class may raise SystemExit
+        except BaseException as error:  # noqa: BLE001 - SystemExit, too
             _print_traceback()
             return {"error": _said(error)}, b""
         return {"tree_bytes": tree_bytes, "seconds": time.monotonic() - started}, packed
@@ -142,8 +144,11 @@ def _one_an_image(answer: Any, images: int) -> Any:
 def _said(error: BaseException) -> str:
     """``FILE:LINE: TYPE: what it says`` in one bounded line, the place being the user's own."""
     try:
-        said = " ".join("".join(traceback.format_exception_only(type(error), error)).split())
-    except BaseException:  # its __str__ raises
+        lines = traceback.format_exception_only(type(error), error)
+        if isinstance(error, SyntaxError):
+            lines = lines[-1:]  # the others show the place
+        said = " ".join("".join(lines).split())
+    except BaseException:  # noqa: BLE001 - its __str__ raises
         said = type(error).__name__
     return f"{_place(error)}{said}"[:_LONGEST_ERROR].encode("utf-8", "replace").decode()
 
@@ -162,7 +167,7 @@ def _place(error: BaseException) -> str:
 def _print_traceback() -> None:
     try:
         traceback.print_exc()
-    except Exception:  # noqa: BLE001 - the class has closed or replaced stderr
+    except Exception:  # noqa: BLE001, S110 - the class has closed or replaced stderr
         pass
 
 
@@ -171,7 +176,7 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except Exception:  # noqa: BLE001 - the class has closed or replaced it
+        except Exception:  # noqa: BLE001, S110 - the class has closed or replaced it
             pass
 
 

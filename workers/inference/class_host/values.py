@@ -27,6 +27,11 @@ class Foreign:
         self.type_name = type_name
 
 
+def type_name(value: Any) -> str:
+    """The type of an unpacked value, as it was in the host."""
+    return value.type_name if isinstance(value, Foreign) else type(value).__name__
+
+
 def plain(value: Any) -> Any:
     """A torch tensor, on whichever device, as a numpy array; anything else as it is."""
     if hasattr(value, "detach") and hasattr(value, "cpu"):
@@ -74,7 +79,9 @@ def _tree(value: Any, arrays: list[bytes], depth: int) -> Any:
         entries = [_tree(entry, arrays, depth + 1) for entry in value]
         return {"tuple": entries} if isinstance(value, tuple) else entries
     if isinstance(value, Mapping):
-        pairs = [(_tree(k, arrays, depth + 1), _tree(v, arrays, depth + 1)) for k, v in value.items()]
+        pairs = [
+            (_tree(k, arrays, depth + 1), _tree(v, arrays, depth + 1)) for k, v in value.items()
+        ]
         return {"pairs": pairs}
     return {"foreign": type(value).__name__}
 
@@ -97,7 +104,7 @@ def _value(tree: Any, arrays: memoryview) -> Any:
         return tuple(_value(entry, arrays) for entry in tree["tuple"])
     if "pairs" in tree:
         return {_value(key, arrays): _value(entry, arrays) for key, entry in tree["pairs"]}
-    return Foreign(str(tree["foreign"]))
+    return Foreign(str(tree["foreign"])[:100])
 
 
 def _unpacked_array(tree: dict[str, Any], arrays: memoryview) -> Any:
