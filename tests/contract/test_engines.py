@@ -126,6 +126,29 @@ def test_logits_are_those_of_plain_torchvision(engine: Engine, files: Files, cou
     assert count < 7 or len(set(found.argmax(axis=1))) > 1
 
 
+SPOILT = [
+    "torch.set_default_dtype(torch.bfloat16)",
+    "torch.set_default_dtype(torch.float64)",
+    "torch.set_default_device('meta')",
+    "torch.set_grad_enabled(False)",
+    "torch.set_default_dtype(torch.float16); torch.set_default_device('meta')",
+]
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
+def test_the_defaults_of_the_process_reach_no_engine(spoil: str, files: Files) -> None:
+    images, wanted = random_images(3), make_torch(files).run(random_images(3))
+    before = torch.get_default_dtype()
+    try:
+        exec(spoil, {"torch": torch})
+        engine = make_torch(files)
+        assert np.array_equal(engine.run(images), wanted)
+    finally:
+        torch.set_default_dtype(before)
+        torch.set_default_device(None)
+        torch.set_grad_enabled(True)
+
+
 def test_an_image_is_answered_alike_in_any_batch(engine: Engine) -> None:
     images = random_images(9)
     together = np.asarray(engine.run(images))

@@ -35,7 +35,7 @@ class Cuda:
 
     def on_host(self, *shape: int) -> torch.Tensor:
         """Pinned float32 memory, to which the device copies while the host goes on."""
-        return torch.empty(shape, dtype=torch.float32, pin_memory=True)
+        return torch.empty(shape, dtype=torch.float32, device="cpu", pin_memory=True)
 
     def captured(self, compute: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], Any]:
         """``compute`` as a CUDA graph: what replays it, and the tensor that it writes each time.
