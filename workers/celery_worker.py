@@ -127,18 +127,19 @@ def _serve(app: Celery, runtime: Runtime, concurrency: int) -> int:
         alive_file=runtime.settings.alive_file,
     )
 
-    def on_ready(**_: Any) -> None:
-        lease.start()
-        log.info("%s is ready", runtime.identity.name)
-
     def on_shutdown(**_: Any) -> None:
         runtime.stop()
 
     signals.setup_logging.connect(lambda **_: None, weak=False)  # ours stands already
-    signals.worker_ready.connect(on_ready, weak=False)
     signals.worker_shutting_down.connect(on_shutdown, weak=False)
 
     class Worker(app.Worker):  # type: ignore[misc]
+        def on_consumer_ready(self, consumer: Any) -> None:
+            """Not as a signal's receiver: Celery passes over what these raise."""
+            super().on_consumer_ready(consumer)
+            lease.start()
+            log.info("%s is ready", runtime.identity.name)
+
         def stop(self, *args: Any, **options: Any) -> None:
             """Also called where Celery gives up by itself, and then waits for what is in hand."""
             runtime.stop()

@@ -86,7 +86,7 @@ class RunningStack:
             self.supervisor.start(name)
 
     def stop(self, names: Collection[str]) -> None:
-        """Stop processes and wait; each finishes what it has in hand. None that it started stays."""
+        """Stop processes and wait: each finishes what it has in hand. What they started ends."""
         while running := [info for info in self.supervisor.info() if _runs(info, names)]:
             for info in running:
                 if info["statename"] != "STOPPING":
