@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 
 from producer.feed import JobFeed
@@ -11,6 +10,7 @@ from producer.lister import Lister, ManifestTaken, Stopped
 from shared.errors import HeadraceError, PermanentError
 from shared.job import JobSpec
 from shared.manifest import Seal
+from shared.threads import guarded
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,8 @@ class OpenJob:
         self.seal: Seal | None = None
         self.error: HeadraceError | None = None
         self.restart("")
-        self._thread = threading.Thread(target=self._list, name=f"list {spec.job_id}", daemon=True)
+        # What a listing raises ends its job, and it returns only then: anything else is unexpected.
+        self._thread = guarded(f"list {spec.job_id}", self._list, ended=lambda: True)
 
     def restart(self, incarnation: str) -> None:
         """Feed from the beginning, to the ledger of ``incarnation``."""

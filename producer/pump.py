@@ -6,8 +6,11 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TypeVar
+
+from shared.threads import guarded
 
 _T = TypeVar("_T")
 
@@ -41,9 +44,10 @@ def pumped(
     closed = threading.Event()
     left = deque(sources)
     running = min(threads, len(sources))
+    fill = partial(_fill, left, queue, ahead, closed)
     for _ in range(running):
-        work = (left, queue, ahead, closed)
-        threading.Thread(target=_fill, args=work, name="pump", daemon=True).start()
+        # It returns after its last, which is what its sources raise; it may raise nothing itself.
+        guarded("pump", fill, ended=lambda: True).start()
     try:
         while running:
             try:

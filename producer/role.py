@@ -28,6 +28,7 @@ from shared.ledger import connect as connect_ledger
 from shared.patience import Outage
 from shared.settings import Settings, load_settings
 from shared.storage import Store, resolve_store, wait_until_admitted
+from shared.threads import guarded
 
 log = logging.getLogger("producer")
 
@@ -149,28 +150,22 @@ def _run(settings: Settings, stopping: threading.Event) -> int:
     )
     store_of = partial(resolve_store, settings)
     role = Role(settings, connect_ledger(settings), Publisher(settings), store_of, stopping)
-    failed = threading.Event()
 
     def work() -> None:
-        try:
-            store = resolve_store(settings, settings.state_bucket)
-            wait_until_admitted(store, settings.state_bucket, stopping)
-            lease.start()
-            log.info("%s is ready", identity.name)
-            role.run()
-        except Exception:
-            log.exception("%s fails", identity.name)
-            failed.set()
-            stopping.set()
+        store = resolve_store(settings, settings.state_bucket)
+        wait_until_admitted(store, settings.state_bucket, stopping)
+        lease.start()
+        log.info("%s is ready", identity.name)
+        role.run()
 
     # In a thread, so that a store that hangs does not keep the process from stopping.
-    thread = threading.Thread(target=work, name="leader", daemon=True)
+    thread = guarded("leader", work, ended=stopping.is_set)
     thread.start()
     stopping.wait()
     thread.join(STOP_SECONDS)
     role.end()
     lease.end()
-    return 1 if failed.is_set() else 0
+    return 0
 
 
 if __name__ == "__main__":

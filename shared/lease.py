@@ -10,6 +10,7 @@ from pathlib import Path
 from shared.errors import TransientError
 from shared.ledger import Ledger, Stale, WorkerIdentity
 from shared.patience import Outage
+from shared.threads import guarded
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class LeaseKeeper:
         self._incarnation: str | None = None
         self._ended = threading.Event()
         self._unseen = Outage(log)
-        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
+        self._thread = guarded("lease", self._run, ended=self._ended.is_set)
 
     def start(self) -> None:
         """Begin; the worker counts as live from the first renewal on."""

@@ -3,6 +3,9 @@
 Whoever waits for what a dead thread should have delivered waits for ever, while the lease is
 renewed and all seems well. The supervisor starts an ended process again, and its chunks are given
 on as after any other death.
+
+Threads of an executor need no such guard where somebody waits for each of their futures: what is
+raised there is raised in the one who waits.
 """
 
 from __future__ import annotations

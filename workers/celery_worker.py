@@ -30,6 +30,7 @@ from workers.quarantine.overflow import Overflow
 from workers.quarantine.staged import staged_check
 from workers.quarantine.ward import Ward
 from workers.runtime import Runtime, StageFunction
+from workers.task_pool import TaskPool
 
 Setup = Callable[[Runtime], StageFunction]
 
@@ -126,19 +127,27 @@ def _serve(app: Celery, runtime: Runtime, concurrency: int) -> int:
         alive_file=runtime.settings.alive_file,
     )
 
-    def on_ready(**_: Any) -> None:
-        lease.start()
-        log.info("%s is ready", runtime.identity.name)
-
     def on_shutdown(**_: Any) -> None:
         runtime.stop()
 
     signals.setup_logging.connect(lambda **_: None, weak=False)  # ours stands already
-    signals.worker_ready.connect(on_ready, weak=False)
     signals.worker_shutting_down.connect(on_shutdown, weak=False)
-    worker = app.Worker(
+
+    class Worker(app.Worker):  # type: ignore[misc]
+        def on_consumer_ready(self, consumer: Any) -> None:
+            """Not as a signal's receiver: Celery passes over what these raise."""
+            super().on_consumer_ready(consumer)
+            lease.start()
+            log.info("%s is ready", runtime.identity.name)
+
+        def stop(self, *args: Any, **options: Any) -> None:
+            """Also called where Celery gives up by itself, and then waits for what is in hand."""
+            runtime.stop()
+            super().stop(*args, **options)
+
+    worker = Worker(
         hostname=f"{runtime.identity.process}@{runtime.identity.host_id}",
-        pool_cls="threads",
+        pool_cls=TaskPool,
         concurrency=concurrency,
         task_events=True,
         without_gossip=True,
@@ -146,8 +155,10 @@ def _serve(app: Celery, runtime: Runtime, concurrency: int) -> int:
         optimization="fair",
     )
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the supervisor's affair
-    worker.start()
-    runtime.stop()
+    try:
+        worker.start()
+    finally:
+        runtime.stop()
     lease.end()
     return int(worker.exitcode or 0)
 

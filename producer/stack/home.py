@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import HeadraceError, PermanentError
+from shared.locks import Lock
 
 MIN_FREE_BYTES = 1 << 30
 # A socket's path holds about 100 bytes, of which ours take 50.
@@ -94,13 +94,15 @@ def write_private(path: Path, text: str) -> None:
 @contextmanager
 def locked(home: Home, echo: Callable[[str], None]) -> Iterator[None]:
     """Let one command at a time change the stack. A second one says that it waits."""
-    with (home.run / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            echo("Waiting for another command that changes this stack.")
-            fcntl.flock(file, fcntl.LOCK_EX)
+    path, flags = home.run / "lock", os.O_RDWR | os.O_CREAT
+    lock = Lock.take(path, flags)
+    if lock is None:
+        echo("Waiting for another command that changes this stack.")
+        lock = Lock.wait_for(path, flags)
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def socket_directory(home: Home) -> Path:

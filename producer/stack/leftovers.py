@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 import psutil
 
@@ -42,6 +43,11 @@ def end_leftovers(home: Home, grace_seconds: float) -> list[str]:
     _end(roles, grace_seconds)
     _end(services, grace_seconds)
     return sorted(found.values())
+
+
+def end_orphans(home: Home, names: Collection[str]) -> None:
+    """Kill what processes of these names started and left behind. They have ended themselves."""
+    _end([pid for pid, name in find_processes(home).items() if name in names], 0)
 
 
 def _end(pids: list[int], grace_seconds: float) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import psutil
 
 from producer.stack.home import Home
+from producer.stack.leftovers import end_orphans
 from producer.stack.programs import Program, flower, process_names
 from producer.stack.readiness import Watch, answers_http, without_lease
 from producer.stack.record import StackRecord
@@ -85,12 +86,14 @@ class RunningStack:
             self.supervisor.start(name)
 
     def stop(self, names: Collection[str]) -> None:
-        """Stop processes and wait; each finishes what it has in hand."""
+        """Stop processes and wait: each finishes what it has in hand. What they started ends."""
         while running := [info for info in self.supervisor.info() if _runs(info, names)]:
             for info in running:
                 if info["statename"] != "STOPPING":
                     self.supervisor.ask_to_stop(info["name"])
             time.sleep(POLL_SECONDS)
+        if names:
+            end_orphans(self.home, names)
 
     def stop_all(self, echo: Echo) -> None:
         """Stop everything in order, and the supervisor at last."""

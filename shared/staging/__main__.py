@@ -5,7 +5,6 @@ For where nothing like ``headrace up`` does, as in containers. Any number may ru
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shared.errors import HeadraceError, PermanentError
+from shared.locks import Lock
 from shared.settings import load_settings
 from shared.staging.layout import create_ring
 
@@ -33,12 +33,11 @@ def main() -> int:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    lock = Lock.wait_for(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 def _failed(why: str) -> int:

@@ -6,10 +6,11 @@ whose lock is free and whose header names nothing staged in the ledger is free.
 
 from __future__ import annotations
 
-import fcntl
 import json
+import logging
+import math
 import mmap
-import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import astuple
@@ -19,8 +20,10 @@ import numpy.typing as npt
 
 from shared.errors import PermanentError, TransientError
 from shared.ledger.records import ChunkRef
+from shared.locks import Lock
 from shared.messages import Slot
 from shared.settings import RingSettings
+from shared.staging.holders import described, holders
 from shared.staging.layout import Layout, SlotPlace
 
 Pixels = npt.NDArray[np.uint8]
@@ -29,6 +32,9 @@ StagedQuery = Callable[[list[ChunkRef]], list[bool]]
 _HEADER_BYTES = 256
 _FREE = bytes(_HEADER_BYTES)
 _READ_LOCK_SECONDS = 2.0  # a writer that looks at a header holds its lock for microseconds
+_FULL_SECONDS = 30.0
+
+log = logging.getLogger(__name__)
 
 
 class SlotGone(PermanentError):
@@ -36,22 +42,21 @@ class SlotGone(PermanentError):
 
 
 class _Hold:
-    """A locked slot. The descriptor is the lock: closing it lets go."""
+    """A locked slot. Letting go a second time does nothing."""
 
-    def __init__(self, place: SlotPlace, descriptor: int, pixels: Pixels) -> None:
+    def __init__(self, place: SlotPlace, lock: Lock, pixels: Pixels) -> None:
         self.index = place.index
         self.pixels = pixels
-        self._descriptor: int | None = descriptor
+        self._lock = lock
 
     def _let_go(self, *, clear: bool) -> None:
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is None:
+        if not self._lock.is_held:
             return
         try:
             if clear:
-                os.pwrite(descriptor, _FREE, 0)
+                self._lock.write(_FREE)
         finally:
-            os.close(descriptor)
+            self._lock.release()
 
 
 class WriteHold(_Hold):
@@ -83,6 +88,8 @@ class StagingRing:
         with layout.pixels_path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), layout.total_bytes)
         self._pixels: Pixels = np.frombuffer(self._map, dtype=np.uint8)
+        self._said = threading.Lock()
+        self._said_at = -math.inf
 
     @property
     def pixels(self) -> Pixels:
@@ -114,11 +121,13 @@ class StagingRing:
                 f"A chunk of {slot_bytes} bytes is larger than any slot.",
                 "Use a smaller --batch-size.",
             )
-        pause_seconds = 0.005
+        pause_seconds, began = 0.005, time.monotonic()
         while not stopping():
             hold = self._try_take(fitting, ref, staged)
             if hold is not None:
                 return hold
+            if time.monotonic() - began > _FULL_SECONDS:
+                self._say_full(len(fitting))
             time.sleep(pause_seconds)
             pause_seconds = min(pause_seconds * 2, 0.1)
         raise TransientError("stopping", "The worker is stopping.")
@@ -129,14 +138,14 @@ class StagingRing:
             raise SlotGone("slot_gone", f"Slot {slot.index} of {slot.host_id} is not of this ring.")
         place = self._layout.places[slot.index]
         deadline = time.monotonic() + _READ_LOCK_SECONDS
-        while (descriptor := self._lock(place)) is None:
+        while (lock := self._lock(place)) is None:
             if time.monotonic() > deadline:
                 raise SlotGone("slot_gone", f"Slot {slot.index} is locked by somebody else.")
             time.sleep(0.001)
-        if _read_header(descriptor) != ref:
-            os.close(descriptor)
+        if _read_header(lock) != ref:
+            lock.release()
             raise SlotGone("slot_gone", f"Slot {slot.index} was given on.")
-        return ReadHold(place, descriptor, self._view(place))
+        return ReadHold(place, lock, self._view(place))
 
     def _try_take(
         self, fitting: list[SlotPlace], ref: ChunkRef, staged: StagedQuery
@@ -162,13 +171,13 @@ class StagingRing:
         self, places: list[SlotPlace]
     ) -> Iterator[tuple[SlotPlace, ChunkRef | None]]:
         for place in places:
-            descriptor = self._lock(place)
-            if descriptor is None:
+            lock = self._lock(place)
+            if lock is None:
                 continue
             try:
-                header = _read_header(descriptor)
+                header = _read_header(lock)
             finally:
-                os.close(descriptor)
+                lock.release()
             yield place, header
 
     def _claim(
@@ -176,28 +185,36 @@ class StagingRing:
     ) -> WriteHold | None:
         """Lock, look again, and take. The ledger is asked under the lock: a writer lets go of its
         lock only after the ledger says that the slot is staged."""
-        descriptor = self._lock(place)
-        if descriptor is None:
+        lock = self._lock(place)
+        if lock is None:
             return None
         try:
-            header = _read_header(descriptor)
+            header = _read_header(lock)
             if header is not None and (is_staged is None or is_staged(header)):
-                os.close(descriptor)
+                lock.release()
                 return None
-            os.pwrite(descriptor, _header(ref), 0)
+            lock.write(_header(ref))
         except BaseException:
-            os.close(descriptor)
+            lock.release()
             raise
-        return WriteHold(place, descriptor, self._view(place))
+        return WriteHold(place, lock, self._view(place))
 
-    def _lock(self, place: SlotPlace) -> int | None:
-        descriptor = os.open(self._layout.header_path(place.index), os.O_RDWR)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        return descriptor
+    def _lock(self, place: SlotPlace) -> Lock | None:
+        return Lock.take(self._layout.header_path(place.index))
+
+    def _say_full(self, fitting: int) -> None:
+        """Once in a while for all threads that wait."""
+        with self._said:
+            if time.monotonic() - self._said_at < _FULL_SECONDS:
+                return
+            self._said_at = time.monotonic()
+        held = holders(self._layout)
+        pids = {pid for found in held.values() for pid in found}
+        log.warning(
+            "none of %d slots has come free for %g s: of all %d, %d are locked, by %s; the others"
+            " wait for inference",
+            *(fitting, _FULL_SECONDS, len(self._layout.places), len(held), described(pids)),
+        )
 
     def _view(self, place: SlotPlace) -> Pixels:
         return self._pixels[place.offset : place.offset + place.slot_bytes]
@@ -207,8 +224,8 @@ def _header(ref: ChunkRef) -> bytes:
     return json.dumps(astuple(ref)).encode().ljust(_HEADER_BYTES, b"\0")
 
 
-def _read_header(descriptor: int) -> ChunkRef | None:
-    text = os.pread(descriptor, _HEADER_BYTES, 0).rstrip(b"\0")
+def _read_header(lock: Lock) -> ChunkRef | None:
+    text = lock.read(_HEADER_BYTES).rstrip(b"\0")
     if not text:
         return None
     try:

@@ -88,6 +88,40 @@ PLACES: dict[str, Place] = {
     ),
 }
 
+_WORKERS = ("preprocess", "inference", "collector")
+# Where what is raised ends a thread of ours: by role, then by the thread's name.
+THREADS: dict[str, dict[str, Place]] = {
+    "producer": {
+        "leader": Place("producer", "before", "producer.leader:Leader.tick"),
+        "lease": Place("producer", "before", "shared.lease:LeaseKeeper._renew"),
+        "list": Place("producer", "before", f"{_LISTER}.run", 1),
+        "pump": Place("producer", "before", "producer.pump:_End.__init__", 1),
+    },
+    **{
+        role: {
+            "lease": Place(role, "before", "shared.lease:LeaseKeeper._renew"),
+            "dead-letters": Place(role, "before", "workers.quarantine.overflow:Overflow.move"),
+            # Celery's bookkeeping behind a task, and its consumer in the main thread.
+            "task": Place(role, "before", "celery.worker.request:Request.acknowledge"),
+            "main": Place(role, "before", "celery.worker.consumer.consumer:Consumer._flush_events"),
+        }
+        for role in _WORKERS
+    },
+}
+THREADS["collector"]["sweep"] = Place("collector", "before", "workers.collector.sweep:Sweep.once")
+
+
+def thread_place(role: str, thread: str) -> str:
+    """The name of the place in a role's thread."""
+    return f"{role}'s thread {thread}"
+
+
+_IN_THREADS = {
+    thread_place(role, thread): place
+    for role, threads in THREADS.items()
+    for thread, place in threads.items()
+}
+
 
 class Places:
     """The places of one stack. ``environment`` is for the stack, before it is started."""
@@ -95,7 +129,7 @@ class Places:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True)
-        table = {name: asdict(place) for name, place in PLACES.items()}
+        table = {name: asdict(place) for name, place in (PLACES | _IN_THREADS).items()}
         (directory / "places.json").write_text(json.dumps(table))
         self.environment = {"INJECTION_DIR": str(directory), "PYTHONPATH": str(HOOKS)}
 
@@ -106,7 +140,7 @@ class Places:
         (``exception``, its dotted name, and ``message``), skip (the call returns None; ``before``
         only).
         """
-        assert name in PLACES, name
+        assert name in PLACES or name in _IN_THREADS, name
         for old in self._directory.glob(f"{name}.*"):
             old.unlink()
         new = self._directory / f"{name}.new"

@@ -207,7 +207,11 @@ def test_what_is_killed_comes_back_and_scale_and_restart_wait_for_it(stub, homes
     scale(home, "stub", 1, print, stub)
     assert set(pids(home)) == {"valkey", "seaweedfs", "stub-1", "flower"}
     assert pids(home)["stub-1"] == before["stub-1"]
+    environment = {**os.environ, "HEADRACE_HOME": str(home), "HEADRACE_PROCESS": "stub-1"}
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    orphan = subprocess.Popen(sleep, env=environment, start_new_session=True)
     restart(home, "stub", print, stub)
+    assert orphan.poll() is not None  # whatever a role has started ends with it
     after = pids(home)
     assert after["stub-1"] not in (0, before["stub-1"])
     assert after["valkey"] == before["valkey"]

@@ -1,7 +1,8 @@
-"""``os`` for the staging ring: real files and locks, each descriptor with the process it is of."""
+"""``os`` and ``fcntl`` for locks: real files, each descriptor with the process it is of."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 from typing import ClassVar
@@ -13,15 +14,17 @@ from tests.simulation.gate import Gate
 class Files:
     """A process that dies loses its descriptors, and with them its locks, and writes no more."""
 
-    O_RDWR: ClassVar[int] = os.O_RDWR
+    LOCK_EX: ClassVar[int] = fcntl.LOCK_EX
+    LOCK_NB: ClassVar[int] = fcntl.LOCK_NB
+    LOCK_UN: ClassVar[int] = fcntl.LOCK_UN
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._open: dict[Process, set[int]] = {}
 
-    def open(self, path: Path, flags: int) -> int:
+    def open(self, path: Path, flags: int, mode: int) -> int:
         def open_it() -> int:
-            descriptor = os.open(path, flags)
+            descriptor = os.open(path, flags, mode)
             self._of_this_process().add(descriptor)
             return descriptor
 
@@ -39,6 +42,10 @@ class Files:
 
     def pwrite(self, descriptor: int, data: bytes, offset: int) -> int:
         return self._gate.touch("slot.write", lambda: os.pwrite(descriptor, data, offset))
+
+    def flock(self, descriptor: int, operation: int) -> None:
+        if descriptor in self._of_this_process():  # else its number may be another's by now
+            fcntl.flock(descriptor, operation)
 
     def _of_this_process(self) -> set[int]:
         process = self._gate.clock.process

@@ -17,7 +17,7 @@ from unittest import mock
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shared import parquet
+from shared import locks, parquet, threads
 from shared.staging import ring
 from tests.simulation.files import Files
 from tests.simulation.substitution import PRODUCT, substituted
@@ -71,7 +71,7 @@ def _home() -> Iterator[Path]:
 
 @contextmanager
 def _surroundings(world: World) -> Iterator[None]:
-    stand_ins = world.stand_ins
+    stand_ins, files = world.stand_ins, Files(world.gate)
     loggers = [logging.getLogger(name) for name in PRODUCT]
     for logger in loggers:
         logger.addHandler(world)
@@ -82,7 +82,12 @@ def _surroundings(world: World) -> Iterator[None]:
             substituted(world.clock, world.chance),
             mock.patch.object(parquet, "encode", _encode),
             mock.patch.object(parquet, "decode", _decode),
-            mock.patch.object(ring, "os", Files(world.gate)),
+            mock.patch.object(locks, "os", files),
+            mock.patch.object(locks, "fcntl", files),
+            mock.patch.object(locks, "_open", set()),
+            mock.patch.object(ring, "holders", return_value={}),
+            # A simulated process that dies is not to take this one along.
+            mock.patch.object(threads, "_end_process"),
             mock.patch.object(preprocess_stage, "filling_here", stand_ins.filling),
             mock.patch.object(preprocess_stage, "filling_in_child", stand_ins.filling_noted),
             mock.patch.object(inference_stage, "try_alone", stand_ins.try_alone),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -125,3 +127,20 @@ def test_it_ends_the_process_where_nothing_can_be_said(body: str) -> None:
 def test_a_thread_that_was_told_to_end_leaves_the_process_alone() -> None:
     process = run("when_told")
     assert (process.returncode, process.stderr) == (3, "")
+
+
+def test_no_thread_of_ours_is_started_without_a_guard() -> None:
+    root = Path(__file__).parents[2]
+    files = [
+        path
+        for folder in ("producer", "shared", "workers")
+        for path in (root / folder).rglob("*.py")
+    ]
+    found = {
+        str(path.relative_to(root))
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).split(".")[-1] in ("Thread", "Timer")
+    }
+    assert found - {"workers/inference/device.py"} == {"shared/threads.py"}

@@ -11,6 +11,7 @@ from shared.errors import HeadraceError, PermanentError
 from shared.job_store import JobStore
 from shared.ledger import Ledger, Stale
 from shared.storage import Store
+from shared.threads import guarded
 from workers.collector.chunk_file import ChunkFiles
 from workers.collector.open_job import OpenJob
 
@@ -35,7 +36,7 @@ class Sweep:
         self._open: dict[str, OpenJob] = {}
         self._said: dict[str, str] = {}
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
+        self._thread = guarded("sweep", self._run, ended=self._ending.is_set)
 
     def start(self) -> None:
         """Begin, in a thread."""

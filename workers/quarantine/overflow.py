@@ -16,6 +16,7 @@ from shared.dead_letters import QUARANTINE, DeadLetter, DeadLetters, Limits
 from shared.errors import HeadraceError
 from shared.patience import Outage
 from shared.storage import Store
+from shared.threads import guarded
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class Overflow:
 
     def start(self) -> None:
         """Begin to watch, in a thread that does not outlive the process."""
-        threading.Thread(target=self._watch, name="dead-letters", daemon=True).start()
+        guarded("dead-letters", self._watch, ended=self._stopping.is_set).start()
 
     def stop(self) -> None:
         """Let the thread end after what it is at."""

@@ -60,7 +60,9 @@ class Lanes:
             take(left.popleft(), self._runs[0])
             self._begun = True
         working = [self._threads.submit(work, run) for run in self._runs[: len(left)]]
-        wait(working)  # all of them, before others get the memory that the images lie in
+        # All of them, before others get the memory that the images lie in. Who runs the batch has a
+        # deadline, which also ends a lane that hangs.
+        wait(working)
         for lane in working:
             lane.result()
         return np.concatenate([scores[first] for first in firsts])

@@ -1,0 +1,61 @@
+"""Celery's pool of threads, in which nothing dies unseen.
+
+Celery's own keeps the place of a task taken for ever when an error leaves it or its bookkeeping
+(an acknowledgement, an event), and has fewer threads from then on when one dies: the worker would
+live, renew its lease and take no message. Here both end the process.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
+from typing import Any
+
+from celery.concurrency.base import BasePool, apply_target
+
+from shared.threads import guarded
+
+
+class TaskPool(BasePool):  # type: ignore[misc]
+    """As many threads as the worker has places."""
+
+    limit: int
+    body_can_be_buffer = True
+    signal_safe = False
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._closing = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def on_start(self) -> None:
+        for number in range(self.limit):
+            thread = guarded(f"task-{number + 1}", self._serve, ended=self._closing.is_set)
+            self._threads.append(thread)
+            thread.start()
+
+    def on_apply(
+        self,
+        target: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        callback: Callable[..., Any] | None = None,
+        accept_callback: Callable[..., Any] | None = None,
+        **_: Any,
+    ) -> None:
+        self._calls.put(partial(apply_target, target, args, kwargs, callback, accept_callback))
+
+    def on_stop(self) -> None:
+        """Wait for the tasks that run. No other waits: a worker takes as many as it has threads."""
+        self._closing.set()
+        for _ in self._threads:
+            self._calls.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _serve(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
