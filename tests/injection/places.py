@@ -108,6 +108,12 @@ THREADS: dict[str, dict[str, Place]] = {
         for role in _WORKERS
     },
 }
+THREADS["inference"] |= {
+    "device": Place("inference", "before", "workers.inference.device:DeviceLoop._next_batch"),
+    "device-ends": Place(
+        "inference", "before", "workers.inference.engines.python_engine:PythonEngine.take_prints"
+    ),
+}
 THREADS["collector"]["sweep"] = Place("collector", "before", "workers.collector.sweep:Sweep.once")
 
 
