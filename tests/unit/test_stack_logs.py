@@ -31,6 +31,29 @@ def test_a_role_is_all_of_its_processes(home):
     assert list(logs(home, tail=1))[-1] == "valkey | e"
 
 
+def test_a_jobs_lines_are_those_that_name_it_in_rotated_files_too(home):
+    path = home / "logs" / "inference-1.log"
+    path.write_text("job-1 own | third\njob-11 own | other\nERROR: job-1: failed\nmy-job-1 x\n")
+    path.with_name("inference-1.log.1").write_text("job-1 own | second\n")
+    path.with_name("inference-1.log.2").write_text("job-1 own | first\nnothing\n")
+    assert list(logs(home, job="job-1")) == [
+        "inference-1 | job-1 own | first",
+        "inference-1 | job-1 own | second",
+        "inference-1 | job-1 own | third",
+        "inference-1 | ERROR: job-1: failed",
+    ]
+    assert list(logs(home, job="job-1", tail=2)) == [
+        "inference-1 | job-1 own | third",
+        "inference-1 | ERROR: job-1: failed",
+    ]
+    assert list(logs(home, job="job")) == []
+
+
+def test_the_last_lines_may_be_in_the_file_before(home):
+    (home / "logs" / "valkey.log.1").write_text("c\nd\n")
+    assert list(logs(home, "valkey", tail=2)) == ["valkey | d", "valkey | e"]
+
+
 def test_an_unknown_role_is_refused_with_those_that_are_known(home):
     with pytest.raises(UsageError, match="preprocess, valkey"):
         logs(home, "flower")

@@ -57,7 +57,7 @@ def unpack(tree_bytes: int, packed: bytes) -> Any:
     arrays = memoryview(packed)[tree_bytes:]
     try:
         return _value(json.loads(packed[:tree_bytes]), arrays)
-    except (TypeError, LookupError, RecursionError) as error:
+    except (TypeError, LookupError, OverflowError, RecursionError) as error:
         raise ValueError(f"not packed values: {error!r}") from error
 
 

@@ -1,0 +1,135 @@
+"""What goes between a host and its worker is checked as what anybody might have sent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.inference.class_host import values
+from workers.inference.class_host.values import Foreign, pack, type_name, unpack
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**62), 2**62)
+    | st.floats(allow_nan=False)
+    | st.text()
+)
+OUTPUTS = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.dictionaries(st.text(), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@given(OUTPUTS)
+def test_plain_values_arrive_as_they_were(value: Any) -> None:
+    assert unpack(*pack(_shallow(value))) == _shallow(value)
+
+
+def _shallow(value: Any, depth: int = 0) -> Any:
+    """The same without what nests deeper than answers do."""
+    if depth == 6:
+        return None
+    if isinstance(value, list | tuple):
+        return type(value)(_shallow(entry, depth + 1) for entry in value)
+    if isinstance(value, dict):
+        return {key: _shallow(entry, depth + 1) for key, entry in value.items()}
+    return value
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8", "i1", "i8", "u2", "?", ">f4"])
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 0), (2, 3)])
+def test_arrays_arrive_with_their_type_and_shape(kind: str, shape: tuple[int, ...]) -> None:
+    array = np.arange(int(np.prod(shape)), dtype=np.int8).reshape(shape).astype(kind)
+    found = unpack(*pack([array]))[0]
+    assert (found.dtype, found.shape) == (array.dtype, array.shape)
+    assert np.array_equal(found, array)
+
+
+@pytest.mark.parametrize("scalar", [np.float32(0.5), np.int64(3), np.bool_(True)])
+def test_numpys_scalars_keep_their_type(scalar: Any) -> None:
+    found = unpack(*pack([scalar]))[0]
+    assert type(found) is type(scalar)
+    assert found == scalar
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (object(), "object"),
+        (b"bytes", "bytes"),
+        ({1, 2}, "set"),
+        (2**64, "int"),
+        (1 + 2j, "complex"),
+        (np.array(["a"]), "ndarray"),
+        (np.array([None]), "ndarray"),
+        ((n for n in ()), "generator"),
+    ],
+)
+def test_of_anything_else_only_the_name_of_its_type_arrives(value: Any, name: str) -> None:
+    found = unpack(*pack([value]))[0]
+    assert isinstance(found, Foreign)
+    assert type_name(found) == name
+
+
+def test_what_never_ends_is_cut() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    assert "deeper nest" in type_name(_innermost(unpack(*pack(endless))))
+
+
+def _innermost(value: Any) -> Any:
+    while isinstance(value, list):
+        value = value[0]
+    return value
+
+
+def test_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(values, "MAX_PACKED_BYTES", 1000)
+    with pytest.raises(ValueError, match="the class gave 0 MiB for one batch"):
+        pack([np.zeros(1000)])
+
+
+ARRAY = {"array": "<f4", "shape": [2], "at": 0, "scalar": False}
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"strange": 1},
+        {"array": "O", "shape": [1], "at": 0, "scalar": False},
+        {"array": "V8", "shape": [1], "at": 0, "scalar": False},
+        {**ARRAY, "shape": [-1]},
+        {**ARRAY, "shape": [2**62, 2**62]},
+        {**ARRAY, "shape": "ab"},
+        {**ARRAY, "at": 5},
+        {**ARRAY, "at": -1},
+        {**ARRAY, "array": "no type"},
+        {**ARRAY, "array": 5},
+        {**ARRAY, "scalar": True, "shape": [0]},
+        {"pairs": [1]},
+        {"pairs": [[[], 1]]},
+        {"tuple": 5},
+        "not closed",
+    ],
+)
+def test_what_nobody_packed_is_refused(tree: Any) -> None:
+    text = json.dumps(tree).encode() if tree != "not closed" else b"[["
+    with pytest.raises(ValueError):
+        unpack(len(text), text + bytes(8))
+
+
+def test_deep_nests_from_outside_are_refused() -> None:
+    text = b"[" * 100_000 + b"]" * 100_000
+    with pytest.raises(ValueError):
+        unpack(len(text), text)
