@@ -12,6 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from shared.environment import settle
+
+if __name__ == "__main__":
+    settle()
+
 from shared.errors import HeadraceError, PermanentError
 from shared.settings import load_settings
 from shared.staging.layout import create_ring
