@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import resource
@@ -101,6 +102,31 @@ def test_an_application_takes_nothing_from_celerys_variables(
     assert {app.conf.broker_url, app.conf.broker_read_url, app.conf.broker_write_url} == {
         settings.broker_url
     }
+
+
+PROGRAMS = [
+    path
+    for side in ("producer", "workers", "shared")
+    for path in sorted((PROJECT_ROOT / side).rglob("*.py"))
+    if 'if __name__ == "__main__":' in path.read_text()
+]
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
+def test_every_program_settles_before_it_imports_a_library(path: Path) -> None:
+    """Some libraries read their variables as they are imported."""
+    imported: list[str] = []
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            imported += [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            imported.append(str(node.module))
+        elif "settle(" in ast.unparse(node):
+            break
+    else:
+        pytest.fail("it does not settle")
+    own = [name for name in imported if name.partition(".")[0] not in sys.stdlib_module_names]
+    assert own == ["shared.environment"]
 
 
 def test_what_passes_is_known(tmp_path: Path) -> None:
