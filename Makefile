@@ -4,10 +4,15 @@
         test-compose test-hosts simulate fuzz chaos flood bench bench-gpu figures check audit \
         schemas clean
 
+# What of the shell would send packages elsewhere, or make Python or pytest another.
+unexport $(filter-out PYTHONDONTWRITEBYTECODE,$(filter PYTHON% PYTEST_%,$(.VARIABLES)))
+unexport PIP_CONSTRAINT PIP_DRY_RUN PIP_NO_DEPS PIP_PREFIX PIP_PYTHON PIP_REQUIREMENT \
+  PIP_REQUIRE_VIRTUALENV PIP_ROOT PIP_TARGET PIP_USER
+
 # The first Python that is new enough; PYTHON=... overrides it.
 ifndef PYTHON
 PYTHON := $(shell for p in python3.11 python3 python3.12 python3.13; do \
-  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+  $$p -E -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 endif
 INSTALL := $(or $(PYTHON),python3) tools/install.py
 RUN := .venv/bin/python

@@ -6,7 +6,11 @@ import os
 import sys
 from typing import NoReturn
 
-from producer.cli.exits import run
+from shared.environment import settle
+
+settle()
+
+from producer.cli.exits import run  # noqa: E402  libraries read their variables when they are imported
 
 
 def main() -> NoReturn:

@@ -9,6 +9,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from shared.environment import settle
+
+if __name__ == "__main__":
+    settle()
+
 from flower.views.monitor import Metrics
 from tornado.web import authenticated
 

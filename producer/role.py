@@ -14,6 +14,11 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from shared.environment import settle
+
+if __name__ == "__main__":
+    settle()
+
 from producer.failed_rows import FailedRows
 from producer.feed import Sender
 from producer.leader import Leader

@@ -11,6 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from shared.environment import settle
+
+if __name__ == "__main__":
+    settle()
+
 from minio import MinioAdmin
 from minio.credentials import StaticProvider
 from minio.error import MinioAdminException

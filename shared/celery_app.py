@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from functools import cache
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 import amqp
 import redis
 from celery import Celery
+from celery.loaders.app import AppLoader
 from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
 
@@ -63,7 +65,8 @@ def consume(app: Celery, name: str) -> None:
 def make_app(settings: Settings) -> Celery:
     """The application, whoever it is that runs it."""
     url, ca_file = settings.broker_url, settings.ca_file
-    app = Celery("headrace", broker=url, set_as_current=False)
+    _forget_celerys_variables()
+    app = Celery("headrace", broker=url, loader=AppLoader, fixups=[], set_as_current=False)
     app.conf.update(
         broker_use_ssl=redis_options(url, ca_file) or amqp_options(url, ca_file) or None,
         task_serializer="json",
@@ -81,6 +84,12 @@ def make_app(settings: Settings) -> Celery:
         **(_ON_RABBITMQ if rabbitmq.speaks_amqp(url) else _ON_REDIS),
     )
     return app
+
+
+def _forget_celerys_variables() -> None:
+    """Celery would take them for more than what it is told, whenever it looks."""
+    for name in [name for name in os.environ if name.startswith("CELERY_")]:
+        del os.environ[name]
 
 
 @cache

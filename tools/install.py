@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from shared.environment import PIP, settle, with_user_variables  # noqa: E402
+
 STAMP = ".headrace-install"
 # Later groups may need earlier ones. With about what each downloads and takes on disk, in GB.
 GROUPS = {
@@ -160,6 +165,9 @@ def install(root: Path, groups: list[str], wheels: Path) -> None:
         run([*offline, *files])
         if "base" in groups:
             run([*offline, "--no-deps", "--no-build-isolation", "--editable", str(root)])
+            command = venv / "bin" / "headrace"
+            command.write_text(command_text(venv / "bin" / "python"))
+            command.chmod(0o755)
     except Refused:
         complete.unlink(missing_ok=True)  # a package may have been lost from the folder
         raise
@@ -168,6 +176,11 @@ def install(root: Path, groups: list[str], wheels: Path) -> None:
     stamp.update((group, group_key(root, group)) for group in groups)
     (venv / STAMP).write_text(json.dumps({**stamp, "environment": environment_key(root)}))
     log(f"Installed in {time.monotonic() - started:.0f} s.")
+
+
+def command_text(python: Path) -> str:
+    """The command ``headrace``. Its Python does not see what a user's PYTHONPATH offers as ours."""
+    return f'#!/bin/sh\nexec {shlex.quote(str(python))} -I -m producer "$@"\n'
 
 
 def download(pip: list[str], root: Path, groups: list[str], files: list[str], wheels: Path) -> Path:
@@ -229,4 +242,7 @@ def check(code: int, command: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    if sys.version_info >= MIN_PYTHON:
+        settle()
+        os.environ.update(with_user_variables(*PIP))
     sys.exit(main(sys.argv[1:]))

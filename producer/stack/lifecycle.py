@@ -8,6 +8,7 @@ from pathlib import Path
 
 from producer.stack.home import Home, find_home, locked, prepare_home, socket_directory
 from producer.stack.leftovers import end_leftovers
+from producer.stack.open_files import allow_open_files
 from producer.stack.ports import choose_ports, choosing
 from producer.stack.programs import ROLES, Program
 from producer.stack.readiness import Watch
@@ -53,6 +54,7 @@ def _up_cold(
 ) -> Settings:
     from shared.staging import create_ring
 
+    allow_open_files()
     try:
         _clear(home, record, echo)
         record.sockets = socket_directory(home)

@@ -15,6 +15,11 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from shared.environment import settle
+
+if __name__ == "__main__":
+    settle()
+
 from producer.stack.broker_users import ADMIN
 from shared.queues import inference_queue, preprocess_queue, queues, results_queue
 

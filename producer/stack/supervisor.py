@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from producer.stack.home import Home, write_private
+from producer.stack.open_files import OPEN_FILES
 from producer.stack.programs import Program
+from shared.environment import settled
 from shared.errors import HeadraceError
-from shared.settings import PROJECT_ROOT
 
 CONFIG = "run/supervisord.conf"
 PID_FILE = "run/supervisord.pid"
@@ -36,6 +37,7 @@ logfile=logs/supervisord.log
 logfile_maxbytes=5MB
 logfile_backups=1
 pidfile={pid_file}
+minfds={files}
 nocleanup=true
 umask=077
 
@@ -71,7 +73,7 @@ def quoted(word: str) -> str:
 
 def config_text(sockets: Path, processes: Sequence[tuple[str, Program]]) -> str:
     """The whole configuration, one program a process. All paths are relative to the home."""
-    parts = [_HEAD.format(socket=sockets / SOCKET, pid_file=PID_FILE)]
+    parts = [_HEAD.format(socket=sockets / SOCKET, pid_file=PID_FILE, files=OPEN_FILES)]
     for name, program in processes:
         environment = {**program.environment, "HEADRACE_PROCESS": name}
         parts.append(
@@ -92,13 +94,8 @@ def write_config(home: Home, sockets: Path, processes: Sequence[tuple[str, Progr
 
 def start(home: Home) -> None:
     """Start supervisord in the home, in a session of its own. Raises HeadraceError."""
-    python_path = os.pathsep.join(
-        filter(None, (str(PROJECT_ROOT), os.environ.get("PYTHONPATH", "")))
-    )
     environment = {
-        **os.environ,
-        "PYTHONPATH": python_path,
-        "PYTHONUNBUFFERED": "1",
+        **settled(os.environ),
         "HEADRACE_HOME": str(home.root),
         "HEADRACE_PROCESS": NAME,
     }

@@ -11,6 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from shared.environment import settle
+
+if __name__ == "__main__":
+    settle()
+
 from shared.errors import HeadraceError, PermanentError
 from shared.locks import Lock
 from shared.settings import load_settings

@@ -7,7 +7,6 @@ expires.
 from __future__ import annotations
 
 import configparser
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from urllib3 import PoolManager, Retry, Timeout
 from urllib3.exceptions import HTTPError
 
+from shared.environment import user_variable
 from shared.settings import S3Settings
 
 # What reading keys may raise.
@@ -48,8 +48,15 @@ class EnvironmentCredentials(_Source):
         own_names = self.access_key != "AWS_ACCESS_KEY_ID"  # whose token is not AWS's
         token = self.session_token or ("" if own_names else "AWS_SESSION_TOKEN")
         return Credentials(
-            os.environ[self.access_key], os.environ[self.secret_key], os.environ.get(token) or None
+            _set(self.access_key), _set(self.secret_key), user_variable(token) or None
         )
+
+
+def _set(name: str) -> str:
+    value = user_variable(name)
+    if value is None:
+        raise KeyError(name)
+    return value
 
 
 class FileCredentials(_Source):
@@ -61,10 +68,10 @@ class FileCredentials(_Source):
 
     def read(self) -> Credentials:
         """The keys. Raises one of READ_ERRORS."""
-        usual = os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials"
+        usual = user_variable("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials"
         parser = configparser.RawConfigParser()
         parser.read_string((self.path or Path(usual)).expanduser().read_text())
-        name = self.profile or os.environ.get("AWS_PROFILE") or "default"
+        name = self.profile or user_variable("AWS_PROFILE") or "default"
         profile: Mapping[str, str] = parser[name]
         return Credentials(
             profile["aws_access_key_id"],

@@ -5,7 +5,6 @@ The file is read once per process, and each store is connected to once.
 
 from __future__ import annotations
 
-import os
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +15,7 @@ import yaml
 from minio.credentials import Credentials
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shared.environment import user_variable
 from shared.errors import UsageError
 from shared.settings import S3Settings, Settings
 from shared.storage.credentials import READ_ERRORS, Keys, Source, UsualCredentials
@@ -66,7 +66,7 @@ class NamedStore(_Strict):
 
 
 def _environment(*names: str) -> str | None:
-    return next((value for name in names if (value := os.environ.get(name))), None)
+    return next(filter(None, map(user_variable, names)), None)
 
 
 class _StoresFile(_Strict):

@@ -7,10 +7,12 @@ processes of a stack that was started with ``environment``.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from shared.settings import PROJECT_ROOT
 from tests.injection.extent import JOB_SECONDS
 from tests.waiting import wait_for
 
@@ -137,7 +139,8 @@ class Places:
         directory.mkdir(parents=True, exist_ok=True)
         table = {name: asdict(place) for name, place in (PLACES | _IN_THREADS).items()}
         (directory / "places.json").write_text(json.dumps(table))
-        self.environment = {"INJECTION_DIR": str(directory), "PYTHONPATH": str(HOOKS)}
+        path = f"{PROJECT_ROOT}{os.pathsep}{HOOKS}"
+        self.environment = {"INJECTION_DIR": str(directory), "PYTHONPATH": path}
 
     def arm(self, name: str, action: str = "kill", *, passing: int = 0, **more: Any) -> None:
         """The process that gets to the place after ``passing`` calls of it, by any, acts, once.

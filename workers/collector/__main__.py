@@ -6,6 +6,11 @@ import atexit
 import sys
 from functools import partial
 
+from shared.environment import settle
+
+if __name__ == "__main__":
+    settle()
+
 from shared.job_store import JobStore
 from shared.storage import resolve_store
 from workers.celery_worker import run_worker

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from shared.environment import settle
+
+if __name__ == "__main__":
+    settle()
+
 from workers.celery_worker import run_worker
 from workers.inference.task import plan, setup
 

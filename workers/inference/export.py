@@ -13,6 +13,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from shared.environment import settle
+
+if __name__ == "__main__":
+    settle()
+
 import numpy as np
 import onnxruntime
 import torch

@@ -5,6 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 
+from shared.environment import settle
+
+if __name__ == "__main__":
+    settle()
+
 import numpy as np
 
 from shared.errors import TransientError

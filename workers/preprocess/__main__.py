@@ -5,6 +5,11 @@ from __future__ import annotations
 import sys
 from functools import partial
 
+from shared.environment import settle
+
+if __name__ == "__main__":
+    settle(OMP_NUM_THREADS="1")  # images of a chunk are resized one after another
+
 from shared.ledger import Stage
 from shared.staging import open_ring
 from shared.staging.network import connect as connect_network

@@ -6,6 +6,11 @@ import resource
 import sys
 from pathlib import Path
 
+from shared.environment import settle
+
+if __name__ == "__main__":
+    settle(OMP_NUM_THREADS="1")
+
 import numpy as np
 
 from shared.errors import ItemError

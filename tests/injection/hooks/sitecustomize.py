@@ -21,6 +21,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+_HOOKS = Path(__file__).resolve().parent
+sys.path.append(str(_HOOKS.parents[2]))
+
+from shared import environment  # noqa: E402
+
+# The product passes none of these on, and its processes are to load this file, too.
+environment.PASSED |= {"INJECTION_DIR", "INJECTION_CLOCK_SECONDS", "LD_PRELOAD"}
+environment.PASSED |= {name for name in os.environ if name.startswith("FAKETIME")}
+environment.CHOSEN["PYTHONPATH"] += f"{os.pathsep}{_HOOKS}"
+
 _DIRECTORY = Path(os.environ.get("INJECTION_DIR", "/nonexistent"))
 _PROCESS = os.environ.get("HEADRACE_PROCESS", "")
 _PLACES: dict[str, dict[str, str]] = {}
