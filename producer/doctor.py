@@ -1,4 +1,4 @@
-"""Looking at everything that has to be well, one thing at a time, and sending a probe through it."""
+"""Looking at everything that has to be well, one thing at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,7 +64,7 @@ class Checks(BaseModel):
 
 def examine(
     warn: Warn = lambda _: None, step_seconds: float = PROBE_STEP_SECONDS
-) -> Iterator[Check]:
+) -> Generator[Check]:
     """Every check, one after the other; those of a stack only where one is up.
 
     ``step_seconds``: how long the probe may stay at one step.

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from producer import containers
 from producer import stack as local_stack
+from producer.connections import connect
 from producer.stack import ProcessState
-from shared import ledger as ledgers
+from producer.standing import Finding, findings
 from shared.errors import HeadraceError
-from shared.ledger import LiveWorker
+from shared.ledger import Ledger, LiveWorker
 from shared.profile import uses_docker
 from shared.queues import queues
-from shared.settings import S3Settings, Settings, default_home, load_settings
+from shared.settings import S3Settings, default_home, load_settings
 
 MASK = "***"
 
@@ -66,7 +67,8 @@ class ProcessRow(BaseModel):
     """One line of ``ps``. ``held``: chunks in hand, null where the ledger does not say.
 
     Of a worker of another host only the lease is known: its state is ``elsewhere``, its name ends
-    in ``@HOST``, its pid is one of that host, and its uptime 0.
+    in ``@HOST``, its pid is one of that host, and its uptime 0. ``warnings``: what stands still
+    there, each with what to do.
     """
 
     role: str
@@ -75,6 +77,7 @@ class ProcessRow(BaseModel):
     state: str
     uptime_seconds: float
     held: int | None
+    warnings: list[str] = Field(default_factory=list)
 
 
 def stack_info() -> StackInfo:
@@ -107,12 +110,28 @@ def process_rows(warn: Callable[[str], None], home: Path | None = None) -> list[
     found = processes(home)
     if not found:
         return []
-    settings = load_settings(home)
-    workers = _workers(settings, warn)
-    here = [worker for worker in workers or () if worker.host_id == settings.host_id]
+    connections = connect(home)
+    workers = _workers(connections.ledger, warn)
+    host_id = connections.settings.host_id
+    here = [worker for worker in workers or () if worker.host_id == host_id]
     held = None if workers is None else _held(here)
     elsewhere = [worker for worker in workers or () if worker not in here]
-    return [*(_row(process, held) for process in found), *map(_row_elsewhere, elsewhere)]
+    rows = [*(_row(process, held) for process in found), *map(_row_elsewhere, elsewhere)]
+    if workers:
+        _add_warnings(rows, workers, findings(connections, workers))
+    return rows
+
+
+def _add_warnings(
+    rows: list[ProcessRow], workers: list[LiveWorker], found: Iterable[Finding]
+) -> None:
+    """Each to the process that it concerns, or to all of its role where that is not known."""
+    pids = {worker.name: worker.pid for worker in workers}
+    for finding in found:
+        of_role = [row for row in rows if row.role == finding.role]
+        pid = pids.get(finding.worker)
+        for row in [row for row in of_role if row.pid == pid] or of_role:
+            row.warnings.append(str(finding))
 
 
 def _row(process: ProcessState, held: Held | None) -> ProcessRow:
@@ -142,9 +161,9 @@ def _lease_of(process: ProcessState) -> tuple[str, int | None]:
     return (process.lease_name, None) if process.lease_name else (process.name, process.pid)
 
 
-def _workers(settings: Settings, warn: Callable[[str], None]) -> list[LiveWorker] | None:
+def _workers(ledger: Ledger, warn: Callable[[str], None]) -> list[LiveWorker] | None:
     try:
-        return ledgers.connect(settings).workers()
+        return ledger.workers()
     except HeadraceError as error:
         warn(str(error))
         return None

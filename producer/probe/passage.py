@@ -44,9 +44,9 @@ class Way:
             return _step_of(self.place)
         progress = self._ledger.progress(self._spec.job_uid)
         is_done = progress is not None and progress.done_chunks > 0
-        if is_done or progress is None:  # closed, or not known yet
-            if self._jobs.is_closed(self._spec.job_id):
-                return ENDED
+        # One that the ledger does not know is closed, or not taken up yet.
+        if (is_done or progress is None) and self._jobs.is_closed(self._spec.job_id):
+            return ENDED
         return CLOSING if is_done else 0
 
     def others(self) -> Others:
@@ -83,19 +83,19 @@ def stands(way: Way, step: int, seconds: float, before: Others) -> Passage:
         name,
         "failed",
         seconds,
-        f"{_where(way.place, step)} for {seconds:.0f} s.{besides}",
+        f"{_where(way.place, step, seconds)}.{besides}",
         f"See 'headrace logs {role}', then run 'headrace restart {role}'.{slow}",
     )
 
 
-def _where(place: ChunkPlace | None, step: int) -> str:
+def _where(place: ChunkPlace | None, step: int, seconds: float) -> str:
     if step == 0:
-        return "The producer has not sent the probe image"
+        return f"The producer has not sent the probe image in {seconds:.0f} s"
     if step == CLOSING:
-        return "No collector has closed the probe's job"
+        return f"No collector has closed the probe's job in {seconds:.0f} s"
     if place is not None and place.state == "held" and _step_of(place) == step:
-        return f"{place.owner.partition(':')[0]} has held the probe image"
-    return f"No {STEPS[step]} worker has taken the probe image"
+        return f"{place.owner.partition(':')[0]} has held the probe image for {seconds:.0f} s"
+    return f"No {STEPS[step]} process has taken the probe image in {seconds:.0f} s"
 
 
 def _step_of(place: ChunkPlace) -> int:

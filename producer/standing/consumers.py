@@ -84,7 +84,9 @@ def _at_redis(settings: Settings) -> Counter[str]:
 def _at_rabbitmq(settings: Settings, alive: Counter[tuple[str, str]]) -> Counter[str]:
     found: Counter[str] = Counter()
     with closing(rabbitmq.connect(settings)) as broker:
-        names = {(q.role, q.name) for _, host in alive for q in queues(host) if (q.role, host) in alive}
+        names = {
+            (q.role, q.name) for _, host in alive for q in queues(host) if (q.role, host) in alive
+        }
         for role, name in names:
             found[role] += broker.consumers(name)
     return found

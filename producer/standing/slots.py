@@ -81,4 +81,3 @@ def _finding(look: _Look) -> Finding:
         "what of these processes remains.",
         "preprocess",
     )
-
