@@ -118,19 +118,22 @@ def process_rows(warn: Callable[[str], None], home: Path | None = None) -> list[
     elsewhere = [worker for worker in workers or () if worker not in here]
     rows = [*(_row(process, held) for process in found), *map(_row_elsewhere, elsewhere)]
     if workers:
-        _add_warnings(rows, workers, findings(connections, workers))
+        names = {w.name: (w.process if w in here else _name_elsewhere(w), w.pid) for w in workers}
+        _add_warnings(rows, names, findings(connections, workers))
     return rows
 
 
 def _add_warnings(
-    rows: list[ProcessRow], workers: list[LiveWorker], found: Iterable[Finding]
+    rows: list[ProcessRow], names: dict[str, tuple[str, int]], found: Iterable[Finding]
 ) -> None:
-    """Each to the process that it concerns, or to all of its role where that is not known."""
-    pids = {worker.name: worker.pid for worker in workers}
+    """Each to the process that it concerns, or to all of its role where that is not known.
+
+    ``names``: the name and pid of a worker's row, by the name of its lease.
+    """
     for finding in found:
         of_role = [row for row in rows if row.role == finding.role]
-        pid = pids.get(finding.worker)
-        for row in [row for row in of_role if row.pid == pid] or of_role:
+        place = names.get(finding.worker)
+        for row in [row for row in of_role if (row.name, row.pid) == place] or of_role:
             row.warnings.append(str(finding))
 
 
@@ -148,12 +151,16 @@ def _row(process: ProcessState, held: Held | None) -> ProcessRow:
 def _row_elsewhere(worker: LiveWorker) -> ProcessRow:
     return ProcessRow(
         role=worker.role,
-        name=f"{worker.process}@{worker.host_id}",
+        name=_name_elsewhere(worker),
         pid=worker.pid,
         state="elsewhere",
         uptime_seconds=0.0,
         held=len(worker.held),
     )
+
+
+def _name_elsewhere(worker: LiveWorker) -> str:
+    return f"{worker.process}@{worker.host_id}"
 
 
 def _lease_of(process: ProcessState) -> tuple[str, int | None]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from producer.connections import Connections
-from producer.standing.finding import ROLES
+from producer.standing.finding import ROLES, described_worker
 from shared.job import JobSpec
 from shared.ledger import ChunkPlace
 
@@ -94,7 +94,7 @@ def _where(place: ChunkPlace | None, step: int, seconds: float) -> str:
     if step == CLOSING:
         return f"No collector has closed the probe's job in {seconds:.0f} s"
     if place is not None and place.state == "held" and _step_of(place) == step:
-        return f"{place.owner.partition(':')[0]} has held the probe image for {seconds:.0f} s"
+        return f"{described_worker(place.owner)} has held the probe image for {seconds:.0f} s"
     return f"No {STEPS[step]} process has taken the probe image in {seconds:.0f} s"
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection
 
 from producer.connections import Connections
-from producer.standing.finding import ROLES, Finding
+from producer.standing.finding import ROLES, Finding, described_worker
 from shared.errors import PermanentError
 from shared.job import JobSpec
 from shared.ledger import ChunkPlace, Stage
@@ -73,10 +73,10 @@ def _spec(connections: Connections, uid: str) -> JobSpec | None:
 def _finding(spec: JobSpec, worker: str, places: list[ChunkPlace]) -> Finding:
     oldest = max(places, key=lambda place: place.seconds)
     numbers = ", ".join(str(place.chunk) for place in places)
-    role, process = ROLES[oldest.stage], worker.partition(":")[0]
+    role = ROLES[oldest.stage]
     return Finding(
-        f"{process} has held chunk {numbers} of {spec.job_id} without progress for "
-        f"{oldest.seconds:,.0f} s; it may take {deadline_seconds(spec, oldest.stage):,.0f} s.",
+        f"{described_worker(worker)} has held chunk {numbers} of {spec.job_id} without progress "
+        f"for {oldest.seconds:,.0f} s; it may take {deadline_seconds(spec, oldest.stage):,.0f} s.",
         f"See 'headrace logs {role}', then run 'headrace restart {role}'.",
         role,
         worker,

@@ -29,3 +29,9 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.detail} {self.hint}"
+
+
+def described_worker(name: str) -> str:
+    """``process@host:pid:nonce``, as a lease is named, for people."""
+    place, pid, _ = name.rsplit(":", 2)
+    return f"{place} (pid {pid})"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 from producer.standing.finding import Finding
 from shared.ledger import ChunkRef, Ledger
+from shared.locks import Lock
 from shared.settings import Settings
 from shared.staging import Layout
 from shared.staging.holders import described, holders
@@ -17,49 +20,54 @@ LOOK_AGAIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """The slots of the largest size that matters: what each holds, and who has locked it."""
+class _Taken:
+    """What the slots hold, and which of them are locked."""
 
-    slot_bytes: int
     contents: dict[int, bytes]
-    pids: dict[int, list[int]]
+    locked: frozenset[int]
 
 
 def full_ring(settings: Settings, ledger: Ledger) -> Finding | None:
-    """A finding where all slots of a size are taken and none changes. Raises TransientError.
+    """A finding where most slots are taken and none of these changes. Raises TransientError.
 
+    Most: all of the size that there are most of, and all larger ones, which stand in for it.
     None too where this host has no ring. Only a ring that looks full is looked at twice.
     """
     layout = Layout.of(settings.ring)
-    looks = {look.slot_bytes: look for look in _full(layout, ledger)}
-    if not looks:
-        return None
-    time.sleep(LOOK_AGAIN_SECONDS)
-    for again in _full(layout, ledger):
-        if looks.get(again.slot_bytes) == again:
-            return _finding(again)
-    return None
-
-
-def _full(layout: Layout, ledger: Ledger) -> list[_Look]:
-    """The sizes of which no slot is free, and all larger sizes are full, too."""
     try:
-        contents = {p.index: layout.header_path(p.index).read_bytes() for p in layout.places}
-        locked = holders(layout)
-    except OSError:
-        return []
-    headers = {i: _ref(text) for i, text in contents.items() if i not in locked}
-    staged = [i for i, ref in headers.items() if ref is not None]
-    answers = ledger.staged([ref for i in staged if (ref := headers[i]) is not None])
-    taken = {*locked, *(i for i, is_staged in zip(staged, answers, strict=True) if is_staged)}
-    full = []
-    for slot_bytes in sorted({place.slot_bytes for place in layout.places}, reverse=True):
-        indexes = [place.index for place in layout.places if place.slot_bytes == slot_bytes]
-        if not taken.issuperset(indexes):
-            break  # what does not find a slot of its size takes a larger one
-        pids = {index: locked[index] for index in indexes if index in locked}
-        full.append(_Look(slot_bytes, {index: contents[index] for index in indexes}, pids))
-    return full
+        before = _taken(layout, ledger)
+        if before is None:
+            return None
+        time.sleep(LOOK_AGAIN_SECONDS)
+        after = _taken(layout, ledger)
+        # Locks come and go: who waits for a slot tries those that are staged again and again.
+        if after is None or after.contents != before.contents:
+            return None
+        return _finding(after, len(layout.places), holders(layout))
+    except OSError:  # no ring is here, or none that is ours
+        return None
+
+
+def _taken(layout: Layout, ledger: Ledger) -> _Taken | None:
+    """The slots that a chunk of the usual size would take; None where one of them is free."""
+    sizes = Counter(place.slot_bytes for place in layout.places)
+    usual = max(sizes, key=lambda size: (sizes[size], size))
+    indexes = [place.index for place in layout.places if place.slot_bytes >= usual]
+    paths = {index: layout.header_path(index) for index in indexes}
+    contents = {index: path.read_bytes() for index, path in paths.items()}
+    locked = frozenset(index for index, path in paths.items() if _is_locked(path))
+    refs = [_ref(text) for index, text in contents.items() if index not in locked]
+    filled = [ref for ref in refs if ref is not None]
+    if len(filled) < len(refs) or not all(ledger.staged(filled)):
+        return None
+    return _Taken(contents, locked)
+
+
+def _is_locked(path: Path) -> bool:
+    if (lock := Lock.take(path)) is None:
+        return True
+    lock.release()
+    return False
 
 
 def _ref(header: bytes) -> ChunkRef | None:
@@ -70,14 +78,13 @@ def _ref(header: bytes) -> ChunkRef | None:
         return None
 
 
-def _finding(look: _Look) -> Finding:
-    pids = {pid for found in look.pids.values() for pid in found}
-    by = f": {len(look.pids)} are locked, by process {described(pids)}" if look.pids else ""
-    count, size = len(look.contents), look.slot_bytes >> 20
+def _finding(taken: _Taken, slots: int, pids: dict[int, list[int]]) -> Finding:
+    processes = {pid for index in taken.locked for pid in pids.get(index, ())}
+    by = f": {len(taken.locked)} are locked, by {described(processes)}" if taken.locked else ""
     return Finding(
-        f"The staging ring is full: none of its {count} slots of {size} MiB is free and none "
+        f"The staging ring is full: {len(taken.contents)} of {slots} slots are taken, and none "
         f"changed in {LOOK_AGAIN_SECONDS} s{by}.",
-        "A slow model empties it in its time. Else run 'headrace restart inference', and end "
-        "what of these processes remains.",
+        "A slow model empties it in its own time; else run 'headrace restart preprocess' and "
+        "'headrace restart inference', and end those of these processes that remain.",
         "preprocess",
     )

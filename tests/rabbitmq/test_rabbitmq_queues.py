@@ -157,7 +157,7 @@ def test_who_is_refused_is_told_so_in_one_line(
     (broker,) = (check for check in doctor.examine() if check.name == "broker")
     assert broker.state == "failed"
     assert says in broker.detail
-    assert broker.fix
+    assert broker.hint
 
 
 def test_the_doctor_says_which_server_answers(
