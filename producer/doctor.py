@@ -181,7 +181,8 @@ def _ring(settings: Settings) -> Check:
     if pixels.stat().st_blocks * 512 < layout.total_bytes:
         hint = "Run 'headrace down', free space there, and run 'headrace up'."
         return _failed("ring", f"Not fully allocated: {size}", hint)
-    found = full_ring(settings, ledgers.connect(settings))
+    ledger = ledgers.connect(settings)
+    found = full_ring(settings, ledger, ledger.workers())
     return _warning("ring", found.detail, found.hint) if found else _ok("ring", size)
 
 

@@ -27,7 +27,7 @@ def findings(
     settings, ledger = connections.settings, connections.ledger
     try:
         living = ledger.workers() if workers is None else workers
-        ring = full_ring(settings, ledger)
+        ring = full_ring(settings, ledger, living)
         chunks = overdue_chunks(connections, job_uids)
     except HeadraceError:
         return []

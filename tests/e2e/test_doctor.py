@@ -70,7 +70,7 @@ def test_on_a_healthy_stack_the_probe_passes_every_step_and_leaves_nothing(stack
     wait_for(lambda: leftovers(stack) == [], what="an end of the probe")
 
 
-@pytest.mark.parametrize("role", ["preprocess", "inference", "collector"])
+@pytest.mark.parametrize("role", ["inference", "collector"])
 def test_a_stopped_stage_is_named_and_the_probe_is_gone_when_it_goes_on(
     stack: Stack, role: str
 ) -> None:
@@ -130,7 +130,7 @@ def test_a_full_ring_and_the_chunk_that_it_holds_up_are_named(
     (warnings,) = {tuple(row["warnings"]) for row in rows(stack, "preprocess")}
     chunk, ring = warnings
     assert f"has held chunk 0 of {job} without progress" in chunk
-    assert f"by {locked_ring} (" in ring
+    assert f": {locked_ring} (" in ring
     what = chunk.partition(" for ")[0]  # its time goes on
     in_status = stack.status(job)["warnings"]
     assert [in_status[0].partition(" for ")[0], *in_status[1:]] == [what, ring]
@@ -140,9 +140,9 @@ def test_a_full_ring_and_the_chunk_that_it_holds_up_are_named(
     code, checks = examine(stack, "--timeout", "1")
     assert code == 1
     assert (checks["ring"]["ok"], checks["chunks"]["ok"]) == (False, False)
-    assert f"by {locked_ring} (" in checks["ring"]["detail"]
+    assert f": {locked_ring} (" in checks["ring"]["detail"]
     assert job in checks["chunks"]["detail"]
-    assert checks["ring"]["hint"]
+    assert f"kill {locked_ring}" in checks["ring"]["hint"]
     assert "headrace restart preprocess" in checks["chunks"]["hint"]
     assert not checks["probe preprocess"]["ok"]
 

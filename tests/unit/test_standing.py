@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -128,8 +129,9 @@ def ring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return settings.model_copy(update={"ring": ring})
 
 
-def look(settings: Settings, *staged: int) -> str:
-    found = full_ring(settings, cast(Ledger, Staged(*staged)))
+def look(settings: Settings, *staged: int, workers: Collection[int] = ()) -> str:
+    live = [LiveWorker("w", "inference", "inference-1", settings.host_id, p, ()) for p in workers]
+    found = full_ring(settings, cast(Ledger, Staged(*staged)), live)
     return str(found) if found else ""
 
 
@@ -168,35 +170,57 @@ def test_a_ring_with_a_free_slot_is_not_full(ring: Settings, locker: Callable[..
     assert look(ring) == ""  # what the ledger does not know as staged is free
 
 
-def test_a_ring_without_one_is_named_with_the_pids_that_hold_the_locks(
+def age(settings: Settings) -> None:
+    """Nothing has been put into the ring or taken from it for a minute."""
+    layout = Layout.of(settings.ring)
+    for place in layout.places:
+        os.utime(layout.header_path(place.index), (time.time() - 60,) * 2)
+
+
+def test_a_ring_that_strangers_have_locked_is_named_at_once_with_their_pids(
     ring: Settings, locker: Callable[..., int]
 ) -> None:
-    pid = locker(1, 2)
-    said = look(ring)
-    assert "2 of 3 slots are taken" in said
-    assert f"2 are locked, by {pid} (" in said
-    assert "headrace restart inference" in said
+    pid = locker(1)
+    fill(ring, REFS[1])
+    said = look(ring, 1)
+    assert "2 of 3 slots are taken, 1 of them locked" in said
+    assert f"{pid} (" in said
+    assert f"kill {pid}" in said
     assert str(os.getpid()) not in said
 
 
-def test_a_ring_whose_chunks_all_wait_is_named_without_pids(ring: Settings) -> None:
+def test_a_ring_that_a_worker_has_locked_is_named_when_nothing_has_changed_for_long(
+    ring: Settings, locker: Callable[..., int]
+) -> None:
+    pid = locker(1, 2)
+    assert look(ring, workers=[pid]) == ""
+    age(ring)
+    said = look(ring, workers=[pid])
+    assert f"2 of them locked by {pid} (" in said
+    assert "none has changed for 60 s" in said
+    assert "headrace restart inference" in said
+
+
+def test_so_is_a_ring_whose_chunks_all_wait(ring: Settings) -> None:
     fill(ring, REFS[1])
     fill(ring, REFS[2])
-    said = look(ring, 1, 2)
-    assert "full" in said
-    assert "locked" not in said
+    assert look(ring, 1, 2) == ""
+    age(ring)
+    assert "none has changed for 60 s" in look(ring, 1, 2)
+    Layout.of(ring.ring).header_path(0).touch()  # too small for a usual chunk
+    assert "none has changed for 60 s" in look(ring, 1, 2)
+    Layout.of(ring.ring).header_path(1).touch()
+    assert look(ring, 1, 2) == ""
 
 
-def test_a_busy_ring_is_not_named(ring: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(ring, REFS[0])
-    fill(ring, REFS[1])
-    header = Layout.of(ring.ring).header_path(1)
-
-    def moves_on(_seconds: float) -> None:
-        header.write_bytes(header.read_bytes().replace(b'", 0, 1]', b'", 2, 1]'))
-
-    monkeypatch.setattr(slots.time, "sleep", moves_on)
-    assert look(ring, 0, 1, 2) == ""
+def test_who_looks_at_a_slot_for_a_moment_is_not_named(
+    ring: Settings, locker: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = locker(1, 2)
+    found = [{1: [pid], 2: [pid]}, {1: [pid + 1], 2: [pid + 1]}]
+    monkeypatch.setattr(slots, "holders", lambda _: found.pop(0))
+    assert look(ring) == ""
+    assert found == []
 
 
 def test_a_host_without_a_ring_says_nothing(tmp_path: Path) -> None:
