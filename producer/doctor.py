@@ -21,7 +21,7 @@ from producer.probe import send_probe
 from producer.stack.home import find_home
 from producer.stack.readiness import answers_http
 from producer.stack.ring import plan_ring
-from producer.standing import full_ring, missing_consumers, overdue_chunks
+from producer.standing import Finding, full_ring, missing_consumers, overdue_chunks
 from shared import ledger as ledgers
 from shared import rabbitmq
 from shared.broker_errors import why
@@ -106,8 +106,8 @@ def _examine(warn: Warn, step_seconds: float) -> Iterator[Check]:
     if settings.flower_url:
         yield _guarded("flower", lambda: _flower(settings))
     if "failed" not in (broker.state, ledger.state, store.state):
-        yield _guarded("consumers", lambda: _consumers(settings))
-        yield _guarded("chunks", lambda: _chunks(settings))
+        yield from _consumers(settings)
+        yield from _chunks(settings)
         yield from _probe(settings, step_seconds, warn)
     yield _guarded("late", lambda: _late(settings, late_before))
     yield from _models(settings)
@@ -203,19 +203,29 @@ def _ledger(settings: Settings) -> Check:
     return _ok("ledger", f"It answers; incarnation {incarnation}.")
 
 
-def _consumers(settings: Settings) -> Check:
+def _consumers(settings: Settings) -> Iterator[Check]:
     """Are the workers at the broker that the settings name?"""
-    found = missing_consumers(settings, ledgers.connect(settings).workers())
-    if not found:
-        return _ok("consumers", "Every worker takes messages from this broker.")
-    return _failed("consumers", " ".join(f.detail for f in found), found[0].hint)
+    well = "Every worker takes messages from this broker."
+    workers = ledgers.connect(settings).workers
+    yield from _each("consumers", lambda: missing_consumers(settings, workers()), well)
 
 
-def _chunks(settings: Settings) -> Check:
-    found = overdue_chunks(connect(settings.home))
+def _chunks(settings: Settings) -> Iterator[Check]:
+    well = "None is held for longer than it may take."
+    yield from _each("chunks", lambda: overdue_chunks(connect(settings.home)), well)
+
+
+def _each(name: str, look: Callable[[], list[Finding]], well: str) -> Iterator[Check]:
+    """A check for each finding, or one that all is well."""
+    try:
+        found = look()
+    except HeadraceError as error:
+        yield _failed(name, error.message, error.hint)
+        return
+    for finding in found:
+        yield _failed(name, finding.detail, finding.hint)
     if not found:
-        return _ok("chunks", "None is held for longer than it may take.")
-    return _failed("chunks", " ".join(f.detail for f in found), found[0].hint)
+        yield _ok(name, well)
 
 
 def _probe(settings: Settings, step_seconds: float, warn: Warn) -> Iterator[Check]:

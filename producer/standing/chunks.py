@@ -66,7 +66,7 @@ def _spec(connections: Connections, uid: str) -> JobSpec | None:
         return None
     try:
         return connections.jobs.spec(progress.job_id)
-    except PermanentError:  # it was removed
+    except (PermanentError, ValueError):  # it was removed, or is of another version
         return None
 
 

@@ -14,7 +14,7 @@ import redis
 from producer.stack.broker_users import ADMIN
 from producer.standing.finding import Finding
 from shared import rabbitmq
-from shared.errors import TransientError
+from shared.errors import HeadraceError
 from shared.ledger import LiveWorker
 from shared.queues import queues
 from shared.redis_client import redis_client
@@ -38,7 +38,7 @@ def missing_consumers(settings: Settings, workers: Collection[LiveWorker]) -> li
             return []
         time.sleep(LOOK_AGAIN_SECONDS)
         missing = _missing(settings, alive)
-    except (redis.RedisError, TransientError):
+    except (redis.RedisError, HeadraceError):
         return []
     return [_finding(settings, role, *counts) for role, counts in missing.items()]
 
@@ -93,13 +93,12 @@ def _at_rabbitmq(settings: Settings, alive: Counter[tuple[str, str]]) -> Counter
 
 
 def _finding(settings: Settings, role: str, alive: int, connected: int) -> Finding:
-    place = urlsplit(settings.broker_url)
-    workers = "worker lives" if alive == 1 else "workers live"
+    place = urlsplit(settings.broker_url).netloc.rpartition("@")[2]
+    living = f"{alive} {role} worker{'s live' if alive > 1 else ' lives'}"
+    taking = {0: "none takes", 1: "only one takes"}.get(connected, f"only {connected} take")
     return Finding(
-        f"{alive} {role} {workers}, and {connected or 'none'} of them takes messages from the "
-        f"broker of the settings, {place.hostname}:{place.port}.",
-        f"Run 'headrace restart {role}' from a shell without variables of another broker "
-        "(env | grep -i -e broker -e celery), and see "
-        f"'headrace logs {role}'.",
+        f"{living}, but {taking} messages from the broker that the settings name, {place}.",
+        "Set HEADRACE_BROKER_URL here and at 'headrace up' to the same, or to nothing; then run "
+        f"'headrace restart {role}', and see 'headrace logs {role}'.",
         role,
     )

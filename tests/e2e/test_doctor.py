@@ -190,7 +190,7 @@ def test_a_role_at_another_broker_is_named(stack: Stack, elsewhere: RunningValke
         worker.send_signal(signal.SIGTERM)
         worker.wait(30)
     assert code == 1
-    assert "2 collector workers live, and 1 of them" in checks["consumers"]["detail"]
+    assert "2 collector workers live, but only one takes" in checks["consumers"]["detail"]
     assert "collector" in checks["consumers"]["hint"]
     assert checks["consumers"]["detail"] in warnings[0]
     assert not psutil.pid_exists(worker.pid)

@@ -13,8 +13,9 @@ from producer import doctor
 from producer.cli.exits import run
 from producer.doctor import Check
 from producer.stack import ProcessState
+from producer.standing import Finding
 from shared.errors import TransientError
-from shared.settings import save_settings
+from shared.settings import load_settings, save_settings
 from tests.fake_connections import fake_connections
 
 
@@ -107,6 +108,21 @@ def test_doctor_says_how_much_came_too_late_and_warns_where_it_becomes_more(
     assert f"{42 + 2 * growth} messages" in late.detail
     assert f"(attempt {40 + 2 * growth}, state 2)" in late.detail
     assert bool(late.hint) is (state == "warning")
+
+
+def test_each_finding_is_a_line_of_its_own(
+    configured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(configured)
+    found = [Finding("One.", "Do this.", "inference"), Finding("Two.", "Do that.", "collector")]
+    monkeypatch.setattr(doctor, "overdue_chunks", lambda _: found)
+    assert [(c.ok, c.state, c.detail, c.hint) for c in doctor._chunks(settings)] == [
+        (False, "failed", "One.", "Do this."),
+        (False, "failed", "Two.", "Do that."),
+    ]
+    found.clear()
+    (well,) = doctor._chunks(settings)
+    assert well.ok
 
 
 def test_doctor_prints_each_check_as_it_is_made(

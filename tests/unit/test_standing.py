@@ -20,7 +20,9 @@ from producer.standing.consumers import missing_consumers
 from producer.standing.slots import full_ring
 from shared.errors import TransientError
 from shared.job import JobSpec
+from shared.keys import spec_key
 from shared.ledger import ChunkPlace, ChunkRef, JobProgress, Ledger, LiveWorker, Stage
+from shared.queues import queues
 from shared.settings import Settings
 from shared.staging import Layout, create_ring, open_ring
 from tests import samples
@@ -88,9 +90,11 @@ def test_a_slow_pipeline_has_later_deadlines(spec: JobSpec) -> None:
         assert deadline_seconds(slow, stage) > deadline_seconds(spec, stage)
 
 
-def test_a_removed_job_has_no_chunk_to_name(fake: Fake, spec: JobSpec) -> None:
+def test_a_job_without_a_readable_spec_has_no_chunk_to_name(fake: Fake, spec: JobSpec) -> None:
     hold(fake, spec, Stage.INFERENCE, 1e6, 0)
-    del fake.store.buckets["state"]["jobs/job/spec.json"]
+    fake.store.put("state", spec_key("job"), b'{"version": 99}')
+    assert overdue_chunks(fake.connections) == []
+    fake.store.delete("state", spec_key("job"))
     assert overdue_chunks(fake.connections) == []
 
 
@@ -275,13 +279,13 @@ def test_workers_at_this_broker_are_fine(named: Callable[..., Any]) -> None:
 def test_a_role_at_another_broker_is_named(named: Callable[..., Any]) -> None:
     ((role, detail),) = named(HERE[:-1])
     assert role == "collector"
-    assert "1 collector worker lives, and none of them" in detail
+    assert "1 collector worker lives, but none takes" in detail
 
 
 def test_one_worker_of_two_at_another_broker_is_named(named: Callable[..., Any]) -> None:
     ((role, detail),) = named([*HERE[:2], HERE[3]])
     assert role == "inference"
-    assert "2 inference workers live, and 1 of them" in detail
+    assert "2 inference workers live, but only one takes" in detail
 
 
 def test_other_connections_of_a_role_do_not_count(named: Callable[..., Any]) -> None:
@@ -309,7 +313,8 @@ def test_at_rabbitmq_the_consumers_of_each_queue_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumers, "LOOK_AGAIN_SECONDS", 0.01)
-    counts = {"v1.preprocess.bulk": 1, "v1.inference.bulk.host": 2, "v1.results.bulk": 0}
+    names = {queue.role: queue.name for queue in queues("host")}
+    counts = {names["preprocess"]: 1, names["inference"]: 2, names["collector"]: 0}
 
     class Rabbit:
         def consumers(self, queue: str) -> int:
@@ -321,5 +326,5 @@ def test_at_rabbitmq_the_consumers_of_each_queue_count(
     monkeypatch.setattr(consumers.rabbitmq, "connect", lambda _: Rabbit())
     settings = samples.settings(tmp_path, "amqp://u:p@127.0.0.1:9/v")
     assert [found.role for found in missing_consumers(settings, LIVING)] == ["collector"]
-    counts["v1.results.bulk"] = 1
+    counts[names["collector"]] = 1
     assert missing_consumers(settings, LIVING) == []
