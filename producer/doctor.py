@@ -7,18 +7,21 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import redis
 from pydantic import BaseModel
 
-from producer.info import masked_url, process_rows
+from producer.connections import connect
+from producer.info import masked_url, processes
 from producer.models import list_models
+from producer.probe import send_probe
 from producer.stack.home import find_home
 from producer.stack.readiness import answers_http
 from producer.stack.ring import plan_ring
+from producer.standing import Finding, full_ring, missing_consumers, overdue_chunks
 from shared import ledger as ledgers
 from shared import rabbitmq
 from shared.broker_errors import why
@@ -32,19 +35,48 @@ from shared.storage import resolve_store
 FREE_BYTES = 2 << 30
 MAX_SKEW_SECONDS = 2.0
 MIN_PYTHON = (3, 11)
+PROBE_STEP_SECONDS = 30.0
+# A worker that dies leaves as many late messages as it held; more are a fault that goes on.
+LATE_MESSAGES = 5
+
+Warn = Callable[[str], None]
 
 
 class Check(BaseModel):
-    """One thing that was looked at. ``fix`` says what to do unless it is ``ok``."""
+    """One thing that was looked at. ``hint`` says what to do unless it is ``ok``.
+
+    ``seconds``: how long the look took; of a step of the probe, how long the image took.
+    """
 
     name: str
+    ok: bool
+    seconds: float = 0.0
+    hint: str = ""
     state: Literal["ok", "warning", "failed"]
     detail: str
-    fix: str = ""
 
 
-def examine() -> Iterator[Check]:
-    """Every check, one after the other; those of a stack only where one is up."""
+class Checks(BaseModel):
+    """The answer of ``doctor``."""
+
+    checks: list[Check]
+
+
+def examine(
+    warn: Warn = lambda _: None, step_seconds: float = PROBE_STEP_SECONDS
+) -> Generator[Check]:
+    """Every check, one after the other; those of a stack only where one is up.
+
+    ``step_seconds``: how long the probe may stay at one step.
+    """
+    started = time.monotonic()
+    for check in _examine(warn, step_seconds):
+        check.seconds = round(check.seconds or time.monotonic() - started, 3)
+        yield check
+        started = time.monotonic()
+
+
+def _examine(warn: Warn, step_seconds: float) -> Iterator[Check]:
     home = default_home()
     yield _python()
     yield _disk(home)
@@ -54,29 +86,30 @@ def examine() -> Iterator[Check]:
         yield _guarded("ring", lambda: _room_for_ring(home))
         yield _not_up(error.message)
         return
-    processes = process_rows(lambda _: None, home)
-    if not processes and (settings.mode == "local" or uses_docker()):
+    running = processes(home)
+    if not running and (settings.mode == "local" or uses_docker()):
         yield _guarded("ring", lambda: _room_for_ring(home))
         yield _not_up(f"The stack in {home} is not up.")
         return
     if not uses_docker():  # the ring of containers is out of our sight
         yield _guarded("ring", lambda: _ring(settings))
-    yield _guarded("broker", lambda: _broker(settings))
-    yield _guarded("ledger", lambda: _ledger(settings))
-    yield _guarded("late", lambda: _late(settings))
+    yield (broker := _guarded("broker", lambda: _broker(settings)))
+    yield (ledger := _guarded("ledger", lambda: _ledger(settings)))
+    late_before = _late_counts(settings)
     yield _guarded("clock", lambda: _clock(settings))
-    yield _guarded("store", lambda: _store(settings))
+    yield (store := _guarded("store", lambda: _store(settings)))
     yield _guarded("roles", lambda: _roles(settings))
-    for process in processes:
-        if process.state not in ("running", "elsewhere"):
-            yield Check(
-                name=process.name,
-                state="failed",
-                detail=f"The process is {process.state}.",
-                fix=f"See 'headrace logs {process.name}', then 'headrace restart {process.name}'.",
-            )
+    for process in running:
+        if process.state != "running":
+            hint = f"See 'headrace logs {process.name}', then 'headrace restart {process.name}'."
+            yield _failed(process.name, f"The process is {process.state}.", hint)
     if settings.flower_url:
         yield _guarded("flower", lambda: _flower(settings))
+    if "failed" not in (broker.state, ledger.state, store.state):
+        yield from _consumers(settings)
+        yield from _chunks(settings)
+        yield from _probe(settings, step_seconds, warn)
+    yield _guarded("late", lambda: _late(settings, late_before))
     yield from _models(settings)
 
 
@@ -84,22 +117,26 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
     except HeadraceError as error:
-        return Check(name=name, state="failed", detail=error.message, fix=error.hint)
+        return _failed(name, error.message, error.hint)
     except redis.RedisError as error:
-        return Check(
-            name=name,
-            state="failed",
-            detail=f"It does not answer ({why(error)}).",
-            fix="See 'headrace ps' and 'headrace logs valkey'.",
-        )
+        detail = f"It does not answer ({why(error)})."
+        return _failed(name, detail, "See 'headrace ps' and 'headrace logs valkey'.")
 
 
-def _check(
-    name: str, well: bool, detail: str, fix: str, otherwise: Literal["warning", "failed"] = "failed"
-) -> Check:
-    if well:
-        return Check(name=name, state="ok", detail=detail)
-    return Check(name=name, state=otherwise, detail=detail, fix=fix)
+def _ok(name: str, detail: str) -> Check:
+    return Check(name=name, ok=True, state="ok", detail=detail)
+
+
+def _failed(name: str, detail: str, hint: str) -> Check:
+    return Check(name=name, ok=False, state="failed", detail=detail, hint=hint)
+
+
+def _warning(name: str, detail: str, hint: str) -> Check:
+    return Check(name=name, ok=False, state="warning", detail=detail, hint=hint)
+
+
+def _check(name: str, well: bool, detail: str, hint: str) -> Check:
+    return _ok(name, detail) if well else _failed(name, detail, hint)
 
 
 def _python() -> Check:
@@ -123,14 +160,16 @@ def _disk(home: Path) -> Check:
 
 
 def _not_up(detail: str) -> Check:
-    return Check(name="stack", state="warning", detail=detail, fix="Run 'headrace up'.")
+    return _warning("stack", detail, "Run 'headrace up'.")
 
 
 def _room_for_ring(home: Path) -> Check:
     said: list[str] = []
     ring = plan_ring(find_home(home), said.append)
     size = f"{sum(ring.slot_counts)} slots have room in {ring.directory}."
-    return Check(name="ring", state="warning" if said else "ok", detail=" ".join([*said, size]))
+    if said:
+        return _warning("ring", " ".join([*said, size]), "Free space there for a faster stack.")
+    return _ok("ring", size)
 
 
 def _ring(settings: Settings) -> Check:
@@ -138,12 +177,13 @@ def _ring(settings: Settings) -> Check:
     size = f"{len(layout.places)} slots, {layout.total_bytes >> 20} MiB in {layout.directory}."
     pixels = layout.pixels_path
     if not pixels.exists() or pixels.stat().st_size != layout.total_bytes:
-        fix = "Run 'headrace down' and 'headrace up'."
-        return Check(name="ring", state="failed", detail=f"Not there: {size}", fix=fix)
+        return _failed("ring", f"Not there: {size}", "Run 'headrace down' and 'headrace up'.")
     if pixels.stat().st_blocks * 512 < layout.total_bytes:
-        fix = "Run 'headrace down', free space there, and run 'headrace up'."
-        return Check(name="ring", state="failed", detail=f"Not fully allocated: {size}", fix=fix)
-    return Check(name="ring", state="ok", detail=size)
+        hint = "Run 'headrace down', free space there, and run 'headrace up'."
+        return _failed("ring", f"Not fully allocated: {size}", hint)
+    ledger = ledgers.connect(settings)
+    found = full_ring(settings, ledger, ledger.workers())
+    return _warning("ring", found.detail, found.hint) if found else _ok("ring", size)
 
 
 def _broker(settings: Settings) -> Check:
@@ -152,29 +192,80 @@ def _broker(settings: Settings) -> Check:
     else:
         redis_client(settings.broker_url, settings.ca_file, timeout_seconds=3).ping()
         answers = "It answers."
-    return Check(name="broker", state="ok", detail=answers)
+    return _ok("broker", answers)
 
 
 def _ledger(settings: Settings) -> Check:
     incarnation = ledgers.connect(settings).incarnation()
     if incarnation is None:
-        return _check(
-            "ledger",
-            False,
-            "It is empty: no producer has begun it.",
-            "See 'headrace logs producer'.",
-            "warning",
-        )
-    return Check(name="ledger", state="ok", detail=f"It answers; incarnation {incarnation}.")
+        detail = "It is empty: no producer has begun it."
+        return _warning("ledger", detail, "See 'headrace logs producer'.")
+    return _ok("ledger", f"It answers; incarnation {incarnation}.")
 
 
-def _late(settings: Settings) -> Check:
-    """Nothing wrong in itself: what is rescued leaves late messages behind."""
+def _consumers(settings: Settings) -> Iterator[Check]:
+    """Are the workers at the broker that the settings name?"""
+    well = "Every worker takes messages from this broker."
+    workers = ledgers.connect(settings).workers
+    yield from _each("consumers", lambda: missing_consumers(settings, workers()), well)
+
+
+def _chunks(settings: Settings) -> Iterator[Check]:
+    well = "None is held for longer than it may take."
+    yield from _each("chunks", lambda: overdue_chunks(connect(settings.home)), well)
+
+
+def _each(name: str, look: Callable[[], list[Finding]], well: str) -> Iterator[Check]:
+    """A check for each finding, or one that all is well."""
+    try:
+        found = look()
+    except HeadraceError as error:
+        yield _failed(name, error.message, error.hint)
+        return
+    for finding in found:
+        yield _failed(name, finding.detail, finding.hint)
+    if not found:
+        yield _ok(name, well)
+
+
+def _probe(settings: Settings, step_seconds: float, warn: Warn) -> Iterator[Check]:
+    """One image through every step, each as a check of its own."""
+    try:
+        for passage in send_probe(connect(settings.home), step_seconds, warn):
+            yield Check(
+                name=f"probe {passage.step}",
+                ok=passage.state == "ok",
+                seconds=passage.seconds,
+                hint=passage.hint,
+                state=passage.state,
+                detail=passage.detail,
+            )
+    except HeadraceError as error:
+        yield _failed("probe", error.message, error.hint)
+
+
+def _late_counts(settings: Settings) -> int | None:
+    """How many messages came too late so far; None where the ledger does not answer."""
+    try:
+        return sum(ledgers.connect(settings).stale_counts().values())
+    except HeadraceError:
+        return None
+
+
+def _late(settings: Settings, before: int | None) -> Check:
+    """Late messages are what a rescue leaves behind: wrong is only that they become more."""
     counts = ledgers.connect(settings).stale_counts()
+    total = sum(counts.values())
     by_reason = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
-    what = f"{sum(counts.values())} messages and moves came too late and were dropped"
-    detail = f"{what} ({by_reason})." if counts else "None was dropped."
-    return Check(name="late", state="ok", detail=detail)
+    what = f"{total} messages and moves came too late and were dropped ({by_reason})."
+    if before is not None and total - before > LATE_MESSAGES:
+        return _warning(
+            "late",
+            f"{what} {total - before} of them while this looked.",
+            "Chunks are sent again and again: see 'headrace logs producer', and whether all "
+            "workers are at this broker.",
+        )
+    return _ok("late", what if counts else "None was dropped.")
 
 
 def _clock(settings: Settings) -> Check:
@@ -214,17 +305,19 @@ def _roles(settings: Settings) -> Check:
 def _flower(settings: Settings) -> Check:
     well = answers_http(settings.flower_url)
     does = "answers" if well else "does not answer"
-    fix = "Run 'headrace restart flower'."
-    return _check("flower", well, f"{masked_url(settings.flower_url)} {does}.", fix)
+    hint = "Run 'headrace restart flower'."
+    return _check("flower", well, f"{masked_url(settings.flower_url)} {does}.", hint)
 
 
 def _models(settings: Settings) -> Iterator[Check]:
     try:
         models = list_models(resolve_store(settings, settings.models_bucket), settings)
     except HeadraceError as error:
-        yield Check(name="models", state="failed", detail=error.message, fix=error.hint)
+        yield _failed("models", error.message, error.hint)
         return
     for model in models:
-        detail = "It is ready." if model.pulled else "It is not in the models bucket."
-        fix = f"Run 'headrace models pull {model.name}'."
-        yield _check(f"model {model.name}", model.pulled, detail, fix, "warning")
+        name, hint = f"model {model.name}", f"Run 'headrace models pull {model.name}'."
+        if model.pulled:
+            yield _ok(name, "It is ready.")
+        else:
+            yield _warning(name, "It is not in the models bucket.", hint)

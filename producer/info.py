@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from producer import containers
 from producer import stack as local_stack
+from producer.connections import connect
 from producer.stack import ProcessState
-from shared import ledger as ledgers
+from producer.standing import Finding, findings
 from shared.errors import HeadraceError
-from shared.ledger import LiveWorker
+from shared.ledger import Ledger, LiveWorker
 from shared.profile import uses_docker
 from shared.queues import queues
-from shared.settings import S3Settings, Settings, default_home, load_settings
+from shared.settings import S3Settings, default_home, load_settings
 
 MASK = "***"
 
@@ -66,7 +67,8 @@ class ProcessRow(BaseModel):
     """One line of ``ps``. ``held``: chunks in hand, null where the ledger does not say.
 
     Of a worker of another host only the lease is known: its state is ``elsewhere``, its name ends
-    in ``@HOST``, its pid is one of that host, and its uptime 0.
+    in ``@HOST``, its pid is one of that host, and its uptime 0. ``warnings``: what stands still
+    there, each with what to do.
     """
 
     role: str
@@ -75,6 +77,7 @@ class ProcessRow(BaseModel):
     state: str
     uptime_seconds: float
     held: int | None
+    warnings: list[str] = Field(default_factory=list)
 
 
 def stack_info() -> StackInfo:
@@ -107,12 +110,31 @@ def process_rows(warn: Callable[[str], None], home: Path | None = None) -> list[
     found = processes(home)
     if not found:
         return []
-    settings = load_settings(home)
-    workers = _workers(settings, warn)
-    here = [worker for worker in workers or () if worker.host_id == settings.host_id]
+    connections = connect(home)
+    workers = _workers(connections.ledger, warn)
+    host_id = connections.settings.host_id
+    here = [worker for worker in workers or () if worker.host_id == host_id]
     held = None if workers is None else _held(here)
     elsewhere = [worker for worker in workers or () if worker not in here]
-    return [*(_row(process, held) for process in found), *map(_row_elsewhere, elsewhere)]
+    rows = [*(_row(process, held) for process in found), *map(_row_elsewhere, elsewhere)]
+    if workers:
+        names = {w.name: (w.process if w in here else _name_elsewhere(w), w.pid) for w in workers}
+        _add_warnings(rows, names, findings(connections, workers))
+    return rows
+
+
+def _add_warnings(
+    rows: list[ProcessRow], names: dict[str, tuple[str, int]], found: Iterable[Finding]
+) -> None:
+    """Each to the process that it concerns, or to all of its role where that is not known.
+
+    ``names``: the name and pid of a worker's row, by the name of its lease.
+    """
+    for finding in found:
+        of_role = [row for row in rows if row.role == finding.role]
+        place = names.get(finding.worker)
+        for row in [row for row in of_role if (row.name, row.pid) == place] or of_role:
+            row.warnings.append(str(finding))
 
 
 def _row(process: ProcessState, held: Held | None) -> ProcessRow:
@@ -129,7 +151,7 @@ def _row(process: ProcessState, held: Held | None) -> ProcessRow:
 def _row_elsewhere(worker: LiveWorker) -> ProcessRow:
     return ProcessRow(
         role=worker.role,
-        name=f"{worker.process}@{worker.host_id}",
+        name=_name_elsewhere(worker),
         pid=worker.pid,
         state="elsewhere",
         uptime_seconds=0.0,
@@ -137,14 +159,18 @@ def _row_elsewhere(worker: LiveWorker) -> ProcessRow:
     )
 
 
+def _name_elsewhere(worker: LiveWorker) -> str:
+    return f"{worker.process}@{worker.host_id}"
+
+
 def _lease_of(process: ProcessState) -> tuple[str, int | None]:
     """A container has another pid outside; its lease bears a name of its own instead."""
     return (process.lease_name, None) if process.lease_name else (process.name, process.pid)
 
 
-def _workers(settings: Settings, warn: Callable[[str], None]) -> list[LiveWorker] | None:
+def _workers(ledger: Ledger, warn: Callable[[str], None]) -> list[LiveWorker] | None:
     try:
-        return ledgers.connect(settings).workers()
+        return ledger.workers()
     except HeadraceError as error:
         warn(str(error))
         return None

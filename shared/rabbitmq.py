@@ -97,6 +97,17 @@ class RabbitQueues:
 
         return self._call(measure)
 
+    def consumers(self, queue: str) -> int:
+        """How many take messages from ``queue``; none where there is none."""
+
+        def measure(channel: Any) -> int:
+            try:
+                return int(channel.queue_declare(queue, passive=True).consumer_count)
+            except amqp.NotFound:
+                return 0
+
+        return self._call(measure)
+
     def discard(self, queue: str) -> None:
         """Drop the messages that wait in ``queue``; who consumes it goes on doing so."""
 

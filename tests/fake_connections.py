@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -9,7 +10,7 @@ from typing import Any, cast
 from producer.connections import Connections
 from shared.errors import TransientError
 from shared.job_store import JobStore
-from shared.ledger import JobProgress, Ledger, LiveWorker
+from shared.ledger import ChunkPlace, ChunkRef, JobProgress, Ledger, LiveWorker
 from shared.settings import RingSettings, S3Settings, Settings
 from tests.memory_store import MemoryStore
 
@@ -31,7 +32,8 @@ class FakeLedger:
     down: bool = False
     hints: list[str] = field(default_factory=list)
     live: list[LiveWorker] = field(default_factory=list)
-    jobs: dict[str, JobProgress] = field(default_factory=dict)
+    open_jobs: dict[str, JobProgress] = field(default_factory=dict)
+    held: list[ChunkPlace] = field(default_factory=list)
 
     def hint(self, job_id: str) -> None:
         self._check()
@@ -43,7 +45,20 @@ class FakeLedger:
 
     def progress(self, job_uid: str) -> JobProgress | None:
         self._check()
-        return self.jobs.get(job_uid)
+        return self.open_jobs.get(job_uid)
+
+    def jobs(self) -> list[str]:
+        self._check()
+        return sorted(self.open_jobs)
+
+    def places(self, job_uids: Iterable[str]) -> list[ChunkPlace]:
+        self._check()
+        uids = list(job_uids)
+        return [place for place in self.held if place.job_uid in uids]
+
+    def staged(self, refs: list[ChunkRef]) -> list[bool]:
+        self._check()
+        return [False for _ in refs]
 
     def _check(self) -> None:
         if self.down:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from producer.dead_letters import DeadLetterCount, DeadLetterDetail, DeadLetterRow
-from producer.doctor import Check
+from producer.doctor import Checks
 from producer.info import ProcessRow, StackInfo
 from producer.jobs import JobStatus, Submitted
 from producer.models import ModelStatus, PulledModel
@@ -36,7 +36,7 @@ ANSWERS: dict[str, Any] = {
     "dead-letters-purge": DeadLetterCount,
     "dead-letters-replay": DeadLetterCount,
     "dead-letters-show": DeadLetterDetail,
-    "doctor": list[Check],
+    "doctor": Checks,
     "enqueue": Submitted,
     "errors": list[ErrorSummary],
     "info": StackInfo,

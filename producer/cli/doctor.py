@@ -1,12 +1,13 @@
-"""``doctor``: what is well, and how to mend what is not."""
+"""``doctor``: what is well, and how to fix what is not."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Annotated
 
 import typer
 
-from producer.cli.output import JSON_HELP, answer, answer_json, example, printable
+from producer.cli.output import JSON_HELP, answer, answer_json, example, printable, warn
 
 app = typer.Typer()
 
@@ -14,17 +15,26 @@ MARKS = {"ok": "ok", "warning": "--", "failed": "FAILED"}
 
 
 @app.command(epilog=example("doctor", "doctor --json"))
-def doctor(as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False) -> None:
-    """Check this machine and the stack, and say how to mend what is wrong; then exit 1."""
-    from producer.doctor import Check, examine
+def doctor(
+    timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="S", help="How long a stage may take over the image.")
+    ] = 30.0,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    """Check this machine and the stack, and say how to fix what is wrong; then exit 1.
+
+    One small image goes through every stage, as a job that is removed again.
+    """
+    from producer.doctor import Check, Checks, examine
 
     checks: list[Check] = []
-    for check in examine():
-        checks.append(check)
-        if not as_json:
-            line = f"{MARKS[check.state]:<7} {check.name:<12} {check.detail} {check.fix}"
-            answer(printable(line).rstrip())
+    with closing(examine(warn, timeout)) as found:  # interrupted, it removes its probe
+        for check in found:
+            checks.append(check)
+            if not as_json:
+                line = f"{MARKS[check.state]:<7} {check.name:<16} {check.detail} {check.hint}"
+                answer(printable(line).rstrip())
     if as_json:
-        answer_json(checks)
+        answer_json(Checks(checks=checks))
     if any(check.state == "failed" for check in checks):
         raise typer.Exit(1)

@@ -93,13 +93,18 @@ def status(
     """Show how far a job is, or how it ended."""
     from producer.connections import connect
     from producer.jobs import job_status, latest_job_id
+    from producer.standing import findings
 
     connections = connect()
     job_id = job_id or latest_job_id(connections)
     if watch:
         _show(_follow(connections, job_id, None), as_json)
     else:
-        _show(job_status(connections, job_id, warn), as_json)
+        found = job_status(connections, job_id, warn)
+        if not found.has_ended and found.images.pending is not None:  # the ledger answers
+            uids = [connections.jobs.spec(job_id).job_uid]
+            found.warnings = [str(finding) for finding in findings(connections, job_uids=uids)]
+        _show(found, as_json)
 
 
 @app.command(epilog=example("wait classify-20261121-101502-3f9a --timeout 600"))
@@ -272,3 +277,5 @@ def _show(status: JobStatus, as_json: bool) -> None:
     for name, text in lines.items():
         if text:
             answer(f"{name:<9} {printable(text)}")
+    for warning in status.warnings:
+        answer(f"{'warning':<9} {printable(warning)}")

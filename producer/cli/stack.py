@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from producer.cli.output import JSON_HELP, answer, answer_json, example, say, table, warn
+from producer.cli.output import JSON_HELP, answer, answer_json, example, printable, say, table, warn
 from shared.errors import UsageError
 
 app = typer.Typer()
@@ -72,6 +72,8 @@ def ps(as_json: AsJson = False) -> None:
                 for row in rows
             ],
         )
+        for warning in dict.fromkeys(warning for row in rows for warning in row.warnings):
+            warn(printable(warning))
     else:
         say(f"No stack is up in {default_home()}. Run 'headrace up'.")
 

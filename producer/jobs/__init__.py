@@ -1,7 +1,7 @@
 """Jobs as their users see them: making, following, ending and removing them."""
 
 from producer.jobs.following import all_specs, all_statuses, follow, latest_job_id
-from producer.jobs.lifecycle import cancel, remove, require_removable, resume, retry
+from producer.jobs.lifecycle import cancel, purge, remove, require_removable, resume, retry
 from producer.jobs.requests import JobRequest, Submitted
 from producer.jobs.status import ImageCounts, JobStatus, job_status
 from producer.jobs.submission import submit
@@ -17,6 +17,7 @@ __all__ = [
     "follow",
     "job_status",
     "latest_job_id",
+    "purge",
     "remove",
     "require_removable",
     "resume",

@@ -74,7 +74,14 @@ def retry(connections: Connections, job_id: str, warn: Warn) -> JobSpec:
 
 def remove(connections: Connections, job_id: str) -> None:
     """Delete an ended or cancelled job: its output, then its state. Repeat it if interrupted."""
-    if spec := require_removable(connections, job_id):
+    require_removable(connections, job_id)
+    purge(connections, job_id)
+
+
+def purge(connections: Connections, job_id: str) -> None:
+    """Delete a job that nothing retries, ended or cancelled, or what an earlier try has left."""
+    if connections.jobs.has_spec(job_id):
+        spec = connections.jobs.spec(job_id)
         _let_it_close(connections, job_id)
         _remove_output(connections, spec)
     jobs, folder = connections.jobs, f"{JOBS}{job_id}/"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from producer.connections import Connections
 from shared.errors import PermanentError, TransientError
@@ -35,6 +35,7 @@ class JobStatus(BaseModel):
     """A job as ``status`` shows it. ``reason`` says why that engine and precision were taken.
 
     ``device_busy`` is a share from 0 to 1; ``skipped`` counts folder markers, which are not listed.
+    ``warnings``: what stands still while the job runs, each with what to do; ``status`` looks.
     """
 
     job_id: str
@@ -54,6 +55,7 @@ class JobStatus(BaseModel):
     error: str | None
     skipped: int = 0
     reason: str | None = None
+    warnings: list[str] = Field(default_factory=list)
 
     @property
     def has_ended(self) -> bool:

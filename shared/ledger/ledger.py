@@ -17,7 +17,15 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shared.broker_errors import FAILURES, no_answer
-from shared.ledger.records import ChunkRef, Claim, JobProgress, LiveWorker, Stage, WorkerIdentity
+from shared.ledger.records import (
+    ChunkPlace,
+    ChunkRef,
+    Claim,
+    JobProgress,
+    LiveWorker,
+    Stage,
+    WorkerIdentity,
+)
 from shared.queues import preprocess_queue
 from shared.redis_client import redis_client
 from shared.settings import Settings
@@ -224,6 +232,25 @@ class Ledger:
             int(chunk) for chunk in self._call(lambda: self._client.hkeys(f"hr:{job_uid}:live"))
         )
 
+    def places(self, job_uids: Iterable[str]) -> list[ChunkPlace]:
+        """Where each chunk of these jobs is that is queued or held; one request."""
+        uids = list(job_uids)
+
+        def read() -> list[Any]:
+            pipe = self._client.pipeline(transaction=False)
+            pipe.time()
+            for uid in uids:
+                pipe.hgetall(f"hr:{uid}:live")
+            return list(pipe.execute())
+
+        (seconds, microseconds), *lines = self._call(read)
+        now = seconds + microseconds / 1e6
+        return [
+            _place(uid, chunk, line, now)
+            for uid, chunks in zip(uids, lines, strict=True)
+            for chunk, line in sorted(chunks.items(), key=lambda pair: int(pair[0]))
+        ]
+
     def done_between(self, job_uid: str, first: int, end: int) -> int:
         """How many of the chunks ``[first, end)`` are recorded as done."""
         if end <= first:
@@ -330,6 +357,12 @@ def _args(ref: ChunkRef) -> tuple[str, str, int, int]:
 def _refs(incarnation: str, flat: list[Any]) -> list[ChunkRef]:
     triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
     return [ChunkRef(incarnation, uid, int(chunk), int(attempt)) for uid, chunk, attempt in triples]
+
+
+def _place(uid: str, chunk: str, line: str, now: float) -> ChunkPlace:
+    state, stage, attempt, owner, *_, since_ms = line.split()
+    seconds = max(0.0, now - int(since_ms) / 1000)
+    return ChunkPlace(uid, int(chunk), state, Stage(stage), int(attempt), owner, seconds)
 
 
 def connect(settings: Settings) -> Ledger:

@@ -80,6 +80,24 @@ class LiveWorker:
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkPlace:
+    """Where a chunk is that is not done yet.
+
+    ``state``: queued, held, waiting (to be queued again) or refused (to be given up).
+    ``owner``: the queue's name, the name of the worker that holds it, or ``-``.
+    ``seconds``: how long it is there by the ledger's clock; an item on trial starts it again.
+    """
+
+    job_uid: str
+    chunk: int
+    state: str
+    stage: Stage
+    attempt: int
+    owner: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class JobProgress:
     """Hints about a running job. What counts is computed from the rows when it closes."""
 

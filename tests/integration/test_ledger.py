@@ -289,3 +289,32 @@ def test_one_leads_until_it_stops_or_its_time_is_up(ledger: Ledger) -> None:
 def test_a_ledger_that_does_not_answer_is_transient() -> None:
     with pytest.raises(TransientError, match="does not answer"):
         connect_to("redis://127.0.0.1:1/0").incarnation()
+
+
+def test_each_chunk_has_a_place_and_a_time_there(client: Any, ledger: Ledger) -> None:
+    (ref, other) = feed(ledger, 0, 2)
+    take_to(ledger, ref, Stage.INFERENCE, A)
+    held, queued = ledger.places([UID, "unknown"])
+    assert (held.job_uid, held.chunk, held.attempt) == (UID, ref.chunk, ref.attempt)
+    assert (held.state, held.stage, held.owner) == ("held", Stage.INFERENCE, A.name)
+    assert (queued.chunk, queued.state, queued.owner) == (other.chunk, "queued", FIRST)
+    assert 0 <= held.seconds <= queued.seconds < 60
+
+
+def test_the_time_begins_with_each_move_and_each_item_on_trial(client: Any, ledger: Ledger) -> None:
+    (ref,) = feed(ledger)
+
+    def began_by(move: Any) -> bool:
+        """Did the time begin with this move? It was long ago before."""
+        line = client.hget(f"hr:{UID}:live", 0).rpartition(" ")[0]
+        client.hset(f"hr:{UID}:live", 0, f"{line} 1")
+        move()
+        return ledger.places([UID])[0].seconds < 60
+
+    assert not began_by(lambda: None)
+    assert began_by(lambda: ledger.claim(ref, Stage.PREPROCESS, A))
+    assert not began_by(lambda: ledger.renew(INC, A, [ref.name]))
+    assert began_by(lambda: ledger.note_trial(ref, Stage.PREPROCESS, A, 0))
+    assert began_by(lambda: ledger.advance(ref, Stage.PREPROCESS, A, Stage.INFERENCE, SECOND))
+    assert began_by(lambda: ledger.claim(ref, Stage.INFERENCE, B))
+    assert began_by(lambda: ledger.depart(INC, B) or ledger.rescue_held(INC))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ from producer import doctor
 from shared.celery_app import Publisher
 from shared.errors import PermanentError, TransientError
 from shared.queues import PREPROCESS_TASK
-from shared.rabbitmq import QUORUM, Address, RabbitQueues
+from shared.rabbitmq import QUORUM, Address, RabbitQueues, connect
 from shared.settings import Settings, save_settings
 from tests import samples
 from tests.rabbitmq_server import RabbitServer
@@ -157,7 +158,7 @@ def test_who_is_refused_is_told_so_in_one_line(
     (broker,) = (check for check in doctor.examine() if check.name == "broker")
     assert broker.state == "failed"
     assert says in broker.detail
-    assert broker.fix
+    assert broker.hint
 
 
 def test_the_doctor_says_which_server_answers(
@@ -168,6 +169,17 @@ def test_the_doctor_says_which_server_answers(
     (broker,) = (check for check in doctor.examine() if check.name == "broker")
     assert broker.state == "ok"
     assert broker.detail.startswith("RabbitMQ ")
+
+
+def test_who_takes_from_a_queue_is_counted(
+    settings: Settings, channel: amqp.Channel, queue: str
+) -> None:
+    with closing(connect(settings)) as queues:
+        assert queues.consumers(queue) == 0  # there is none
+        queues.declare(queue)
+        assert queues.consumers(queue) == 0
+        channel.basic_consume(queue)
+        assert queues.consumers(queue) == 1
 
 
 def behind(front: TlsFront, settings: Settings, ca_file: Path | None) -> Settings:

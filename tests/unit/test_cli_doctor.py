@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,9 @@ from producer import doctor
 from producer.cli.exits import run
 from producer.doctor import Check
 from producer.stack import ProcessState
+from producer.standing import Finding
 from shared.errors import TransientError
-from shared.settings import save_settings
+from shared.settings import load_settings, save_settings
 from tests.fake_connections import fake_connections
 
 
@@ -50,9 +51,16 @@ def test_doctor_with_a_stack_that_is_down(
     configured: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["doctor", "--json"]) == 0
-    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    answer = json.loads(capsys.readouterr().out)
+    assert list(answer) == ["checks"]
+    checks = {check["name"]: check for check in answer["checks"]}
     assert set(checks) == {"python", "disk", "ring", "stack"}
     assert checks["stack"]["state"] == "warning"
+    for check in checks.values():
+        assert check.keys() >= {"name", "ok", "seconds", "hint"}
+        assert check["ok"] is (check["state"] == "ok")
+        assert bool(check["hint"]) is not check["ok"]
+        assert check["seconds"] >= 0
 
 
 def test_doctor_with_a_stack_that_does_not_answer(
@@ -64,46 +72,71 @@ def test_doctor_with_a_stack_that_does_not_answer(
     monkeypatch.setenv("HEADRACE_MODE", "docker")
     monkeypatch.setattr(doctor, "resolve_store", refuse)
     assert run(["doctor", "--json"]) == 1
-    checks = json.loads(capsys.readouterr().out)
+    checks = json.loads(capsys.readouterr().out)["checks"]
     failed = {check["name"] for check in checks if check["state"] == "failed"}
     services = {"broker", "ledger", "late", "clock", "store", "roles", "flower"}
     assert failed == {"ring", "models", *services}
-    assert all(check["fix"] for check in checks if check["state"] == "failed")
+    assert all(check["hint"] for check in checks if check["state"] == "failed")
 
 
-def test_doctor_says_how_much_came_too_late(
-    configured: Path, monkeypatch: pytest.MonkeyPatch
+class Counts:
+    """A ledger of which only late messages are known; ``growth`` come with each look."""
+
+    def __init__(self, growth: int) -> None:
+        self._late, self._growth = 40, growth
+
+    def incarnation(self) -> str:
+        return "1" * 16
+
+    def workers(self) -> list[object]:
+        return []
+
+    def stale_counts(self) -> dict[str, int]:
+        self._late += self._growth
+        return {"state": 2, "attempt": self._late}
+
+
+@pytest.mark.parametrize(("growth", "state"), [(0, "ok"), (5, "ok"), (6, "warning")])
+def test_doctor_says_how_much_came_too_late_and_warns_where_it_becomes_more(
+    configured: Path, monkeypatch: pytest.MonkeyPatch, growth: int, state: str
 ) -> None:
-    class Counts:
-        def incarnation(self) -> str:
-            return "1" * 16
-
-        def workers(self) -> list[object]:
-            return []
-
-        def stale_counts(self) -> dict[str, int]:
-            return {"state": 2, "attempt": 40}
-
-    monkeypatch.setattr(doctor.ledgers, "connect", lambda _: Counts())
+    counts = Counts(growth)
+    monkeypatch.setattr(doctor.ledgers, "connect", lambda _: counts)
     monkeypatch.setenv("HEADRACE_MODE", "docker")
     (late,) = (check for check in doctor.examine() if check.name == "late")
-    assert late.state == "ok"
-    assert "42 messages" in late.detail
-    assert "(attempt 40, state 2)" in late.detail
+    assert late.state == state
+    assert f"{42 + 2 * growth} messages" in late.detail
+    assert f"(attempt {40 + 2 * growth}, state 2)" in late.detail
+    assert bool(late.hint) is (state == "warning")
+
+
+def test_each_finding_is_a_line_of_its_own(
+    configured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(configured)
+    found = [Finding("One.", "Do this.", "inference"), Finding("Two.", "Do that.", "collector")]
+    monkeypatch.setattr(doctor, "overdue_chunks", lambda _: found)
+    assert [(c.ok, c.state, c.detail, c.hint) for c in doctor._chunks(settings)] == [
+        (False, "failed", "One.", "Do this."),
+        (False, "failed", "Two.", "Do that."),
+    ]
+    found.clear()
+    (well,) = doctor._chunks(settings)
+    assert well.ok
 
 
 def test_doctor_prints_each_check_as_it_is_made(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def examine() -> Iterator[Check]:
-        yield Check(name="one", state="ok", detail="Fine.")
-        yield Check(name="two", state="failed", detail="Broken\n.", fix="Mend it.")
+    def examine(*_: object) -> Generator[Check]:
+        yield Check(name="one", ok=True, state="ok", detail="Fine.")
+        yield Check(name="two", ok=False, state="failed", detail="Broken\n.", hint="Fix it.")
 
     monkeypatch.setattr(doctor, "examine", examine)
     assert run(["doctor"]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "ok      one          Fine.",
-        "FAILED  two          Broken\\n. Mend it.",
+        "ok      one              Fine.",
+        "FAILED  two              Broken\\n. Fix it.",
     ]
 
 

@@ -58,7 +58,7 @@ def put_segment(fake: Fake, number: int, first_chunk: int, *sizes: int) -> None:
 
 def put_progress(fake: Fake, **counters: float) -> None:
     uid = fake.connections.jobs.spec("job").job_uid
-    fake.ledger.jobs[uid] = JobProgress(uid, "job", 1, 1, False, counters)
+    fake.ledger.open_jobs[uid] = JobProgress(uid, "job", 1, 1, False, counters)
 
 
 def close(fake: Fake, job: str = "job", **counts: int) -> None:
@@ -137,7 +137,7 @@ def test_the_json_is_the_contract(fake: Fake, job: str) -> None:
     assert list(fields) == [
         *("job_id", "pipeline", "model", "model_version", "engine", "precision", "device"),
         *("state", "images", "images_per_second", "device_busy", "seconds", "created_at"),
-        *("output", "error", "skipped", "reason"),
+        *("output", "error", "skipped", "reason", "warnings"),
     ]
     assert list(fields["images"]) == ["listed", "succeeded", "failed", "pending", "cancelled"]
     assert fields["output"] == "s3://results/job/"

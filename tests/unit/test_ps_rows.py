@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from producer import info
+from producer.connections import Connections
 from producer.stack import ProcessState
+from producer.standing import Finding
 from shared.errors import TransientError
-from shared.ledger import LiveWorker
+from shared.ledger import Ledger, LiveWorker
 from tests import samples
 
 HERE = ProcessState("inference", "inference-1", 10, "running", 60.0)
@@ -18,6 +22,8 @@ LEASES = [
     LiveWorker("a", "inference", "inference-1", "testhost", 10, ("x 1",)),
     LiveWorker("b", "inference", "inference-1", "otherhost", 10, ("x 2", "x 3")),
 ]
+
+FOUND: list[Finding] = []
 
 
 class Leases:
@@ -39,10 +45,12 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rows:
         found: list[ProcessState], ledger: Leases, said: list[str]
     ) -> list[tuple[object, ...]]:
         monkeypatch.setattr(info, "processes", lambda home: found)
-        monkeypatch.setattr(info, "load_settings", lambda home: samples.settings(tmp_path))
-        monkeypatch.setattr(info.ledgers, "connect", lambda settings: ledger)
+        settings = samples.settings(tmp_path)
+        connections = Connections(settings, cast(Any, None), cast(Ledger, ledger), cast(Any, None))
+        monkeypatch.setattr(info, "connect", lambda home: connections)
+        monkeypatch.setattr(info, "findings", lambda *_: FOUND)
         shown = info.process_rows(said.append, tmp_path)
-        return [(row.name, row.pid, row.state, row.held) for row in shown]
+        return [(row.name, row.pid, row.state, row.held, *row.warnings) for row in shown]
 
     return rows
 
@@ -63,3 +71,19 @@ def test_without_a_ledger_ours_are_all(rows: Rows) -> None:
 
 def test_a_stack_that_is_not_up_shows_nothing(rows: Rows) -> None:
     assert rows([], Leases(), []) == []
+
+
+def test_what_stands_still_is_said_of_its_worker_or_else_of_its_role(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [
+        Finding("One.", "Do.", "inference", "b"),
+        Finding("Two.", "Do.", "inference"),
+        Finding("Three.", "Do.", "inference", "a worker that has died"),
+        Finding("Four.", "Do.", "preprocess"),
+    ]
+    monkeypatch.setattr(sys.modules[__name__], "FOUND", found)
+    assert rows([HERE], Leases(), []) == [
+        ("inference-1", 10, "running", 1, "Two. Do.", "Three. Do."),
+        ("inference-1@otherhost", 10, "elsewhere", 2, "One. Do.", "Two. Do.", "Three. Do."),
+    ]

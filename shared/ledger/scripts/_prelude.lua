@@ -1,10 +1,11 @@
 -- Shared by every script: it is put before each one's text.
 -- ARGV[1] is the caller's incarnation; a script does nothing for another.
 -- A live entry is one line:
---   state stage attempt owner losses_preprocess losses_inference losses_results rescues refusals trial
+--   state stage attempt owner losses_preprocess losses_inference losses_results rescues refusals trial since
 --   state: queued | held | waiting (to be queued again) | refused (to be given up)
 --   owner: the queue's name, the worker that holds it, or -
 --   trial: the place in the chunk of the item that its holder runs alone, or -
+--   since: when it came into this state, or its trial was noted, in milliseconds
 -- Keys are built here and not passed as KEYS: the ledger is one server, never a cluster.
 local FIRST_STAGE = 'preprocess'
 
@@ -37,7 +38,7 @@ local function read_live(uid, chunk)
   return {
     state = f[1], stage = f[2], attempt = tonumber(f[3]), owner = f[4],
     losses = {preprocess = tonumber(f[5]), inference = tonumber(f[6]), results = tonumber(f[7])},
-    rescues = tonumber(f[8]), refusals = tonumber(f[9]), trial = f[10],
+    rescues = tonumber(f[8]), refusals = tonumber(f[9]), trial = f[10], since = f[11],
   }
 end
 
@@ -45,7 +46,7 @@ local function write_live(uid, chunk, e)
   local l = e.losses
   redis.call('HSET', live_key(uid), chunk, table.concat({
     e.state, e.stage, e.attempt, e.owner, l.preprocess, l.inference, l.results,
-    e.rescues, e.refusals, e.trial}, ' '))
+    e.rescues, e.refusals, e.trial, e.since}, ' '))
 end
 
 local function leave_owner(uid, chunk, e)
@@ -60,8 +61,8 @@ local function leave_owner(uid, chunk, e)
 end
 
 local function enter_queue(uid, chunk, e, stage, queue)
-  e.state, e.stage, e.owner = 'queued', stage, queue
-  redis.call('ZADD', 'hr:queued:' .. queue, now_ms(), member(uid, chunk))
+  e.state, e.stage, e.owner, e.since = 'queued', stage, queue, now_ms()
+  redis.call('ZADD', 'hr:queued:' .. queue, e.since, member(uid, chunk))
   write_live(uid, chunk, e)
 end
 
@@ -79,6 +80,7 @@ local function set_aside(uid, chunk, e, state, pause_ms)
   e.state, e.stage, e.owner = state, FIRST_STAGE, '-'
   e.attempt, e.rescues = e.attempt + 1, e.rescues + 1
   local due = now_ms()
+  e.since = due
   if e.rescues > 1 then due = due + pause_ms * math.min(2 ^ (e.rescues - 2), 30) end
   redis.call('ZADD', 'hr:' .. state, due, member(uid, chunk))
   write_live(uid, chunk, e)

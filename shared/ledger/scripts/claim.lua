@@ -10,7 +10,7 @@ if not e then return stale('done') end
 if e.attempt ~= attempt then return stale('attempt') end
 if e.state ~= 'queued' or e.stage ~= stage then return stale('state') end
 leave_owner(uid, chunk, e)
-e.state, e.owner = 'held', worker
+e.state, e.owner, e.since = 'held', worker, now_ms()
 write_live(uid, chunk, e)
 redis.call('HSET', 'hr:held:' .. worker, member(uid, chunk), 0)
 redis.call('HSET', 'hr:workers', worker, ARGV[8])

@@ -7,6 +7,6 @@ local e = read_live(uid, chunk)
 if not held_by(e, stage, tonumber(ARGV[4]), ARGV[6]) then
   return stale(e and 'attempt' or 'done')
 end
-e.trial = item
+e.trial, e.since = item, now_ms()
 write_live(uid, chunk, e)
 return {'ok', tonumber(redis.call('HGET', trial_key(uid, chunk), stage .. ' ' .. item) or 0)}

@@ -1,0 +1,83 @@
+"""Chunks that a worker has held without progress for longer than they may take."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+
+from producer.connections import Connections
+from producer.standing.finding import ROLES, Finding, described_worker
+from shared.errors import PermanentError
+from shared.job import JobSpec
+from shared.ledger import ChunkPlace, Stage
+
+# What an inference worker gives a model to load.
+LOAD_SECONDS = 600.0
+# A preprocess worker decodes one chunk while the next is fetched.
+PREPROCESS_CHUNKS = 2
+# A device runs what its worker holds one batch after the other: three chunks of a batch each on a
+# CPU, twelve in batches of four on a GPU. Each may be of another model, which is loaded first.
+DEVICE_BATCHES = 3
+# One small file to write. A store that is away for so long is worth a line, too.
+COLLECT_SECONDS = 300.0
+# The shortest deadlines that a pipeline can have: below these its spec need not be read.
+_LEAST_SECONDS = {
+    Stage.PREPROCESS: DEVICE_BATCHES * LOAD_SECONDS,
+    Stage.INFERENCE: DEVICE_BATCHES * LOAD_SECONDS,
+    Stage.RESULTS: COLLECT_SECONDS,
+}
+
+
+def deadline_seconds(spec: JobSpec, stage: Stage) -> float:
+    """How long a chunk of this job may be held at a stage without progress."""
+    batch_seconds = spec.pipeline.batch_seconds
+    device = DEVICE_BATCHES * (max(LOAD_SECONDS, batch_seconds) + batch_seconds)
+    if stage == Stage.INFERENCE:
+        return device
+    if stage == Stage.PREPROCESS:
+        # Before it is decoded a chunk may wait for a slot, which the device has to empty first.
+        item_seconds = spec.pipeline.preprocess.item_seconds
+        return PREPROCESS_CHUNKS * spec.chunk_items * item_seconds + device
+    return COLLECT_SECONDS
+
+
+def overdue_chunks(
+    connections: Connections, job_uids: Collection[str] | None = None
+) -> list[Finding]:
+    """A finding for each worker and job, of these jobs or of all. Raises TransientError."""
+    ledger = connections.ledger
+    uids = ledger.jobs() if job_uids is None else job_uids
+    overdue: dict[tuple[str, str], list[ChunkPlace]] = defaultdict(list)
+    for place in ledger.places(uids):
+        if place.state == "held" and place.seconds > _LEAST_SECONDS[place.stage]:
+            overdue[place.job_uid, place.owner].append(place)
+    found = []
+    for (uid, worker), places in overdue.items():
+        spec = _spec(connections, uid)
+        if spec is not None:
+            late = [p for p in places if p.seconds > deadline_seconds(spec, p.stage)]
+            found += [_finding(spec, worker, late)] if late else []
+    return found
+
+
+def _spec(connections: Connections, uid: str) -> JobSpec | None:
+    progress = connections.ledger.progress(uid)
+    if progress is None:
+        return None
+    try:
+        return connections.jobs.spec(progress.job_id)
+    except (PermanentError, ValueError):  # it was removed, or is of another version
+        return None
+
+
+def _finding(spec: JobSpec, worker: str, places: list[ChunkPlace]) -> Finding:
+    oldest = max(places, key=lambda place: place.seconds)
+    numbers = ", ".join(str(place.chunk) for place in places)
+    role = ROLES[oldest.stage]
+    return Finding(
+        f"{described_worker(worker)} has held chunk {numbers} of {spec.job_id} without progress "
+        f"for {oldest.seconds:,.0f} s; it may take {deadline_seconds(spec, oldest.stage):,.0f} s.",
+        f"See 'headrace logs {role}', then run 'headrace restart {role}'.",
+        role,
+        worker,
+    )
