@@ -17,7 +17,8 @@ from workers.inference.engines import Images, KeepingEngine
 from workers.inference.engines.python_engine import PythonEngine
 from workers.inference.models import LoadedModel, LoadedModels, ModelKey
 
-KEY = ModelKey.of(pipeline(model=Model(name="own", sha256="a" * 64, python_class="own:Own")))
+MODEL = Model(name="own", sha256="a" * 64, python_class="own:Own", code_sha256="b" * 64)
+KEY = ModelKey.of(pipeline(model=MODEL))
 DEADLINE = 20
 
 

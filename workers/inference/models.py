@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from workers.inference.engines.hardware import has_cuda
 from workers.inference.errors import ModelUnusable, is_out_of_memory, one_line
 from workers.inference.plugins import load_class
 from workers.inference.selection import Open, SelfTest
+from workers.inference.user_code import UserCode
 
 LOADED_MODELS = 2
 # However little time a batch has: fetching weights and importing libraries takes what it takes.
@@ -132,12 +132,14 @@ def loader(settings: Settings, batches: Sequence[int] = (1,)) -> Load:
     ``batches``: sizes, in images, of which the engine runs one each before it is ready.
     """
     cache = settings.home / "cache"
-    artefacts = Artefacts(connect(settings.s3), settings.models_bucket, cache / "models")
+    store = connect(settings.s3)
+    artefacts = Artefacts(store, settings.models_bucket, cache / "models")
+    user_code = UserCode(store, settings.models_bucket, cache / "code")
     self_test = SelfTest(cache / "engines")
     return partial(
         load_model,
         artefacts=artefacts,
-        plugins=settings.plugins,
+        user_code=user_code,
         self_test=self_test,
         batches=batches,
     )
@@ -146,7 +148,7 @@ def loader(settings: Settings, batches: Sequence[int] = (1,)) -> Load:
 def load_model(
     key: ModelKey,
     artefacts: Artefacts,
-    plugins: Path,
+    user_code: UserCode,
     self_test: SelfTest,
     batches: Sequence[int] = (1,),
 ) -> LoadedModel:
@@ -156,7 +158,7 @@ def load_model(
     """
     started = time.monotonic()
     try:
-        engine, reason = _chosen(key, partial(_open, key, artefacts, plugins), self_test)
+        engine, reason = _chosen(key, partial(_open, key, artefacts, user_code), self_test)
         loaded = LoadedModel(engine, artefacts.labels(key.model), reason)
         if engine.name != "python":  # a user's class may count its calls, or refuse black images
             _warm(engine, key.image_pixels, batches)
@@ -200,13 +202,13 @@ def _chosen(key: ModelKey, open_engine: Open, self_test: SelfTest) -> tuple[Engi
     return open_engine(left[-1]), asked
 
 
-def _open(key: ModelKey, artefacts: Artefacts, plugins: Path, candidate: Candidate) -> Engine:
+def _open(key: ModelKey, artefacts: Artefacts, user_code: UserCode, candidate: Candidate) -> Engine:
     """Each engine's library is imported only where the engine is tried or chosen."""
     model, precision = key.model, candidate.precision
     if model.python_class is not None:
         from workers.inference.engines.python_engine import PythonEngine
 
-        return PythonEngine(load_class(model.python_class, plugins, model.sha256))
+        return PythonEngine(load_class(model, user_code))
     assert precision is not None
     if candidate.engine == "torch" and has_cuda():
         from workers.inference.engines.cuda_engine import CudaEngine

@@ -1,60 +1,61 @@
-"""Importing users' classes from the plugins folder, and from nowhere else."""
+"""Importing users' classes from the code that travels with their job, and from nowhere else."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+import tempfile
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from shared.errors import UsageError
-from shared.plugins import plugin_sha256, plugin_source
+from shared.pipeline import Model
 from workers.inference.errors import ModelUnusable, one_line
+from workers.inference.user_code import UserCode
+
+_PREFIX = "headrace-class-"
 
 
-def load_class(python_class: str, plugins: Path, sha256: str) -> type[Any]:
-    """The class that ``module:Class`` names below ``plugins``, from source of that sha256.
-
-    A job pins its model, and for a class that is the file that defines it: the bytes that are
-    hashed are the bytes that run, so an edited file serves the next job and never this one.
-    Raises ModelUnusable.
-    """
-    module_name, _, class_name = python_class.partition(":")
-    try:
-        path, source = plugin_source(python_class, plugins)
-    except UsageError as error:
-        raise ModelUnusable(error.message, error.hint) from error
-    if plugin_sha256(source) != sha256:
-        raise ModelUnusable(
-            f"{path} is not the version that the job was enqueued with.",
-            "Enqueue the job again, or give the worker the same plugins folder.",
-        )
-    found = getattr(_run_module(module_name, path, source, plugins), class_name, None)
+def load_class(model: Model, user_code: UserCode) -> type[Any]:
+    """The class of a model, from its packed code in a folder of its own. Raises ModelUnusable."""
+    assert model.python_class is not None
+    module_name, _, class_name = model.python_class.partition(":")
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    user_code.lay_out(model, folder)
+    base = folder.joinpath(*module_name.split("."))
+    path = next(
+        (p for p in (base / "__init__.py", base.with_name(f"{base.name}.py")) if p.is_file()), None
+    )
+    if path is None:
+        raise ModelUnusable(f"The packed code has no module '{module_name}'.")
+    found = getattr(_run_module(module_name, path, folder), class_name, None)
     if not isinstance(found, type):
-        raise ModelUnusable(f"{path} defines no class '{class_name}'.")
+        raise ModelUnusable(f"{path.name} defines no class '{class_name}'.")
     return found
 
 
-def _run_module(name: str, path: Path, source: bytes, plugins: Path) -> ModuleType:
-    before = sys.modules.get(name.partition(".")[0])
-    if before is not None and not _home(before).is_relative_to(plugins):
-        raise ModelUnusable(f"{path} has the name of an installed module.", "Rename the plugin.")
+def _run_module(name: str, path: Path, folder: Path) -> ModuleType:
+    _forget_others()
+    if name.partition(".")[0] in sys.modules:
+        raise ModelUnusable(f"{path.name} has the name of an installed module.", "Rename it.")
+    sys.path.append(str(folder))
+    importlib.invalidate_caches()
     spec = spec_from_file_location(name, path)
     assert spec is not None
-    if str(plugins) not in sys.path:  # last: for the plugin's own imports of its neighbours
-        sys.path.append(str(plugins))
-    importlib.invalidate_caches()
     module = sys.modules[name] = module_from_spec(spec)
     try:
-        exec(compile(source, path, "exec"), module.__dict__)
+        exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
     except BaseException as error:
         sys.modules.pop(name, None)
-        raise ModelUnusable(f"{path} cannot be imported: {one_line(error)}") from error
+        raise ModelUnusable(f"{path.name} cannot be imported: {one_line(error)}") from error
     return module
 
 
-def _home(module: ModuleType) -> Path:
-    """The file of a module, or a folder of a package without one; ``/`` for a built-in."""
-    return Path(module.__file__ or next(iter(getattr(module, "__path__", ["/"]))))
+def _forget_others() -> None:
+    """Other jobs' modules may have the names of this one's."""
+    sys.path[:] = [place for place in sys.path if _PREFIX not in place]
+    for name, module in list(sys.modules.items()):
+        known = getattr(module, "__dict__", {})
+        if _PREFIX in f"{known.get('__file__')} {known.get('__path__')}":
+            del sys.modules[name]
