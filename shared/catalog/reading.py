@@ -28,11 +28,11 @@ class Reader:
             return file.read(max_bytes + 1)
 
     def sha256(self, path: Path, max_bytes: int) -> tuple[str, int]:
-        """The hash of the bytes, and how many there are. A larger file is not read."""
+        """The hash of the bytes, and how many there are: no more than when it was looked at."""
         with self._open(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > max_bytes:
-                return "", size
+                raise file_changed(path)
             return hashlib.file_digest(file, "sha256").hexdigest(), size
 
     def require_unchanged(self) -> None:

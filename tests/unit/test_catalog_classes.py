@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -242,11 +243,14 @@ def test_a_file_over_2_gib_is_refused_unread(beside: Path, resolved: Any) -> Non
     assert "huge.bin is larger than 2 GiB" in refused(resolved, path)
 
 
+@pytest.mark.parametrize("is_early", [False, True])
 def test_a_file_that_changes_while_it_is_read_is_refused(
-    beside: Path, resolved: Any, monkeypatch: pytest.MonkeyPatch
+    beside: Path, resolved: Any, monkeypatch: pytest.MonkeyPatch, is_early: bool
 ) -> None:
     class Slow(Reader):
         def sha256(self, path: Path, max_bytes: int) -> tuple[str, int]:
+            if is_early:
+                os.truncate(path, MAX_FILE_BYTES + 1)
             found = super().sha256(path, max_bytes)
             path.write_bytes(b"other weights")
             return found
