@@ -14,6 +14,10 @@ NAMED_FILES = 8
 Progress = Callable[[str, int, int], None]
 
 
+def silent(*_: object) -> None:
+    """For callers whom nobody listens to."""
+
+
 def upload_class(store: Store, bucket: str, packed: PackedClass, progress: Progress) -> None:
     """Store what is not there yet; what is there is right, or is replaced.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from producer.connections import Connections
-from producer.jobs.code import Progress, described
+from producer.jobs.code import Progress, described, silent
 from producer.jobs.following import all_specs, follow
 from producer.jobs.status import Warn, job_status
 from producer.jobs.submission import Tell, announce, resolved, room_of_slot, upload
@@ -23,10 +23,6 @@ from shared.keys import (
 )
 
 CLOSING_SECONDS = 10.0
-
-
-def _silent(*_: object) -> None:
-    return None
 
 
 def cancel(connections: Connections, job_id: str, warn: Warn) -> None:
@@ -54,8 +50,8 @@ def retry(
     warn: Warn,
     *,
     update: bool = False,
-    tell: Tell = _silent,
-    progress: Progress = _silent,
+    tell: Tell = silent,
+    progress: Progress = silent,
 ) -> JobSpec:
     """A new job over what failed in an ended one, linked to it.
 
@@ -164,7 +160,7 @@ def require_removable(connections: Connections, job_id: str) -> JobSpec | PastJo
 def _let_it_close(connections: Connections, job_id: str) -> None:
     """What closes a cancelled job, seconds after, must not write when it is gone."""
     try:
-        for _ in follow(connections, job_id, _silent, timeout_seconds=CLOSING_SECONDS):
+        for _ in follow(connections, job_id, silent, timeout_seconds=CLOSING_SECONDS):
             pass
     except HeadraceError as error:
         if error.code != "timed_out":

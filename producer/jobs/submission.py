@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from producer.connections import Connections
 from producer.jobs.checks import require_images, require_output
-from producer.jobs.code import Progress, described, upload_class
+from producer.jobs.code import Progress, described, silent, upload_class
 from producer.jobs.requests import DEFAULT_CHUNK_ITEMS, JobRequest
 from producer.version import version
 from shared.catalog import Catalog, PackedClass, Resolved, resolve
@@ -23,23 +23,19 @@ Warn = Callable[[str], None]
 Tell = Callable[[str], None]
 
 
-def _silent(*_: object) -> None:
-    return None
-
-
 def submit(
     connections: Connections,
     request: JobRequest,
     warn: Warn,
     *,
-    tell: Tell = _silent,
-    progress: Progress = _silent,
+    tell: Tell = silent,
+    progress: Progress = silent,
 ) -> JobSpec:
-    """Upload the class that the pipeline names, if any, then write the job's spec and tell the
-    producer. Returns the spec that stands.
+    """Upload what a class needs, write the job's spec, and tell the producer.
 
-    The same ``job_id`` with the same spec continues. Raises HeadraceError for all that would keep
-    the job from ever running, before anything is written. ``tell`` is told what is packed.
+    Returns the spec that stands. The same ``job_id`` with the same spec continues. Raises
+    HeadraceError for all that would keep the job from ever running, before anything is written.
+    ``tell`` is told what is packed.
     """
     spec, packed = make_spec(connections, request)
     if packed is not None:
