@@ -21,7 +21,7 @@ RUN pip install --quiet --only-binary=:all: ${TORCH_INDEX:+--extra-index-url=$TO
 FROM ${PYTHON_IMAGE} AS runtime
 # Any user may run it, one without a name and a home too. Freed pages are kept: see the local stack.
 ENV PATH=/opt/headrace/bin:$PATH PYTHONUNBUFFERED=1 MALLOC_TOP_PAD_=67108864 \
-    HOME=/tmp USER=headrace HEADRACE_HOME=/tmp/headrace HEADRACE_PLUGINS=/plugins \
+    HOME=/tmp USER=headrace HEADRACE_HOME=/tmp/headrace \
     HEADRACE_SETTINGS_FILE=/run/secrets/settings HEADRACE_ALIVE_FILE=/tmp/alive
 WORKDIR /app
 # Renewing the lease touches the file: a process that is stopped, hangs or has no ledger is not well.

@@ -16,7 +16,7 @@ from producer.open_job import OpenJob
 from producer.rescue import Rescuer
 from shared import keys
 from shared.errors import HeadraceError, PermanentError, TransientError
-from shared.job import Accounting, Closing, JobSpec
+from shared.job import Accounting, Closing, JobSpec, PastJob
 from shared.job_store import JobStore
 from shared.ledger import ChunkRef, Ledger, Stale
 from shared.manifest import ManifestReader
@@ -190,15 +190,18 @@ class Leader:
     def _look_at(self, job_id: str) -> None:
         """Learn what the bucket says about a job, new or open."""
         try:
-            if self._jobs.closing(job_id) is not None:
-                spec = None
-                self._closed.add(job_id)
-            else:
-                spec = self._jobs.spec(job_id) if self._jobs.has_spec(job_id) else None
+            is_closed = self._jobs.closing(job_id) is not None
         except ValueError as error:
-            log.error("%s: cannot be read, so it is left alone: %s", job_id, error)
+            log.error("%s: how it ended cannot be read, so it is left alone: %s", job_id, error)
+            is_closed = True
+        spec = None
+        if not is_closed and self._jobs.has_spec(job_id):
+            spec = self._jobs.any_spec(job_id)
+        if isinstance(spec, PastJob):
+            self._end(job_id, Closing(state="failed", accounting=Accounting(), error=spec.reason))
+            spec, is_closed = None, True
+        if is_closed:
             self._closed.add(job_id)
-            return
         for job in list(self._open.values()):
             if job.spec.job_id == job_id and (spec is None or spec.job_uid != job.spec.job_uid):
                 self._forget(job)
@@ -264,12 +267,15 @@ class Leader:
 
     def _fail(self, job: OpenJob, error: HeadraceError) -> None:
         """The job cannot be listed or fed, so it ends."""
-        log.error("%s: %s", job.spec.job_id, error)
         accounting = Accounting(listed=job.lister.listed)
         closing = Closing(state="failed", accounting=accounting, error=str(error))
-        self._jobs.create_closing(job.spec.job_id, closing)
-        self._closed.add(job.spec.job_id)
+        self._end(job.spec.job_id, closing)
         self._forget(job)
+
+    def _end(self, job_id: str, closing: Closing) -> None:
+        log.error("%s: %s", job_id, closing.error)
+        self._jobs.create_closing(job_id, closing)
+        self._closed.add(job_id)
 
     def _forget(self, job: OpenJob) -> None:
         job.stop()

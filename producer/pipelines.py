@@ -14,12 +14,17 @@ from shared.pipeline import (
 
 
 class ModelView(BaseModel):
-    """The model: with ``python`` a class in the plugins folder, else weights of a version."""
+    """The model: with ``python`` a class, else weights of a version.
+
+    ``modules`` are the files of the class's code, by paths relative to ``folder``.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     name: str
     python: str | None = None
+    folder: str | None = None
+    modules: list[str] | None = None
     sha256: str | None = None
     architecture: str | None = None
     mean: list[float] | None = None
@@ -37,6 +42,8 @@ class PipelineView(BaseModel):
     description: str
     preprocess: Preprocess
     model: ModelView
+    files: list[str] = []
+    environment: list[str] = []
     engine: EnginePolicy
     precision: PrecisionPolicy
     batch_seconds: DeadlineSeconds

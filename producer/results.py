@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from shared import keys
 from shared.errors import ITEM_ERROR_ADVICE, ItemErrorCode, PermanentError
-from shared.job import JobSpec
+from shared.job import JobSpec, PastJob
 from shared.job_store import JobStore
 from shared.rows import SCHEMA, from_parquet
 from shared.storage import Store
@@ -27,14 +27,14 @@ StoreOf = Callable[[str], Store]
 Identity = tuple[str, int | None]
 
 
-def retries_of(jobs: JobStore, spec: JobSpec) -> list[JobSpec]:
+def retries_of(jobs: JobStore, spec: JobSpec | PastJob) -> list[JobSpec | PastJob]:
     """The jobs that retry this one, and those that retry them, oldest first."""
-    found: dict[str, JobSpec] = {}
+    found: dict[str, JobSpec | PastJob] = {}
     pending = jobs.retries(spec.job_id)
     while pending:
         job_id = pending.pop()
         if job_id not in found and jobs.has_spec(job_id):
-            found[job_id] = jobs.spec(job_id)
+            found[job_id] = jobs.any_spec(job_id)
             pending += jobs.retries(job_id)
     return sorted(found.values(), key=lambda retry: retry.created_at)
 
@@ -42,7 +42,7 @@ def retries_of(jobs: JobStore, spec: JobSpec) -> list[JobSpec]:
 def iter_rows(
     store_of: StoreOf,
     jobs: JobStore,
-    spec: JobSpec,
+    spec: JobSpec | PastJob,
     *,
     status: Literal["ok", "failed"] | None = None,
     limit: int | None = None,
@@ -67,7 +67,7 @@ def iter_rows(
             return
 
 
-def _parts(store_of: StoreOf, spec: JobSpec) -> Iterator[pa.Table]:
+def _parts(store_of: StoreOf, spec: JobSpec | PastJob) -> Iterator[pa.Table]:
     store = store_of(spec.output_bucket)
     found = [info.key for info in store.list(spec.output_bucket, keys.rows_prefix(spec))]
     for key in sorted(found):  # a store may list in an order of its own

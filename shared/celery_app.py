@@ -22,6 +22,7 @@ from shared import rabbitmq
 from shared.broker_errors import no_answer
 from shared.errors import PermanentError
 from shared.messages import MAX_MESSAGE_BYTES, Message
+from shared.queues import VERSION
 from shared.redis_client import redis_client
 from shared.settings import Settings, load_settings
 from shared.signing import sign
@@ -73,7 +74,7 @@ def make_app(settings: Settings) -> Celery:
         accept_content=["json"],
         task_ignore_result=True,
         task_acks_late=True,
-        task_default_queue="v1.unrouted",
+        task_default_queue=f"{VERSION}.unrouted",
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,

@@ -6,18 +6,24 @@ import secrets
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError
+from pydantic_core import from_json
 
 from shared.pipeline import EngineName, Frozen, Pipeline, Precision
 
 JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 MAX_CHUNK_ITEMS = 512
+SPEC_VERSION = 2
 
 
 class JobSpec(Frozen):
-    """Everything that decides a job's outcome; written once, by ``enqueue``."""
+    """Everything that decides a job's outcome; written once, by ``enqueue``.
 
-    version: Literal[1] = 1
+    ``pipeline_given`` is what ``--pipeline`` named, a file by its absolute path: ``retry --update``
+    looks there again. It decides nothing else.
+    """
+
+    version: Literal[2] = 2
     job_id: JobId
     job_uid: str = Field(default_factory=lambda: secrets.token_hex(8), pattern=r"^[0-9a-f]{16}$")
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
@@ -32,6 +38,7 @@ class JobSpec(Frozen):
     output_prefix: str = Field(default="", max_length=900)
     pipeline: Pipeline
     pipeline_sha256: str
+    pipeline_given: str = Field(default="", max_length=4096)
     headrace_version: str
 
     @property
@@ -55,7 +62,62 @@ class JobSpec(Frozen):
 
     def _work(self) -> dict[str, Any]:
         incidental = {"job_uid", "created_at", "headrace_version", "pipeline_sha256"}
-        return self.model_dump(mode="json", exclude=incidental)
+        return self.model_dump(mode="json", exclude={*incidental, "pipeline_given"})
+
+
+class PastJob(BaseModel):
+    """A job whose spec this version does not read: enough to name it and to find its rows.
+
+    ``reason`` says in one line why, and what to do.
+    """
+
+    job_id: str
+    created_at: AwareDatetime = datetime.fromtimestamp(0, UTC)
+    pipeline: str = ""
+    model: str = ""
+    model_version: str = ""
+    output_bucket: str = ""
+    output_prefix: str = ""
+    reason: str
+
+
+def read_spec(job_id: str, data: bytes) -> JobSpec | PastJob:
+    """A spec as it lies in the bucket; whatever is not one of this version is of the past."""
+    try:
+        return JobSpec.model_validate_json(data)
+    except ValidationError:
+        return _past_job(job_id, data)
+
+
+def _past_job(job_id: str, data: bytes) -> PastJob:
+    try:
+        spec = _inner({"spec": from_json(data)}, "spec")
+    except ValueError:
+        spec = {}
+    reason = "Its spec cannot be read. Enqueue it again."
+    if spec and spec.get("version") != SPEC_VERSION:
+        reason = (
+            f"It was enqueued by Headrace {spec.get('headrace_version')}, whose specs have version "
+            f"{spec.get('version')}, and this one runs version {SPEC_VERSION}. Enqueue it again; "
+            "the rows that it has finished stay readable."
+        )
+    pipeline = _inner(spec, "pipeline")
+    model = _inner(pipeline, "model")
+    found = {
+        **{name: spec.get(name) for name in ("created_at", "output_bucket", "output_prefix")},
+        **{"pipeline": pipeline.get("name"), "model": model.get("name")},
+        "model_version": model.get("sha256"),
+    }
+    texts = {name: value for name, value in found.items() if isinstance(value, str)}
+    try:
+        return PastJob.model_validate({**texts, "job_id": job_id, "reason": reason[:500]})
+    except ValidationError:  # its time is none
+        return PastJob(job_id=job_id, reason=reason[:500])
+
+
+def _inner(values: dict[str, Any], name: str) -> dict[str, Any]:
+    found = values.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _leaves(values: dict[str, Any], parent: str = "") -> dict[str, Any]:

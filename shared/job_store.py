@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from shared import keys
 from shared.errors import PermanentError
-from shared.job import Closing, EngineChoice, JobSpec, JobStop
+from shared.job import Closing, EngineChoice, JobSpec, JobStop, PastJob, read_spec
 from shared.storage import ObjectMissing, Store
 
 
@@ -28,9 +28,16 @@ class JobStore:
         return self.spec(spec.job_id)
 
     def spec(self, job_id: str) -> JobSpec:
-        """The job's spec; raises PermanentError ``no_such_job``."""
+        """The job's spec; raises PermanentError ``no_such_job`` or ``past_job``."""
+        found = self.any_spec(job_id)
+        if isinstance(found, PastJob):
+            raise PermanentError("past_job", f"The job '{job_id}' cannot be run: {found.reason}")
+        return found
+
+    def any_spec(self, job_id: str) -> JobSpec | PastJob:
+        """The job's spec, whoever wrote it; raises PermanentError ``no_such_job``."""
         try:
-            return JobSpec.model_validate_json(self.store.get(self.bucket, keys.spec_key(job_id)))
+            return read_spec(job_id, self.store.get(self.bucket, keys.spec_key(job_id)))
         except ObjectMissing as error:
             raise PermanentError(
                 "no_such_job", f"There is no job '{job_id}'.", "See 'headrace jobs'."

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from shared.job import JobSpec
+from shared.job import JobSpec, PastJob
 
 JOBS = "jobs/"
+
+
+def code_key(sha256: str) -> str:
+    """A user's packed code in the models bucket, create-only. No model's name begins with ``_``."""
+    return f"_code/{sha256}.zip"
+
+
+def file_key(sha256: str) -> str:
+    """The bytes of a file that travels with a job, in the models bucket, create-only."""
+    return f"_files/{sha256}"
 
 
 def spec_key(job_id: str) -> str:
@@ -68,13 +78,13 @@ def chunk_of_key(key: str) -> int:
     return int(key.rsplit("/", 1)[-1].removesuffix(".parquet"))
 
 
-def output_root(spec: JobSpec) -> str:
+def output_root(spec: JobSpec | PastJob) -> str:
     """The folder of a job's output in the output bucket, ending in a slash."""
     base = spec.output_prefix.strip("/")
     return f"{base}/{spec.job_id}/" if base else f"{spec.job_id}/"
 
 
-def rows_prefix(spec: JobSpec) -> str:
+def rows_prefix(spec: JobSpec | PastJob) -> str:
     """The parts that users read, and nothing else."""
     return f"{output_root(spec)}rows/"
 
@@ -89,7 +99,7 @@ def output_manifest_key(spec: JobSpec) -> str:
     return f"{output_root(spec)}manifest.json"
 
 
-def success_key(spec: JobSpec) -> str:
+def success_key(spec: JobSpec | PastJob) -> str:
     """The empty marker that a job is complete, create-only."""
     return f"{output_root(spec)}_SUCCESS"
 

@@ -14,7 +14,6 @@ from shared.job import MAX_CHUNK_ITEMS, JobId
 from shared.ledger.records import ChunkRef
 from shared.pipeline import EngineName, Frozen, Pipeline, Precision
 
-SCHEMA_VERSION = 1
 MAX_MESSAGE_BYTES = 8 * 2**20
 MAX_SIDE_PIXELS = 10**6
 
@@ -113,7 +112,7 @@ class Address(Frozen):
 class Message(Address):
     """What every message begins with."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     job_id: JobId
     pipeline: Pipeline
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    model_validator,
+)
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -18,6 +26,13 @@ ObjectBytes = Annotated[int, Field(ge=1, le=2**30)]
 AreaPixels = Annotated[int, Field(ge=1, le=10**9)]
 DeadlineSeconds = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
 DEFAULT_BATCH_SECONDS = 600.0
+
+# Source code is small; what is larger is data, and belongs under ``files:``.
+MAX_CODE_BYTES = 16 * 2**20
+MAX_FILE_BYTES = 2 * 2**30
+MAX_FILES = 64
+MAX_VARIABLES = 64
+_MAX_NAME_BYTES = 255  # of one part of a path, on Linux
 
 EngineName = Literal["torch", "onnxruntime", "openvino", "python"]
 EnginePolicy = Literal["auto", "torch", "onnxruntime", "openvino"]
@@ -63,19 +78,61 @@ class Postprocess(Frozen):
     softmax: bool = True
 
 
+def check_inside(name: str) -> str:
+    """The name, of a file inside a folder: relative, with no way out, and one that Linux can hold.
+
+    Raises ValueError.
+    """
+    for part in name.split("/"):
+        if part in ("", ".", "..") or "\0" in part or len(part.encode()) > _MAX_NAME_BYTES:
+            raise ValueError(f"{name[:100]!r} is not the name of a file inside a folder")
+    return name
+
+
+def check_variable(name: str) -> str:
+    """The name, of an environment variable that is not ours. Raises ValueError."""
+    if name.upper().startswith("HEADRACE_"):
+        raise ValueError("variables that start with HEADRACE_ are not passed to a class")
+    return name
+
+
+InsideName = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(check_inside)]
+VariableName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128),
+    AfterValidator(check_variable),
+]
+
+
+class PackedFile(Frozen):
+    """A file of the user's that travels with the job; the class finds it as ``name``.
+
+    ``name`` is relative to the folder that the class runs in. Its bytes lie in the models bucket.
+    """
+
+    name: InsideName
+    sha256: Sha256
+    bytes: int = Field(ge=0, le=MAX_FILE_BYTES)
+
+
 class Model(Frozen):
     """Which model: its name, its version, and how it becomes something that runs.
 
     Exactly one of ``architecture`` (weights in the models bucket under ``name/sha256``) and
-    ``python_class`` (``module:Class`` under the plugins folder) is set. ``mean`` and ``std`` are
-    per RGB channel, for pixels scaled to 0..1. ``sha256`` is that of the weights file, or of the
-    file that defines the class (``shared.plugins``).
+    ``python_class`` (``module:Class``) is set. ``mean`` and ``std`` are per RGB channel, for pixels
+    scaled to 0..1. ``sha256`` is that of the weights file, or ``class_sha256``.
+
+    For a class alone: ``code_sha256`` is that of its packed code in the models bucket, ``files``
+    are put beside the code, and ``environment`` names the variables that the class may see.
     """
 
     name: Name
     sha256: Sha256
     architecture: str | None = Field(default=None, max_length=100)
     python_class: PythonClass | None = None
+    code_sha256: Sha256 | None = None
+    files: tuple[PackedFile, ...] = Field(default=(), max_length=MAX_FILES)
+    environment: tuple[VariableName, ...] = Field(default=(), max_length=MAX_VARIABLES)
     mean: Channels = (0.0, 0.0, 0.0)
     std: Channels = (1.0, 1.0, 1.0)
 
@@ -83,9 +140,21 @@ class Model(Frozen):
     def _one_kind(self) -> Model:
         if (self.architecture is None) == (self.python_class is None):
             raise ValueError("exactly one of architecture and python_class is needed")
+        if (self.python_class is None) != (self.code_sha256 is None):
+            raise ValueError("code_sha256 belongs to a python_class")
+        if self.python_class is None and (self.files or self.environment):
+            raise ValueError("files and environment belong to a python_class")
+        if len({file.name for file in self.files}) < len(self.files):
+            raise ValueError("two files have one name")
         if min(self.std) <= 0:
             raise ValueError("std must be above zero")
         return self
+
+
+def class_sha256(python_class: str, code_sha256: str, files: tuple[PackedFile, ...]) -> str:
+    """The version of a user's class: it covers the code and the files that the class runs with."""
+    parts = [python_class, code_sha256, sorted((file.name, file.sha256) for file in files)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 class Pipeline(Frozen):

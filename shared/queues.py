@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-VERSION = "v1"
+VERSION = "v2"
 LANE = "bulk"
 
 PREPROCESS_TASK = "headrace.preprocess"

@@ -107,7 +107,6 @@ class Settings(BaseSettings):
     state_bucket: str = "state"
     models_bucket: str = "models"
     results_bucket: str = "results"
-    plugins: Path = PROJECT_ROOT / "plugins"
     stores_file: Path = PROJECT_ROOT / "config" / "stores.yaml"
     lease_seconds: float = Field(default=6.0, gt=0, le=10)
     # Touched whenever the lease is renewed, so that a health check costs no process of Python.

@@ -82,10 +82,8 @@ class Fake:
 
 
 def fake_connections(folder: Path, **settings: Any) -> Fake:
-    """A fresh state bucket, a live producer, and a plugin ``shape:Shape`` below ``folder``."""
-    plugins = folder / "plugins"
-    plugins.mkdir()
-    (plugins / "shape.py").write_text("class Shape: ...\n")
+    """A fresh state bucket, a live producer, and a class ``shape:Shape`` beside its pipeline."""
+    (folder / "shape.py").write_text("class Shape: ...\n")
     pipeline = folder / "shape.yaml"
     pipeline.write_text(PIPELINE)
     given: dict[str, Any] = {
@@ -96,7 +94,6 @@ def fake_connections(folder: Path, **settings: Any) -> Fake:
         "s3": S3Settings(endpoint="127.0.0.1:1", access_key="a", secret_key="s"),
         "ring": RingSettings(directory=folder, slot_bytes=(MIB, 10 * MIB), slot_counts=(1, 2)),
         "signing_keys": ("k" * 32,),
-        "plugins": plugins,
         **settings,
     }
     store = MemoryStore("state", "models")

@@ -16,6 +16,7 @@ from shared.storage import (
     Page,
     Store,
 )
+from shared.storage.checked import CheckedFile
 
 _T = TypeVar("_T")
 
@@ -73,8 +74,23 @@ class MemoryStore(Store):
 
         return self.request("create", key, create)
 
-    def put_file(self, bucket: str, key: str, path: Path) -> None:
-        self.put(bucket, key, path.read_bytes())
+    def pieces(self, bucket: str, key: str, *, max_bytes: int) -> Iterator[bytes]:
+        data = self.get_object(bucket, key, max_bytes=max_bytes)[1]
+        yield from (data[start : start + 1000] for start in range(0, len(data), 1000))
+
+    def put_file(
+        self,
+        bucket: str,
+        key: str,
+        path: Path,
+        *,
+        sha256: str | None = None,
+        sent: Callable[[int], None] | None = None,
+    ) -> None:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            source = file if sha256 is None else CheckedFile(file, path, sha256, size, sent)
+            self.put(bucket, key, source.read())
 
     def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
         yield from self.request("list", prefix, lambda: self.found(bucket, prefix))

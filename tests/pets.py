@@ -32,10 +32,8 @@ def pets_catalog(directory: Path) -> Catalog:
     return Catalog(directory / "config")
 
 
-def plugin_settings(directory: Path) -> Settings:
-    """Settings of a stack with nothing but an empty folder of plugins."""
-    plugins = directory / "plugins"
-    plugins.mkdir()
+def stack_settings(directory: Path) -> Settings:
+    """Settings of a stack that is not there."""
     return Settings(
         home=directory / "home",
         host_id="here",
@@ -44,7 +42,6 @@ def plugin_settings(directory: Path) -> Settings:
         s3=S3Settings(endpoint="localhost:1", access_key="a", secret_key="b"),
         ring=RingSettings(directory=directory, slot_bytes=(1,), slot_counts=(1,)),
         signing_keys=("key",),
-        plugins=plugins,
     )
 
 

@@ -20,7 +20,10 @@ def pipeline(**changes: object) -> Pipeline:
 
 def class_model(python_class: str, **changes: object) -> Model:
     """A model that is a user's class, whose code nobody has packed."""
-    fields = {"name": "own", "sha256": "a" * 64, "python_class": python_class}
+    fields = {
+        **{"name": "own", "sha256": "a" * 64, "code_sha256": "b" * 64},
+        "python_class": python_class,
+    }
     return Model.model_validate({**fields, **changes})
 
 

@@ -18,7 +18,7 @@ from producer.cli.output import (
     table,
     warn,
 )
-from producer.cli.progress import Counter, show_job
+from producer.cli.progress import Counter, show_job, showing_uploads
 from shared.errors import HeadraceError, UsageError
 
 if TYPE_CHECKING:
@@ -66,6 +66,9 @@ def enqueue(
 ) -> None:
     """Run a pipeline over every image under a prefix. Prints the job's id, and returns at once.
 
+    A class of your own is looked for beside the pipeline's file, in $HEADRACE_PLUGINS and in
+    ./plugins; it travels with the job, with what it imports from there and the pipeline's files.
+
     With --wait it shows progress, and then what 'status' prints.
     """
     from producer.connections import connect
@@ -73,7 +76,9 @@ def enqueue(
 
     connections = connect()
     request = JobRequest(source, pipeline, job_id, batch_size, limit, output, include, exclude)
-    submitted = submit(connections, request, warn).job_id
+    with showing_uploads() as progress:
+        spec = submit(connections, request, warn, tell=_tell, progress=progress)
+    submitted = spec.job_id
     if wait:
         _wait(connections, submitted, as_json, fail_on_image_errors)
     elif as_json:
@@ -170,15 +175,26 @@ def cancel(job_id: JobId) -> None:
     answer(job_id)
 
 
-@app.command(epilog=example("retry classify-20261121-101502-3f9a --failed"))
+@app.command(
+    epilog=example(
+        "retry classify-20261121-101502-3f9a --failed",
+        "retry classify-20261121-101502-3f9a --failed --update",
+    )
+)
 def retry(
     job_id: JobId,
     failed: Annotated[bool, typer.Option("--failed", help="The images that failed.")] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="With the present pipeline and code.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return when it has ended.")] = False,
     fail_on_image_errors: FailOnImages = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run the failed images of a job again, as a new job that is linked to it."""
+    """Run the failed images of a job again, as a new job that is linked to it.
+
+    It has the job's own pipeline and code; with --update those that there are now.
+    """
     from producer.connections import connect
     from producer.jobs import Submitted
     from producer.jobs import retry as retry_job
@@ -188,7 +204,9 @@ def retry(
             "which_images", "Say which images: --failed.", "See 'headrace retry --help'."
         )
     connections = connect()
-    submitted = retry_job(connections, job_id, warn).job_id
+    with showing_uploads() as progress:
+        spec = retry_job(connections, job_id, warn, update=update, tell=_tell, progress=progress)
+    submitted = spec.job_id
     if wait:
         _wait(connections, submitted, as_json, fail_on_image_errors)
     elif as_json:
@@ -211,6 +229,10 @@ def rm(
     confirm(f"Remove the job '{job_id}' and its output?", yes)
     remove(connections, job_id)
     answer(f"{job_id} was removed.")
+
+
+def _tell(text: str) -> None:
+    say(printable(text))
 
 
 def _wait(

@@ -47,12 +47,6 @@ def show(
 def validate(file: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
     """Check a pipeline's file; what is wrong is named with its line."""
     from shared.catalog import validate_file
-    from shared.errors import UsageError
-    from shared.settings import load_settings
 
-    try:
-        plugins = load_settings().plugins
-    except UsageError:  # no stack is set up, so that a class cannot be looked for
-        plugins = None
-    validate_file(file, plugins=plugins)
+    validate_file(file)
     answer(f"{file} is fine.")

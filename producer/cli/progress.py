@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from producer.cli.output import is_plain, say
+from producer.cli.output import is_plain, printable, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from producer.jobs import JobStatus
 
 LINE_SECONDS = 3.0
+# Smaller files are uploaded in a moment.
+SHOWN_BYTES = 32 * 2**20
 
 
 class Counter:
@@ -48,6 +52,22 @@ class Counter:
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_SECONDS
             say(f"{self._label}: {done} of {total} {self._unit}{more and f', {more}'}")
+
+
+@contextmanager
+def showing_uploads() -> Iterator[Callable[[str, int, int], None]]:
+    """Shows how much of each large file is sent: its name, the bytes, and of how many."""
+    with ExitStack() as shown:
+        counter: Counter | None = None
+
+        def show(name: str, done: int, total: int) -> None:
+            nonlocal counter
+            if total < SHOWN_BYTES:
+                return
+            counter = counter or shown.enter_context(Counter("upload", "MiB"))
+            counter.update(done >> 20, total >> 20, printable(name))
+
+        yield show
 
 
 def _make_bar() -> Progress:

@@ -50,7 +50,7 @@ def results(
     if chosen == "parquet" and file is None and sys.stdout.isatty():
         raise UsageError("binary", "Parquet is not for terminals.", "Say -o FILE.")
     connections = connect()
-    spec = connections.jobs.spec(job_id)
+    spec = connections.jobs.any_spec(job_id)
     if connections.jobs.closing(job_id) is None:
         warn(f"the job '{job_id}' has not ended: these are its rows so far.")
     shown = (limit or TABLE_ROWS) + 1 if chosen == "table" else limit
@@ -73,7 +73,7 @@ def errors(
     from producer.results import error_summary, iter_rows
 
     connections = connect()
-    spec = connections.jobs.spec(job_id)
+    spec = connections.jobs.any_spec(job_id)
     rows = iter_rows(connections.store_of, connections.jobs, spec, status="failed")
     found = error_summary(rows)
     if as_json:

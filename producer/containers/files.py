@@ -53,8 +53,7 @@ def write_files(home: Home, record: StackRecord) -> None:
     """Write everything that ``docker-compose.yml`` mounts or reads, from the record's secrets."""
     record.ring = whole_ring(RING)
     secrets = home.root / "secrets"
-    for folder in (secrets, home.root / "plugins"):
-        folder.mkdir(mode=0o700, exist_ok=True)
+    secrets.mkdir(mode=0o700, exist_ok=True)
     write_role_settings(home, record, INSIDE)
     write_json(home.root / role_settings_file("setup"), _setup_settings(record))
     keys = {role: store_key(record, role) for role in STORE_ROLES}
@@ -103,19 +102,11 @@ def _variables(home: Home, record: StackRecord) -> str:
         "HEADRACE_STORE_PORT": record.ports["store"],
         "HEADRACE_FLOWER_PORT": record.ports["flower"],
         "HEADRACE_STAGING_MIB": ring_mib,
-        "HEADRACE_PLUGINS_FOLDER": _plugins(home),
         "HEADRACE_STORES": _stores_file(),
     }
     if device() == "gpu":
         values["HEADRACE_TORCH_INDEX"] = ""  # PyPI's torch is the one with CUDA
     return "".join(f"{name}='{value}'\n" for name, value in values.items())
-
-
-def _plugins(home: Home) -> Path:
-    """The folder that workers import from: the one that the environment names, or an empty one."""
-    named = os.environ.get("HEADRACE_PLUGINS")
-    folder = Path(named).expanduser().resolve() if named else Path(_default("plugins"))
-    return folder if folder.is_dir() else home.root / "plugins"
 
 
 def _stores_file() -> Path:
@@ -137,5 +128,5 @@ def _hand_over(home: Home) -> None:
         return
     secrets, roles = (home.root / "secrets").iterdir(), (home.run / "roles").iterdir()
     data = map(home.data.joinpath, DATA_FOLDERS)
-    for path in (*secrets, *roles, *data, home.root / "plugins"):
+    for path in (*secrets, *roles, *data):
         os.chown(path, *owner())

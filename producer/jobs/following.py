@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from producer.connections import Connections
-from producer.jobs.status import JobStatus, JobWatch, Warn
+from producer.jobs.status import JobStatus, Warn, watch_job
 from shared.errors import HeadraceError, PermanentError
-from shared.job import JobSpec
+from shared.job import JobSpec, PastJob
 
 POLL_SECONDS = 0.3
 PARALLEL_READS = 16
@@ -30,9 +30,9 @@ def follow(
             warn(text)
 
     started = time.monotonic()
-    watch = JobWatch(connections, connections.jobs.spec(job_id), warn_once)
+    look = watch_job(connections, connections.jobs.any_spec(job_id), warn_once)
     while True:
-        status = watch.look()
+        status = look()
         yield status
         if status.has_ended:
             return
@@ -45,17 +45,15 @@ def follow(
         time.sleep(POLL_SECONDS)
 
 
-def all_specs(connections: Connections) -> list[JobSpec]:
+def all_specs(connections: Connections) -> list[JobSpec | PastJob]:
     """The spec of every job, newest first."""
 
-    def read(job_id: str) -> JobSpec | None:
+    def read(job_id: str) -> JobSpec | PastJob | None:
         try:
-            return connections.jobs.spec(job_id)
+            return connections.jobs.any_spec(job_id)
         except PermanentError as error:  # a store may still name the folder of a removed job
             if error.code != "no_such_job":
                 raise
-            return None
-        except ValueError:  # no spec of this version's
             return None
 
     with ThreadPoolExecutor(PARALLEL_READS) as pool:
@@ -67,7 +65,7 @@ def all_statuses(connections: Connections, warn: Warn, limit: int | None) -> lis
     """The newest ``limit`` jobs, newest first; all of them where it is None."""
     specs = all_specs(connections)[:limit]
     with ThreadPoolExecutor(PARALLEL_READS) as pool:
-        return list(pool.map(lambda spec: JobWatch(connections, spec, warn).look(), specs))
+        return list(pool.map(lambda spec: watch_job(connections, spec, warn)(), specs))
 
 
 def latest_job_id(connections: Connections) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from producer.connections import Connections
+from producer.jobs.code import Progress, described, silent
 from producer.jobs.following import all_specs, follow
 from producer.jobs.status import Warn, job_status
-from producer.jobs.submission import announce
+from producer.jobs.submission import Tell, announce, resolved, room_of_slot, upload
 from producer.version import version
-from shared.errors import HeadraceError, PermanentError
-from shared.job import JobSpec, new_job_id
+from shared.catalog import PackedClass
+from shared.errors import HeadraceError, PermanentError, UsageError
+from shared.job import JobSpec, PastJob, new_job_id
 from shared.keys import (
     JOBS,
     cancel_key,
@@ -40,9 +44,18 @@ def resume(connections: Connections, job_id: str, warn: Warn) -> None:
     announce(connections, job_id, warn)
 
 
-def retry(connections: Connections, job_id: str, warn: Warn) -> JobSpec:
-    """A new job over what failed in an ended one, with the same pipeline and linked to it.
+def retry(
+    connections: Connections,
+    job_id: str,
+    warn: Warn,
+    *,
+    update: bool = False,
+    tell: Tell = silent,
+    progress: Progress = silent,
+) -> JobSpec:
+    """A new job over what failed in an ended one, linked to it.
 
+    It has the same pipeline and code; with ``update`` what the pipeline's name or file says now.
     A job that was retried before is retried from its last retry on.
     """
     last = _last_retry(connections, job_id)
@@ -58,18 +71,46 @@ def retry(connections: Connections, job_id: str, warn: Warn) -> JobSpec:
     if not job_status(connections, first, warn).images.failed:
         raise PermanentError("nothing_failed", f"Nothing in the job '{first}' is failed.")
     own = {"job_id", "job_uid", "created_at", "limit"}
+    changes, packed = _updated(connections, parent) if update else ({}, None)
     fresh = JobSpec.model_validate(
         {
             **parent.model_dump(exclude=own),
+            **changes,
             "job_id": new_job_id(parent.pipeline.name),
             "retry_of": last,
             "headrace_version": version(),
         }
     )
+    if packed is not None:
+        tell(described(packed))
+    upload(connections, packed, progress)
     connections.jobs.add_retry(last, fresh.job_id)
     connections.jobs.create_spec(fresh)
     announce(connections, fresh.job_id, warn)
     return fresh
+
+
+def _updated(
+    connections: Connections, parent: JobSpec
+) -> tuple[dict[str, Any], PackedClass | None]:
+    """What is other in a spec with the present pipeline, and what is to be uploaded for it."""
+    given = parent.pipeline_given or parent.pipeline.name
+    try:
+        found = resolved(connections, given)
+        room = room_of_slot(found.pipeline, connections.settings)
+    except UsageError as error:
+        raise UsageError(
+            error.code,
+            error.message,
+            f"{error.hint} The job was enqueued with --pipeline {given}: repair that, or leave "
+            "--update out.".strip(),
+        ) from error
+    changes = {
+        "pipeline": found.pipeline.model_dump(),
+        "pipeline_sha256": found.pipeline.sha256,
+        "chunk_items": min(parent.chunk_items, room),
+    }
+    return changes, found.packed
 
 
 def remove(connections: Connections, job_id: str) -> None:
@@ -93,24 +134,27 @@ def purge(connections: Connections, job_id: str) -> None:
         jobs.store.delete(jobs.bucket, key)
 
 
-def require_removable(connections: Connections, job_id: str) -> JobSpec | None:
+def require_removable(connections: Connections, job_id: str) -> JobSpec | PastJob | None:
     """The spec of a job that may be removed; None where an earlier removal has taken it.
 
     Raises PermanentError ``no_such_job``, ``job_open``, or ``job_needed`` by a running retry.
     """
     jobs = connections.jobs
     try:
-        spec = jobs.spec(job_id)
+        spec = jobs.any_spec(job_id)
     except PermanentError:
         folder = f"{JOBS}{job_id}/"
         if "/" in job_id or not any(jobs.store.list(jobs.bucket, folder)):
             raise
         return None
-    if not jobs.closing(job_id) and not jobs.is_cancelled(job_id):
+    is_over = isinstance(spec, PastJob) or jobs.closing(job_id) or jobs.is_cancelled(job_id)
+    if not is_over:
         raise PermanentError(
             "job_open", f"The job '{job_id}' is not over.", f"Run 'headrace cancel {job_id}' first."
         )
     for other in all_specs(connections):
+        if isinstance(other, PastJob):
+            continue
         if other.retry_of == job_id and not jobs.closing(other.job_id):
             raise PermanentError(
                 "job_needed",
@@ -123,18 +167,16 @@ def require_removable(connections: Connections, job_id: str) -> JobSpec | None:
 def _let_it_close(connections: Connections, job_id: str) -> None:
     """What closes a cancelled job, seconds after, must not write when it is gone."""
     try:
-        for _ in follow(connections, job_id, _silent, timeout_seconds=CLOSING_SECONDS):
+        for _ in follow(connections, job_id, silent, timeout_seconds=CLOSING_SECONDS):
             pass
     except HeadraceError as error:
         if error.code != "timed_out":
             raise
 
 
-def _silent(_text: str) -> None:
-    return None
-
-
-def _remove_output(connections: Connections, spec: JobSpec) -> None:
+def _remove_output(connections: Connections, spec: JobSpec | PastJob) -> None:
+    if not spec.output_bucket:  # of a spec that cannot be read
+        return
     store = connections.store_of(spec.output_bucket)
     if not store.bucket_exists(spec.output_bucket):
         return

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from producer.connections import Connections
 from shared.errors import PermanentError, TransientError
-from shared.job import Closing, EngineChoice, JobSpec
+from shared.job import Accounting, Closing, EngineChoice, JobSpec, PastJob
 from shared.keys import manifest_prefix, output_root
 from shared.ledger import JobProgress
 
@@ -34,6 +34,9 @@ class ImageCounts(BaseModel):
 class JobStatus(BaseModel):
     """A job as ``status`` shows it. ``reason`` says why that engine and precision were taken.
 
+    ``model_version`` covers all that computes; ``code_sha256`` is of a class's packed code, null
+    for weights.
+
     ``device_busy`` is a share from 0 to 1; ``skipped`` counts folder markers, which are not listed.
     ``warnings``: what stands still while the job runs, each with what to do; ``status`` looks.
     """
@@ -55,6 +58,7 @@ class JobStatus(BaseModel):
     error: str | None
     skipped: int = 0
     reason: str | None = None
+    code_sha256: str | None = None
     warnings: list[str] = Field(default_factory=list)
 
     @property
@@ -138,7 +142,18 @@ class _Listing:
 
 def job_status(connections: Connections, job_id: str, warn: Warn) -> JobStatus:
     """One look at one job. Raises PermanentError ``no_such_job``, and the store's errors."""
-    return JobWatch(connections, connections.jobs.spec(job_id), warn).look()
+    return watch_job(connections, connections.jobs.any_spec(job_id), warn)()
+
+
+def watch_job(
+    connections: Connections, spec: JobSpec | PastJob, warn: Warn
+) -> Callable[[], JobStatus]:
+    """What looks at a job each time that it is called."""
+    if isinstance(spec, JobSpec):
+        return JobWatch(connections, spec, warn).look
+    closing = connections.jobs.closing(spec.job_id)
+    ended = closing or Closing(state="failed", accounting=Accounting(), error=spec.reason)
+    return lambda: _closed(spec, ended)
 
 
 def _hinted(listed: int, progress: JobProgress | None) -> ImageCounts:
@@ -151,7 +166,7 @@ def _hinted(listed: int, progress: JobProgress | None) -> ImageCounts:
     )
 
 
-def _closed(spec: JobSpec, closing: Closing) -> JobStatus:
+def _closed(spec: JobSpec | PastJob, closing: Closing) -> JobStatus:
     counted = closing.accounting
     images = ImageCounts(
         listed=counted.listed,
@@ -190,12 +205,18 @@ def _rate(images: ImageCounts, seconds: float) -> float | None:
     return round(done / seconds, 2) if seconds > 0 and done else None
 
 
-def _status(spec: JobSpec, state: State, images: ImageCounts) -> JobStatus:
+def _status(spec: JobSpec | PastJob, state: State, images: ImageCounts) -> JobStatus:
+    if isinstance(spec, JobSpec):
+        pipeline, model = spec.pipeline.name, spec.pipeline.model
+        name, version, code_sha256 = model.name, model.sha256, model.code_sha256
+    else:
+        pipeline, name, version, code_sha256 = spec.pipeline, spec.model, spec.model_version, None
     return JobStatus(
         job_id=spec.job_id,
-        pipeline=spec.pipeline.name,
-        model=spec.pipeline.model.name,
-        model_version=spec.pipeline.model.sha256,
+        pipeline=pipeline,
+        model=name,
+        model_version=version,
+        code_sha256=code_sha256,
         engine=None,
         precision=None,
         device=None,

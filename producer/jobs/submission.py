@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from producer.connections import Connections
 from producer.jobs.checks import require_images, require_output
+from producer.jobs.code import Progress, described, silent, upload_class
 from producer.jobs.requests import DEFAULT_CHUNK_ITEMS, JobRequest
 from producer.version import version
-from shared.catalog import resolve
+from shared.catalog import Catalog, PackedClass, Resolved, resolve
 from shared.errors import PermanentError, TransientError, UsageError
 from shared.job import JobSpec, new_job_id
 from shared.pipeline import Pipeline
@@ -18,23 +20,42 @@ from shared.settings import Settings
 from shared.storage import parse_s3_url
 
 Warn = Callable[[str], None]
+Tell = Callable[[str], None]
 
 
-def submit(connections: Connections, request: JobRequest, warn: Warn) -> JobSpec:
-    """Write the job's spec and tell the producer. Returns the spec that stands.
+def submit(
+    connections: Connections,
+    request: JobRequest,
+    warn: Warn,
+    *,
+    tell: Tell = silent,
+    progress: Progress = silent,
+) -> JobSpec:
+    """Upload what a class needs, write the job's spec, and tell the producer.
 
-    The same ``job_id`` with the same spec continues. Raises HeadraceError for all that would keep
-    the job from ever running, before anything is written.
+    Returns the spec that stands. The same ``job_id`` with the same spec continues. Raises
+    HeadraceError for all that would keep the job from ever running, before anything is written.
+    ``tell`` is told what is packed.
     """
-    spec = make_spec(connections, request)
+    spec, packed = make_spec(connections, request)
+    if packed is not None:
+        tell(described(packed))
     if request.job_id and (standing := _standing(connections, spec)):
         return _continue(connections, standing, warn)
     require_images(connections, spec)
     require_output(connections, spec)
+    upload(connections, packed, progress)
     standing = connections.jobs.create_spec(spec)
     _require_same(standing, spec)
     announce(connections, standing.job_id, warn)
     return standing
+
+
+def upload(connections: Connections, packed: PackedClass | None, progress: Progress) -> None:
+    """Store what a class needs, before the spec that names it."""
+    if packed is not None:
+        bucket = connections.settings.models_bucket
+        upload_class(connections.store_of(bucket), bucket, packed, progress)
 
 
 def announce(connections: Connections, job_id: str, warn: Warn) -> None:
@@ -60,17 +81,26 @@ def _continue(connections: Connections, standing: JobSpec, warn: Warn) -> JobSpe
     return standing
 
 
-def make_spec(connections: Connections, request: JobRequest) -> JobSpec:
-    """The spec that a request means. Raises UsageError, and the store's errors."""
+def resolved(connections: Connections, given: str) -> Resolved:
+    """The pipeline that ``--pipeline`` names, and what its class needs. Writes nothing."""
+    settings = connections.settings
+    return resolve(given, settings, connections.store_of(settings.models_bucket))
+
+
+def make_spec(connections: Connections, request: JobRequest) -> tuple[JobSpec, PackedClass | None]:
+    """The spec that a request means, and what is to be uploaded before it.
+
+    Raises UsageError, and the store's errors.
+    """
     settings = connections.settings
     bucket, prefix = parse_s3_url(request.source)
     output_bucket, output_prefix = settings.results_bucket, ""
     if request.output:
         output_bucket, output_prefix = parse_s3_url(request.output)
-    models = connections.store_of(settings.models_bucket)
-    pipeline = resolve(request.pipeline, settings, models)
+    found = resolved(connections, request.pipeline)
+    pipeline = found.pipeline
     try:
-        return JobSpec(
+        spec = JobSpec(
             job_id=request.job_id or new_job_id(pipeline.name),
             bucket=bucket,
             prefix=prefix,
@@ -82,10 +112,18 @@ def make_spec(connections: Connections, request: JobRequest) -> JobSpec:
             output_prefix=output_prefix,
             pipeline=pipeline,
             pipeline_sha256=pipeline.sha256,
+            pipeline_given=_lasting(request.pipeline),
             headrace_version=version(),
         )
     except ValidationError as error:
         raise _refused(error) from error
+    return spec, found.packed
+
+
+def _lasting(given: str) -> str:
+    """A pipeline's name, or its file's path from wherever it is asked for again."""
+    is_file = Catalog.is_path(given)
+    return str(Path(given).expanduser().absolute()) if is_file else given
 
 
 def _refused(error: ValidationError) -> UsageError:
@@ -100,8 +138,8 @@ def _refused(error: ValidationError) -> UsageError:
     return UsageError("bad_option", f"{field}: {first['msg']}.", "See 'headrace enqueue --help'.")
 
 
-def _chunk_items(wanted: int | None, pipeline: Pipeline, settings: Settings) -> int:
-    """How many images a chunk has: they must fit into one slot of the staging ring."""
+def room_of_slot(pipeline: Pipeline, settings: Settings) -> int:
+    """How many images fit into one slot of the staging ring. Raises UsageError where none does."""
     image_bytes, slot_bytes = pipeline.preprocess.image_bytes, max(settings.ring.slot_bytes)
     room = slot_bytes // image_bytes
     if not room:
@@ -111,11 +149,16 @@ def _chunk_items(wanted: int | None, pipeline: Pipeline, settings: Settings) -> 
             f"the staging ring has {slot_bytes}.",
             "Lower the pipeline's crop_pixels.",
         )
+    return room
+
+
+def _chunk_items(wanted: int | None, pipeline: Pipeline, settings: Settings) -> int:
+    room = room_of_slot(pipeline, settings)
     if wanted is not None and wanted > room:
         raise UsageError(
             "batch_too_large",
             f"{wanted} images of '{pipeline.name}' do not fit the largest slot of the staging "
-            f"ring ({slot_bytes >> 20} MiB).",
+            f"ring ({max(settings.ring.slot_bytes) >> 20} MiB).",
             f"Take --batch-size {room} or less.",
         )
     return wanted or min(DEFAULT_CHUNK_ITEMS, room)

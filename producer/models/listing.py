@@ -10,7 +10,9 @@ from shared.catalog import (
     published_versions,
     weights_model,
 )
-from shared.catalog.classes import class_version
+from shared.catalog.classes import PackedClass, class_folders
+from shared.catalog.packing import pack_class
+from shared.catalog.reading import Reader
 from shared.errors import UsageError
 from shared.pipeline import EngineName, Frozen
 from shared.settings import Settings
@@ -20,7 +22,7 @@ from shared.storage import Store
 class ModelStatus(Frozen):
     """One version of a model. ``pulled``: a job may use it; ``is_default``: by its bare name.
 
-    ``sha256`` is null for a class that is not in the plugins folder.
+    ``sha256`` is null for a class that is in none of the folders looked at.
     """
 
     name: str
@@ -42,15 +44,17 @@ def list_models(
     found: list[ModelStatus] = []
     for entry in map(catalog.model, catalog.model_names()):
         if isinstance(entry.content, ClassModelFile):
-            found.append(_class_status(entry.name, entry.content, settings))
+            found.append(_class_status(entry.name, entry.content))
         else:
             found.extend(_versions(weights_model(entry), store, settings.models_bucket))
     return found
 
 
-def _class_status(name: str, content: ClassModelFile, settings: Settings) -> ModelStatus:
+def _class_status(name: str, content: ClassModelFile) -> ModelStatus:
+    sha256: str | None
     try:
-        sha256 = class_version(content.python, settings.plugins)
+        code = pack_class(content.python, class_folders(), Reader())
+        sha256 = PackedClass(content.python, code).sha256
     except UsageError:
         sha256 = None
     return ModelStatus(

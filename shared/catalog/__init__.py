@@ -1,6 +1,7 @@
 """Pipelines and models: YAML files, checked to the line, and resolved to values."""
 
 from shared.catalog.catalog import Catalog, Entry, constants, labels, weights_model
+from shared.catalog.classes import PackedClass
 from shared.catalog.files import ClassModelFile, ModelFile, PipelineFile, WeightsModelFile
 from shared.catalog.inspect import (
     PipelineSummary,
@@ -16,7 +17,7 @@ from shared.catalog.published import (
     published,
     published_versions,
 )
-from shared.catalog.resolve import require_unchanged, resolve
+from shared.catalog.resolve import Resolved, require_unchanged, resolve
 
 __all__ = [
     "Catalog",
@@ -24,9 +25,11 @@ __all__ = [
     "Entry",
     "ModelConstants",
     "ModelFile",
+    "PackedClass",
     "PipelineFile",
     "PipelineSummary",
     "PublishedModel",
+    "Resolved",
     "WeightsModelFile",
     "constants",
     "labels",

@@ -47,9 +47,14 @@ class Catalog:
         """Every model that has a file, sorted."""
         return _names(self._models)
 
+    @staticmethod
+    def is_path(name_or_path: str) -> bool:
+        """Is it a pipeline's file, and not a name?"""
+        return "/" in name_or_path or name_or_path.endswith((SUFFIX, ".yml"))
+
     def pipeline(self, name_or_path: str) -> Entry[PipelineFile]:
         """A pipeline by name, or from a file where there is a slash or a ``.yaml`` in it."""
-        if "/" in name_or_path or name_or_path.endswith((SUFFIX, ".yml")):
+        if self.is_path(name_or_path):
             return self.pipeline_file(Path(name_or_path).expanduser())
         _require("pipeline", name_or_path, self.pipeline_names())
         entry = self.pipeline_file(self._pipelines / f"{name_or_path}{SUFFIX}")
@@ -80,7 +85,7 @@ def weights_model(entry: Entry[ModelFile]) -> Entry[WeightsModelFile]:
     raise UsageError(
         "no_weights",
         f"The model '{entry.name}' is a Python class, which has no weights to bring.",
-        "It is found in the plugins folder as it is.",
+        "Its code is packed at each 'headrace enqueue'.",
     )
 
 

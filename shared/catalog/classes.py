@@ -1,37 +1,106 @@
-"""Users' classes, looked at without running them."""
+"""Users' classes: where they are looked for, and what travels with a job of theirs."""
 
 from __future__ import annotations
 
-import ast
+import os
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from shared.catalog.documents import suggestion
-from shared.errors import UsageError
-from shared.plugins import plugin_sha256, plugin_source
+from shared.catalog.catalog import Entry
+from shared.catalog.files import PipelineFile
+from shared.catalog.packing import PackedCode, pack_class
+from shared.catalog.reading import Reader
+from shared.pipeline import MAX_FILE_BYTES, PackedFile, check_inside, class_sha256
 
+VARIABLE = "HEADRACE_PLUGINS"
+DEFAULT_FOLDER = "plugins"
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
-def class_version(python_class: str, plugins: Path) -> str:
-    """The sha256 of a class's source, which must be below ``plugins`` and define the class.
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file of the pipeline's ``files:``: where it lies, and what the class finds it as."""
 
-    Raises UsageError ``no_plugin``.
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PackedClass:
+    """What travels with a job of a user's class. ``paths``: where each of ``files`` lies here."""
+
+    python_class: str
+    code: PackedCode
+    files: tuple[PackedFile, ...] = ()
+    paths: tuple[Path, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """The model's version."""
+        return class_sha256(self.python_class, self.code.sha256, self.files)
+
+
+def pack(python_class: str, entry: Entry[PipelineFile]) -> PackedClass:
+    """Read all that a pipeline's class needs, and hash it. Nothing is run or uploaded.
+
+    Raises UsageError for what is missing, too large, or changes meanwhile.
     """
-    path, source = plugin_source(python_class, plugins)
-    wanted = python_class.partition(":")[2]
-    try:
-        names = _names(ast.parse(source))
-    except (SyntaxError, ValueError, RecursionError) as error:
-        line = getattr(error, "lineno", None) or 1
-        reason = getattr(error, "msg", None) or str(error)
-        raise UsageError("no_plugin", f"{path}:{line}: not Python: {reason}.") from error
-    if wanted not in names and "*" not in names:
-        classes = sorted(name for name in names if name[:1].isupper())
-        raise UsageError(
-            "no_plugin", f"{path} has no class '{wanted}'; {suggestion(wanted, classes)}"
-        )
-    return plugin_sha256(source)
+    reader = Reader()
+    code = pack_class(python_class, class_folders(entry.document.path), reader)
+    found = local_files(entry, code.modules)
+    hashed = [reader.sha256(file.path, MAX_FILE_BYTES) for file in found]
+    files = tuple(
+        PackedFile(name=file.name, sha256=sha256, bytes=size)
+        for file, (sha256, size) in zip(found, hashed, strict=True)
+    )
+    reader.require_unchanged()
+    return PackedClass(python_class, code, files, tuple(file.path for file in found))
+
+
+def class_folders(pipeline: Path | None = None) -> list[Path]:
+    """Where classes are looked for, in order. Only the command line looks."""
+    beside = [] if pipeline is None else [pipeline.parent]
+    named = os.environ.get(VARIABLE)
+    plugins = [Path(named).expanduser()] if named else []
+    folders = [*beside, *plugins, Path(DEFAULT_FOLDER)]
+    return list(dict.fromkeys(folder.absolute() for folder in folders))
+
+
+def local_files(entry: Entry[PipelineFile], modules: Iterable[str] = ()) -> list[LocalFile]:
+    """The pipeline's ``files:``, sorted by name, none larger than it may be.
+
+    ``modules``: paths of the code, which no file may take. Raises UsageError with the line.
+    """
+    found: dict[str, LocalFile] = {}
+    taken = set(modules)
+    for index, given in enumerate(entry.content.files):
+        field = ("files", index)
+        file = _local_file(entry.document.path.parent.absolute(), given)
+        try:
+            check_inside(file.name)
+            size = file.path.stat().st_size if file.path.is_file() else None
+        except ValueError as error:
+            raise entry.document.error(field, f"'{given}' cannot be a file's name") from error
+        except OSError as error:
+            raise entry.document.error(
+                field, f"cannot read {file.path}: {error.strerror}"
+            ) from error
+        if size is None:
+            there = "is a folder" if file.path.is_dir() else "is not a file"
+            problem = there if file.path.exists() else "is not there"
+            raise entry.document.error(field, f"{file.path} {problem}; name a file")
+        if size > MAX_FILE_BYTES:
+            most = f"{MAX_FILE_BYTES >> 30} GiB"
+            raise entry.document.error(field, f"{file.path} is larger than {most}")
+        if _clashes(file.name, taken):
+            raise entry.document.error(
+                field, f"something else is packed as '{file.name}' already; rename one of them"
+            )
+        taken.add(file.name)
+        found[file.name] = file
+    return [found[name] for name in sorted(found)]
 
 
 def class_model_name(python_class: str) -> str:
@@ -39,14 +108,18 @@ def class_model_name(python_class: str) -> str:
     return _WORD_START.sub("_", python_class.partition(":")[2].strip("_")).lower()[:64]
 
 
-def _names(module: ast.Module) -> set[str]:
-    """Every name that the source may bind to a class, however deep: only typos must be told."""
-    found: set[str] = set()
-    for node in ast.walk(module):
-        if isinstance(node, ast.ClassDef):
-            found.add(node.name)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            found.update(alias.asname or alias.name for alias in node.names)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
-    return found
+def _local_file(folder: Path, given: str) -> LocalFile:
+    """A file outside the folder is found under its last name."""
+    path = Path(os.path.normpath(folder / given))
+    inside = path.is_relative_to(folder) and path != folder
+    return LocalFile(path, path.relative_to(folder).as_posix() if inside else path.name)
+
+
+def _clashes(name: str, taken: set[str]) -> bool:
+    """Is it there, or a folder of something there, or below it?"""
+    around = {str(parent) for parent in Path(name).parents}
+    return (
+        name in taken
+        or bool(around & taken)
+        or any(other.startswith(f"{name}/") for other in taken)
+    )

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 from shared.pipeline import (
     DEFAULT_BATCH_SECONDS,
+    MAX_FILES,
+    MAX_VARIABLES,
     AreaPixels,
     DeadlineSeconds,
     EnginePolicy,
@@ -19,6 +21,7 @@ from shared.pipeline import (
     PythonClass,
     Sha256,
     SidePixels,
+    VariableName,
 )
 
 Line = Annotated[str, Field(min_length=1, max_length=500)]
@@ -33,6 +36,7 @@ FORMS = {
     "python": "module:Class",
     "pypi": "PACKAGE==VERSION",
     "url": "https://...",
+    "environment": "names of variables, as in [MY_TOKEN]",
     "sha256": "64 hexadecimal digits, in lower case",
 }
 
@@ -71,7 +75,11 @@ def _model_form(value: Any) -> str:
 
 
 class PipelineFile(FileModel):
-    """A pipeline's file. ``model`` is a name, ``NAME@SHA256`` for one version of it, or a class."""
+    """A pipeline's file. ``model`` is a name, ``NAME@SHA256`` for one version of it, or a class.
+
+    For a class alone: ``files`` travel with the job, by paths relative to this file;
+    ``environment`` names variables of the worker's that the class may see.
+    """
 
     name: Name | None = None
     description: Line | None = None
@@ -81,6 +89,8 @@ class PipelineFile(FileModel):
         | Annotated[ClassReference, Tag("<class>")],
         Discriminator(_model_form),
     ]
+    files: list[Line] = Field(default=[], max_length=MAX_FILES)
+    environment: list[VariableName] = Field(default=[], max_length=MAX_VARIABLES)
     engine: EnginePolicy = "auto"
     precision: PrecisionPolicy = "auto"
     batch_seconds: DeadlineSeconds = DEFAULT_BATCH_SECONDS
@@ -134,7 +144,7 @@ class WeightsModelFile(FileModel):
 
 
 class ClassModelFile(FileModel):
-    """A Python class in the plugins folder; it takes any size unless ``image_pixels`` is given."""
+    """A Python class; it takes any size unless ``image_pixels`` is given."""
 
     python: PythonClass
     image_pixels: SidePixels | None = None

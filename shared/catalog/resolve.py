@@ -8,12 +8,12 @@ model that has ``image_pixels`` takes no other size.
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from shared.catalog.catalog import Catalog, Entry, constants, weights_model
-from shared.catalog.classes import class_model_name, class_version
+from shared.catalog.classes import PackedClass, class_model_name, pack
 from shared.catalog.documents import suggestion
 from shared.catalog.files import (
     ClassModelFile,
@@ -32,20 +32,29 @@ _DEFAULTS = Preprocess()
 _LARGEST_SIDE_PIXELS = 4096
 
 
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A pipeline by value. ``packed`` is what its class needs, which is yet to be uploaded."""
+
+    pipeline: Pipeline
+    packed: PackedClass | None = None
+
+
 def resolve(
     name_or_path: str, settings: Settings, store: Store, catalog: Catalog | None = None
-) -> Pipeline:
-    """The pipeline by value, its model pinned to a version that is there.
+) -> Resolved:
+    """The pipeline by value, its model pinned to a version that is there, or to packed code.
 
-    Raises UsageError where a file is wrong, a class is missing, or the version has not been
-    pulled; and the store's errors.
+    Writes nothing. Raises UsageError where a file is wrong, a class is missing, or the version has
+    not been pulled; and the store's errors.
     """
     catalog = catalog or Catalog()
     entry = catalog.pipeline(name_or_path)
     found = referenced_model(entry, catalog)
     if isinstance(found.content, ClassModelFile):
-        model = _class_model(found.name, found.content.python, settings.plugins, entry)
-        return _pipeline(entry, model, found.content.image_pixels)
+        packed = pack(found.content.python, entry)
+        model = _class_model(found.name, packed, entry)
+        return Resolved(_pipeline(entry, model, found.content.image_pixels), packed)
     pinned = entry.content.model_version
     sha256 = pinned or found.content.sha256
     baked = _published_constants(weights_model(found), sha256, bool(pinned), settings, store)
@@ -56,7 +65,7 @@ def resolve(
         mean=baked.mean,
         std=baked.std,
     )
-    return _pipeline(entry, model, baked.image_pixels)
+    return Resolved(_pipeline(entry, model, baked.image_pixels))
 
 
 def referenced_model(entry: Entry[PipelineFile], catalog: Catalog) -> Entry[ModelFile]:
@@ -75,6 +84,12 @@ def referenced_model(entry: Entry[PipelineFile], catalog: Catalog) -> Entry[Mode
     found = catalog.model(name)
     if entry.content.model_version and isinstance(found.content, ClassModelFile):
         raise document.error(("model",), f"'{name}' is a Python class: leave '@...' out")
+    if isinstance(found.content, WeightsModelFile):
+        for field in ("files", "environment"):
+            if getattr(entry.content, field):
+                raise document.error(
+                    (field,), f"is for Python classes, and '{name}' has weights: leave it out"
+                )
     return found
 
 
@@ -109,10 +124,16 @@ def _pipeline(entry: Entry[PipelineFile], model: Model, image_pixels: int | None
     )
 
 
-def _class_model(name: str, python: str, plugins: Path, entry: Entry[PipelineFile]) -> Model:
-    sha256 = class_version(python, plugins)
+def _class_model(name: str, packed: PackedClass, entry: Entry[PipelineFile]) -> Model:
     try:
-        return Model(name=name, sha256=sha256, python_class=python)
+        return Model(
+            name=name,
+            sha256=packed.sha256,
+            python_class=packed.python_class,
+            code_sha256=packed.code.sha256,
+            files=packed.files,
+            environment=tuple(sorted(set(entry.content.environment))),
+        )
     except ValidationError as error:
         raise entry.document.error(
             ("model",), f"give it a 'name:', as '{name}' from its class cannot be one"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -67,8 +67,28 @@ class Store(Protocol):
         """
         ...
 
-    def put_file(self, bucket: str, key: str, path: Path) -> None:
-        """Write a file's bytes, over an object that is there. Raises OSError for the file."""
+    def pieces(self, bucket: str, key: str, *, max_bytes: int) -> Iterator[bytes]:
+        """The object's bytes, some MiB at a time, for what is too large for memory.
+
+        Raises ObjectMissing, and ObjectTooLarge if it has more than ``max_bytes``. Of an object
+        that is replaced meanwhile there are bytes of both: check them.
+        """
+        ...
+
+    def put_file(
+        self,
+        bucket: str,
+        key: str,
+        path: Path,
+        *,
+        sha256: str | None = None,
+        sent: Callable[[int], None] | None = None,
+    ) -> None:
+        """Write a file's bytes, over an object that is there. Raises OSError for the file.
+
+        With ``sha256`` raises UsageError ``file_changed``, and writes nothing, where the bytes have
+        another; ``sent`` is told then how many are read.
+        """
         ...
 
     def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:

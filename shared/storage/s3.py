@@ -8,14 +8,15 @@ listings, and objects with such keys, go through ``minio``.
 
 from __future__ import annotations
 
+import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import obstore
 from minio.credentials import Credentials
@@ -25,6 +26,7 @@ from obstore.exceptions import BaseError as ObstoreError
 from obstore.store import S3Store as BucketClient
 
 from shared.settings import S3Settings
+from shared.storage.checked import CheckedFile
 from shared.storage.clients import (
     ANSWER_SECONDS,
     CONNECTIONS,
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 DELETE_KEYS = 1000
+PIECE_BYTES = 16 * 2**20
 # What even a slow line takes in the seconds of an answer.
 QUICK_BYTES = 2**18
 # The last two are no XML characters, so that a bulk delete could not name them.
@@ -156,9 +159,32 @@ class S3ObjectStore:
                 return False
             return True
 
-    def put_file(self, bucket: str, key: str, path: Path) -> None:
+    def pieces(self, bucket: str, key: str, *, max_bytes: int) -> Iterator[bytes]:
+        info = self.head(bucket, key)
+        _check(info, bucket, max_bytes, None)
+        for start in range(0, info.size, PIECE_BYTES):
+            with self._asking(bucket, key):
+                response = self._minio.get_object(bucket, key, start, PIECE_BYTES)
+                try:
+                    piece = paced(parts_of(response))
+                finally:
+                    response.close()
+                    response.release_conn()
+            yield piece
+
+    def put_file(
+        self,
+        bucket: str,
+        key: str,
+        path: Path,
+        *,
+        sha256: str | None = None,
+        sent: Callable[[int], None] | None = None,
+    ) -> None:
         with path.open("rb") as file, self._asking(bucket, key):
-            self._minio.put_object(bucket, key, file, path.stat().st_size)
+            size = os.fstat(file.fileno()).st_size
+            source = file if sha256 is None else CheckedFile(file, path, sha256, size, sent)
+            self._minio.put_object(bucket, key, cast(BinaryIO, source), size)
 
     def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
         with self._asking(bucket):

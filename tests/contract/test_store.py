@@ -171,6 +171,53 @@ def test_keeps_objects_of_any_size(store: Store, bucket: str, size: int, tmp_pat
 
 
 @pytest.mark.parametrize("key", ["plain", "line\nbreak"], ids=ascii)
+@pytest.mark.parametrize("size", [0, 1, 10_000, 20_000_000])
+def test_sends_and_gives_a_checked_file_in_pieces(
+    store: Store, bucket: str, key: str, size: int, tmp_path: Path
+) -> None:
+    data, sent = os.urandom(size), [0]
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    store.put_file(bucket, key, path, sha256=sha256, sent=sent.append)
+    assert sent == sorted(sent)
+    assert sent[-1] == size
+    assert b"".join(store.pieces(bucket, key, max_bytes=size)) == data
+    with pytest.raises(ObjectTooLarge):
+        next(store.pieces(bucket, key, max_bytes=size - 1))
+    with pytest.raises(ObjectMissing):
+        next(store.pieces(bucket, "not there", max_bytes=1))
+
+
+@pytest.mark.parametrize("size", [1, 20_000_000])
+@pytest.mark.parametrize("spoil", ["edit", "cut", "grow"])
+def test_a_file_that_is_not_what_was_hashed_becomes_no_object(
+    store: Store, bucket: str, size: int, spoil: str, tmp_path: Path
+) -> None:
+    data = bytes(size)
+    path = tmp_path / "file"
+    spoilt = {"edit": data[:-1] + b"x", "cut": data[:-1], "grow": data + b"x"}
+    path.write_bytes(spoilt[spoil])
+    sha256 = hashlib.sha256(data).hexdigest()
+    if size > 1:  # read in part when it is edited
+        path.write_bytes(data)
+
+        def edit(_: int) -> None:
+            path.write_bytes(spoilt[spoil])
+
+        if spoil == "grow":
+            path.write_bytes(spoilt[spoil])
+    else:
+
+        def edit(_: int) -> None:
+            return
+
+    with pytest.raises(UsageError, match="changed while"):
+        store.put_file(bucket, "file", path, sha256=sha256, sent=edit)
+    assert not store.exists(bucket, "file")
+
+
+@pytest.mark.parametrize("key", ["plain", "line\nbreak"], ids=ascii)
 def test_refuses_a_changed_object_and_a_large_one(store: Store, bucket: str, key: str) -> None:
     store.put(bucket, key, b"old")
     old = store.head(bucket, key)

@@ -132,6 +132,40 @@ def test_a_model_of_ones_own(stack: Stack, bucket: str, tmp_path: Path) -> None:
     assert {row["label"] for row in stack.rows(job)} == {"32x32"}
 
 
+def test_a_class_travels_with_its_job_from_any_folder(
+    stack: Stack, bucket: str, tmp_path: Path
+) -> None:
+    """Beside its pipeline, with a helper and a file; an edit is seen by the next job alone."""
+    (tmp_path / "own.py").write_text(
+        "from helper import word\n"
+        "class Own:\n"
+        "    def __call__(self, images):\n"
+        "        return [word()] * len(images)\n"
+    )
+    helper = (
+        "from pathlib import Path\n"
+        "def word():\n"
+        "    return 'NUMBER ' + Path(__file__).with_name('word.txt').read_text()\n"
+    )
+    (tmp_path / "word.txt").write_text("seen")
+    (tmp_path / "own.yaml").write_text(
+        "preprocess: {resize_shorter_pixels: 32, crop_pixels: 32}\n"
+        "model: {python: 'own:Own'}\n"
+        "files: [word.txt]\n"
+    )
+    versions, command = set(), ("enqueue", bucket, "--pipeline", "own.yaml", "--limit", "20")
+    for number in ("first", "second"):
+        (tmp_path / "helper.py").write_text(helper.replace("NUMBER", number))
+        done = stack.run(*command, cwd=tmp_path)
+        assert "packed helper.py, own.py, word.txt: 3 files, " in done.stderr
+        job = done.stdout.strip()
+        stack.finish(job)
+        status = stack.status(job)
+        versions.add((status["model_version"], status["code_sha256"]))
+        assert {row["label"] for row in stack.rows(job)} == {f"{number} seen"}
+    assert len(versions) == 2
+
+
 def test_a_model_that_raises_on_some_images_fails_only_those(
     stack: Stack, plugins: Path, tmp_path: Path
 ) -> None:

@@ -45,6 +45,8 @@ KILLS = 4
 PLUGIN = """
 import ctypes, os, time
 
+FOLDER = %r
+
 class _Shape:
     def __call__(self, images):
         for image in images:
@@ -76,7 +78,7 @@ class Fine(_Shape):
 
 class Slow(Fine):
     def __call__(self, images):
-        open(f"{os.path.dirname(__file__)}/called-{os.getpid()}", "w").close()
+        open(f"{FOLDER}/called-{os.getpid()}", "w").close()
         time.sleep(0.1 * len(images))
         return super().__call__(images)
 """
@@ -84,7 +86,7 @@ class Slow(Fine):
 
 @pytest.fixture(scope="module")
 def bucket(stack: Stack, plugins: Path) -> str:
-    (plugins / "harm.py").write_text(PLUGIN)
+    (plugins / "harm.py").write_text(PLUGIN.replace("%r", repr(str(plugins))))
     white = io.BytesIO()
     Image.fromarray(np.full((72, 96, 3), 255, np.uint8)).save(white, "PNG")
     stack.put("suspects", small_images(IMAGES, prefix="in/", seed=4))

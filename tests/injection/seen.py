@@ -12,18 +12,19 @@ from tests.stack import Stack
 
 SECONDS_AN_IMAGE = 0.02
 
-_PLUGIN = f"""
+_PLUGIN = """
 import hashlib, os, time
+
+folder, seconds = %r
 
 class Seen:
     def __init__(self):
-        folder = os.path.dirname(__file__)
-        self.log = open(f"{{folder}}/seen-{{os.getpid()}}.log", "a", buffering=1)
+        self.log = open(f"{folder}/seen-{os.getpid()}.log", "a", buffering=1)
 
     def __call__(self, images):
         labels = [hashlib.sha256(image.tobytes()).hexdigest()[:16] for image in images]
-        self.log.write("".join(f"{{time.time()}} {{label}}\\n" for label in labels))
-        time.sleep({SECONDS_AN_IMAGE} * len(images))
+        self.log.write("".join(f"{time.time()} {label}\\n" for label in labels))
+        time.sleep(seconds * len(images))
         return [(label, 1.0) for label in labels]
 """
 
@@ -33,7 +34,9 @@ class Seen:
 
     def __init__(self, plugins: Path) -> None:
         self._plugins = plugins
-        (plugins / "seen.py").write_text(_PLUGIN)
+        (plugins / "seen.py").write_text(
+            _PLUGIN.replace("%r", repr((str(plugins), SECONDS_AN_IMAGE)))
+        )
         path = plugins / "seen.yaml"
         path.write_text("model: {python: 'seen:Seen'}\n")
         self.pipeline = str(path)

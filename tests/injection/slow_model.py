@@ -8,7 +8,7 @@ from pathlib import Path
 _PLUGIN = """
 import hashlib, os, time
 
-FOLDER = os.path.dirname(__file__)
+FOLDER = %r
 
 class Slow:
     def __call__(self, images):
@@ -33,7 +33,7 @@ class SlowModel:
         self._noted, self._pace = plugins / "inferred", plugins / "image_seconds"
         self._noted.unlink(missing_ok=True)
         self.pipeline = str(plugins / "slow.yaml")
-        (plugins / "slow_model.py").write_text(_PLUGIN)
+        (plugins / "slow_model.py").write_text(_PLUGIN.replace("%r", repr(str(plugins))))
         Path(self.pipeline).write_text("model: {python: 'slow_model:Slow'}\n")
         self.take(image_seconds)
 

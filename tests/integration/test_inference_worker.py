@@ -19,6 +19,7 @@ import torch
 import torchvision
 
 from shared.celery_app import Publisher
+from shared.keys import code_key
 from shared.ledger import Ledger, Stage, WorkerIdentity
 from shared.ledger import connect as connect_ledger
 from shared.messages import Batch, Item, Result, Slot, StagedItem, Timings
@@ -28,6 +29,7 @@ from shared.settings import RingSettings, S3Settings, Settings, save_settings
 from shared.staging import StagingRing, create_ring, open_ring
 from shared.storage import Store, connect
 from tests import samples
+from tests.packed import packed
 from tests.servers import start_seaweedfs, start_valkey
 from tests.waiting import wait_for
 
@@ -101,12 +103,9 @@ class Stand:
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     home = tmp_path_factory.mktemp("worker home")
-    (home / "plugins").mkdir()
-    (home / "plugins" / "brightness.py").write_text(BRIGHTNESS)
     valkey, weed = start_valkey(home / "valkey"), start_seaweedfs(home / "weed")
     settings = samples.settings(home, valkey.url).model_copy(
         update={
-            "plugins": home / "plugins",
             "ring": RingSettings(
                 directory=home / "ring", slot_bytes=(70 * PIXELS * PIXELS * 3,), slot_counts=(4,)
             ),
@@ -199,8 +198,8 @@ def test_every_engine_answers_through_the_real_worker(stand: Stand, tmp_path: Pa
 
 
 def test_a_users_class_answers_through_the_real_worker(stand: Stand) -> None:
-    sha256 = hashlib.sha256(BRIGHTNESS.encode()).hexdigest()
-    model = Model(name="brightness", sha256=sha256, python_class="brightness:Brightness")
+    model, archive = packed("brightness:Brightness", BRIGHTNESS)
+    stand.store.create("models", code_key(str(model.code_sha256)), archive)
     chunk = stand.send(pipeline(model), 10, 200)
     result = stand.results(1)[chunk]
     assert [item.predictions[0].label for item in result.items] == ["dark", "bright"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 
@@ -197,10 +198,32 @@ def test_a_manifest_that_has_lost_a_segment_ends_the_job(yard: Yard) -> None:
 
 def test_a_spec_that_cannot_be_read_harms_nobody_else(yard: Yard) -> None:
     yard.store.put("state", spec_key("bad"), b"{}")
+    yard.store.put("state", spec_key("ended-oddly"), b"{}")
+    yard.store.put("state", closed_key("ended-oddly"), b"{}")
     yard.store.put("state", cancel_key("half-removed"), b"{}")
     yard.add_job(1)
     leader = yard.lead()
     yard.until(leader, lambda: yard.queued() == 1, "the good job")
+    ended = yard.jobs.closing("bad")
+    assert ended is not None
+    assert ended.state == "failed"
+
+
+def test_a_job_of_another_version_ends_as_failed_and_says_what_to_do(yard: Yard) -> None:
+    spec = yard.add_job(3)
+    old = {**spec.model_dump(mode="json"), "version": 1, "headrace_version": "0.0.9"}
+    del old["pipeline_given"]
+    yard.store.put("state", spec_key("job"), json.dumps(old).encode())
+    leader = yard.lead()
+    leader.tick()
+    ended = yard.jobs.closing("job")
+    assert ended is not None
+    assert (ended.state, ended.accounting) == ("failed", Accounting())
+    assert "Headrace 0.0.9, whose specs have version 1" in str(ended.error)
+    assert "Enqueue it again" in str(ended.error)
+    yard.pass_time(leader, LOOK_SECONDS + 1)
+    assert yard.ledger.jobs() == []
+    assert yard.jobs.closing("job") == ended
 
 
 def test_an_outage_of_the_store_leaves_no_job_behind(yard: Yard) -> None:

@@ -31,6 +31,26 @@ def fields(path: tuple[str | int, ...], *values: Any) -> dict[str, Case]:
     }
 
 
+def class_models(**fields: Any) -> dict[str, Case]:
+    """A user's class as the model, sound but for one of ``fields``, each a list of values."""
+    sound = {
+        **{"name": "own", "sha256": "a" * 64, "python_class": "own:Own"},
+        "code_sha256": "b" * 64,
+    }
+    return {
+        f"schema: pipeline.model of a class: {name} {show(value)}": Case(
+            "schema", field("pipeline", "model", value={**sound, name: value})
+        )
+        for name, values in fields.items()
+        for value in values
+    }
+
+
+def packed_file(**fields: Any) -> list[dict[str, Any]]:
+    """The fields that are wrong first, so that they show in the case's name."""
+    return [{**fields, "name": "w.bin", "sha256": "a" * 64, "bytes": 1, **fields}]
+
+
 SCHEMA = {
     **named(
         "schema",
@@ -47,7 +67,7 @@ SCHEMA = {
         },
     ),
     **fields(("extra",), 1),
-    **fields(("schema_version",), 0, 2, "1", None, 1.5),
+    **fields(("schema_version",), 0, 1, 3, "1", None, 1.5),
     **fields(("incarnation",), MISSING, None, "", "1" * 15, "1" * 17, "../" * 5 + "x", 5),
     **fields(("job_id",), MISSING, "", "../job", "/etc/passwd", "a/b", "a" * 101, "a\n", 5),
     **fields(("job_uid",), MISSING, None, "", "z" * 16, ["2" * 16]),
@@ -66,6 +86,18 @@ SCHEMA = {
     **fields(("pipeline", "model", "name"), "../x", "/x", ""),
     **fields(("pipeline", "model", "sha256"), "../x", "a" * 63, "A" * 64),
     **fields(("pipeline", "model", "python_class"), "os:system", "/x:Y", "..:Y"),
+    **fields(("pipeline", "model", "code_sha256"), "a" * 64, "../x", 5),
+    **fields(("pipeline", "model", "files"), [{"name": "a", "sha256": "a" * 64, "bytes": 1}], "x"),
+    **fields(("pipeline", "model", "environment"), ["HOME"], ["HEADRACE_HOME"], ["a b"], 5),
+    **class_models(
+        code_sha256=[None, "../x"],
+        environment=[["HEADRACE_HOME"], ["A=B"], ["A"] * 65],
+        files=[
+            *(packed_file(name=name) for name in ("../x", "/x", "", "a//b", "a\0", "x" * 256)),
+            *(packed_file(bytes=size) for size in (-1, 2**31 + 1, "1")),
+            *(packed_file(sha256="../x"), packed_file(more=1), packed_file() * 2),
+        ],
+    ),
     **fields(("pipeline", "model", "architecture"), None, "x" * 101),
     **fields(("pipeline", "model", "std"), [0, 0, 0], [1, 1], "x", [1, 1, float("nan")]),
     **fields(("pipeline", "postprocess", "top_k"), 0, 101),

@@ -31,7 +31,9 @@ IMAGE_BYTES = SIDE * SIDE * 3
 PIPELINE = Pipeline(
     name="pattern",
     preprocess=Preprocess(resize_shorter_pixels=SIDE, crop_pixels=SIDE),
-    model=Model(name="pattern", sha256="0" * 64, python_class="pattern:Pattern"),
+    model=Model(
+        name="pattern", sha256="0" * 64, python_class="pattern:Pattern", code_sha256="0" * 64
+    ),
 )
 _BROKEN = "'pattern:Pattern' cannot be constructed: it is broken"
 _ENGINE = EngineChoice(engine="python", precision=None, device="simulated", reason="")

@@ -23,7 +23,7 @@ from shared.errors import UsageError
 from shared.pipeline import Pipeline
 from shared.settings import Settings
 from tests.memory_store import MemoryStore
-from tests.pets import OTHER_SHA256, WEIGHTS_SHA256, pets_catalog, plugin_settings, written
+from tests.pets import OTHER_SHA256, WEIGHTS_SHA256, pets_catalog, stack_settings, written
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def catalog(tmp_path: Path) -> Catalog:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return plugin_settings(tmp_path)
+    return stack_settings(tmp_path)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_sizes_that_are_left_out_follow_from_the_model(
     tmp_path: Path, catalog: Catalog, settings: Settings, store: MemoryStore
 ) -> None:
     path = written(tmp_path, "model: pets\npreprocess: {max_pixels: 1000}\n")
-    preprocess = resolve(str(path), settings, store, catalog).preprocess
+    preprocess = resolve(str(path), settings, store, catalog).pipeline.preprocess
     assert (preprocess.crop_pixels, preprocess.resize_shorter_pixels) == (160, 183)
     assert preprocess.max_pixels == 1000
     assert preprocess.max_object_bytes == 64 * 2**20
@@ -74,6 +74,7 @@ def test_a_crop_always_gets_a_resize_that_holds_it(
     tmp_path_factory: pytest.TempPathFactory, pixels: int
 ) -> None:
     path = tmp_path_factory.mktemp("crop") / "my.yaml"
+    (path.parent / "a.py").write_text("class B: ...\n")
     path.write_text(f"model: {{python: 'a:B'}}\npreprocess: {{crop_pixels: {pixels}}}\n")
     preprocess = show_pipeline(str(path))["preprocess"]
     assert pixels <= preprocess["resize_shorter_pixels"] <= 4096
@@ -83,7 +84,7 @@ def test_a_pipeline_is_resolved_by_value(
     tmp_path: Path, catalog: Catalog, settings: Settings, store: MemoryStore
 ) -> None:
     path = written(tmp_path, "model: pets\nengine: torch\n")
-    pipeline = resolve(str(path), settings, store, catalog)
+    pipeline = resolve(str(path), settings, store, catalog).pipeline
     assert pipeline.name == "my"
     assert pipeline.engine == "torch"
     assert pipeline.model.architecture == "resnet18"
@@ -91,16 +92,16 @@ def test_a_pipeline_is_resolved_by_value(
     assert (pipeline.model.mean, pipeline.model.std) == ((0.4, 0.5, 0.6), (0.2, 0.2, 1.0))
     assert Pipeline.model_validate_json(pipeline.model_dump_json()).sha256 == pipeline.sha256
     path.write_text("# the same\nengine: torch\nmodel: pets\n")
-    assert resolve(str(path), settings, store, catalog).sha256 == pipeline.sha256
+    assert resolve(str(path), settings, store, catalog).pipeline.sha256 == pipeline.sha256
     path.write_text("model: pets\n")
-    assert resolve(str(path), settings, store, catalog).sha256 != pipeline.sha256
+    assert resolve(str(path), settings, store, catalog).pipeline.sha256 != pipeline.sha256
 
 
 def test_a_pipeline_may_name_one_version(
     tmp_path: Path, catalog: Catalog, settings: Settings, store: MemoryStore
 ) -> None:
     path = written(tmp_path, f"model: pets@{OTHER_SHA256}\n")
-    model = resolve(str(path), settings, store, catalog).model
+    model = resolve(str(path), settings, store, catalog).pipeline.model
     assert (model.name, model.sha256) == ("pets", OTHER_SHA256)
     path.write_text(f"model: pets@{'0' * 64}\n")
     with pytest.raises(UsageError, match="no version 000000000000") as caught:
@@ -145,7 +146,7 @@ def test_a_published_version_never_changes(
         resolve(str(written(tmp_path, "model: pets\n")), settings, store, catalog)
     assert line in caught.value.message
     pinned = written(tmp_path, f"model: pets@{OTHER_SHA256}\n")
-    assert resolve(str(pinned), settings, store, catalog).model.mean == (0.4, 0.5, 0.6)
+    assert resolve(str(pinned), settings, store, catalog).pipeline.model.mean == (0.4, 0.5, 0.6)
 
 
 def test_what_we_bring_is_right() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,7 @@ def test_the_json_is_the_contract(fake: Fake, job: str) -> None:
     assert list(fields) == [
         *("job_id", "pipeline", "model", "model_version", "engine", "precision", "device"),
         *("state", "images", "images_per_second", "device_busy", "seconds", "created_at"),
-        *("output", "error", "skipped", "reason", "warnings"),
+        *("output", "error", "skipped", "reason", "code_sha256", "warnings"),
     ]
     assert list(fields["images"]) == ["listed", "succeeded", "failed", "pending", "cancelled"]
     assert fields["output"] == "s3://results/job/"
@@ -252,6 +253,61 @@ def test_an_interrupted_rm_can_be_repeated_and_never_reopens_the_job(
     with pytest.raises(HeadraceError, match="not all of it"):
         submit(fake.connections, request, fake.warnings.append)
     monkeypatch.setattr(type(fake.store), "delete", delete)
+    remove(fake.connections, job)
+    assert fake.store.buckets["state"] == {}
+
+
+@pytest.fixture
+def past(fake: Fake, job: str) -> str:
+    """The job, as a version before this one wrote it."""
+    spec = json.loads(fake.store.get("state", spec_key(job)))
+    spec |= {"version": 1, "headrace_version": "0.0.9", "dropped": True}
+    fake.store.put("state", spec_key(job), json.dumps(spec).encode())
+    return job
+
+
+def test_a_job_of_another_version_is_shown_as_failed(fake: Fake, past: str) -> None:
+    (status,) = all_statuses(fake.connections, fake.warnings.append, None)
+    assert status == look(fake) == [*follow(fake.connections, past, fake.warnings.append)][-1]
+    assert (status.job_id, status.state, status.has_ended) == ("job", "failed", True)
+    assert (status.pipeline, status.model, status.output) == ("shape", "shape", "s3://results/job/")
+    assert "whose specs have version 1" in str(status.error)
+    assert "\n" not in str(status.error)
+    assert latest_job_id(fake.connections) == past
+
+
+def test_a_job_of_another_version_that_has_ended_stays_as_it_ended(fake: Fake, past: str) -> None:
+    close(fake, listed=3, succeeded=3)
+    status = look(fake)
+    assert (status.state, status.images.succeeded, status.error) == ("succeeded", 3, None)
+
+
+def test_a_job_of_another_version_is_removed_with_its_rows(fake: Fake, past: str) -> None:
+    fake.store.put("results", "job/rows/part-00000.parquet", b"")
+    require_removable(fake.connections, past)
+    remove(fake.connections, past)
+    assert fake.store.buckets["state"] == fake.store.buckets["results"] == {}
+
+
+@pytest.mark.parametrize("command", [cancel, resume, retry], ids=lambda c: c.__name__)
+def test_a_job_of_another_version_is_told_in_one_line(
+    fake: Fake, past: str, command: Callable[..., object]
+) -> None:
+    close(fake, listed=3, failed=3)
+    with pytest.raises(HeadraceError, match="Enqueue it again") as caught:
+        command(fake.connections, past, fake.warnings.append)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [b"", b"{}", b"[1]", b"\xff", b'{"version": 3, "created_at": "2026-01-01", "pipeline": 1}'],
+)
+def test_a_spec_that_is_none_is_a_job_that_failed(fake: Fake, job: str, spec: bytes) -> None:
+    fake.store.put("state", spec_key(job), spec)
+    assert [s.state for s in all_statuses(fake.connections, fake.warnings.append, None)] == [
+        "failed"
+    ]
     remove(fake.connections, job)
     assert fake.store.buckets["state"] == {}
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -14,13 +14,19 @@ import pytest
 from onnx import TensorProto, helper
 
 from shared.errors import TransientError
+from shared.keys import code_key
 from shared.pipeline import Model, Pipeline
-from shared.storage import AccessDenied, ObjectMissing, StoreUnavailable
+from shared.storage import AccessDenied, StoreUnavailable
 from tests.fake_engine import images_of
+from tests.memory_store import MemoryStore
+from tests.packed import packed
 from workers.inference.artefacts import Artefacts
 from workers.inference.errors import ModelUnusable
-from workers.inference.models import LoadedModel, ModelKey, load_model
+from workers.inference.models import Load, ModelKey, load_model
 from workers.inference.selection import SelfTest
+from workers.inference.user_code import UserCode
+
+_T = TypeVar("_T")
 
 WEIGHTS = b"some weights"
 MODEL = Model(
@@ -28,49 +34,48 @@ MODEL = Model(
 )
 
 
-class MemoryStore:
-    """As much of a store as artefacts need; ``answer`` is raised where it is set."""
+class Store(MemoryStore):
+    """``gets``: what was asked for; ``answer`` is raised where it is set."""
 
     def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
+        super().__init__("models")
         self.gets: list[str] = []
         self.answer: Exception | None = None
 
-    def get(self, bucket: str, key: str) -> bytes:
-        self.gets.append(f"{bucket}/{key}")
+    def request(self, name: str, key: str, action: Callable[[], _T]) -> _T:
+        if name == "get":
+            self.gets.append(key)
         if self.answer:
             raise self.answer
-        if key not in self.objects:
-            raise ObjectMissing("object_missing", f"There is no {key}.")
-        return self.objects[key]
+        return action()
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
+def store() -> Store:
+    return Store()
 
 
 @pytest.fixture
-def artefacts(store: MemoryStore, tmp_path: Path) -> Artefacts:
-    return Artefacts(store, "models", tmp_path / "cache")  # type: ignore[arg-type]
+def artefacts(store: Store, tmp_path: Path) -> Artefacts:
+    return Artefacts(store, "models", tmp_path / "cache")
 
 
-def put(store: MemoryStore, file: str, data: bytes) -> None:
-    store.objects[f"tiny/{MODEL.sha256}/{file}"] = data
+def put(store: Store, file: str, data: bytes) -> None:
+    store.put("models", f"tiny/{MODEL.sha256}/{file}", data)
 
 
 # files
 
 
-def test_weights_are_fetched_once_and_verified(store: MemoryStore, artefacts: Artefacts) -> None:
+def test_weights_are_fetched_once_and_verified(store: Store, artefacts: Artefacts) -> None:
     put(store, "weights.pth", WEIGHTS)
     assert artefacts.weights(MODEL).read_bytes() == WEIGHTS
     assert artefacts.weights(MODEL).read_bytes() == WEIGHTS
-    assert store.gets == [f"models/tiny/{MODEL.sha256}/weights.pth"]
+    assert store.gets == [f"tiny/{MODEL.sha256}/weights.pth"]
 
 
 def test_weights_of_another_sha256_are_refused_and_not_kept(
-    store: MemoryStore, artefacts: Artefacts
+    store: Store, artefacts: Artefacts
 ) -> None:
     put(store, "weights.pth", b"other weights")
     with pytest.raises(ModelUnusable, match="sha256"):
@@ -84,7 +89,7 @@ def test_a_missing_file_says_what_to_do(artefacts: Artefacts) -> None:
         artefacts.weights(MODEL)
 
 
-def test_labels_are_lines_and_may_be_missing(store: MemoryStore, artefacts: Artefacts) -> None:
+def test_labels_are_lines_and_may_be_missing(store: Store, artefacts: Artefacts) -> None:
     assert artefacts.labels(MODEL) == ()
     put(store, "labels.txt", "cat\nChihuahua \r\ncafé\u2028bar\n".encode())
     assert artefacts.labels(MODEL) == ("cat", "Chihuahua", "café\u2028bar")
@@ -101,9 +106,7 @@ def one_tensor(*, external: bool) -> bytes:
     return helper.make_model(helper.make_graph([node], "g", [], [output])).SerializeToString()
 
 
-def test_onnx_files_that_name_other_files_are_refused(
-    store: MemoryStore, artefacts: Artefacts
-) -> None:
+def test_onnx_files_that_name_other_files_are_refused(store: Store, artefacts: Artefacts) -> None:
     put(store, "model.onnx", one_tensor(external=True))
     with pytest.raises(ModelUnusable, match="other files"):
         artefacts.onnx(MODEL)
@@ -114,9 +117,7 @@ def test_onnx_files_that_name_other_files_are_refused(
     assert onnx.load(artefacts.onnx(MODEL)).graph.name == "g"
 
 
-def test_a_full_disk_is_nobodys_fault(
-    store: MemoryStore, artefacts: Artefacts, tmp_path: Path
-) -> None:
+def test_a_full_disk_is_nobodys_fault(store: Store, artefacts: Artefacts, tmp_path: Path) -> None:
     put(store, "weights.pth", WEIGHTS)
     (tmp_path / "cache").write_text("in the way")
     with pytest.raises(TransientError):
@@ -126,25 +127,21 @@ def test_a_full_disk_is_nobodys_fault(
 # users' classes
 
 
-@pytest.fixture
-def plugins(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "plug ins"
-    folder.mkdir()
-    before, path = set(sys.modules), list(sys.path)
-    yield folder
-    for name in set(sys.modules) - before:
-        if str(folder) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
+@pytest.fixture(autouse=True)
+def modules() -> Iterator[None]:
+    path = list(sys.path)
+    yield
     sys.path[:] = path
 
 
-def user_key(plugins: Path, source: str, name: str = "brightness:Brightness") -> ModelKey:
-    """Write the plugin, and name it as a job that is enqueued now would."""
-    path = plugins.joinpath(*name.partition(":")[0].split(".")).with_suffix(".py")
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(textwrap.dedent(source))
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    model = Model(name="brightness", sha256=sha256, python_class=name)
+def user_key(store: Store, source: str, name: str = "brightness:Brightness") -> ModelKey:
+    """Put the code into the bucket, and name it as a job that is enqueued now would."""
+    model, archive = packed(name, source)
+    return key_of(store, model, archive)
+
+
+def key_of(store: Store, model: Model, archive: bytes) -> ModelKey:
+    store.put("models", code_key(str(model.code_sha256)), archive)
     return ModelKey.of(Pipeline(name="brightness", model=model))
 
 
@@ -156,12 +153,14 @@ BRIGHTNESS = """
 """
 
 
-def load(key: ModelKey, artefacts: Artefacts, plugins: Path) -> LoadedModel:
-    return load_model(key, artefacts, plugins, SelfTest(plugins.parent / "engines"))
+@pytest.fixture
+def load(store: Store, artefacts: Artefacts, tmp_path: Path) -> Load:
+    user_code = UserCode(store, "models", tmp_path / "code")
+    return lambda key: load_model(key, artefacts, user_code, SelfTest(tmp_path / "engines"))
 
 
-def test_a_users_class_is_run_on_a_batch_of_its_own(artefacts: Artefacts, plugins: Path) -> None:
-    model = load(user_key(plugins, BRIGHTNESS), artefacts, plugins)
+def test_a_users_class_is_run_on_a_batch_of_its_own(store: Store, load: Load) -> None:
+    model = load(user_key(store, BRIGHTNESS))
     images = images_of(0, 250)
     assert list(model.engine.run(images)) == ["dark", "bright"]
     assert images.max() == 250
@@ -172,55 +171,53 @@ def test_a_users_class_is_run_on_a_batch_of_its_own(artefacts: Artefacts, plugin
     )
 
 
-def test_an_edited_class_serves_the_next_job_and_not_this_one(
-    artefacts: Artefacts, plugins: Path
-) -> None:
-    before = user_key(plugins, BRIGHTNESS)
-    running = load(before, artefacts, plugins)
-    after = user_key(plugins, BRIGHTNESS.replace("dark", "DARK"))
-    assert running.engine.run(images_of(0)) == ["dark"]
-    assert load(after, artefacts, plugins).engine.run(images_of(0)) == ["DARK"]
-    with pytest.raises(ModelUnusable, match="not the version"):
-        load(before, artefacts, plugins)
+HELPED = """
+    from helper import WORD
+
+    class Brightness:
+        def __call__(self, images):
+            return [WORD for _ in images]
+"""
 
 
-def test_a_class_in_a_package_may_import_its_neighbours(
-    artefacts: Artefacts, plugins: Path
-) -> None:
-    (plugins / "mine").mkdir()
-    (plugins / "mine" / "__init__.py").touch()
-    (plugins / "mine" / "words.py").write_text("WORD = 'hello'")
-    source = """
-        from .words import WORD
-        class Greeting:
-            def __call__(self, images):
-                return [WORD for _ in images]
-    """
+def test_each_job_has_its_own_code_and_helpers(store: Store, load: Load) -> None:
+    keys = [
+        key_of(store, *packed("own:Brightness", {"own.py": HELPED, "helper.py": f"WORD = '{n}'"}))
+        for n in range(2)
+    ]
+    for number in (0, 1, 0):
+        assert load(keys[number]).engine.run(images_of(0)) == [str(number)]
+
+
+def test_a_class_in_a_package_may_import_its_neighbours(store: Store, load: Load) -> None:
+    sources = {
+        "mine/__init__.py": "",
+        "mine/words.py": "WORD = 'hello'",
+        "mine/model.py": HELPED.replace("from helper", "from .words"),
+    }
     for _ in range(2):
-        model = load(user_key(plugins, source, "mine.model:Greeting"), artefacts, plugins)
+        model = load(key_of(store, *packed("mine.model:Brightness", sources)))
         assert model.engine.run(images_of(0)) == ["hello"]
 
 
 @pytest.mark.parametrize(
     "answer", ["['one']", "'xy'", "None", "{1: 2, 3: 4}", "images.mean()", "5", "iter(['a'])"]
 )
-def test_a_wrong_count_of_outputs_is_an_error(
-    artefacts: Artefacts, plugins: Path, answer: str
-) -> None:
+def test_a_wrong_count_of_outputs_is_an_error(store: Store, load: Load, answer: str) -> None:
     source = f"class Brightness:\n    def __call__(self, images):\n        return {answer}\n"
-    model = load(user_key(plugins, source), artefacts, plugins)
+    model = load(user_key(store, source))
     with pytest.raises(ValueError, match="the class gave"):
         model.engine.run(images_of(1, 2))
 
 
-def test_arrays_and_tensors_are_outputs_by_row(artefacts: Artefacts, plugins: Path) -> None:
+def test_arrays_and_tensors_are_outputs_by_row(store: Store, load: Load) -> None:
     source = """
         import torch
         class Brightness:
             def __call__(self, images):
                 return torch.from_numpy(images).flatten(1).to(torch.bfloat16)[:, :2]
     """
-    model = load(user_key(plugins, source), artefacts, plugins)
+    model = load(user_key(store, source))
     assert np.array_equal(np.stack(list(model.engine.run(images_of(1, 2)))), [[1, 1], [2, 2]])
 
 
@@ -235,45 +232,38 @@ def test_arrays_and_tensors_are_outputs_by_row(artefacts: Artefacts, plugins: Pa
     ],
 )
 def test_a_class_that_cannot_be_had_says_why(
-    artefacts: Artefacts, plugins: Path, source: str, reason: str
+    store: Store, load: Load, source: str, reason: str
 ) -> None:
     with pytest.raises(ModelUnusable, match=reason):
-        load(user_key(plugins, source), artefacts, plugins)
+        load(user_key(store, source))
 
 
-@pytest.mark.parametrize("name", ["json", "sys", "numpy.linalg"])
-def test_nothing_outside_the_plugins_folder_is_imported(
-    artefacts: Artefacts, plugins: Path, name: str
-) -> None:
-    model = Model(name="evil", sha256="a" * 64, python_class=f"{name}:JSONDecoder")
-    with pytest.raises(ModelUnusable, match="no module"):
-        load(ModelKey.of(Pipeline(name="evil", model=model)), artefacts, plugins)
+def test_code_that_is_not_in_the_bucket_is_not_looked_for_elsewhere(load: Load) -> None:
+    model, _ = packed("json:JSONDecoder", "")
+    with pytest.raises(ModelUnusable, match=r"no .*_code/.*\.zip"):
+        load(ModelKey.of(Pipeline(name="evil", model=model)))
 
 
-def test_a_plugin_may_not_replace_a_module_in_use(artefacts: Artefacts, plugins: Path) -> None:
+def test_a_class_may_not_replace_a_module_in_use(store: Store, load: Load) -> None:
     with pytest.raises(ModelUnusable, match="name of an installed module"):
-        load(user_key(plugins, BRIGHTNESS, "json:Brightness"), artefacts, plugins)
+        load(user_key(store, BRIGHTNESS, "json:Brightness"))
 
 
 # what loading makes of errors
 
 
-def test_a_store_that_does_not_answer_is_no_verdict(
-    store: MemoryStore, artefacts: Artefacts, plugins: Path
-) -> None:
+def test_a_store_that_does_not_answer_is_no_verdict(store: Store, load: Load) -> None:
     store.answer = StoreUnavailable("store_unavailable", "It does not answer.")
     key = ModelKey.of(Pipeline(name="p", model=MODEL))
     with pytest.raises(TransientError):
-        load(key, artefacts, plugins)
+        load(key)
     store.answer = AccessDenied("access_denied", "It refuses.", "Check the keys.")
     with pytest.raises(ModelUnusable, match=r"It refuses\. Check the keys\."):
-        load(key, artefacts, plugins)
+        load(key)
 
 
-def test_weights_that_do_not_fit_are_a_verdict(
-    store: MemoryStore, artefacts: Artefacts, plugins: Path
-) -> None:
+def test_weights_that_do_not_fit_are_a_verdict(store: Store, load: Load) -> None:
     put(store, "weights.pth", WEIGHTS)
     key = ModelKey.of(Pipeline(name="p", model=MODEL, engine="torch"))
     with pytest.raises(ModelUnusable, match="do not fit torchvision's mobilenet_v3_small"):
-        load(key, artefacts, plugins)
+        load(key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 import threading
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from shared.catalog.published import LABELS
 from shared.errors import TransientError
 from shared.messages import ItemFailure
 from shared.pipeline import Model, Pipeline
-from shared.plugins import plugin_sha256
 from shared.settings import save_settings
 from tests.fake_engine import images_of
+from tests.packed import packed
 from tests.samples import pipeline, settings
 from workers.inference.errors import ModelUnusable
 from workers.inference.suspects import Tried, try_alone
@@ -50,19 +49,18 @@ class Broken:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "plugins").mkdir()
-    (tmp_path / "plugins" / "deadly.py").write_text(textwrap.dedent(SOURCE))
     save_settings(settings(tmp_path))
     monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
-    monkeypatch.setenv("HEADRACE_PLUGINS", str(tmp_path / "plugins"))
     return tmp_path
 
 
 def pipeline_of(home: Path, name: str, *, batch_seconds: float = 30.0) -> Pipeline:
-    sha256 = plugin_sha256((home / "plugins" / "deadly.py").read_bytes())
-    model = Model(name="deadly", sha256=sha256, python_class=f"deadly:{name}")
+    model, archive = packed(f"deadly:{name}", SOURCE)
+    code = home / "cache" / "code" / str(model.code_sha256)
+    code.parent.mkdir(parents=True, exist_ok=True)
+    code.write_bytes(archive)
     labels = home / "cache" / "models" / model.name / model.sha256 / LABELS
-    labels.parent.mkdir(parents=True)
+    labels.parent.mkdir(parents=True, exist_ok=True)
     labels.touch()  # else the store would be asked
     preprocess = {"resize_shorter_pixels": 2, "crop_pixels": 2}
     return pipeline(model=model, preprocess=preprocess, batch_seconds=batch_seconds)

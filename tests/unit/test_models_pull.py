@@ -17,6 +17,7 @@ from shared.catalog import Catalog, ModelConstants, resolve
 from shared.errors import HeadraceError, PermanentError, UsageError
 from shared.settings import RingSettings, S3Settings, Settings
 from tests.memory_store import MemoryStore
+from tests.packed import packed
 
 WEIGHTS = b"weights " * 1000
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
@@ -47,7 +48,6 @@ class Bench:
             s3=S3Settings(endpoint="localhost:1", access_key="a", secret_key="b"),
             ring=RingSettings(directory=folder, slot_bytes=(1,), slot_counts=(1,)),
             signing_keys=("key",),
-            plugins=folder / "plugins",
         )
         self.describe()
 
@@ -306,7 +306,7 @@ def test_own_weights_are_a_version_that_a_pipeline_can_name(bench: Bench, tmp_pa
     line = next(line for line in bench.said if "model: pets@" in line)
     pipeline = tmp_path / "mine.yaml"
     pipeline.write_text(line.split(":", 1)[1].strip())
-    model = resolve(str(pipeline), bench.settings, bench.store, bench.catalog).model
+    model = resolve(str(pipeline), bench.settings, bench.store, bench.catalog).pipeline.model
     assert (model.name, model.sha256) == ("pets", own)
     assert not bench.push(file).is_new
     assert bench.exports == 1
@@ -338,12 +338,15 @@ def test_a_home_that_cannot_be_written(bench: Bench, wheel: Path) -> None:
     assert "HEADRACE_HOME" in caught.value.hint
 
 
-def test_classes_are_listed_with_the_version_that_they_have(bench: Bench) -> None:
+def test_classes_are_listed_with_the_version_that_they_have(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (bench.models / "light.yaml").write_text("python: light:Light\n")
     light = list_models(bench.store, bench.settings, bench.catalog)[0]
     assert (light.name, light.sha256, light.pulled) == ("light", None, False)
-    bench.settings.plugins.mkdir()
-    (bench.settings.plugins / "light.py").write_text("class Light: ...\n")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "light.py").write_text("class Light: ...\n")
+    monkeypatch.setenv("HEADRACE_PLUGINS", str(tmp_path / "mine"))
     light = list_models(bench.store, bench.settings, bench.catalog)[0]
-    assert light.sha256 == hashlib.sha256(b"class Light: ...\n").hexdigest()
+    assert light.sha256 == packed("light:Light", "class Light: ...\n")[0].sha256
     assert (light.pulled, light.engines) == (True, ("python",))

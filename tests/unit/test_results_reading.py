@@ -19,6 +19,7 @@ import pytest
 from producer.results import error_summary, iter_rows, retries_of, write_file, write_rows
 from shared import keys
 from shared.errors import ITEM_ERROR_ADVICE, ItemErrorCode
+from shared.job import PastJob, read_spec
 from shared.messages import Item, Prediction, ResultItem
 from shared.rows import SCHEMA, table_of, to_parquet
 from tests.job_in_memory import MemoryJob
@@ -41,6 +42,15 @@ def ended(job: MemoryJob) -> MemoryJob:
 def read(job: MemoryJob, **options: Any) -> list[dict[str, Any]]:
     tables = iter_rows(lambda _bucket: job.store, job.jobs, job.spec, **options)
     return [row for table in tables for row in table.to_pylist()]
+
+
+def test_rows_of_a_job_of_another_version_stay_readable(job: MemoryJob) -> None:
+    before = read(job)
+    spec = {**job.spec.model_dump(mode="json"), "version": 1}
+    past = read_spec(job.spec.job_id, json.dumps(spec).encode())
+    assert isinstance(past, PastJob)
+    tables = iter_rows(lambda _bucket: job.store, job.jobs, past)
+    assert [row for table in tables for row in table.to_pylist()] == before
 
 
 def listed(job: MemoryJob) -> list[str]:

@@ -61,8 +61,7 @@ def say(text: str) -> None:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("hosts")
-    (base / "plugins").mkdir()
-    (base / "plugins" / "digest.py").write_text(DIGEST)
+    (base / "digest.py").write_text(DIGEST)
     for name in ("Digest", "SlowDigest"):
         (base / f"{name}.yaml").write_text(PIPELINE.replace("NAME", name))
     return base
@@ -75,7 +74,7 @@ def both(base: Path) -> Iterator[System]:
     with (
         two_namespaces() as (near, far),
         inside(near),
-        system(base, near, far, base / "plugins") as both,
+        system(base, near, far) as both,
     ):
         broken = {f"broken-{n}.jpg": b"no image" for n in range(BROKEN)}
         both.stack.put("photos", {**small_images(IMAGES), **broken})

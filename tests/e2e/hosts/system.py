@@ -153,7 +153,7 @@ class System:
 
 
 @contextmanager
-def system(base: Path, near: Namespace, far: Namespace, plugins: Path) -> Iterator[System]:
+def system(base: Path, near: Namespace, far: Namespace) -> Iterator[System]:
     """To be entered on the first host."""
     servers: list[RunningValkey | RunningSeaweed] = []
     hosts = [_host(base, namespace) for namespace in (near, far)]
@@ -167,7 +167,7 @@ def system(base: Path, near: Namespace, far: Namespace, plugins: Path) -> Iterat
         for server in (broker, staging):
             add_users(server.url)
         for host in hosts:
-            _write_settings(host, broker, staging, weed, plugins)
+            _write_settings(host, broker, staging, weed)
             host.make_ring()
         settings = load_settings(hosts[0].home, SETTINGS_FILE)
         found = System(
@@ -198,7 +198,7 @@ def _host(base: Path, namespace: Namespace) -> Host:
 
 
 def _write_settings(
-    host: Host, broker: RunningValkey, staging: RunningValkey, weed: RunningSeaweed, plugins: Path
+    host: Host, broker: RunningValkey, staging: RunningValkey, weed: RunningSeaweed
 ) -> None:
     for role in (*MODULES, ADMIN):
         values = {
@@ -217,7 +217,6 @@ def _write_settings(
                 "slot_counts": [SLOTS],
             },
             "signing_keys": [_SIGNING_KEY],
-            "plugins": str(plugins),
         }
         name = SETTINGS_FILE if role == ADMIN else f"{role}.json"
         (host.home / name).write_text(json.dumps(values))

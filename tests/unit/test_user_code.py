@@ -1,0 +1,327 @@
+"""A user's code and files on a worker: fetched once, trusted only for their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import threading
+import time
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from shared.catalog.packing import archive_of
+from shared.errors import TransientError
+from shared.keys import code_key, file_key
+from shared.pipeline import MAX_CODE_BYTES, Model
+from shared.storage import StoreUnavailable
+from tests.memory_store import MemoryStore
+from tests.packed import packed
+from workers.inference import user_code as module
+from workers.inference.errors import ModelUnusable
+from workers.inference.user_code import UserCode
+
+_T = TypeVar("_T")
+SOURCES = {"own.py": "class Own: ...", "pkg/__init__.py": "", "pkg/part.py": "x = 1"}
+WEIGHTS = os.urandom(5000)
+FILES = {"data/w.bin": WEIGHTS, "labels.txt": b"cat", "empty": b""}
+
+
+class Store(MemoryStore):
+    """Counts what it was asked for; ``down`` makes it answer nothing."""
+
+    def __init__(self) -> None:
+        super().__init__("models")
+        self.asked: list[str] = []
+        self.down = False
+
+    def request(self, name: str, key: str, action: Callable[[], _T]) -> _T:
+        if self.down:
+            raise StoreUnavailable("store_unavailable", "It does not answer.")
+        if name == "get":
+            self.asked.append(key)
+        return action()
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def code(store: Store, tmp_path: Path) -> UserCode:
+    return UserCode(store, "models", tmp_path / "cache")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def model(store: Store) -> Model:
+    return stored(store, *packed("own:Own", SOURCES, FILES))
+
+
+def stored(store: Store, model: Model, archive: bytes) -> Model:
+    """As ``enqueue`` leaves it."""
+    store.put("models", code_key(str(model.code_sha256)), archive)
+    for data in FILES.values():
+        store.put("models", file_key(hashlib.sha256(data).hexdigest()), data)
+    return model
+
+
+def of_archive(store: Store, archive: bytes) -> Model:
+    """A model whose code is that archive, rightly hashed."""
+    sha256 = hashlib.sha256(archive).hexdigest()
+    store.put("models", code_key(sha256), archive)
+    return Model(name="own", sha256="a" * 64, python_class="own:Own", code_sha256=sha256)
+
+
+def laid_out(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def again(folder: Path) -> Path:
+    other = folder.with_name(f"{folder.name}-{len(list(folder.parent.iterdir()))}")
+    other.mkdir()
+    return other
+
+
+def test_code_is_copied_and_files_are_linked(
+    store: Store, code: UserCode, model: Model, folder: Path
+) -> None:
+    code.lay_out(model, folder)
+    sources = {name: text.encode() for name, text in SOURCES.items()}
+    assert laid_out(folder) == {**sources, **FILES}
+    assert {path.name for path in folder.rglob("*") if path.is_symlink()} == {
+        *("w.bin", "labels.txt", "empty")
+    }
+    assert stat.S_IMODE((folder / "labels.txt").stat().st_mode) == 0o444
+    (folder / "own.py").write_text("edited")
+    other = again(folder)
+    code.lay_out(model, other)
+    assert laid_out(other) == {**sources, **FILES}
+    assert sorted(store.asked) == sorted({*store.asked})  # each once
+
+
+def test_another_worker_takes_what_is_cached(
+    store: Store, model: Model, folder: Path, tmp_path: Path
+) -> None:
+    UserCode(store, "models", tmp_path / "cache").lay_out(model, folder)
+    store.down = True
+    UserCode(store, "models", tmp_path / "cache").lay_out(model, again(folder))
+
+
+def test_workers_that_fetch_at_once_both_have_it(
+    store: Store, model: Model, tmp_path: Path
+) -> None:
+    folders = [tmp_path / f"scratch-{n}" for n in range(8)]
+
+    def work(folder: Path) -> None:
+        folder.mkdir()
+        UserCode(store, "models", tmp_path / "cache").lay_out(model, folder)
+
+    threads = [threading.Thread(target=work, args=(folder,)) for folder in folders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert all(laid_out(folder) == laid_out(folders[0]) for folder in folders)
+    assert len(laid_out(folders[0])) == 6
+    assert not list((tmp_path / "cache").glob("*.part"))
+
+
+@pytest.mark.parametrize("key", ["code", "file"])
+@pytest.mark.parametrize("spoil", ["missing", "wrong", "short", "long"])
+def test_what_the_store_does_not_have_or_gives_wrong_is_refused(
+    store: Store, code: UserCode, model: Model, folder: Path, key: str, spoil: str
+) -> None:
+    names = {"code": code_key(str(model.code_sha256)), "file": file_key(model.files[0].sha256)}
+    objects = store.buckets["models"]
+    data = objects.pop(names[key])
+    wrong = {"wrong": bytes(len(data)), "short": data[:-1], "long": data + b"x"}
+    if spoil != "missing":
+        objects[names[key]] = wrong[spoil]
+    with pytest.raises(ModelUnusable, match="nqueue the job again") as caught:
+        code.lay_out(model, folder)
+    assert names[key] in str(caught.value)
+    assert not list(code._cache.glob("*.part"))
+    objects[names[key]] = data
+    code.lay_out(model, again(folder))
+
+
+def test_an_object_larger_than_declared_is_not_fetched(
+    store: Store, code: UserCode, model: Model, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_ARCHIVE_BYTES", 100)
+    with pytest.raises(ModelUnusable, match=r"has .* bytes"):
+        code.lay_out(model, folder)
+
+
+def test_a_store_that_does_not_answer_is_no_verdict(
+    store: Store, code: UserCode, model: Model, folder: Path
+) -> None:
+    store.down = True
+    with pytest.raises(TransientError):
+        code.lay_out(model, folder)
+    store.down = False
+    code.lay_out(model, folder)
+
+
+def test_a_store_that_fails_midway_leaves_nothing(
+    store: Store, code: UserCode, model: Model, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_bucket: str, _key: str, *, max_bytes: int) -> Iterator[bytes]:
+        yield bytes(max_bytes // 2)
+        raise StoreUnavailable("store_unavailable", "It went away.")
+
+    monkeypatch.setattr(store, "pieces", broken)
+    with pytest.raises(TransientError):
+        code.lay_out(model, folder)
+    assert list(code._cache.iterdir()) == list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("in_the_way", ["cache", "scratch"])
+def test_a_place_that_cannot_be_written_is_no_verdict(
+    code: UserCode, model: Model, tmp_path: Path, in_the_way: str
+) -> None:
+    (tmp_path / in_the_way).write_text("a file")
+    if in_the_way == "cache":
+        (tmp_path / "scratch").mkdir()
+        with pytest.raises(TransientError, match="Cannot write"):
+            code.lay_out(model, tmp_path / "scratch")
+    else:
+        with pytest.raises((TransientError, ModelUnusable)):
+            code.lay_out(model, tmp_path / "scratch")
+
+
+@pytest.mark.parametrize("keep_times", [False, True])
+@pytest.mark.parametrize("which", [0, 1], ids=["code", "file"])
+def test_a_cached_file_that_was_changed_is_fetched_again(
+    store: Store, code: UserCode, model: Model, folder: Path, which: int, keep_times: bool
+) -> None:
+    """As a user's class could, whose file it is: even where it sets the time back."""
+    code.lay_out(model, folder)
+    cached = code._cache / (str(model.code_sha256), model.files[0].sha256)[which]
+    right, found = cached.read_bytes(), cached.stat()
+    cached.chmod(0o600)
+    cached.write_bytes(bytes(len(right)))
+    if keep_times:
+        os.utime(cached, ns=(found.st_atime_ns, found.st_mtime_ns))
+    asked = len(store.asked)
+    other = again(folder)
+    code.lay_out(model, other)
+    assert cached.read_bytes() == right
+    assert laid_out(other) == laid_out(again_laid_out(code, model, folder))
+    assert len(store.asked) == asked + 1
+
+
+def again_laid_out(code: UserCode, model: Model, folder: Path) -> Path:
+    other = again(folder)
+    code.lay_out(model, other)
+    return other
+
+
+def test_a_cached_file_is_read_once_while_it_stays(
+    code: UserCode, model: Model, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code.lay_out(model, folder)
+
+    def read(*_: object) -> None:
+        raise AssertionError("was hashed again")
+
+    monkeypatch.setattr(hashlib, "file_digest", read)
+    code.lay_out(model, again(folder))
+    monkeypatch.undo()
+    touched = code._cache / model.files[0].sha256
+    os.utime(touched)
+    code.lay_out(model, again(folder))
+
+
+def zipped(*entries: tuple[zipfile.ZipInfo, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of two entries of one name
+        for entry, data in entries:
+            archive.writestr(entry, data)
+    return file.getvalue()
+
+
+def of_mode(name: str, mode: int, how: int = zipfile.ZIP_STORED) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name)
+    entry.create_system, entry.external_attr, entry.compress_type = 3, mode << 16, how
+    return entry
+
+
+PLAIN = stat.S_IFREG | 0o644
+DEFLATED = of_mode("own.py", PLAIN, zipfile.ZIP_DEFLATED)
+BOMB = zipped((DEFLATED, bytes(2 * MAX_CODE_BYTES)))
+LYING = archive_of({"own.py": b"class Own: ..."}).replace(b"class Own", b"class Bad")
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        zipped((of_mode("../own.py", PLAIN), b"")),
+        zipped((of_mode("/tmp/own.py", PLAIN), b"")),
+        zipped((of_mode("pkg/../../own.py", PLAIN), b"")),
+        zipped((of_mode("pkg//own.py", PLAIN), b"")),
+        zipped((of_mode("pkg/", PLAIN), b"")),
+        zipped((of_mode("link.py", stat.S_IFLNK | 0o777), b"/etc/passwd")),
+        zipped((of_mode("pipe.py", stat.S_IFIFO | 0o777), b"")),
+        zipped((of_mode("folder", stat.S_IFDIR | 0o777), b"")),
+        zipped((of_mode("own.py", PLAIN), b"x"), (of_mode("own.py", PLAIN), b"y")),
+        zipped((of_mode("own.py", PLAIN), b"x"), (of_mode("own.py/x.py", PLAIN), b"y")),
+        zipped((DEFLATED, b"x" * 1000)),
+        BOMB,
+        LYING,
+        archive_of({"own.py": bytes(MAX_CODE_BYTES + 1)}),
+        archive_of({"own.py": b"x"})[:-10],
+        b"",
+        b"PK" * 100,
+    ],
+    ids=lambda archive: f"{len(archive)} bytes",
+)
+def test_an_archive_that_is_not_as_we_make_them_is_refused(
+    store: Store, code: UserCode, folder: Path, archive: bytes
+) -> None:
+    before = {path for path in folder.parent.rglob("*") if "cache" not in path.parts}
+    with pytest.raises(ModelUnusable) as caught:
+        code.lay_out(of_archive(store, archive), folder)
+    assert "\n" not in str(caught.value)
+    after = {path for path in folder.parent.rglob("*") if "cache" not in path.parts}
+    assert all(path.is_relative_to(folder) for path in after - before)
+    assert sum(path.stat().st_size for path in after if path.is_file()) <= MAX_CODE_BYTES
+    assert not any(path.is_symlink() for path in after)
+
+
+def test_a_file_may_not_take_the_place_of_code(store: Store, code: UserCode, folder: Path) -> None:
+    for name in ("own.py", "pkg", "pkg/part.py", "own.py/x"):
+        model = stored(store, *packed("own:Own", SOURCES, {name: b"cat"}))
+        with pytest.raises(ModelUnusable, match="have one name"):
+            code.lay_out(model, again(folder))
+
+
+def test_what_a_killed_worker_was_fetching_is_swept(
+    store: Store, code: UserCode, model: Model, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "cache").mkdir()
+    old, new = tmp_path / "cache" / "old.part", tmp_path / "cache" / "new.part"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - module.LOST_SECONDS - 60,) * 2)
+    code.lay_out(model, folder)
+    assert (old.exists(), new.exists()) == (False, True)
