@@ -20,10 +20,8 @@ def pipeline(**changes: object) -> Pipeline:
 
 def class_model(python_class: str, **changes: object) -> Model:
     """A model that is a user's class, whose code nobody has packed."""
-    fields = {
-        **{"name": "own", "sha256": "a" * 64, "code_sha256": "b" * 64},
-        "python_class": python_class,
-    }
+    hashes = {"sha256": "a" * 64, "code_sha256": "b" * 64}
+    fields = {"name": "own", "python_class": python_class, **hashes}
     return Model.model_validate({**fields, **changes})
 
 

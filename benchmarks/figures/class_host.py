@@ -63,7 +63,7 @@ def class_host(_: Bench) -> dict[str, Any]:
     loops = {name: _loop(engine) for name, engine in engines.items()}
     images = np.random.default_rng(0).integers(0, 256, (IMAGES, PIXELS, PIXELS, 3), np.uint8)
     found: dict[str, dict[str, list[float]]] = {}
-    for _ in range(ROUNDS):
+    for _round in range(ROUNDS):
         for name, loop in loops.items():
             submit = partial(_submit, loop, key, images)
             for way, threads in (("alone", 1), ("in_a_row", SUBMITTERS)):

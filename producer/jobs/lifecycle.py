@@ -122,7 +122,7 @@ def remove(connections: Connections, job_id: str) -> None:
 def purge(connections: Connections, job_id: str) -> None:
     """Delete a job that nothing retries, ended or cancelled, or what an earlier try has left."""
     if connections.jobs.has_spec(job_id):
-        spec = connections.jobs.spec(job_id)
+        spec = connections.jobs.any_spec(job_id)
         _let_it_close(connections, job_id)
         _remove_output(connections, spec)
     jobs, folder = connections.jobs, f"{JOBS}{job_id}/"

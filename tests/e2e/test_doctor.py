@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +15,6 @@ import psutil
 import pytest
 import redis
 
-from producer import probe
 from producer.stack.settings_file import role_settings_file
 from shared.settings import SETTINGS_FILE_VARIABLE, load_settings
 from shared.staging import Layout
@@ -33,11 +31,6 @@ print("locked", flush=True)
 sys.stdin.read()
 """
 LONG_AGO_MS = 1
-
-
-@pytest.fixture(scope="module", autouse=True)
-def probe_class(plugins: Path) -> None:
-    shutil.copy(Path(probe.__file__).parent / "probe_class.py", plugins)
 
 
 def examine(stack: Stack, *options: str) -> tuple[int, dict[str, dict[str, Any]]]:

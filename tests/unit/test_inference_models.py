@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,15 +14,15 @@ import pytest
 from onnx import TensorProto, helper
 
 from shared.errors import TransientError
-from shared.keys import code_key
+from shared.keys import code_key, file_key
 from shared.pipeline import Model, Pipeline
 from shared.storage import AccessDenied, StoreUnavailable
 from tests.fake_engine import images_of
 from tests.memory_store import MemoryStore
 from tests.packed import packed
 from workers.inference.artefacts import Artefacts
-from workers.inference.errors import ModelUnusable
-from workers.inference.models import Load, ModelKey, load_model
+from workers.inference.errors import ClassUnusable, EngineError, ModelUnusable
+from workers.inference.models import Load, LoadedModel, ModelKey, load_model
 from workers.inference.selection import SelfTest
 from workers.inference.user_code import UserCode
 
@@ -127,13 +127,6 @@ def test_a_full_disk_is_nobodys_fault(store: Store, artefacts: Artefacts, tmp_pa
 # users' classes
 
 
-@pytest.fixture(autouse=True)
-def modules() -> Iterator[None]:
-    path = list(sys.path)
-    yield
-    sys.path[:] = path
-
-
 def user_key(store: Store, source: str, name: str = "brightness:Brightness") -> ModelKey:
     """Put the code into the bucket, and name it as a job that is enqueued now would."""
     model, archive = packed(name, source)
@@ -154,9 +147,16 @@ BRIGHTNESS = """
 
 
 @pytest.fixture
-def load(store: Store, artefacts: Artefacts, tmp_path: Path) -> Load:
+def load(store: Store, artefacts: Artefacts, tmp_path: Path) -> Iterator[Load]:
     user_code = UserCode(store, "models", tmp_path / "code")
-    return lambda key: load_model(key, artefacts, user_code, SelfTest(tmp_path / "engines"))
+    with ExitStack() as loaded:
+
+        def load(key: ModelKey) -> LoadedModel:
+            model = load_model(key, artefacts, user_code, SelfTest(tmp_path / "engines"))
+            loaded.callback(model.engine.close)
+            return model
+
+        yield load
 
 
 def test_a_users_class_is_run_on_a_batch_of_its_own(store: Store, load: Load) -> None:
@@ -206,7 +206,7 @@ def test_a_class_in_a_package_may_import_its_neighbours(store: Store, load: Load
 def test_a_wrong_count_of_outputs_is_an_error(store: Store, load: Load, answer: str) -> None:
     source = f"class Brightness:\n    def __call__(self, images):\n        return {answer}\n"
     model = load(user_key(store, source))
-    with pytest.raises(ValueError, match="the class gave"):
+    with pytest.raises(EngineError, match="the class gave"):
         model.engine.run(images_of(1, 2))
 
 
@@ -244,9 +244,44 @@ def test_code_that_is_not_in_the_bucket_is_not_looked_for_elsewhere(load: Load) 
         load(ModelKey.of(Pipeline(name="evil", model=model)))
 
 
-def test_a_class_may_not_replace_a_module_in_use(store: Store, load: Load) -> None:
-    with pytest.raises(ModelUnusable, match="name of an installed module"):
-        load(user_key(store, BRIGHTNESS, "json:Brightness"))
+def test_files_lie_beside_the_class_and_are_its_current_directory(store: Store, load: Load) -> None:
+    source = """
+        from pathlib import Path
+        HERE = Path(__file__).parent
+        class Own:
+            def __call__(self, images):
+                return [open("data/words.txt").read() + (HERE / "data" / "words.txt").read_text()]
+    """
+    model, archive = packed("own:Own", source, {"data/words.txt": b"word"})
+    store.put("models", file_key(model.files[0].sha256), b"word")
+    assert load(key_of(store, model, archive)).engine.run(images_of(1)) == ["wordword"]
+
+
+def test_a_class_sees_the_variables_that_its_pipeline_names(
+    store: Store, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = (
+        "import os\nclass Own:\n    def __call__(self, images):\n        return [dict(os.environ)]"
+    )
+    model, archive = packed("own:Own", source)
+    monkeypatch.setenv("HEADRACE_SHELL_TOKEN", "secret")
+    monkeypatch.setenv("HEADRACE_SHELL_OTHER", "hidden")
+    monkeypatch.setenv("HEADRACE_BROKER_URL", "redis://:password@broker")
+    named = model.model_copy(update={"environment": ("TOKEN",)})
+    (seen,) = load(key_of(store, named, archive)).engine.run(images_of(1))
+    assert seen["TOKEN"] == "secret"
+    assert not [name for name in seen if "OTHER" in name or name.startswith("HEADRACE")]
+
+
+@pytest.mark.parametrize("name", ["NOT_SET_ANYWHERE", "HEADRACE_BROKER_URL"])
+def test_a_variable_that_is_not_to_be_had_is_said(
+    store: Store, load: Load, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("HEADRACE_BROKER_URL", "redis://:password@broker")
+    model, archive = packed("own:Own", "class Own: pass")
+    asking = model.model_copy(update={"environment": (name,)})
+    with pytest.raises(ClassUnusable, match=f"variable {name}, which is not set"):
+        load(key_of(store, asking, archive))
 
 
 # what loading makes of errors

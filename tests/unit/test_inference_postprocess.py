@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -90,7 +89,6 @@ def test_a_score_that_is_no_number_fails_its_image_alone(bad: float) -> None:
         ([], []),
         ({}, []),
         (np.array([1, 3, 2]), [("dog", 3.0), ("cow", 2.0)]),
-        (torch.tensor([1.0, 3.0, 2.0], dtype=torch.bfloat16), [("dog", 3.0), ("cow", 2.0)]),
     ],
 )
 def test_the_forms_that_a_users_class_may_give(
