@@ -10,14 +10,12 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.conftest import shared_data_directory
 from tests.stack import Stack, small_images
 from tests.waiting import wait_for
 
 IMAGES = 6
 PREPROCESS = "preprocess: {resize_shorter_pixels: 32, crop_pixels: 32}\n"
 REFERENCE = "name: reference\nmodel: mobilenet_v2\nengine: torch\nprecision: float32\n"
-ODD = shared_data_directory() / "odd" / "classes"
 PUBLISHED = {
     "closes_streams:ClosesStreams": "closed",
     "half_default:HalfDefault": "half",
@@ -97,6 +95,16 @@ def reference_rows(stack: Stack, bucket: str, folder: Path) -> list[tuple[Any, .
     return sorted((row["key"], row["label"], row["score"]) for row in stack.rows(job))
 
 
+def labels(stack: Stack, job: str) -> Counter[str]:
+    return Counter(row["label"] for row in stack.rows(job))
+
+
+def enqueued(stack: Stack, bucket: str, folder: Path, body: str) -> str:
+    """A job with a class whose call does ``body``."""
+    folder.mkdir()
+    return stack.enqueue(bucket, pipeline=written(folder, body))
+
+
 def written(folder: Path, body: str, *, init: str = "pass", extra: str = "") -> str:
     """A pipeline's file, beside the class whose call does ``body``."""
     (folder / "odd_class.py").write_text(
@@ -113,27 +121,28 @@ def written(folder: Path, body: str, *, init: str = "pass", extra: str = "") -> 
     return str(path)
 
 
-@pytest.mark.parametrize("kind", HARMLESS)
-def test_what_a_class_does_to_its_process_stays_there(
-    stack: Stack, bucket: str, untouched: Any, tmp_path: Path, kind: str
+def test_what_classes_do_to_their_processes_stays_there(
+    stack: Stack, bucket: str, untouched: Any, tmp_path: Path
 ) -> None:
-    job = stack.enqueue(bucket, pipeline=written(tmp_path, HARMLESS[kind]))
-    assert stack.finish(job)["state"] == "succeeded"
-    assert Counter(row["label"] for row in stack.rows(job)) == {"fine": IMAGES}
+    jobs = {kind: enqueued(stack, bucket, tmp_path / kind, body) for kind, body in HARMLESS.items()}
+    for kind, job in jobs.items():
+        assert stack.finish(job)["state"] == "succeeded", kind
+        assert labels(stack, job) == {"fine": IMAGES}, kind
     assert reference_rows(stack, bucket, tmp_path) == untouched
 
 
-@pytest.mark.parametrize("kind", TO_BLAME)
-def test_a_class_that_ends_every_process_ends_its_job_with_the_reason(
-    stack: Stack, bucket: str, untouched: Any, tmp_path: Path, kind: str
+def test_classes_that_end_every_process_end_their_jobs_with_the_reason(
+    stack: Stack, bucket: str, untouched: Any, tmp_path: Path
 ) -> None:
-    body, reason = TO_BLAME[kind]
     before = stack.pids("inference")
-    job = stack.enqueue(bucket, pipeline=written(tmp_path, body))
-    status = stack.finish(job)
-    assert status["state"] == "failed"
-    assert "5 images in a row" in status["error"]
-    assert reason in status["error"]
+    jobs = {
+        kind: enqueued(stack, bucket, tmp_path / kind, body) for kind, (body, _) in TO_BLAME.items()
+    }
+    for kind, job in jobs.items():
+        status = stack.finish(job)
+        assert status["state"] == "failed", kind
+        assert "5 images in a row" in status["error"]
+        assert TO_BLAME[kind][1] in status["error"]
     assert stack.pids("inference") == before, "it cost no worker"
     assert reference_rows(stack, bucket, tmp_path) == untouched
 
@@ -201,18 +210,19 @@ def test_one_harmful_image_fails_alone_and_costs_no_worker(
 
 
 @pytest.mark.shared_data
-@pytest.mark.parametrize("name", PUBLISHED)
 def test_the_classes_of_public_reports(
-    stack: Stack, bucket: str, untouched: Any, tmp_path: Path, shared_data: Path, name: str
+    stack: Stack, bucket: str, untouched: Any, tmp_path: Path, shared_data: Path
 ) -> None:
-    for source in ODD.glob("*.py"):
+    for source in (shared_data / "odd" / "classes").glob("*.py"):
         (tmp_path / source.name).write_text(source.read_text())
-    path = tmp_path / "public.yaml"
-    path.write_text(f"name: public\nmodel: {{python: '{name}'}}\n{PREPROCESS}")
-    for _ in range(3):
-        job = stack.enqueue(bucket, pipeline=str(path))
-        assert stack.finish(job)["state"] == "succeeded"
-    assert {row["label"] for row in stack.rows(job)} == {PUBLISHED[name]}
+    jobs = {}
+    for name in PUBLISHED:
+        path = tmp_path / "public.yaml"
+        path.write_text(f"name: public\nmodel: {{python: '{name}'}}\n{PREPROCESS}")
+        jobs[name] = stack.enqueue(bucket, pipeline=str(path))
+    for name, job in jobs.items():
+        assert stack.finish(job)["state"] == "succeeded", name
+        assert labels(stack, job) == {PUBLISHED[name]: IMAGES}
     assert reference_rows(stack, bucket, tmp_path) == untouched
 
 

@@ -61,7 +61,7 @@ PLACES: dict[str, Place] = {
     "slot locked to be read": Place("inference", "after", "shared.staging.ring:StagingRing.read"),
     "slot being read": Place("inference", "before", "workers.inference.device:DeviceLoop.submit"),
     "batch about to run": Place(
-        "inference", "before", "workers.inference.engines.python_engine:PythonEngine.run_own", 3
+        "inference", "before", "workers.inference.engines.python_engine:PythonEngine.launch", 3
     ),
     "inferred and not answered": Place("inference", "before", "workers.inference.stage:_answers"),
     "inferred and slot still held": Place(
