@@ -22,7 +22,6 @@ from shared.staging import ring
 from tests.simulation.files import Files
 from tests.simulation.substitution import PRODUCT, substituted
 from tests.simulation.world import World
-from workers.inference import stage as inference_stage
 from workers.preprocess import stage as preprocess_stage
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -90,7 +89,6 @@ def _surroundings(world: World) -> Iterator[None]:
             mock.patch.object(threads, "_end_process"),
             mock.patch.object(preprocess_stage, "filling_here", stand_ins.filling),
             mock.patch.object(preprocess_stage, "filling_in_child", stand_ins.filling_noted),
-            mock.patch.object(inference_stage, "try_alone", stand_ins.try_alone),
         ):
             yield
     finally:

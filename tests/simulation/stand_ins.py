@@ -17,12 +17,10 @@ from typing import Any, cast
 import numpy as np
 
 from shared.job import EngineChoice
-from shared.messages import Batch, Prediction
 from shared.pipeline import Model, Pipeline, Preprocess
 from tests.simulation.gate import Gate
 from workers.inference.errors import ClassUnusable
 from workers.inference.submission import Inferred
-from workers.inference.suspects import Tried
 from workers.preprocess.fill import Fill
 from workers.suspects import Note
 
@@ -100,15 +98,6 @@ class StandIns:
         now = self._gate.clock.now
         future.set_result(Inferred(model, outputs, 0.0, self._device_seconds, now, now))
         return future
-
-    def try_alone(self, batch: Batch, images: Any, note: Note, _: threading.Event) -> Tried:
-        """As ``workers.inference.suspects.try_alone``."""
-        if batch.job_id in self.broken:
-            raise ClassUnusable(_BROKEN)
-        note(0)
-        answers = [[Prediction(label=text, score=1.0)] for text in self._read(images)]
-        note(None)
-        return Tried(list(answers), _ENGINE)
 
     def _read(self, images: Any) -> list[str]:
         halves = self._in_halves(

@@ -20,13 +20,14 @@ from shared.staging import NetworkStaging, StagingRing, create_ring, open_ring
 from tests.fake_engine import POISON, FakeEngine, images_of, loop_over
 from tests.fake_network import Parcels
 from tests.memory_store import MemoryStore
-from tests.samples import INCARNATION, JOB_UID, pipeline
+from tests.samples import INCARNATION, JOB_UID, class_model, pipeline
 from workers.inference.device import DeviceLoop
 from workers.inference.errors import ClassUnusable, ModelUnusable
 from workers.inference.models import LoadedModel, ModelKey
 from workers.inference.pins import JobPins
 from workers.inference.stage import InferenceStage
 from workers.runtime import Forward, GiveBack
+from workers.suspects import MOST_LOST_RUNS, SUSPECT_LOSSES
 
 PIXELS = 4
 CORRUPT = ItemFailure(error_code=ItemErrorCode.CORRUPT, error_message="It is damaged.")
@@ -62,7 +63,9 @@ def stopped() -> list[str]:
 
 
 @pytest.fixture
-def make_stage(ring: StagingRing, jobs: JobStore, stopped: list[str]) -> Iterator[MakeStage]:
+def make_stage(
+    ring: StagingRing, jobs: JobStore, stopped: list[str], noted: Noted
+) -> Iterator[MakeStage]:
     loops: list[DeviceLoop] = []
 
     def make(
@@ -72,7 +75,7 @@ def make_stage(ring: StagingRing, jobs: JobStore, stopped: list[str]) -> Iterato
     ) -> InferenceStage:
         loops.append(loop_over(engine))
         return InferenceStage(
-            *(ring, cast(NetworkStaging, network), loops[-1], JobPins(jobs), nothing_lost),
+            *(ring, cast(NetworkStaging, network), loops[-1], JobPins(jobs), noted),
             *(lambda batch, error: stopped.append(error), stopping or threading.Event()),
         )
 
@@ -83,6 +86,23 @@ def make_stage(ring: StagingRing, jobs: JobStore, stopped: list[str]) -> Iterato
 
 def nothing_lost(ref: ChunkRef, item: int | None) -> int:
     return 0
+
+
+class Noted:
+    """What was noted in the ledger; ``lost``: how often the worker was lost on an image."""
+
+    def __init__(self) -> None:
+        self.items: list[int | None] = []
+        self.lost: dict[int, int] = {}
+
+    def __call__(self, ref: ChunkRef, item: int | None) -> int:
+        self.items.append(item)
+        return 0 if item is None else self.lost.get(item, 0)
+
+
+@pytest.fixture
+def noted() -> Noted:
+    return Noted()
 
 
 def staged(ring: StagingRing, *firsts: int | None, chunk: int = 1) -> Batch:
@@ -364,3 +384,35 @@ def test_a_class_that_is_to_blame_ends_its_job_and_fails_no_image(
     assert isinstance(stage(staged(ring, 1, 2)), GiveBack)
     assert stopped == ["'own:Own' cannot be constructed: own.py:3: OSError: no"]
     staged(ring, 3)  # the only slot is free
+
+
+OWN = PIPELINE.model_copy(update={"model": class_model("own:Own")})
+
+
+def suspect(stage: InferenceStage, batch: Batch) -> Forward | GiveBack:
+    return stage(batch.model_copy(update={"pipeline": OWN}), SUSPECT_LOSSES)
+
+
+def test_the_images_of_a_suspect_class_run_alone_and_are_noted(
+    ring: StagingRing, make_stage: MakeStage, engine: FakeEngine, noted: Noted
+) -> None:
+    outcome = suspect(make_stage(engine), staged(ring, 3, None, POISON, 7))
+    codes = [item.failure and item.failure.error_code for item in result_of(outcome).items]
+    assert codes == [None, ItemErrorCode.CORRUPT, ItemErrorCode.MODEL_ERROR, None]
+    assert noted.items == [0, 1, 2, None]
+    assert engine.batches == [[3], [POISON], [7]]
+
+
+def test_a_class_on_whose_image_workers_were_lost_ends_its_job(
+    ring: StagingRing,
+    make_stage: MakeStage,
+    engine: FakeEngine,
+    noted: Noted,
+    stopped: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("workers.inference.stage.STOPPED_JOB_PAUSE_SECONDS", 0.0)
+    noted.lost[1] = MOST_LOST_RUNS
+    assert isinstance(suspect(make_stage(engine), staged(ring, 3, 4, 5)), GiveBack)
+    assert stopped == ["The worker died 5 times while 'own:Own' ran one image, alone."]
+    assert engine.batches == [[3]]

@@ -1,4 +1,4 @@
-"""The inference stage's suspect run, with real users' classes that die and hang in a real child."""
+"""The inference stage's suspect run: a real engine of ours in a real child, which is killed."""
 
 from __future__ import annotations
 
@@ -6,75 +6,79 @@ import threading
 from pathlib import Path
 
 import pytest
+from onnx import TensorProto, helper
 
+from shared.catalog.published import LABELS, ONNX
 from shared.errors import TransientError
-from shared.messages import Batch, ItemFailure
+from shared.messages import ItemFailure
 from shared.pipeline import Model, Pipeline
 from shared.settings import save_settings
+from tests.deadly_child import HELD_GIL, KILLED, LOOP, SEGFAULT
 from tests.fake_engine import images_of
-from tests.packed import packed
-from tests.samples import batch, pipeline, settings
-from workers.inference.errors import ClassUnusable
+from tests.samples import pipeline, settings
+from workers.inference.engines.exported import METADATA_KEY, provenance
+from workers.inference.errors import ModelUnusable
 from workers.inference.suspects import Tried, try_alone
 from workers.suspects import MOST_LOST_RUNS
 
-SOURCE = """
-import ctypes, os, sys, time
+PIXELS = 2
+MODEL = Model(name="tiny", sha256="a" * 64, architecture="mobilenet_v3_small")
 
-class Deadly:
-    def __call__(self, images):
-        answers = []
-        for image in images:
-            first = int(image.flat[0])
-            if first == 200:
-                os.kill(os.getpid(), 9)
-            if first == 201:
-                ctypes.PyDLL(None).sleep(600)
-            if first == 202:
-                raise SystemExit("enough")
-            if first == 203:
-                while True:
-                    pass
-            if first == 204:
-                os.kill(os.getppid(), 9)
-                time.sleep(600)
-            if first == 205:  # the process that its keeper was started by
-                with open(f"/proc/{os.getppid()}/stat") as stat:
-                    os.kill(int(stat.read().rpartition(")")[2].split()[1]), 9)
-                time.sleep(600)
-            print("to stdout, where no frame may be", flush=True)
-            assert sys.stdin.read() == ""
-            answers.append(str(first))
-        return answers
 
-class Broken:
-    def __init__(self):
-        os._exit(7)
-"""
+def graph() -> bytes:
+    """Gives the image's first value as the score of class 0, and 100 as that of class 1."""
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["floats", "flat"], ["values"]),
+        helper.make_node("Slice", ["values", "zero", "one", "axis"], ["firsts"]),
+        helper.make_node("Sub", ["firsts", "hundred"], ["centred"]),
+        helper.make_node("Sub", ["firsts", "firsts"], ["zeros"]),
+        helper.make_node("Concat", ["centred", "zeros"], ["logits"], axis=1),
+    ]
+    numbers = {"flat": [-1, PIXELS * PIXELS * 3], "zero": [0], "one": [1], "axis": [1]}
+    constants = [
+        helper.make_tensor(name, TensorProto.INT64, [len(values)], values)
+        for name, values in numbers.items()
+    ]
+    constants.append(helper.make_tensor("hundred", TensorProto.FLOAT, [1], [100.0]))
+    given = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", PIXELS, PIXELS, 3])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])
+    made = helper.make_model(
+        helper.make_graph(nodes, "g", [given], [logits], constants),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    helper.set_model_props(made, {METADATA_KEY: provenance(MODEL.sha256, MODEL.mean, MODEL.std)})
+    return bytes(made.SerializeToString())
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_settings(settings(tmp_path))
     monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
+    cache = tmp_path / "cache" / "models" / MODEL.name / MODEL.sha256
+    cache.mkdir(parents=True)
+    (cache / ONNX).write_bytes(graph())
+    (cache / LABELS).write_text("dark\nbright\n")
     return tmp_path
 
 
-def pipeline_of(home: Path, name: str, *, batch_seconds: float = 30.0) -> Pipeline:
-    model, archive = packed(f"deadly:{name}", SOURCE)
-    code = home / "cache" / "code" / str(model.code_sha256)
-    code.parent.mkdir(parents=True, exist_ok=True)
-    code.write_bytes(archive)
-    preprocess = {"resize_shorter_pixels": 2, "crop_pixels": 2}
-    return pipeline(model=model, preprocess=preprocess, batch_seconds=batch_seconds)
+def pipeline_of(*, batch_seconds: float = 30.0) -> Pipeline:
+    sizes = {"resize_shorter_pixels": PIXELS, "crop_pixels": PIXELS}
+    options = {"engine": "onnxruntime", "batch_seconds": batch_seconds}
+    return pipeline(model=MODEL, preprocess=sizes, **options)
 
 
-def batch_of(pipeline: Pipeline) -> Batch:
-    return batch().model_copy(update={"pipeline": pipeline})
+class Trials:
+    """Notes which image is on trial; on ``lost`` workers were lost."""
 
+    def __init__(self, lost: int | None = None) -> None:
+        self.lost = lost
+        self.noted: list[int | None] = []
 
-def nothing_lost(item: int | None) -> int:
-    return 0
+    def note(self, item: int | None) -> int:
+        self.noted.append(item)
+        return MOST_LOST_RUNS if item is not None and item == self.lost else 0
 
 
 def outcomes(tried: Tried) -> list[str]:
@@ -85,60 +89,45 @@ def outcomes(tried: Tried) -> list[str]:
     ]
 
 
-def test_only_the_killer_fails(home: Path) -> None:
-    deadly = pipeline_of(home, "Deadly")
-    tried = try_alone(
-        batch_of(deadly), images_of(1, 2, 200, 3, 202, 4), nothing_lost, threading.Event()
-    )
-    assert outcomes(tried) == ["1", "2", "killed_worker", "3", "model_error", "4"]
-    assert (tried.engine.engine, tried.engine.device) == ("python", "cpu")
-    killed = tried.answers[2]
+@pytest.mark.parametrize(
+    ("deadly", "reason"),
+    [
+        (KILLED, "SIGKILL"),
+        (SEGFAULT, "SIGSEGV"),
+        (LOOP, "longer than 1 s"),
+        (HELD_GIL, "longer than 1 s"),
+    ],
+)
+def test_only_the_killer_fails(
+    home: Path, monkeypatch: pytest.MonkeyPatch, deadly: int, reason: str
+) -> None:
+    monkeypatch.setattr("workers.inference.suspects.CHILD", "tests.deadly_child")
+    trials, images = Trials(), images_of(1, deadly, 150)
+    tried = try_alone(pipeline_of(batch_seconds=1), images, trials.note, threading.Event())
+    assert outcomes(tried) == ["bright", "killed_worker", "dark"]
+    assert (tried.engine.engine, tried.engine.device) == ("onnxruntime", "cpu")
+    killed = tried.answers[1]
     assert isinstance(killed, ItemFailure)
-    assert "SIGKILL" in killed.error_message
+    assert reason in killed.error_message
+    assert trials.noted == [0, None, 1, None, 2, None]
 
 
 def test_an_image_on_which_workers_were_lost_is_tried_no_more(home: Path) -> None:
-    noted: list[int | None] = []
-
-    def note(item: int | None) -> int:
-        noted.append(item)
-        return MOST_LOST_RUNS if item == 1 else 0
-
-    tried = try_alone(
-        batch_of(pipeline_of(home, "Deadly")), images_of(1, 200, 3), note, threading.Event()
-    )
-    assert outcomes(tried) == ["1", "killed_worker", "3"]
-    assert noted == [0, None, 1, 2, None]
+    trials = Trials(lost=1)
+    tried = try_alone(pipeline_of(), images_of(1, 50, 200), trials.note, threading.Event())
+    assert outcomes(tried) == ["bright", "killed_worker", "dark"]
+    assert trials.noted == [0, None, 1, 2, None]
 
 
-@pytest.mark.parametrize("hang", [201, 203])
-def test_an_endless_loop_fails_alone(home: Path, hang: int) -> None:
-    deadly = pipeline_of(home, "Deadly", batch_seconds=2)
-    tried = try_alone(batch_of(deadly), images_of(1, hang, 2), nothing_lost, threading.Event())
-    assert outcomes(tried) == ["1", "killed_worker", "2"]
-
-
-@pytest.mark.parametrize("deadly", [204, 205])
-def test_a_class_that_kills_more_than_its_process_fails_alone(home: Path, deadly: int) -> None:
-    pipeline = pipeline_of(home, "Deadly")
-    tried = try_alone(batch_of(pipeline), images_of(1, deadly, 2), nothing_lost, threading.Event())
-    assert outcomes(tried) == ["1", "killed_worker", "2"]
-
-
-def test_a_class_that_kills_whoever_loads_it_is_to_blame(home: Path) -> None:
-    with pytest.raises(ClassUnusable, match="while it was constructed: exit status 7"):
-        try_alone(
-            batch_of(pipeline_of(home, "Broken")), images_of(1), nothing_lost, threading.Event()
-        )
-
-
-def test_a_model_that_is_not_there_says_so(home: Path) -> None:
-    missing = pipeline_of(home, "Missing")
-    with pytest.raises(ClassUnusable, match="defines no class 'Missing'"):
-        try_alone(batch_of(missing), images_of(1), nothing_lost, threading.Event())
+def test_a_model_that_cannot_be_had_says_so(home: Path) -> None:
+    (home / "cache" / "models" / MODEL.name / MODEL.sha256 / ONNX).write_bytes(b"nonsense")
+    with pytest.raises(ModelUnusable, match="'tiny' cannot be loaded"):
+        try_alone(pipeline_of(), images_of(1), Trials().note, threading.Event())
 
 
 def test_a_store_that_does_not_answer_accuses_nobody(home: Path) -> None:
-    model = Model(name="tiny", sha256="a" * 64, architecture="mobilenet_v3_small")
+    other = pipeline_of().model_copy(
+        update={"model": MODEL.model_copy(update={"sha256": "b" * 64})}
+    )
     with pytest.raises(TransientError):
-        try_alone(batch_of(pipeline(model=model)), images_of(1), nothing_lost, threading.Event())
+        try_alone(other, images_of(1), Trials().note, threading.Event())

@@ -26,7 +26,7 @@ from workers.inference.postprocess import Answer, answers, model_failure
 from workers.inference.submission import Inferred
 from workers.inference.suspects import try_alone
 from workers.runtime import Forward, GiveBack
-from workers.suspects import SUSPECT_LOSSES
+from workers.suspects import MOST_LOST_RUNS, SUSPECT_LOSSES
 
 STOPPED_JOB_PAUSE_SECONDS = 1.0
 
@@ -73,12 +73,15 @@ class InferenceStage:
         """The result, for the collector. The slot or parcel is free when this returns, however it
         does.
 
-        With two ``losses`` of its holders the batch runs in a child, where a killer dies without
-        us, and its images alone.
+        With two ``losses`` of its holders the batch's images run alone: in a child, where a killer
+        dies without us, or, with a user's class, which has a process of its own, in our sight.
         """
         if batch.staged is None or not batch.staged.images:
             return _forward(batch, _Outcome())
-        infer = self._infer_in_child if losses >= SUSPECT_LOSSES else self._infer
+        infer = self._infer
+        if losses >= SUSPECT_LOSSES:
+            is_class = batch.pipeline.model.python_class is not None
+            infer = self._infer_noted if is_class else self._infer_in_child
         try:
             with self._images(batch, batch.staged) as images:
                 outcome = patiently(
@@ -137,11 +140,30 @@ class InferenceStage:
         except ModelUnusable as error:
             return _Outcome([model_failure(str(error))] * len(images))
         except EngineError:
-            return self._infer_one_by_one(batch, key, images)
+            return self._infer_one_by_one(batch, images)
 
-    def _infer_one_by_one(self, batch: Batch, key: ModelKey, images: Images) -> _Outcome:
-        outcome = _Outcome()
+    def _infer_noted(self, batch: Batch, images: Images) -> _Outcome:
+        """Single images of a user's class that may have ended our process, not only its own."""
+
+        def begin(row: int | None) -> None:
+            lost_runs = self._note(batch.ref, row)
+            if lost_runs >= MOST_LOST_RUNS:
+                name = batch.pipeline.model.python_class
+                raise ClassUnusable(
+                    f"The worker died {lost_runs} times while '{name}' ran one image, alone."
+                )
+
+        outcome = self._infer_one_by_one(batch, images, begin)
+        begin(None)
+        return outcome
+
+    def _infer_one_by_one(
+        self, batch: Batch, images: Images, begin: Callable[[int], object] = lambda _: None
+    ) -> _Outcome:
+        """``begin`` is called with the number of each image before it runs."""
+        outcome, key = _Outcome(), ModelKey.of(batch.pipeline)
         for row in range(len(images)):
+            begin(row)
             run = self._alone.run(key, images[row : row + 1], batch.job_id)
             if isinstance(run, ItemFailure):
                 outcome.answers.append(run)
@@ -153,9 +175,9 @@ class InferenceStage:
 
     def _infer_in_child(self, batch: Batch, images: Images) -> _Outcome:
         try:
-            tried = try_alone(batch, images, partial(self._note, batch.ref), self._stopping)
-        except ClassUnusable:
-            raise
+            tried = try_alone(
+                batch.pipeline, images, partial(self._note, batch.ref), self._stopping
+            )
         except ModelUnusable as error:
             return _Outcome([model_failure(str(error))] * len(images))
         return _Outcome(tried.answers, engine=tried.engine)

@@ -1,4 +1,4 @@
-"""Running images in a child, for a batch of which one may be a killer."""
+"""Running images in a child, for a batch of which one may kill an engine of ours."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from shared.errors import ItemErrorCode, TransientError
 from shared.job import EngineChoice
-from shared.messages import Batch, ItemFailure, Prediction
+from shared.messages import ItemFailure, Prediction
+from shared.pipeline import Pipeline
 from workers.inference.engines import Images
-from workers.inference.errors import ClassUnusable, ModelUnusable
+from workers.inference.errors import ModelUnusable
 from workers.inference.models import ModelKey
 from workers.inference.postprocess import Answer
 from workers.suspects import ChildUnstartable, Deadly, Note, Trial
@@ -25,17 +26,13 @@ _ANSWER: TypeAdapter[Answer] = TypeAdapter(list[Prediction] | ItemFailure)
 
 
 class Unusable(BaseModel):
-    """Why the child has no model; ``transient``: it may have one later.
-
-    ``is_class``: a user's class is to blame, and its job ends.
-    """
+    """Why the child has no model; ``transient``: it may have one later."""
 
     model_config = ConfigDict(extra="forbid")
 
     message: str
     hint: str = ""
     transient: bool = False
-    is_class: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +43,19 @@ class Tried:
     engine: EngineChoice
 
 
-def try_alone(batch: Batch, images: Images, note: Note, stopping: threading.Event) -> Tried:
-    """Run the batch's ``images``, uint8 (images, height, width, 3), one by one in a child.
+def try_alone(pipeline: Pipeline, images: Images, note: Note, stopping: threading.Event) -> Tried:
+    """Run the ``images``, uint8 (images, height, width, 3), one after the other in a child.
 
     An image that kills it twice fails as ``killed_worker``; ``note`` notes each. Raises
     ModelUnusable where the model cannot be loaded, or kills the process that loads it, and
     TransientError.
     """
-    pipeline, key = batch.pipeline, ModelKey.of(batch.pipeline)
-    # A user's class has a process of its own below the child, which ends it and runs it again.
-    patience_seconds = 2 * (key.load_seconds + key.batch_seconds) if key.model.python_class else 0
     trial = Trial(
         CHILD,
-        Frame({"job": batch.job_id, "pipeline": pipeline.model_dump(mode="json")}),
+        Frame({"pipeline": pipeline.model_dump(mode="json")}),
         lambda answer: _ANSWER.validate_python(answer.header.get("answer")),
-        start_seconds=key.load_seconds + _IMPORT_SECONDS,
-        item_seconds=pipeline.batch_seconds + patience_seconds,
+        start_seconds=ModelKey.of(pipeline).load_seconds + _IMPORT_SECONDS,
+        item_seconds=pipeline.batch_seconds,
         note=note,
         stopping=stopping,
     )
@@ -80,8 +74,7 @@ def _engine(ready: Frame) -> EngineChoice:
     unusable = Unusable.model_validate(ready.header["unusable"])
     if unusable.transient:
         raise TransientError("model_not_at_hand", unusable.message)
-    error = ClassUnusable if unusable.is_class else ModelUnusable
-    raise error(unusable.message, unusable.hint)
+    raise ModelUnusable(unusable.message, unusable.hint)
 
 
 def _verdict(answer: Answer | Deadly) -> Answer:

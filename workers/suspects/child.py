@@ -33,7 +33,7 @@ class Child:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, str(os.getpid())],
                 stdin=theirs.fileno(),
-                stdout=_STDERR,  # a user's class may print
+                stdout=_STDERR,
                 process_group=0,  # ended with all that it started
             )
 

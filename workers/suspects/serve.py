@@ -25,7 +25,7 @@ def serve(begin: Begin) -> int:
     """Answer the parent until it hangs up. Returns the exit code."""
     faulthandler.enable()  # where it crashed is worth a line in the log
     _be_disposable(int(sys.argv[1]))
-    channel = _own_channel()
+    channel = _Channel(socket.socket(fileno=sys.stdin.fileno()))
     ready, answer = begin(receive(channel.read))
     channel.send(ready)
     while True:
@@ -51,15 +51,6 @@ class _Channel:
 
     def send(self, frame: Frame) -> None:
         self._connection.sendall(packed(frame))
-
-
-def _own_channel() -> _Channel:
-    """Take the socket away from stdin, where a user's class might read it."""
-    connection = socket.socket(fileno=os.dup(0))
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    return _Channel(connection)
 
 
 def _be_disposable(parent: int) -> None:
