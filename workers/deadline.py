@@ -57,24 +57,26 @@ class Deadlines:
         finally:
             self._renew(token, NO_DEADLINE)
 
-    def _forget(self, token: object) -> None:
-        self._due.pop(token, None)
-        if not self._due and self._armed is not None:
-            self._armed = None
-            self._disarm()
-
     def _renew(self, token: object, seconds: float) -> None:
         with self._lock:
-            if seconds == NO_DEADLINE:
-                self._forget(token)
-                return
             now = self._clock()
-            self._due[token] = now + seconds
-            earliest = min(self._due.values())
-            latest = earliest + SLACK * max(0.0, earliest - now)
-            if self._armed is None or not earliest <= self._armed <= latest:
-                self._armed = latest
-                self._arm(max(0.001, latest - now))
+            if seconds != NO_DEADLINE:
+                self._due[token] = now + seconds
+            elif self._due.pop(token, None) is None:
+                return
+            if self._due:
+                self._set(now)
+            elif self._armed is not None:
+                self._armed = None
+                self._disarm()
+
+    def _set(self, now: float) -> None:
+        """Have the timer fire for the earliest deadline, and not before it."""
+        earliest = min(self._due.values())
+        latest = earliest + SLACK * max(0.0, earliest - now)
+        if self._armed is None or not earliest <= self._armed <= latest:
+            self._armed = latest
+            self._arm(max(0.001, latest - now))
 
 
 deadlines = Deadlines()

@@ -112,9 +112,7 @@ THREADS: dict[str, dict[str, Place]] = {
 }
 THREADS["inference"] |= {
     "device": Place("inference", "before", "workers.inference.device:DeviceLoop._next_batch"),
-    "device-ends": Place(
-        "inference", "before", "workers.inference.engines.python_engine:PythonEngine.take_prints"
-    ),
+    "device-ends": Place("inference", "before", "workers.inference.prints:JobPrints.write"),
 }
 THREADS["collector"]["sweep"] = Place("collector", "before", "workers.collector.sweep:Sweep.once")
 

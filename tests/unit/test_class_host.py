@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from tests.hosted import hosted, processes_with
 from tests.waiting import wait_for
 from workers.inference.class_host.memory import Area
 from workers.inference.class_host.process import MAX_PRINTED_BYTES
+from workers.inference.class_host.values import type_name
 from workers.inference.engines import HostedEngine
 from workers.inference.engines.python_engine import PythonEngine
 from workers.inference.errors import ClassUnusable, EngineError, HostDied, NotBegun
@@ -46,10 +49,20 @@ def mark() -> str:
     return uuid.uuid4().hex
 
 
+def nothing_left(mark: str) -> None:
+    """All processes with the mark are gone; the keeper is the last, with the folder."""
+    wait_for(lambda: not processes_with(mark), what="the end of all processes")
+
+
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
 def calling(body: str, init: str = "pass") -> str:
     """The source of a class whose call is ``body``, with ``first``, the first image's value."""
     return (
-        "import ctypes, os, resource, signal, subprocess, sys, threading, time\n"
+        "import ctypes, itertools, os, resource, signal, subprocess, sys, threading, time\n"
+        "import numpy as np\n"
         "class Own:\n"
         "    def __init__(self):\n"
         f"{textwrap.indent(textwrap.dedent(init), ' ' * 8)}\n"
@@ -157,15 +170,17 @@ def test_arrays_and_tensors_arrive_row_by_row(opened: Open, given: str) -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ("raise ValueError('a\\nb')", "own.py:7: ValueError: a b"),
-        ("helper()", "own.py:7: NameError: name 'helper' is not defined"),
-        ("sys.exit('enough')", "own.py:7: SystemExit: enough"),
-        ("raise KeyboardInterrupt", "own.py:7: KeyboardInterrupt"),
-        ("return 5", "the class gave a int, not one output an image"),
+        ("raise ValueError('a\\nb')", "own.py:8: ValueError: a b"),
+        ("helper()", "own.py:8: NameError: name 'helper' is not defined"),
+        ("sys.exit('enough')", "own.py:8: SystemExit: enough"),
+        ("raise KeyboardInterrupt", "own.py:8: KeyboardInterrupt"),
+        ("return 5", "the class gave one value (int), not one output for each image"),
+        ("return itertools.repeat('a')", "the class gave more outputs for 2 images"),
+        ("return np.array([[]])", "the class gave 1 outputs for 2 images"),
         ("return ['a']", "the class gave 1 outputs for 2 images"),
-        ("return None", "the class gave a NoneType, not one output an image"),
-        ("return (1 / 0 for _ in images)", "own.py:7: ZeroDivisionError: division by zero"),
-        ("raise type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})", "own.py:7: "),
+        ("return None", "the class gave one value (NoneType), not one output"),
+        ("return (1 / 0 for _ in images)", "own.py:8: ZeroDivisionError: division by zero"),
+        ("raise type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})", "own.py:8: "),
         ("exec('1 +')", "SyntaxError"),
     ],
 )
@@ -194,14 +209,15 @@ def test_what_it_prints_is_kept_up_to_a_bound(opened: Open) -> None:
             "print('constructed')",
         )
     )
-    engine.run(images_of(1))
-    assert engine.take_prints() == "constructed\nto stdout 1\nto stderr\n"
-    engine.run(images_of(2))
-    flood = engine.take_prints()
+    assert prints_of(engine, 1) == "constructed\nto stdout 1\nto stderr\n"
+    flood = prints_of(engine, 2)
     assert len(flood) < MAX_PRINTED_BYTES + 100
     assert "bytes more, which are dropped" in flood
-    engine.run(images_of(3))
-    assert engine.take_prints() == "to stdout 3\nto stderr\n"
+    assert prints_of(engine, 3) == "to stdout 3\nto stderr\n"
+
+
+def prints_of(engine: PythonEngine, first: int) -> str:
+    return engine.launch([images_of(first)]).wait().prints
 
 
 @pytest.mark.parametrize(
@@ -239,7 +255,10 @@ ENDS = {
     "os.abort()": "SIGABRT",
     "ctypes.string_at(0)": "SIGSEGV",
     "os.closerange(0, 1000)": "it closed its connection to the worker",
-    "os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)": "its keeper was killed",
+    "os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)": (
+        "it killed the process that looks after it"
+    ),
+    "os.closerange(0, 1000); time.sleep(600)": "it closed its connection to the worker",
     "os.killpg(os.getpgid(0), signal.SIGTERM); time.sleep(600)": "SIGTERM",
     "signal.setitimer(signal.ITIMER_REAL, 0.01); time.sleep(600)": "SIGALRM",
 }
@@ -258,7 +277,7 @@ def test_the_end_of_a_process_is_told_with_its_manner(
     with pytest.raises(NotBegun):
         behind.wait()
     assert engine.dead
-    assert processes_with(mark) == []
+    nothing_left(mark)
 
 
 @pytest.mark.parametrize("hang", HANGS)
@@ -269,7 +288,7 @@ def test_a_hang_is_ended_at_its_deadline(
     engine = opened(calling(HANGS[hang]), mark=mark)
     with pytest.raises(HostDied, match=r"longer than 0\.3 s"):
         engine.launch([images_of(1)], 0.3).wait()
-    wait_for(lambda: not processes_with(mark), what="all processes are gone")
+    nothing_left(mark)
 
 
 LEFT = {
@@ -309,8 +328,8 @@ def test_nothing_that_it_started_outlives_it(opened: Open, left: str, end: str, 
         engine.close()
     else:
         with pytest.raises(HostDied):
-            engine.run(images_of(9 if end == "killed" else 8), 0.5)
-    assert processes_with(mark) == []
+            engine.launch([images_of(9 if end == "killed" else 8)], 0.5).wait()
+    nothing_left(mark)
 
 
 WORKER = """
@@ -338,7 +357,7 @@ def test_it_dies_with_its_worker_and_so_does_all_that_it_started(
         assert processes_with(mark)
         worker.send_signal(number)
         worker.wait()
-    wait_for(lambda: not processes_with(mark), what="all processes are gone")
+    nothing_left(mark)
 
 
 @pytest.mark.parametrize(
@@ -351,24 +370,33 @@ def test_it_dies_with_its_worker_and_so_does_all_that_it_started(
         ("import sys; sys.exit(3)", r"own\.py:1: SystemExit: 3"),
         ("class Own", r"own\.py:1: SyntaxError: "),
         ("import missing", r"own\.py:1: ModuleNotFoundError: No module named 'missing'"),
-        (calling("", "raise RuntimeError('no weights')"), r"own\.py:4: RuntimeError: no weights"),
-        (calling("", "os._exit(7)"), "ended its process while it was constructed: exit status 7"),
-        (calling("", "ctypes.string_at(0)"), "while it was constructed: SIGSEGV"),
-        (calling("", "time.sleep(600)"), r"while it was constructed: it took longer than 1 s"),
+        (calling("", "raise RuntimeError('no weights')"), r"own\.py:5: RuntimeError: no weights"),
+        ("import sys; print('so far', flush=True); 1 / 0", r"own\.py:1: ZeroDivisionError"),
     ],
 )
 def test_a_class_that_cannot_be_constructed_is_to_blame(
     source: str, reason: str, mark: str
 ) -> None:
     with pytest.raises(ClassUnusable, match=reason) as refused:
-        hosted(
-            f"print('so far')\n{source}" if "so far" in reason else source,
-            mark=mark,
-            load_seconds=1,
-        )
-    assert processes_with(mark) == []
-    if "SIGSEGV" in reason:
-        assert "Segmentation fault" in refused.value.prints
+        hosted(source, mark=mark, load_seconds=30)
+    nothing_left(mark)
+    assert "Traceback" in refused.value.prints
+    assert ("so far" in source) == ("so far" in refused.value.prints)
+
+
+@pytest.mark.parametrize(
+    ("init", "manner"),
+    [
+        ("os._exit(7)", "exit status 7"),
+        ("ctypes.string_at(0)", "SIGSEGV"),
+        ("time.sleep(600)", r"it took longer than 1 s"),
+    ],
+)
+def test_the_end_of_a_process_in_its_constructor_is_told(init: str, manner: str, mark: str) -> None:
+    with pytest.raises(HostDied, match=manner) as died:
+        hosted(calling("", f"print('so far', flush=True)\n{init}"), mark=mark, load_seconds=1)
+    assert "so far" in died.value.prints
+    nothing_left(mark)
 
 
 def test_an_answer_that_is_nonsense_is_the_end_of_the_host(opened: Open) -> None:
@@ -383,6 +411,104 @@ def test_an_answer_that_is_nonsense_is_the_end_of_the_host(opened: Open) -> None
     engine = opened(source)
     with pytest.raises(HostDied, match="nonsense"):
         engine.run(images_of(1))
+
+
+def test_an_answer_of_another_process_is_not_taken_for_the_next_batches(opened: Open) -> None:
+    """Code in C forks without a word, and both processes answer."""
+    engine = opened(calling("if first == 1:\n    ctypes.PyDLL(None).fork()\nreturn [str(first)]"))
+    answers: list[object] = []
+    for first in (1, 2, 3):
+        try:
+            answers.append(engine.run(images_of(first)))
+        except (HostDied, NotBegun):
+            answers.append(None)
+    assert all(answer in (None, [str(n)]) for n, answer in zip((1, 2, 3), answers, strict=True))
+
+
+def test_a_process_that_it_forks_keeps_its_pixels_too(opened: Open) -> None:
+    body = """
+    if first == 1:
+        read, write = os.pipe()
+        if os.fork() == 0:
+            os.read(self.go[0], 1)
+            os.write(write, bytes([images.flat[0]]))
+            os._exit(0)
+        self.answer = read
+    elif first == 3:
+        os.write(self.go[1], b"x")
+        return [os.read(self.answer, 1)[0]]
+    """
+    engine = opened(calling(body, "self.go = os.pipe()"))
+    assert [engine.run(images_of(first)) for first in (1, 2, 3)] == [["ok"], ["ok"], [1]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted"),
+    [
+        ("np.array([('cat', 0.9)] * 2, dtype=object)", "ndarray"),
+        ("np.array([['cat', 'dog']] * 2)", "ndarray"),
+        ("np.ones((2, 3)) * 1j", "ndarray"),
+    ],
+)
+def test_arrays_that_are_no_scores_are_outputs_that_nobody_knows(
+    opened: Open, answer: str, wanted: str
+) -> None:
+    outputs = opened(calling(f"return {answer}")).run(images_of(1, 2))
+    assert [type_name(output) for output in outputs] == [wanted] * 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "import json; json.dumps = json.loads = None",
+        "time.monotonic = lambda: float('nan')",
+        "import builtins; builtins.len = builtins.print = None",
+        "os.getpid = os._exit = None",
+    ],
+)
+def test_a_class_may_replace_what_modules_have(opened: Open, body: str) -> None:
+    engine = opened(calling(body))
+    try:
+        assert engine.run(images_of(1)) == ["ok"]
+        assert engine.launch([images_of(1)]).wait().seconds >= 0
+    except HostDied:  # it took what its host cannot do without: its own end alone
+        assert engine.dead
+
+
+def test_a_host_that_cannot_be_started_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = descriptors()
+    monkeypatch.setattr(subprocess, "Popen", no_process)
+    for _ in range(3):
+        with pytest.raises(BlockingIOError):
+            hosted(calling(""))
+    assert descriptors() == before
+
+
+def no_process(*_: object, **__: object) -> None:
+    raise BlockingIOError(11, "Resource temporarily unavailable")
+
+
+def test_opening_and_closing_leaves_nothing_behind() -> None:
+    hosted(calling("")).close()
+    before = descriptors()
+    folders = set(Path(tempfile.gettempdir()).glob("headrace-class-*"))
+    for _ in range(5):
+        engine = hosted(calling(""))
+        engine.run(images_of(1))
+        engine.close()
+    gc.collect()  # areas go with their engine
+    assert descriptors() <= before
+    wait_for(
+        lambda: set(Path(tempfile.gettempdir()).glob("headrace-class-*")) <= folders,
+        what="the end of the scratch folders",
+    )
+
+
+def test_the_first_to_go_when_memory_is_short_is_the_class(opened: Open) -> None:
+    body = "return [open('/proc/self/oom_score_adj').read().strip()] * len(images)"
+    assert opened(calling(body)).run(images_of(1)) == ["1000"]
 
 
 def test_the_memory_that_is_shared_cannot_be_cut() -> None:

@@ -59,6 +59,22 @@ def test_what_remains_is_still_watched(timer: FakeTimer, deadlines: Deadlines) -
         assert 10 <= timer.due <= 11
 
 
+def test_a_deadline_that_was_met_leaves_no_timer_before_the_next(
+    timer: FakeTimer, deadlines: Deadlines
+) -> None:
+    """Two threads with deadlines of their own: what the first had is nothing to the second."""
+    with deadlines.watched() as long:
+        with deadlines.watched() as short:
+            short(10)
+            timer.now = 1
+            long(600)
+            timer.now = 5
+            short(NO_DEADLINE)
+            assert timer.due is not None
+            assert timer.due >= 601
+        assert timer.due >= 601
+
+
 def test_every_step_gets_its_time_and_the_timer_is_seldom_set(
     timer: FakeTimer, deadlines: Deadlines
 ) -> None:

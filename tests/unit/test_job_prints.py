@@ -24,7 +24,7 @@ def test_a_flood_of_one_job_is_cut_and_said_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("INFO", "headrace.class")
-    monkeypatch.setattr(prints, "MAX_JOB_BYTES", 10)
+    monkeypatch.setattr(prints, "MAX_JOB_BYTES", 100)
     writer = JobPrints()
     for _ in range(5):
         writer.write(["a"], "own", "12345678")

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from shared.errors import TransientError
+from shared.messages import ItemFailure
 from tests.fake_engine import images_of
 from tests.hosted import hosted
 from tests.samples import class_model, pipeline
 from workers.inference.alone import MAX_KILLERS_IN_A_ROW, Alone
 from workers.inference.device import DeviceLoop
 from workers.inference.engines import HostedEngine
-from workers.inference.errors import ClassUnusable, EngineError, HostDied
+from workers.inference.errors import ClassUnusable, EngineError, HostDied, HostNotStarted
 from workers.inference.models import LoadedModel, LoadedModels, ModelKey
 from workers.inference.submission import Inferred
 
 DEADLINE = 60
+NAMES = itertools.count()
 
 SOURCE = """
 import os, signal, threading, time
@@ -98,6 +103,11 @@ def loop_over(loads: Loads, opened: ExitStack, **options: Any) -> DeviceLoop:
     return loop
 
 
+def run(alone: Alone, first: int, key: ModelKey = KEY) -> Inferred | ItemFailure:
+    """One more image of a job, with that value."""
+    return alone.run(key, images_of(first), "job", str(next(NAMES)))
+
+
 def outputs(answer: object) -> list[int] | str:
     """What a class gave, or the code of the failure."""
     if isinstance(answer, Inferred):
@@ -160,7 +170,7 @@ def test_only_the_image_that_ends_its_process_alone_twice_is_a_killer(
 ) -> None:
     key, loads = key_of(batch_seconds=0.5), Loads("Own")
     alone = Alone(loop_over(loads, opened))
-    answers = [alone.run(key, images_of(first), "job") for first in (1, deadly, 2, 202, 3)]
+    answers = [run(alone, first, key) for first in (1, deadly, 2, 202, 3)]
     assert list(map(outputs, answers)) == [[1], "killed_worker", [2], "model_error", [3]]
     assert manner in answers[1].error_message  # type: ignore[union-attr]
     assert loads.count == 3
@@ -168,14 +178,14 @@ def test_only_the_image_that_ends_its_process_alone_twice_is_a_killer(
 
 def test_a_late_end_accuses_no_image_that_came_after(opened: ExitStack) -> None:
     alone = Alone(loop_over(Loads("Own"), opened))
-    answers = [alone.run(KEY, images_of(first), "job") for first in (203, *range(30))]
+    answers = [run(alone, first) for first in (203, *range(30))]
     assert list(map(outputs, answers)) == [[203], *[[n] for n in range(30)]]
 
 
 def test_an_image_that_ends_a_worn_process_runs_in_a_fresh_one(opened: ExitStack) -> None:
     loads = Loads("Forgetful")
     alone = Alone(loop_over(loads, opened))
-    answers = [alone.run(KEY, images_of(first), "job") for first in range(6)]
+    answers = [run(alone, first) for first in range(6)]
     assert list(map(outputs, answers)) == [[n] for n in range(6)]
     assert loads.count == 3
 
@@ -183,9 +193,79 @@ def test_an_image_that_ends_a_worn_process_runs_in_a_fresh_one(opened: ExitStack
 def test_a_class_over_which_every_process_ends_is_to_blame(opened: ExitStack) -> None:
     alone = Alone(loop_over(Loads("Own"), opened))
     for first in (1, *[200] * (MAX_KILLERS_IN_A_ROW - 1), 2, *[200] * (MAX_KILLERS_IN_A_ROW - 1)):
-        alone.run(KEY, images_of(first), "job")
+        run(alone, first)
     with pytest.raises(ClassUnusable, match=r"5 images in a row.*SIGKILL"):
-        alone.run(KEY, images_of(200), "job")
+        run(alone, 200)
+
+
+def test_killers_among_good_batches_accuse_no_class(opened: ExitStack) -> None:
+    alone = Alone(loop_over(Loads("Own"), opened))
+    for number in range(2 * MAX_KILLERS_IN_A_ROW):
+        alone.run(KEY, images_of(200), "job", str(number))
+        alone.ran_well("job")  # as a batch that the stage ran whole
+
+
+def test_killers_of_two_jobs_and_one_that_runs_again_are_not_five(opened: ExitStack) -> None:
+    alone = Alone(loop_over(Loads("Own"), opened))
+    for job in ("one", "other"):
+        for _ in range(2):  # a worker that stops runs them again
+            for number in range(2):
+                alone.run(KEY, images_of(200), job, str(number))
+    alone.run(KEY, images_of(200), "one", "2")
+
+
+def test_outputs_of_several_widths_are_put_together_row_by_row(opened: ExitStack) -> None:
+    source = """
+    import numpy as np
+    class Own:
+        def __call__(self, images):
+            return np.ones((len(images), int(images.max())))
+    """
+    loop = DeviceLoop(LoadedModels(lambda _: LoadedModel(hosted(source))), batch_images=2)
+    opened.callback(loop.close)
+    outputs = loop.submit(KEY, images_of(1, 2, 3, 4)).result(DEADLINE).outputs
+    assert [len(row) for row in outputs] == [2, 2, 4, 4]
+
+
+def test_a_class_that_cannot_be_had_is_told_to_all_that_waits_for_it(opened: ExitStack) -> None:
+    gate, loads = threading.Event(), []
+
+    def load(key: ModelKey) -> LoadedModel:
+        loads.append(key)
+        assert gate.wait(DEADLINE)
+        raise ClassUnusable("'own:Own' cannot be constructed: no")
+
+    loop = DeviceLoop(LoadedModels(load))
+    opened.callback(loop.close)
+    futures = [loop.submit(KEY, images_of(1), job="job", alone=True) for _ in range(3)]
+    other = loop.submit(KEY, images_of(1), job="other", alone=True)
+    gate.set()
+    for future in (*futures, other):
+        assert isinstance(future.exception(DEADLINE), ClassUnusable)
+    assert len(loads) == 2, "once for each job"
+
+
+def test_a_machine_without_room_for_a_process_is_waited_for_without_the_others(
+    opened: ExitStack,
+) -> None:
+    engines, short = [], [True]
+    other = key_of(preprocess={"resize_shorter_pixels": 3, "crop_pixels": 3})
+
+    def load(key: ModelKey) -> LoadedModel:
+        if key == other and short:
+            short.clear()
+            raise HostNotStarted("No process can be started: Resource temporarily unavailable.")
+        engines.append(hosted(SOURCE))
+        return LoadedModel(engines[-1])
+
+    loop = DeviceLoop(LoadedModels(load))
+    opened.callback(loop.close)
+    loop.submit(KEY, images_of(1)).result(DEADLINE)
+    assert isinstance(
+        loop.submit(other, images_of(1, pixels=3)).exception(DEADLINE), TransientError
+    )
+    assert engines[0].dead
+    assert list(loop.submit(other, images_of(1, pixels=3)).result(DEADLINE).outputs) == [1]
 
 
 def test_what_a_class_prints_is_logged_with_its_job(
@@ -232,10 +312,10 @@ def test_a_host_that_ends_between_batches_costs_one_batch_its_first_try(
     loop = DeviceLoop(LoadedModels(load))
     opened.callback(loop.close)
     alone = Alone(loop)
-    first = alone.run(KEY, images_of(1), "job")
+    first = run(alone, 1)
     assert isinstance(first, Inferred)
     os.kill(first.outputs[0], signal.SIGKILL)
-    again = alone.run(KEY, images_of(1), "job")
+    again = run(alone, 1)
     assert isinstance(again, Inferred)
     assert len(engines) == 2
 

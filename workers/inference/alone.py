@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 
 from shared.errors import ItemErrorCode
 from shared.messages import ItemFailure
@@ -15,6 +16,7 @@ from workers.inference.submission import Inferred
 
 # So many images in a row that each killed a fresh process, alone: it is the class, not the images.
 MAX_KILLERS_IN_A_ROW = 5
+_REMEMBERED_JOBS = 256
 
 
 class Alone:
@@ -22,11 +24,11 @@ class Alone:
 
     def __init__(self, device: DeviceLoop) -> None:
         self._device = device
-        self._killers: dict[ModelKey, int] = {}
+        self._killers: OrderedDict[str, set[str]] = OrderedDict()  # images in a row, by job
         self._lock = threading.Lock()
 
-    def run(self, key: ModelKey, image: Images, job: str) -> Inferred | ItemFailure:
-        """Run uint8 (1, height, width, 3) in a batch of its own.
+    def run(self, key: ModelKey, image: Images, job: str, name: str) -> Inferred | ItemFailure:
+        """Run uint8 (1, height, width, 3), the image ``name`` of a job, in a batch of its own.
 
         The image fails as ``killed_worker`` where it ends the process of a user's class twice, the
         second time as the first thing there. Raises ClassUnusable after five of these in a row, and
@@ -38,33 +40,38 @@ class Alone:
             except HostDied:
                 run = self._device.submit(key, image, job=job, alone=True, fresh=True).result()
         except HostDied as death:
-            self._count(key, death)
+            self._count(key, job, name, death)
             return killed(death)
         except ClassUnusable:
             raise
         except (EngineError, ModelUnusable) as error:
-            self._forget(key)
+            self.ran_well(job)
             return model_failure(str(error))
-        self._forget(key)
+        self.ran_well(job)
         return run
 
-    def _count(self, key: ModelKey, death: HostDied) -> None:
+    def ran_well(self, job: str) -> None:
+        """An image or a batch of the job left its process alive."""
         with self._lock:
-            killers = self._killers[key] = self._killers.get(key, 0) + 1
-        if killers >= MAX_KILLERS_IN_A_ROW:
-            self._forget(key)
+            self._killers.pop(job, None)
+
+    def _count(self, key: ModelKey, job: str, name: str, death: HostDied) -> None:
+        with self._lock:
+            killers = self._killers.setdefault(job, set())
+            killers.add(name)  # one that runs again, since the worker stops, counts once
+            if len(self._killers) > _REMEMBERED_JOBS:
+                self._killers.popitem(last=False)
+        if len(killers) >= MAX_KILLERS_IN_A_ROW:
+            self.ran_well(job)
             raise ClassUnusable(
-                f"'{key.model.python_class}' ended its process over {killers} images in a row, "
-                f"each alone in a process of its own, the last time by: {death.message}.",
+                f"'{key.model.python_class}' ended its process over {len(killers)} images in a "
+                f"row, each alone in a process of its own, the last time: "
+                f"{death.message}.",
                 "See 'headrace logs --job JOB' for what it printed.",
             )
-
-    def _forget(self, key: ModelKey) -> None:
-        with self._lock:
-            self._killers.pop(key, None)
 
 
 def killed(death: HostDied) -> ItemFailure:
     """The failure of an image over which a user's class ended its process, twice."""
-    message = f"It ended the process of its model, twice; alone, by: {death.message}."
+    message = f"It ended the process of its class twice, the second time alone: {death.message}."
     return ItemFailure(error_code=ItemErrorCode.KILLED_WORKER, error_message=message[:500])

@@ -29,6 +29,7 @@ from workers.inference.engines import (
 from workers.inference.errors import (
     ClassUnusable,
     EngineError,
+    HostNotStarted,
     ModelUnusable,
     NotBegun,
     is_out_of_memory,
@@ -48,8 +49,8 @@ from workers.inference.submission import (
 
 CPU_BATCH_IMAGES = 64
 CUDA_BATCH_IMAGES = 256
-# A user's class that takes longer than it may is ended by its worker. This much later the worker
-# would be ended itself: the host may take HostProcess.END_SECONDS to go.
+# A user's class that takes longer than it may to load is ended by its worker. This much later the
+# worker would be ended itself: ending what the class has started may take 12 seconds.
 HOST_GRACE_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class _UnderWay:
 
     batch: Batch
     model: LoadedModel
-    launched: Launched
+    launched: Launched | None
     started: float
 
 
@@ -144,15 +145,19 @@ class DeviceLoop:
 
     def _serve_until_closed(self, renew: Renew) -> None:
         """Each batch renews the deadline that the one before it had; waiting has none."""
-        while self._next_turn(renew) and (batch := self._next_batch(renew)):
+        while batch := self._next_batch(renew):
             try:
                 under_way = self._run(batch, renew)
             except (ModelUnusable, TransientError) as error:
                 if isinstance(error, ClassUnusable):
                     self._write_prints(batch, error.prints)
+                    batch += self._waiting_like(batch)
+                if isinstance(error, HostNotStarted):  # what is short may be with the others
+                    renew(NO_DEADLINE)
+                    self._models.close()
                 fail(batch, error)
                 under_way = None
-            except BaseException as error:  # noqa: BLE001 - a user's class may raise SystemExit
+            except BaseException as error:  # noqa: BLE001 - whoever submitted is told
                 _fail_by_engine(batch, error)
                 under_way = None
             if under_way is None:
@@ -162,14 +167,27 @@ class DeviceLoop:
                     self._batches_under_way += 1
                 self._under_way.put(under_way)
 
-    def _next_turn(self, renew: Renew) -> bool:
+    def _waiting_like(self, batch: Batch) -> Batch:
+        """What waits of the same jobs for the same model, taken off the queue."""
+        key, jobs = batch[0].submission.key, {piece.submission.job for piece in batch}
+        with self._changed:
+            found = [
+                piece
+                for piece in self._pending
+                if piece.submission.key == key and piece.submission.job in jobs
+            ]
+            for piece in found:
+                self._pending.remove(piece)
+        return found
+
+    def _next_batch(self, renew: Renew) -> Batch:
+        """The next batch's pieces, taken off the queue when it is its turn on the device.
+
+        None when closing and all is done.
+        """
         if not self._turns.acquire(blocking=False):
             renew(NO_DEADLINE)
             self._turns.acquire()
-        return True
-
-    def _next_batch(self, renew: Renew) -> Batch:
-        """The next batch's pieces, taken off the queue; none when closing and all is done."""
         with self._changed:
             while True:
                 while self._pending and self._pending[0].submission.future.done():
@@ -218,12 +236,12 @@ class DeviceLoop:
     def _run(self, batch: Batch, renew: Renew) -> _UnderWay | None:
         """Run the batch, or begin with it where the engine streams."""
         key = batch[0].submission.key
-        if batch[0].fresh:
-            self._models.drop(key)
-        if key not in self._models:  # setting the timer twice for each batch would take its time
+        if batch[0].fresh or key not in self._models:
+            renew(NO_DEADLINE)  # what is closed first waits for its own batches under way
+            self._models.make_room(key)
             renew(key.load_seconds + HOST_GRACE_SECONDS)
         model = self._models.get(key)
-        renew(key.batch_seconds)
+        renew(NO_DEADLINE if isinstance(model.engine, HostedEngine) else key.batch_seconds)
         started = time.monotonic()
         try:
             if isinstance(model.engine, StreamingEngine):
@@ -234,34 +252,44 @@ class DeviceLoop:
         except BaseException as error:  # noqa: BLE001 - raised again where nothing helps
             self._run_again(batch, error)
             return None
-        self._sizes.ran(key)
-        deliver(batch, model, ran, started)
+        self._deliver(_UnderWay(batch, model, None, started), ran)
         return None
 
     def _wait_for_ends(self) -> None:
         while (under_way := self._under_way.get()) is not None:
-            batch, key = under_way.batch, under_way.batch[0].submission.key
-            engine = under_way.model.engine
-            hosted = isinstance(engine, HostedEngine)
             try:
-                with deadlines.watched() as renew:
-                    renew(key.batch_seconds + (HOST_GRACE_SECONDS if hosted else 0))
-                    ran = under_way.launched.wait()
+                ran = self._end_of(under_way)
             except BaseException as error:  # noqa: BLE001 - whoever submitted is told
-                ran = None
-                self._end_badly(batch, error)
-            self._turns.release()  # the device has one batch only until it gets another
-            if isinstance(engine, HostedEngine):
-                self._write_prints(batch, engine.take_prints())
-            if ran is not None:
-                self._sizes.ran(key)
-                deliver(batch, under_way.model, ran, under_way.started)
+                self._turns.release()
+                self._end_badly(under_way.batch, error)
+            else:
+                self._turns.release()  # the device has one batch only until it gets another
+                self._deliver(under_way, ran)
             with self._changed:
                 self._batches_under_way -= 1
                 self._changed.notify()
 
+    def _end_of(self, under_way: _UnderWay) -> Ran:
+        assert under_way.launched is not None
+        if isinstance(under_way.model.engine, HostedEngine):
+            return under_way.launched.wait()
+        with deadlines.watched() as renew:
+            renew(under_way.batch[0].submission.key.batch_seconds)
+            return under_way.launched.wait()
+
+    def _deliver(self, under_way: _UnderWay, ran: Ran) -> None:
+        batch = under_way.batch
+        self._sizes.ran(batch[0].submission.key)
+        self._write_prints(batch, ran.prints)
+        try:
+            deliver(batch, under_way.model, ran, under_way.started)
+        except Exception as error:  # noqa: BLE001 - outputs that do not fit each other
+            _fail_by_engine(batch, error)
+
     def _end_badly(self, batch: Batch, error: BaseException) -> None:
         """What a batch under way raised: it runs again where that may help, else it failed."""
+        if isinstance(error, EngineError):
+            self._write_prints(batch, error.prints)
         try:
             self._run_again(batch, error)
         except BaseException as final:  # noqa: BLE001 - as above
@@ -282,9 +310,8 @@ class DeviceLoop:
             raise error
 
     def _write_prints(self, batch: Batch, text: str) -> None:
-        if text:
-            jobs = [piece.submission.job for piece in batch]
-            self._prints.write(jobs, batch[0].submission.key.model.name, text)
+        jobs = [piece.submission.job for piece in batch]
+        self._prints.write(jobs, batch[0].submission.key.model.name, text)
 
     def _run_smaller(self, batch: Batch) -> None:
         """Put a batch that was too large back to the front, with whatever waits behind it."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import traceback
 
-from shared.errors import PermanentError
+from shared.errors import PermanentError, TransientError
 
 _LONGEST_LINE = 400
 # As torch, CUDA's libraries, ONNX Runtime and C++ say it, in lower case.
 _OUT_OF_MEMORY = (
     *("out of memory", "outofmemory", "alloc_failed", "failed to allocate"),
-    *("bad_alloc", "bad allocation", "can't allocate memory", "not enough memory"),
-    "memoryerror",
+    *("bad_alloc", "bad allocation", "can't allocate memory", "cannot allocate memory"),
+    *("not enough memory", "memoryerror"),
 )
 
 
@@ -34,12 +34,24 @@ class ClassUnusable(ModelUnusable):
         self.prints = prints
 
 
-class EngineError(PermanentError):
-    """The engine raised on a device batch. ``message`` is the exception in one line."""
+class HostNotStarted(TransientError):
+    """No process can be started for a user's class now: threads, files or memory are short."""
 
     def __init__(self, message: str) -> None:
+        super().__init__("host_not_started", message)
+        self.args = (message,)
+
+
+class EngineError(PermanentError):
+    """The engine raised on a device batch. ``message`` is the exception in one line.
+
+    ``prints``: what a user's class printed before.
+    """
+
+    def __init__(self, message: str, prints: str = "") -> None:
         super().__init__("engine_error", message)
         self.args = (message,)
+        self.prints = prints
 
 
 def one_line(error: BaseException) -> str:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -23,7 +20,7 @@ from workers.inference.artefacts import Artefacts
 from workers.inference.engines import Engine
 from workers.inference.engines.choose import Candidate, candidates, pick
 from workers.inference.engines.hardware import has_cuda
-from workers.inference.errors import ModelUnusable, is_out_of_memory, one_line
+from workers.inference.errors import ClassUnusable, ModelUnusable, is_out_of_memory, one_line
 from workers.inference.selection import Open, SelfTest
 from workers.inference.user_code import UserCode
 
@@ -104,23 +101,27 @@ class LoadedModels:
         if key in self:
             self._loaded.move_to_end(key)
             return self._loaded[key]
-        self.drop(key)
         self._raise_if_refused(key)
-        while len(self._loaded) >= self._capacity:
-            _, oldest = self._loaded.popitem(last=False)
-            oldest.engine.close()
+        self.make_room(key)
         try:
             self._loaded[key] = self._load(key)
+        except ClassUnusable:  # its job ends; another's is tried
+            raise
         except ModelUnusable as error:
             log.error("model '%s' cannot be used: %s", key.model.name, error)
             self._refused[key] = (time.monotonic(), error)
             raise
         return self._loaded[key]
 
-    def drop(self, key: ModelKey) -> None:
-        """Close the model's engine, if it is loaded: the next ``get`` loads it again."""
+    def make_room(self, key: ModelKey) -> None:
+        """Close the model, if it is loaded, and the oldest where it needs the room of one more.
+
+        Closing waits for batches under way.
+        """
         if key in self._loaded:
             self._loaded.pop(key).engine.close()
+        while len(self._loaded) >= self._capacity:
+            self._loaded.popitem(last=False)[1].engine.close()
 
     def close(self) -> None:
         """Close every engine."""
@@ -132,7 +133,7 @@ class LoadedModels:
         self._refused = {k: v for k, v in self._refused.items() if now - v[0] < REFUSED_SECONDS}
         if key in self._refused:
             error = self._refused[key][1]
-            raise type(error)(error.message, error.hint)
+            raise ModelUnusable(error.message, error.hint)
 
 
 def loader(settings: Settings, batches: Sequence[int] = (1,)) -> Load:
@@ -219,7 +220,9 @@ def _open(key: ModelKey, artefacts: Artefacts, user_code: UserCode, candidate: C
     """Each engine's library is imported only where the engine is tried or chosen."""
     model, precision = key.model, candidate.precision
     if model.python_class is not None:
-        return _open_class(model, model.python_class, user_code, key.load_seconds)
+        from workers.inference.class_host.start import open_class
+
+        return open_class(model, user_code, key.load_seconds)
     assert precision is not None
     if candidate.engine == "torch" and has_cuda():
         from workers.inference.engines.cuda_engine import CudaEngine
@@ -236,21 +239,3 @@ def _open(key: ModelKey, artefacts: Artefacts, user_code: UserCode, candidate: C
     from workers.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(model, artefacts.onnx(model), key.image_pixels)
-
-
-def _open_class(
-    model: Model, python_class: str, user_code: UserCode, load_seconds: float
-) -> Engine:
-    from workers.inference.class_host.environment import class_environment
-    from workers.inference.engines.python_engine import PythonEngine
-
-    folder = Path(tempfile.mkdtemp(prefix="headrace-class-"))
-    try:
-        for inner in (folder / "code", folder / "tmp"):
-            inner.mkdir()
-        user_code.lay_out(model, folder / "code")
-        environment = class_environment(model.environment, folder / "tmp")
-        return PythonEngine(python_class, folder, environment, load_seconds)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise

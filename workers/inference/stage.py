@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ from workers.runtime import Forward, GiveBack
 from workers.suspects import MOST_LOST_RUNS, SUSPECT_LOSSES
 
 STOPPED_JOB_PAUSE_SECONDS = 1.0
+REMEMBERED_STOPS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class InferenceStage:
         self._note = note
         self._stop_job = stop_job
         self._alone = Alone(device)
+        self._stopped: deque[str] = deque(maxlen=REMEMBERED_STOPS)  # uids of jobs
         self._stopping = stopping
 
     def __call__(self, batch: Batch, losses: int = 0) -> Forward | GiveBack:
@@ -78,6 +81,9 @@ class InferenceStage:
         """
         if batch.staged is None or not batch.staged.images:
             return _forward(batch, _Outcome())
+        if batch.job_uid in self._stopped:  # the producer takes note within a second or so
+            self._stopping.wait(STOPPED_JOB_PAUSE_SECONDS)
+            return GiveBack()
         infer = self._infer
         if losses >= SUSPECT_LOSSES:
             is_class = batch.pipeline.model.python_class is not None
@@ -97,6 +103,7 @@ class InferenceStage:
         """End the batch's job. Its other chunks are dropped when the producer has taken note."""
         try:
             patiently(partial(self._stop_job, batch, str(error)), stopping=self._stopping)
+            self._stopped.append(batch.job_uid)
             # Sooner, the chunk would only come back again and again.
             self._stopping.wait(STOPPED_JOB_PAUSE_SECONDS)
         except TransientError:  # the worker stops
@@ -134,6 +141,7 @@ class InferenceStage:
         key, postprocess = ModelKey.of(batch.pipeline), batch.pipeline.postprocess
         try:
             run = self._device.submit(key, images, job=batch.job_id).result()
+            self._alone.ran_well(batch.job_id)
             return _Outcome(_answers(run, postprocess), [run], run.model.choice)
         except ClassUnusable:
             raise
@@ -163,8 +171,11 @@ class InferenceStage:
         """``begin`` is called with the number of each image before it runs."""
         outcome, key = _Outcome(), ModelKey.of(batch.pipeline)
         for row in range(len(images)):
+            if self._stopping.is_set():
+                raise TransientError("stopping", "The worker is stopping.")
             begin(row)
-            run = self._alone.run(key, images[row : row + 1], batch.job_id)
+            name = f"{batch.chunk} {row}"
+            run = self._alone.run(key, images[row : row + 1], batch.job_id, name)
             if isinstance(run, ItemFailure):
                 outcome.answers.append(run)
             else:

@@ -114,7 +114,8 @@ def _together(parts: list[Outputs]) -> Outputs:
     if len(parts) == 1:
         return parts[0]
     arrays = [part for part in parts if isinstance(part, np.ndarray)]
-    if len(arrays) == len(parts):
+    # A user's class may give as many scores as it likes, batch by batch.
+    if len(arrays) == len(parts) and len({array.shape[1:] for array in arrays}) == 1:
         return np.concatenate(arrays)
     return list(chain.from_iterable(parts))
 

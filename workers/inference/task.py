@@ -13,6 +13,7 @@ from shared.messages import Batch
 from shared.staging import open_ring
 from shared.staging.network import connect as connect_network
 from shared.storage import connect
+from workers.inference.class_host.start import sweep
 from workers.inference.device import CPU_BATCH_IMAGES, CUDA_BATCH_IMAGES, DeviceLoop
 from workers.inference.engines.hardware import has_cuda
 from workers.inference.models import LoadedModels, loader
@@ -46,6 +47,7 @@ def plan() -> Plan:
 def setup(runtime: Runtime) -> InferenceStage:
     """The stage's function; models are loaded when the first chunk of each arrives."""
     settings, suits = runtime.settings, plan()
+    sweep()
     device = DeviceLoop(
         LoadedModels(loader(settings, suits.warm_batches)),
         batch_images=suits.batch_images,

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _LENGTHS = struct.Struct("!II")
+# Bound here, since a user's class may replace what the module has.
+_dumps, _loads = json.dumps, json.loads
 # A child is not trusted: what it claims to send is bounded. The largest payload is an object.
 _LARGEST_HEADER = 2**22
 _LARGEST_PAYLOAD = 2**30
@@ -24,7 +26,7 @@ class Frame:
 
 def packed(frame: Frame) -> bytes:
     """The frame as bytes."""
-    header = json.dumps(frame.header).encode()
+    header = _dumps(frame.header).encode()
     return _LENGTHS.pack(len(header), len(frame.payload)) + header + frame.payload
 
 
@@ -33,7 +35,7 @@ def receive(read: Callable[[int], bytes]) -> Frame:
     header_bytes, payload_bytes = _LENGTHS.unpack(read(_LENGTHS.size))
     if header_bytes > _LARGEST_HEADER or payload_bytes > _LARGEST_PAYLOAD:
         raise ValueError("a frame of impossible length")
-    header = json.loads(read(header_bytes))
+    header = _loads(read(header_bytes))
     if not isinstance(header, dict):
         raise ValueError("a header that is no object")
     return Frame(header, read(payload_bytes))

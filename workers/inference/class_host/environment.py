@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def class_environment(names: Iterable[str], temporary: Path) -> dict[str, str]:
         value = user_variable(name)
         if value is None:
             raise ClassUnusable(
-                f"The pipeline asks for the variable {name}, which is not set at this worker.",
+                f"The pipeline asks for the variable {name}, which is not set where the worker on "
+                f"{socket.gethostname()} was started.",
                 "Export it where 'headrace up' or the worker is started, and start it again.",
             )
         environment[name] = value

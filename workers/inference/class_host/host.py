@@ -1,9 +1,9 @@
 """``python -I host.py CONTROL LIFELINE FOLDER``: the keeper, and below it the user's class.
 
 ``CONTROL`` and ``LIFELINE`` are the numbers of two sockets. Frames go over the first, between the
-worker and the class. The keeper alone holds the second: it ends when the worker does, and tells the
-worker first which process the class is in, and then how that process ended. ``FOLDER`` holds the
-class's code; the keeper removes it.
+worker and the class. The keeper alone holds the second: it ends when the worker does. By it the
+keeper tells the worker which process the class is in, how that ended, and when all that it had
+started is gone. ``FOLDER`` holds the class's code; the keeper removes it.
 """
 
 from __future__ import annotations
@@ -73,14 +73,16 @@ def keep(child: int, lifeline: socket.socket) -> int:
     os.set_blocking(woken, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
-    watched: list[Any] = [lifeline, readable]
+    watched = select.poll()
+    watched.register(lifeline, select.POLLIN)
+    watched.register(readable, select.POLLIN)
     while (ended := reap(child)) is None:
-        ready, _, _ = select.select(watched, [], [])
-        if lifeline in ready:
+        if lifeline.fileno() in dict(watched.poll()):
             break
         os.read(readable, 4096)
-    end_all(child)
     tell(lifeline, {"ended": ended})
+    end_all(child)
+    tell(lifeline, {"gone": None})
     return 0
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from workers.inference.engines.port import Images
 
 _numbers = itertools.count()
+if sys.platform == "linux":
+    _FIXED_SIZE = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 class Area:
@@ -24,7 +26,11 @@ class Area:
         self.number = next(_numbers)
         self.size_bytes = size_bytes
         self.descriptor: int | None = _memory_file(size_bytes)
-        self._map = mmap.mmap(self.descriptor, size_bytes)
+        try:
+            self._map = mmap.mmap(self.descriptor, size_bytes)
+        except BaseException:
+            self.forget_descriptor()
+            raise
         self._pixels = np.frombuffer(self._map, np.uint8)
 
     def join(self, pieces: Sequence[Images]) -> tuple[int, ...]:
@@ -35,7 +41,7 @@ class Area:
         return shape
 
     def forget_descriptor(self) -> None:
-        """The host has the memory; nobody else is to get it."""
+        """The host has the memory, and the class must not get it a second time."""
         if self.descriptor is not None:
             os.close(self.descriptor)
             self.descriptor = None
@@ -47,7 +53,11 @@ def _memory_file(size_bytes: int) -> int:
             os.truncate(file.fileno(), size_bytes)
             return os.dup(file.fileno())
     descriptor = os.memfd_create("headrace-batch", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.truncate(descriptor, size_bytes)
-    # A class that made it shorter would kill the worker by SIGBUS.
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+    try:
+        os.truncate(descriptor, size_bytes)
+        # A class that made it shorter would kill the worker by SIGBUS.
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _FIXED_SIZE)
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -11,9 +12,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
+from shared.threads import guarded
 from workers.inference.errors import HostDied
 from workers.suspects.child import manner_of
 from workers.suspects.frame import Frame, packed, receive
@@ -26,49 +29,55 @@ END_SECONDS = 12.0
 # As ``serving.py`` ends without its socket.
 CHANNEL_LOST = 65
 # Between the end of the class and the keeper's word on it.
-WORD_SECONDS = 12.0
+WORD_SECONDS = 2.0
 _READ_BYTES = 2**20
-_LONGEST_SELECT_SECONDS = 3600.0  # it takes no infinity
+_LONGEST_POLL_SECONDS = 3600.0
 _MANNERS = {CHANNEL_LOST: "it closed its connection to the worker"}
 
 
 class HostProcess:
     """A host. One thread sends and another receives; either may end it, once both are done.
 
-    ``folder`` has the class's code in ``code``, and is removed with the host.
+    ``folder`` has the class's code in ``code``, and is removed with the host. Raises OSError where
+    no process can be started.
     """
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._folder = folder
-        self._control, control = socket.socketpair()
-        self._lifeline, lifeline = socket.socketpair()
-        self._prints, prints = os.pipe()
-        with control, lifeline:
-            try:
-                self._process = subprocess.Popen(
-                    [
-                        *(sys.executable, "-I", "-u", "-X", "faulthandler", str(HOST)),
-                        *(str(control.fileno()), str(lifeline.fileno()), str(folder)),
-                    ],
-                    stdin=subprocess.DEVNULL,
-                    stdout=prints,
-                    stderr=prints,
-                    pass_fds=(control.fileno(), lifeline.fileno()),
-                    cwd=folder / "code",
-                    env=dict(environment),
-                    process_group=0,
-                )
-            finally:
-                os.close(prints)
+        with ExitStack() as theirs, ExitStack() as ours:
+            self._control, control = socket.socketpair()
+            ours.enter_context(self._control)
+            theirs.enter_context(control)
+            self._lifeline, lifeline = socket.socketpair()
+            ours.enter_context(self._lifeline)
+            theirs.enter_context(lifeline)
+            self._prints, prints = os.pipe()
+            ours.callback(os.close, self._prints)
+            theirs.callback(os.close, prints)
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-I", "-u", "-X", "faulthandler", str(HOST)),
+                    *(str(control.fileno()), str(lifeline.fileno()), str(folder)),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=prints,
+                stderr=prints,
+                pass_fds=(control.fileno(), lifeline.fileno()),
+                cwd=folder / "code",
+                env=dict(environment),
+                process_group=0,
+            )
+            self._open = ours.pop_all()
         self._control.setblocking(False)
         self._lifeline.setblocking(False)
         os.set_blocking(self._prints, False)
+        self._has_ended = False
         self._words = b""
         self._printed = bytearray()
         self._dropped_bytes = 0
 
     def send(self, header: dict[str, object], descriptor: int | None = None) -> None:
-        """Ask. That the host is no more is for ``receive`` to say."""
+        """Ask. ``receive`` says where the host has ended."""
         data = packed(Frame(header))
         try:
             if descriptor is None:
@@ -81,7 +90,7 @@ class HostProcess:
     def receive(self, seconds: float) -> Frame:
         """The next answer. Raises HostDied, after ``seconds`` at the latest.
 
-        The host is of no use after that.
+        The host is of no use after that. OSError: it never began.
         """
         deadline = time.monotonic() + seconds
         try:
@@ -90,7 +99,7 @@ class HostProcess:
             raise HostDied(f"it took longer than {seconds:g} s") from None
         except (OSError, EOFError):
             raise HostDied(self._manner()) from None
-        except ValueError as error:
+        except (ValueError, RecursionError, MemoryError) as error:
             raise HostDied(f"it answered nonsense: {error}") from error
         self._read_prints()
         return frame
@@ -107,25 +116,25 @@ class HostProcess:
 
     def end(self) -> None:
         """End the class and all that it started; returns when they are gone. May be repeated."""
-        if self._control.fileno() == -1:
+        if self._has_ended:
             return
+        self._has_ended = True
         self._control.close()
         try:
             self._lifeline.shutdown(socket.SHUT_WR)
         except OSError:
             pass
-        try:
-            self._process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:  # the class has stopped its keeper
+        if not self._hears("gone", END_SECONDS):  # the class has stopped or killed its keeper
             self._process.kill()
-            self._process.wait()
-        self._read_words()
-        if "ended" not in self._said():
             self._kill_group()
-        self._lifeline.close()
         self._read_prints()
-        os.close(self._prints)
         self._prints = -1
+        self._open.close()
+        # Removing the folder may take the keeper longer than anybody should wait for.
+        guarded("host-leaving", self._leave, ended=lambda: True).start()
+
+    def _leave(self) -> None:
+        self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _read(self, size: int, deadline: float) -> bytes:
@@ -137,17 +146,16 @@ class HostProcess:
                 if not received:
                     raise EOFError
                 data += received
-            elif self._lifeline in ready and not self._read_words():
+            elif self._lifeline in ready and (not self._read_words() or "ended" in self._said()):
                 raise EOFError  # a process that the class forked may keep the other socket open
         return bytes(data)
 
-    def _wait(self, deadline: float) -> Sequence[object]:
+    def _wait(self, deadline: float) -> Collection[object]:
         """What can be read; prints are read at once. Raises TimeoutError."""
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        waited_for: list[socket.socket | int] = [self._control, self._lifeline, self._prints]
-        ready, _, _ = select.select(waited_for, [], [], min(left, _LONGEST_SELECT_SECONDS))
+        ready = _readable(left, self._control, self._lifeline, self._prints)
         if self._prints in ready:
             self._read_prints()
         return ready
@@ -168,12 +176,12 @@ class HostProcess:
             self._dropped_bytes += max(0, len(data) - room)
 
     def _read_words(self) -> bool:
-        """Read what the keeper says. False where it has said its last."""
+        """Read what the keeper says. False where it has hung up."""
         while True:
             try:
                 data = self._lifeline.recv(4096)
             except BlockingIOError:
-                return "ended" not in self._said()
+                return True
             except OSError:
                 return False
             if not data:
@@ -185,13 +193,30 @@ class HostProcess:
         lines = self._words.split(b"\n")[:-1]
         return {key: value for line in lines for key, value in json.loads(line).items()}
 
+    def _hears(self, word: str, seconds: float) -> bool:
+        """Wait for the keeper to say a word; False where it does not."""
+        deadline = time.monotonic() + seconds
+        while word not in self._said():
+            left = deadline - time.monotonic()
+            if left <= 0 or (_readable(left, self._lifeline) and not self._read_words()):
+                break
+        return word in self._said()
+
     def _manner(self) -> str:
-        """How the class ended. Its keeper says so when it has ended all that is left."""
-        deadline = time.monotonic() + WORD_SECONDS
-        while self._read_words() and (left := deadline - time.monotonic()) > 0:
-            select.select([self._lifeline], [], [], left)
-        code = self._said().get("ended")
-        return "its keeper was killed" if code is None else _MANNERS.get(code) or manner_of(code)
+        """How the class ended. Raises OSError where it never began."""
+        if self._hears("ended", WORD_SECONDS):
+            code = self._said()["ended"]
+            if code is not None:
+                return _MANNERS.get(code) or manner_of(code)
+        if "pid" not in self._said() and self._has_left():
+            raise OSError(errno.EAGAIN, "its process did not start")
+        if self._has_left():
+            return "it killed the process that looks after it"
+        return _MANNERS[CHANNEL_LOST]
+
+    def _has_left(self) -> bool:
+        """Has the keeper hung up?"""
+        return not self._read_words()
 
     def _kill_group(self) -> None:
         group = self._said().get("pid")
@@ -199,3 +224,17 @@ class HostProcess:
             os.killpg(group or self._process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
+
+
+def _readable(seconds: float, *watched: socket.socket | int) -> Collection[object]:
+    """Those of ``watched`` that can be read, or have been hung up, within so many seconds.
+
+    By poll: select takes no descriptor over 1,023, and no infinity.
+    """
+    poll, by_descriptor = select.poll(), {}
+    for each in watched:
+        descriptor = each if isinstance(each, int) else each.fileno()
+        by_descriptor[descriptor] = each
+        poll.register(descriptor, select.POLLIN)
+    ready = poll.poll(min(seconds, _LONGEST_POLL_SECONDS) * 1000)
+    return [by_descriptor[descriptor] for descriptor, _ in ready]

@@ -6,12 +6,13 @@ Standard library and numpy only, loaded by its path; see ``host.py``.
 from __future__ import annotations
 
 import importlib
+import inspect
+import itertools
 import mmap
 import os
 import resource
 import socket
 import sys
-import time
 import traceback
 from pathlib import Path
 from types import ModuleType
@@ -36,24 +37,30 @@ _values: Any = _load(Path(__file__).with_name("values.py"))
 _frame: Any = _load(Path(__file__).parents[2] / "suspects" / "frame.py")
 
 
+class ChannelLost(Exception):
+    """The socket to the worker does not work any more."""
+
+
 def serve(control: int) -> None:
     """Answer until the worker hangs up. A signal, ``os._exit`` or the like ends it sooner."""
     _be_disposable()
     try:
-        _serve(_Channel(socket.socket(fileno=control)))
-    except OSError:
+        _serve(_Channel(control))
+    except ChannelLost:
         os._exit(_CHANNEL_LOST)
 
 
 def _serve(channel: _Channel) -> None:
-    os.register_at_fork(after_in_child=channel.close)
     header, _ = channel.receive()
     try:
         instance = _construct(header["module"], header["class"])
+        device = str(getattr(instance, "device", "cpu"))[:200]
     except BaseException as error:  # noqa: BLE001 - sys.exit in a constructor, too
+        _print_traceback()
+        _flush()
         channel.send({"error": _said(error)})
         return
-    channel.send({"device": str(getattr(instance, "device", "cpu"))[:200]})
+    channel.send({"device": device})
     batches = _Batches(instance)
     while True:
         try:
@@ -88,14 +95,18 @@ def _construct(module_name: str, class_name: str) -> Any:
 class _Batches:
     """Runs batches that lie in memory shared with the worker.
 
-    The class may keep what it gets. Then that memory is left to it, the worker takes other memory,
-    and from then on the class is given copies.
+    The class may keep what it gets, and so may a process that it forks. Then that memory is left to
+    it, the worker takes other memory, and from then on the class is given copies.
     """
 
     def __init__(self, instance: Any) -> None:
         self._instance = instance
         self._areas: dict[int, mmap.mmap] = {}
-        self._copies = False
+        self._copies = self._has_forked = False
+        os.register_at_fork(after_in_parent=self._note_fork)
+
+    def _note_fork(self) -> None:
+        self._has_forked = True
 
     def answer(
         self, header: dict[str, Any], descriptor: int | None
@@ -108,15 +119,16 @@ class _Batches:
             self._areas[area] = mmap.mmap(descriptor, os.fstat(descriptor).st_size)
             os.close(descriptor)
         images: Any = np.frombuffer(self._areas[area], np.uint8, header["bytes"])
+        self._has_forked = False
         answer, payload = self._run(images, header["shape"])
         _flush()
-        kept = sys.getrefcount(images) > 2  # this name, and getrefcount's own
+        # More references than this name's and getrefcount's own.
+        kept = not self._copies and (self._has_forked or sys.getrefcount(images) > 2)
         self._copies = self._copies or kept
-        return {**answer, "kept": kept}, payload
+        return {**answer, "batch": header["batch"], "kept": kept}, payload
 
     def _run(self, images: Any, shape: list[int]) -> tuple[dict[str, Any], bytes]:
         """Nothing of the batch may be left when this returns, but what the class keeps."""
-        started = time.monotonic()
         try:
             given = images.reshape(shape)
             outputs = self._instance(given.copy() if self._copies else given)
@@ -124,20 +136,25 @@ class _Batches:
         except BaseException as error:  # noqa: BLE001 - SystemExit, too
             _print_traceback()
             return {"error": _said(error)}, b""
-        return {"tree_bytes": tree_bytes, "seconds": time.monotonic() - started}, packed
+        return {"tree_bytes": tree_bytes}, packed
 
 
 def _one_an_image(answer: Any, images: int) -> Any:
     """The class's outputs as a list, or one array of them. Raises ValueError for anything else."""
     answer = _values.plain(answer)
+    if inspect.iscoroutine(answer):
+        answer.close()
+        raise ValueError("the class gave a coroutine: make __call__ a plain 'def'")
     if isinstance(answer, str | bytes | dict) or not hasattr(answer, "__iter__"):
-        raise ValueError(f"the class gave a {type(answer).__name__}, not one output an image")
-    if isinstance(answer, np.ndarray) and answer.ndim == 2 and answer.size:
-        outputs: Any = answer
+        kind = type(answer).__name__
+        raise ValueError(f"the class gave one value ({kind}), not one output for each image")
+    if isinstance(answer, np.ndarray) and answer.ndim == 2 and answer.dtype.kind in "fiub":
+        outputs: Any = answer if answer.size else list(answer)
     else:
-        outputs = list(answer)
+        outputs = list(itertools.islice(answer, images + 1))  # it may never end
     if len(outputs) != images:
-        raise ValueError(f"the class gave {len(outputs)} outputs for {images} images")
+        count = "more" if len(outputs) > images else len(outputs)
+        raise ValueError(f"the class gave {count} outputs for {images} images")
     return outputs
 
 
@@ -183,18 +200,22 @@ def _flush() -> None:
 class _Channel:
     """The socket to the worker. A frame that brings memory has its descriptor with it."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self.close = connection.close
+    def __init__(self, descriptor: int) -> None:
+        os.set_inheritable(descriptor, False)
+        self._connection = socket.socket(fileno=descriptor)
+        os.register_at_fork(after_in_child=self._connection.close)
 
     def receive(self) -> tuple[dict[str, Any], int | None]:
-        """The next frame's header, and a descriptor. Raises EOFError."""
+        """The next frame's header, and a descriptor. Raises EOFError, ChannelLost."""
         descriptors: list[int] = []
 
         def read(size: int) -> bytes:
             data = bytearray()
             while len(data) < size:
-                received, found, _, _ = socket.recv_fds(self._connection, size - len(data), 1)
+                try:
+                    received, found, _, _ = socket.recv_fds(self._connection, size - len(data), 1)
+                except OSError as error:
+                    raise ChannelLost from error
                 descriptors.extend(found)
                 if not received:
                     raise EOFError
@@ -205,4 +226,8 @@ class _Channel:
         return header, descriptors[0] if descriptors else None
 
     def send(self, header: dict[str, Any], payload: bytes = b"") -> None:
-        self._connection.sendall(_frame.packed(_frame.Frame(header, payload)))
+        """Answer. Raises ChannelLost."""
+        try:
+            self._connection.sendall(_frame.packed(_frame.Frame(header, payload)))
+        except OSError as error:
+            raise ChannelLost from error

@@ -18,7 +18,7 @@ Outputs = npt.NDArray[np.float32] | list[Any]
 
 
 class Engine(Protocol):
-    """A model, loaded. One thread uses it.
+    """A model, loaded. One thread uses it, and another may wait for batches under way.
 
     ``device`` is in words, as in ``cpu`` or ``cuda:0 NVIDIA H200``; ``precision`` is null where
     only the user's class knows it.
@@ -42,11 +42,15 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a batch gave, how long the device worked on it, and the Unix time of its end."""
+    """What a batch gave, how long the device worked on it, and the Unix time of its end.
+
+    ``prints``: what a user's class printed meanwhile.
+    """
 
     outputs: Outputs
     seconds: float
     ended_at: float
+    prints: str = ""
 
 
 class Launched(Protocol):
@@ -75,14 +79,11 @@ class StreamingEngine(Engine, Protocol):
 class HostedEngine(StreamingEngine, Protocol):
     """An engine in a process of its own, which may end while the worker lives.
 
-    Then it is ``dead``, and a batch raises HostDied, or NotBegun if another was the reason.
+    Then it is ``dead``, and a batch raises HostDied, or NotBegun if another was the reason. It ends
+    what takes longer than it may itself.
     """
 
     dead: bool
-
-    def take_prints(self) -> str:
-        """What was printed since the last call, up to a bound."""
-        ...
 
 
 # One that runs, and one whose images are on their way.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from shared.errors import TransientError
 from shared.pipeline import EngineName, Precision
 from workers.inference.class_host.memory import Area
 from workers.inference.class_host.process import HostProcess
@@ -21,8 +23,8 @@ class PythonEngine:
     """Has a host call the class's one instance with uint8 RGB batches (images, height, width, 3).
 
     ``folder`` has the class's code in ``code``; the host removes it when it ends. The class is
-    constructed here, without arguments. Raises ClassUnusable where that raises, takes longer than
-    ``load_seconds``, or ends its process.
+    constructed here, without arguments. Raises ClassUnusable where that raises, HostDied where it
+    ends its process or takes longer than ``load_seconds``, and OSError where none can be started.
     """
 
     name: EngineName = "python"
@@ -35,85 +37,102 @@ class PythonEngine:
         self._host = HostProcess(folder, environment)
         self._spare: list[Area] = []  # has the memory of batches that are done
         self._dropped: list[int] = []  # areas that the host need not map any longer
+        self._numbers = itertools.count()
         self._under_way = 0
+        self._last_end = 0.0
         self._changed = threading.Condition()
-        module, _, name = python_class.partition(":")
         module, _, name = python_class.partition(":")
         self._host.send({"module": module, "class": name})
         try:
             ready = self._host.receive(load_seconds).header
-        except HostDied as death:
+            if "error" in ready:
+                reason = f"'{python_class}' cannot be constructed: {ready['error']}"
+                raise ClassUnusable(reason, prints=self._host.take_prints())
+        except BaseException as error:
             self._die()
-            raise ClassUnusable(
-                f"'{python_class}' ended its process while it was constructed: {death.message}.",
-                prints=self.take_prints(),
-            ) from death
-        if "error" in ready:
-            self._die()
-            raise ClassUnusable(
-                f"'{python_class}' cannot be constructed: {ready['error']}",
-                prints=self.take_prints(),
-            )
-        self.device = str(ready.get("device"))[:200]
+            if isinstance(error, HostDied):
+                error.prints = self._host.take_prints()
+            raise
+        self.device = str(ready.get("device"))[:200].encode("utf-8", "replace").decode()
 
-    def run(self, images: Images, seconds: float = math.inf) -> Outputs:
+    def run(self, images: Images) -> Outputs:
         """The instance's outputs, one an image. Raises EngineError, HostDied."""
-        return self.launch([images], seconds).wait().outputs
+        return self.launch([images]).wait().outputs
 
-    def launch(self, pieces: Sequence[Images], seconds: float = math.inf) -> _UnderWay:
-        """Copy the pieces to the host, which begins when it is done with the batch before."""
+    def launch(self, pieces: Sequence[Images], seconds: float = math.inf) -> HostedBatch:
+        """Copy the pieces to the host, which begins when it is done with the batch before.
+
+        Raises NotBegun where the host is dead, and TransientError where memory is short.
+        """
         if self.dead:
             raise NotBegun
         used_bytes = sum(piece.nbytes for piece in pieces)
-        area = self._area(used_bytes)
+        try:
+            area = self._area(used_bytes)
+        except OSError as error:
+            raise TransientError(
+                "no_shared_memory", f"There is no memory for a batch: {error.strerror}."
+            ) from error
         shape = area.join(pieces)
         dropped, self._dropped = self._dropped, []
-        header = {"area": area.number, "bytes": used_bytes, "shape": shape, "dropped": dropped}
-        self._host.send(header, area.descriptor)
+        batch = HostedBatch(self, area, next(self._numbers), shape[0], seconds)
+        self._host.send(
+            {
+                **{"batch": batch.number, "area": area.number, "dropped": dropped},
+                **{"bytes": used_bytes, "shape": shape},
+            },
+            area.descriptor,
+        )
         area.forget_descriptor()
         with self._changed:
             self._under_way += 1
-        return _UnderWay(self, area, shape[0], seconds)
-
-    def take_prints(self) -> str:
-        """What the class has printed since the last call, up to a bound."""
-        return self._host.take_prints()
+        return batch
 
     def close(self) -> None:
         """End the host, once it is done."""
         with self._changed:
             self._changed.wait_for(lambda: self._under_way == 0)
+        self._spare.clear()
         self._die()
 
-    def finish(self, area: Area, images: int, seconds: float) -> Ran:
+    def end_of(self, batch: HostedBatch) -> Ran:
         """The outputs of the batch that was launched first of those under way."""
         try:
             if self.dead:
                 raise NotBegun
-            return self._ran(area, images, self._host.receive(seconds))
-        except HostDied:
+            return self._ran(batch, self._host.receive(batch.seconds))
+        except EngineError as error:
+            if isinstance(error, HostDied):
+                self._die()
+            error.prints = self._host.take_prints()
+            raise
+        except BaseException:  # the host's next answer might be taken for another batch's
             self._die()
             raise
         finally:
+            self._last_end = time.monotonic()
             with self._changed:
                 self._under_way -= 1
                 self._changed.notify_all()
 
-    def _ran(self, area: Area, images: int, frame: Frame) -> Ran:
+    def _ran(self, batch: HostedBatch, frame: Frame) -> Ran:
         answer = frame.header
+        if answer.get("batch") != batch.number:
+            raise HostDied("it answered nonsense: another batch")
         if answer.get("kept"):  # the class has it now
-            self._dropped.append(area.number)
+            self._dropped.append(batch.area.number)
         else:
-            self._spare.append(area)
+            self._spare.append(batch.area)
         if "error" in answer:
             raise EngineError(str(answer["error"]))
         try:
             outputs = unpack(int(answer["tree_bytes"]), frame.payload)
-            if len(outputs) != images:
-                raise ValueError(f"{len(outputs)} outputs for {images} images")
-            return Ran(outputs, float(answer["seconds"]), time.time())
+            if len(outputs) != batch.images:
+                raise ValueError(f"{len(outputs)} outputs for {batch.images} images")
         except (KeyError, TypeError, ValueError) as error:
             raise HostDied(f"it answered nonsense: {error}") from error
+        seconds = time.monotonic() - max(batch.launched, self._last_end)
+        return Ran(outputs, seconds, time.time(), self._host.take_prints())
 
     def _area(self, used_bytes: int) -> Area:
         """Memory that no batch under way is in, and that this one fits in."""
@@ -129,12 +148,15 @@ class PythonEngine:
         self._host.end()
 
 
-class _UnderWay:
+class HostedBatch:
     """A batch that the host has."""
 
-    def __init__(self, engine: PythonEngine, area: Area, images: int, seconds: float) -> None:
+    def __init__(
+        self, engine: PythonEngine, area: Area, number: int, images: int, seconds: float
+    ) -> None:
         self._engine = engine
-        self._batch = area, images, seconds
+        self.area, self.number, self.images, self.seconds = area, number, images, seconds
+        self.launched = time.monotonic()
 
     def wait(self) -> Ran:
         """The class's outputs.
@@ -142,4 +164,4 @@ class _UnderWay:
         Raises EngineError for what the class raised, HostDied where it ended its process or took
         longer than it may, and NotBegun where that happened over an earlier batch.
         """
-        return self._engine.finish(*self._batch)
+        return self._engine.end_of(self)
