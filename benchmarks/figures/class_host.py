@@ -29,7 +29,10 @@ class Nothing:
     def __call__(self, images):
         return [("nothing", 1.0)] * len(images)
 """
-MODEL = {"name": "nothing", "sha256": "0" * 64, "python_class": "nothing:Nothing"}
+MODEL = {
+    **{"name": "nothing", "python_class": "nothing:Nothing"},
+    **{"sha256": "0" * 64, "code_sha256": "0" * 64},
+}
 
 
 class InProcess:
