@@ -15,11 +15,12 @@ from onnx import TensorProto, helper
 
 from shared.errors import TransientError
 from shared.keys import code_key, file_key
-from shared.pipeline import Model, Pipeline
+from shared.pipeline import Model, PackedFile, Pipeline
 from shared.storage import AccessDenied, StoreUnavailable
 from tests.fake_engine import images_of
 from tests.memory_store import MemoryStore
 from tests.packed import packed
+from tests.samples import class_model
 from workers.inference.artefacts import Artefacts
 from workers.inference.errors import ClassUnusable, EngineError, ModelUnusable
 from workers.inference.models import Load, LoadedModel, ModelKey, load_model
@@ -282,6 +283,14 @@ def test_a_variable_that_is_not_to_be_had_is_said(
     asking = model.model_copy(update={"environment": (name,)})
     with pytest.raises(ClassUnusable, match=f"variable {name}, which is not set"):
         load(key_of(store, asking, archive))
+
+
+def test_large_files_have_the_time_that_a_slow_line_takes() -> None:
+    large = PackedFile(name="weights.pt", sha256="c" * 64, bytes=2**31)
+    small, slow = class_model("own:Own"), class_model("own:Own", files=(large,))
+    seconds = [ModelKey.of(Pipeline(name="p", model=m)).load_seconds for m in (small, slow)]
+    assert seconds[0] == 600
+    assert seconds[1] > 600 + 1700
 
 
 # what loading makes of errors

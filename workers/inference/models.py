@@ -27,6 +27,8 @@ from workers.inference.user_code import UserCode
 LOADED_MODELS = 2
 # However little time a batch has: fetching weights and importing libraries takes what it takes.
 LOAD_SECONDS = 600.0
+# A file of 2 GiB over a line of 10 Mbit/s has half an hour more.
+SLOWEST_BYTES_PER_SECOND = 1.25e6
 # A model that was refused is not tried again for each chunk of its job.
 REFUSED_SECONDS = 30.0
 
@@ -56,8 +58,9 @@ class ModelKey:
 
     @property
     def load_seconds(self) -> float:
-        """How long loading it may take."""
-        return max(LOAD_SECONDS, self.batch_seconds)
+        """How long loading it may take, the files of a user's class included."""
+        file_bytes = sum(file.bytes for file in self.model.files)
+        return max(LOAD_SECONDS, self.batch_seconds) + file_bytes / SLOWEST_BYTES_PER_SECOND
 
 
 @dataclass(frozen=True, slots=True)
