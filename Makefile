@@ -5,7 +5,7 @@
         schemas clean
 
 # What of the shell would send packages elsewhere, or make Python or pytest another.
-unexport $(filter-out PYTHONDONTWRITEBYTECODE,$(filter PYTHON% PYTEST_%,$(.VARIABLES)))
+unexport $(filter-out PYTHONDONTWRITEBYTECODE PYTHON_IMAGE,$(filter PYTHON% PYTEST_%,$(.VARIABLES)))
 unexport PIP_CONSTRAINT PIP_DRY_RUN PIP_NO_DEPS PIP_PREFIX PIP_PYTHON PIP_REQUIREMENT \
   PIP_REQUIRE_VIRTUALENV PIP_ROOT PIP_TARGET PIP_USER
 

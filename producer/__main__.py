@@ -8,13 +8,12 @@ from typing import NoReturn
 
 from shared.environment import settle
 
-settle()
-
-from producer.cli.exits import run  # noqa: E402  libraries read their variables when they are imported
-
 
 def main() -> NoReturn:
     """Run one command with the arguments of this process, and exit with its code."""
+    settle()
+    from producer.cli.exits import run  # libraries read their variables when they are imported
+
     code = run(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -88,7 +88,7 @@ def make_app(settings: Settings) -> Celery:
 
 
 def _forget_celerys_variables() -> None:
-    """Celery would take them for more than what it is told, whenever it looks."""
+    """Celery prefers these variables to its arguments."""
     for name in [name for name in os.environ if name.startswith("CELERY_")]:
         del os.environ[name]
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 _OURS = "HEADRACE_"
 _SHELL = "HEADRACE_SHELL_"
+# Holds the process id, which execve keeps: this process has started again already.
+_RESTARTED = "HEADRACE_RESTARTED"
 _MOST_BYTES = 32 << 10
 # Linux gives a new process 2 MiB for its arguments and its environment.
 _MOST_BYTES_IN_ALL = 256 << 10
@@ -23,7 +25,8 @@ PASSED = {
     *("HOME", "LOGNAME", "PATH", "PYTHONDONTWRITEBYTECODE", "TMPDIR", "TZ", "USER"),
     *("COLUMNS", "LINES", "NO_COLOR", "TERM"),
     # Which devices there are, and where a machine keeps their libraries.
-    *("CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"),
+    *("CUDA_CACHE_PATH", "CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"),
+    *("CUDA_MPS_LOG_DIRECTORY", "CUDA_MPS_PIPE_DIRECTORY"),
     *("NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_VISIBLE_DEVICES"),
     # Whom encrypted connections trust.
     *("SSL_CERT_DIR", "SSL_CERT_FILE"),
@@ -60,13 +63,16 @@ PIP = (
 def settle(**more: str) -> None:
     """Leave this process, and what it starts, the settled environment, and ``more``.
 
-    To be called before anything is imported that reads variables. Python has read its own when it
-    started: where there are some of the user's, the same command starts again without them.
+    To be called before anything is imported that reads variables. Python has read its own, and the
+    locale, when it started: where the user's decide, the same command starts again without them.
     """
     wanted = {**settled(os.environ), **more}
-    pythons = {(name, value) for name, value in os.environ.items() if name.startswith("PYTHON")}
-    if not pythons <= wanted.items() and not sys.flags.ignore_environment:
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], wanted)
+    pid = str(os.getpid())
+    # Once: a .pth file may set variables at every start. Standard input cannot be read again.
+    can_restart = wanted.pop(_RESTARTED, None) != pid and sys.argv[0] not in ("", "-")
+    if can_restart and _shell_decided(wanted):
+        command = [sys.executable, *sys.orig_argv[1:]]
+        os.execve(sys.executable, command, {**wanted, _RESTARTED: pid})
     os.environ.clear()
     os.environ.update(wanted)
 
@@ -75,6 +81,8 @@ def settled(environment: Mapping[str, str]) -> dict[str, str]:
     """What a process of ours is to be given where the user's shell has ``environment``."""
     passed, others = {}, {}
     for name, value in environment.items():
+        if name.startswith(_SHELL) and _differs(environment, name.removeprefix(_SHELL)):
+            continue  # somebody has set the variable itself since
         if name in PASSED or name.startswith(_OURS):
             passed[name] = value
         elif CHOSEN.get(name) != value:
@@ -86,14 +94,27 @@ def user_variable(name: str) -> str | None:
     """The value of a variable of the user's own; None where it is not set, or is one of ours."""
     if name.startswith(_OURS):
         return None
-    value = os.environ.get(_SHELL + name)
-    return os.environ.get(name) if value is None else value
+    own = None if name in CHOSEN else os.environ.get(name)
+    return os.environ.get(_SHELL + name, own)
 
 
 def with_user_variables(*names: str) -> dict[str, str]:
-    """The environment for a program of somebody else's, which reads these variables, too."""
+    """Our environment and these variables of the user's, for programs such as pip and docker."""
     found = {name: value for name in names if (value := user_variable(name)) is not None}
     return {**os.environ, **found}
+
+
+def _shell_decided(wanted: Mapping[str, str]) -> bool:
+    """Did Python start with variables of the user's, or with an encoding other than UTF-8?"""
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        return True
+    pythons = {(name, value) for name, value in os.environ.items() if name.startswith("PYTHON")}
+    return not pythons <= wanted.items() and not sys.flags.ignore_environment
+
+
+def _differs(environment: Mapping[str, str], name: str) -> bool:
+    """Is the variable set, and not by us?"""
+    return environment.get(name, CHOSEN.get(name)) != CHOSEN.get(name)
 
 
 def _bounded(variables: Mapping[str, str]) -> dict[str, str]:

@@ -179,8 +179,8 @@ def install(root: Path, groups: list[str], wheels: Path) -> None:
 
 
 def command_text(python: Path) -> str:
-    """The command ``headrace``. Its Python does not see what a user's PYTHONPATH offers as ours."""
-    return f'#!/bin/sh\nexec {shlex.quote(str(python))} -I -m producer "$@"\n'
+    """The command ``headrace``. Its Python sees no PYTHONPATH of the user's, nor the locale."""
+    return f'#!/bin/sh\nexec {shlex.quote(str(python))} -I -X utf8 -m producer "$@"\n'
 
 
 def download(pip: list[str], root: Path, groups: list[str], files: list[str], wheels: Path) -> Path:

@@ -21,14 +21,15 @@ VARIABLES = Path("run", "compose.env")
 # What the engine's client reads on its user's behalf, and what ``docker-compose.yml`` passes on.
 PASSED_ON = (
     *("DOCKER_API_VERSION", "DOCKER_CERT_PATH", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_HOST"),
-    *("DOCKER_TLS_VERIFY", "BUILDX_BUILDER", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR", "PYTHON_IMAGE"),
+    *("DOCKER_BUILDKIT", "DOCKER_DEFAULT_PLATFORM", "DOCKER_TLS_VERIFY", "BUILDX_BUILDER"),
+    *("SSH_AUTH_SOCK", "XDG_RUNTIME_DIR", "PYTHON_IMAGE"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION"),
     *("AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
 )
 # Our own, which the shell would win over.
 WRITTEN = (
     *("COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES", "HEADRACE_FILES", "HEADRACE_USER"),
-    *("HEADRACE_STORE_PORT", "HEADRACE_FLOWER_PORT", "HEADRACE_PLUGINS_FOLDER", "HEADRACE_STORES"),
+    *("HEADRACE_STORE_PORT", "HEADRACE_FLOWER_PORT", "HEADRACE_STORES"),
 )
 KEPT_LINES = 20
 # Of what a build tells: how it goes about it, and steps that there was nothing to do for.

@@ -15,7 +15,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def silent(*_: object) -> None:
-    """For callers whom nobody listens to."""
+    """Show no progress."""
 
 
 def upload_class(store: Store, bucket: str, packed: PackedClass, progress: Progress) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def pack(python_class: str, entry: Entry[PipelineFile]) -> PackedClass:
     """
     reader = Reader()
     code = pack_class(python_class, class_folders(entry.document.path), reader)
-    found = local_files(entry, code.modules)
+    found = local_files(entry, code)
     hashed = [reader.sha256(file.path, MAX_FILE_BYTES) for file in found]
     files = tuple(
         PackedFile(name=file.name, sha256=sha256, bytes=size)
@@ -68,20 +68,20 @@ def class_folders(pipeline: Path | None = None) -> list[Path]:
     return list(dict.fromkeys(folder.absolute() for folder in folders))
 
 
-def local_files(entry: Entry[PipelineFile], modules: Iterable[str] = ()) -> list[LocalFile]:
+def local_files(entry: Entry[PipelineFile], code: PackedCode | None = None) -> list[LocalFile]:
     """The pipeline's ``files:``, sorted by name, none larger than it may be.
 
-    ``modules``: paths of the code, which no file may take. Raises UsageError with the line.
+    None may take the place of ``code``. Raises UsageError with the line.
     """
     found: dict[str, LocalFile] = {}
-    taken = set(modules)
+    taken = {name: code.folder / name for name in code.modules} if code else {}
     for index, given in enumerate(entry.content.files):
         field = ("files", index)
-        file = _local_file(entry.document.path.parent.absolute(), given)
         try:
+            file = _local_file(entry.document.path.parent.absolute(), given)
             check_inside(file.name)
             size = file.path.stat().st_size if file.path.is_file() else None
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:  # a user's name after '~' that there is not
             raise entry.document.error(field, f"'{given}' cannot be a file's name") from error
         except OSError as error:
             raise entry.document.error(
@@ -94,11 +94,13 @@ def local_files(entry: Entry[PipelineFile], modules: Iterable[str] = ()) -> list
         if size > MAX_FILE_BYTES:
             most = f"{MAX_FILE_BYTES >> 30} GiB"
             raise entry.document.error(field, f"{file.path} is larger than {most}")
-        if _clashes(file.name, taken):
+        if taken.get(file.name) == file.path:
+            raise entry.document.error(field, f"'{given}' is packed already: leave it out")
+        if _clashes(file.name, taken.keys()):
             raise entry.document.error(
                 field, f"something else is packed as '{file.name}' already; rename one of them"
             )
-        taken.add(file.name)
+        taken[file.name] = file.path
         found[file.name] = file
     return [found[name] for name in sorted(found)]
 
@@ -110,12 +112,12 @@ def class_model_name(python_class: str) -> str:
 
 def _local_file(folder: Path, given: str) -> LocalFile:
     """A file outside the folder is found under its last name."""
-    path = Path(os.path.normpath(folder / given))
+    path = Path(os.path.normpath(folder / Path(given).expanduser()))
     inside = path.is_relative_to(folder) and path != folder
     return LocalFile(path, path.relative_to(folder).as_posix() if inside else path.name)
 
 
-def _clashes(name: str, taken: set[str]) -> bool:
+def _clashes(name: str, taken: Set[str]) -> bool:
     """Is it there, or a folder of something there, or below it?"""
     around = {str(parent) for parent in Path(name).parents}
     return (

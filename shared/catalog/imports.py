@@ -14,10 +14,14 @@ _IMPORTERS = {"import_module", "__import__"}
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """A module by its whole name, and the names that are taken from it: submodules, perhaps."""
+    """A module by its whole name, and the names that are taken from it: submodules, perhaps.
+
+    ``is_optional``: it stands under ``try``, so that the code may do without it.
+    """
 
     module: str
     names: tuple[str, ...] = ()
+    is_optional: bool = False
 
 
 def parse(source: bytes) -> ast.Module:
@@ -38,18 +42,19 @@ def imports_of(tree: ast.Module, package: str) -> Iterator[Import]:
     ``package``: the one that the module is in, for relative imports; empty at the top.
     """
     importers = _IMPORTERS | _other_names(tree)
-    for node in ast.walk(tree):
+    for node, is_optional in _tried(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield Import(alias.name)
+                yield Import(alias.name, (), is_optional)
         elif isinstance(node, ast.ImportFrom):
             module = _absolute("." * node.level + (node.module or ""), package)
             if module:
-                yield Import(module, tuple(alias.name for alias in node.names))
+                names = tuple(alias.name for alias in node.names)
+                yield Import(module, names, is_optional)
         elif isinstance(node, ast.Call) and _called(node) in importers:
             module = _absolute(_text(node, 0, "name"), _text(node, 1, "package") or package)
             if module:
-                yield Import(module)
+                yield Import(module, (), is_optional)
 
 
 def names_of(tree: ast.Module) -> set[str]:
@@ -63,6 +68,23 @@ def names_of(tree: ast.Module) -> set[str]:
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             found.add(node.id)
     return found
+
+
+def functions_of(tree: ast.Module) -> set[str]:
+    """The functions at the top of the source."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return {node.name for node in tree.body if isinstance(node, kinds)}
+
+
+def _tried(tree: ast.Module) -> Iterator[tuple[ast.AST, bool]]:
+    """Every node, and whether a ``try`` around it catches what it raises."""
+    to_see: list[tuple[ast.AST, bool]] = [(tree, False)]
+    while to_see:
+        node, is_tried = to_see.pop()
+        yield node, is_tried
+        body = node.body if isinstance(node, ast.Try | ast.TryStar) and node.handlers else []
+        inside = {id(child) for child in body}
+        to_see += [(child, is_tried or id(child) in inside) for child in ast.iter_child_nodes(node)]
 
 
 def _other_names(tree: ast.Module) -> set[str]:

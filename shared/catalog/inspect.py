@@ -81,7 +81,7 @@ def _checked(
     reader = Reader()
     code = pack_class(model.content.python, class_folders(entry.document.path), reader)
     reader.require_unchanged()
-    local_files(entry, code.modules)
+    local_files(entry, code)
     return model, code
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from shared.catalog.documents import one_line, suggestion
-from shared.catalog.imports import ALL, imports_of, names_of, parse
+from shared.catalog.imports import ALL, Import, functions_of, imports_of, names_of, parse
 from shared.catalog.reading import Reader
 from shared.errors import UsageError
 from shared.pipeline import MAX_CODE_BYTES, check_inside
@@ -50,7 +50,7 @@ class PackedCode:
 
 
 def pack_class(python_class: str, folders: Sequence[Path], reader: Reader) -> PackedCode:
-    """Pack ``module:Class`` from the first of the folders that has its module.
+    """Pack ``module:Class`` from the first of the folders whose module has the class.
 
     Raises UsageError, with the file and what to do, for what is missing or cannot be packed.
     """
@@ -62,19 +62,29 @@ def pack_class(python_class: str, folders: Sequence[Path], reader: Reader) -> Pa
             f"'{python_class}' cannot be used: '{top}' is the name of an installed module.",
             f"Rename it: give {top}.py another name.",
         )
+    seen: list[_Module] = []
     for folder in folders:
         modules = _Modules(folder, reader)
-        if modules.take(module):
-            break
-    else:
-        raise UsageError(
-            "no_plugin",
-            f"There is no module for '{python_class}' in {_either(folders)}.",
-            "Put it beside the pipeline's file, or set HEADRACE_PLUGINS to the folder that has it.",
-        )
-    modules.require(module, name)
-    modules.take_imported()
-    return modules.packed()
+        if not modules.take(module):
+            continue
+        seen.append(modules.module(module))
+        if {name, ALL} & names_of(seen[-1].tree):
+            modules.take_imported()
+            return modules.packed()
+    if seen:
+        raise _no_class(name, seen)
+    raise UsageError(
+        "no_plugin",
+        f"There is no module for '{python_class}' in {_either(folders)}.",
+        "Put it beside the pipeline's file, or set HEADRACE_PLUGINS to the folder that has it.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Module:
+    name: str
+    path: Path
+    tree: ast.Module
 
 
 class _Modules:
@@ -85,7 +95,7 @@ class _Modules:
         self._root = Path(os.path.realpath(folder))
         self._sources: dict[str, bytes] = {}  # by path
         self._bytes = 0
-        self._to_read: list[tuple[str, Path]] = []  # modules by name, whose imports are not known
+        self._to_read: list[_Module] = []  # whose imports are not known
 
     def take(self, name: str) -> bool:
         """Pack a module and the packages around it. Returns whether it is a file here."""
@@ -105,33 +115,34 @@ class _Modules:
     def take_imported(self) -> None:
         """Pack what the packed modules import, and what those import."""
         while self._to_read:
-            name, path = self._to_read.pop()
-            tree = self._parsed(path)
-            package = name if path.stem == _INIT else name.rpartition(".")[0]
-            for found in imports_of(tree, package):
+            module = self._to_read.pop()
+            name, is_package = module.name, module.path.stem == _INIT
+            package = name if is_package else name.rpartition(".")[0]
+            for found in imports_of(module.tree, package):
                 if found.module.partition(".")[0] in _TAKEN:
                     continue
-                self.take(found.module)
-                for inner in found.names:
-                    if inner == ALL:
-                        self._take_all(found.module)
-                    else:
-                        self.take(f"{found.module}.{inner}")
+                try:
+                    self._take_import(found)
+                except UsageError:
+                    if not found.is_optional:
+                        raise
 
-    def require(self, module: str, name: str) -> None:
-        """Raise UsageError unless the module, which is packed, may define the class."""
-        path = next(path for known, path in self._to_read if known == module)
-        names = names_of(self._parsed(path))
-        if name not in names and ALL not in names:
-            classes = sorted(name for name in names if name[:1].isupper())
-            raise UsageError(
-                "no_plugin", f"{path} has no class '{name}'; {suggestion(name, classes)}"
-            )
+    def module(self, name: str) -> _Module:
+        """One that was taken, and whose imports are not known."""
+        return next(module for module in self._to_read if module.name == name)
 
     def packed(self) -> PackedCode:
         """All of it."""
         archive = archive_of(self._sources)
         return PackedCode(self._folder, tuple(sorted(self._sources)), self._bytes, archive)
+
+    def _take_import(self, found: Import) -> None:
+        self.take(found.module)
+        for inner in found.names:
+            if inner == ALL:
+                self._take_all(found.module)
+            else:
+                self.take(f"{found.module}.{inner}")
 
     def _find(self, place: Path, name: str) -> tuple[Path | None, Path | None]:
         """The file of a module, and the folder of its submodules, in Python's own order."""
@@ -157,16 +168,17 @@ class _Modules:
             return
         if not Path(os.path.realpath(path)).is_relative_to(self._root):
             self._refuse(path, "is a link that leads out of its folder", "Copy the module there")
-        source = self._reader.read(path, MAX_CODE_BYTES - self._bytes)
-        self._bytes += len(source)
-        if self._bytes > MAX_CODE_BYTES:
+        room = MAX_CODE_BYTES - self._bytes
+        source = self._reader.read(path, room)
+        if len(source) > room:
             self._refuse(
                 path,
                 f"makes the code larger than {MAX_CODE_BYTES >> 20} MiB",
                 "List data under the pipeline's 'files:'",
             )
+        self._to_read.append(_Module(name, path, _parsed(path, source)))
+        self._bytes += len(source)
         self._sources[relative] = source
-        self._to_read.append((name, path))
 
     def _take_all(self, package: str) -> None:
         """Every module below a package: which of them ``import *`` takes is known to it alone."""
@@ -175,16 +187,16 @@ class _Modules:
             for name in _modules_below(place, set()):
                 self.take(f"{package}.{name}")
 
-    def _parsed(self, path: Path) -> ast.Module:
-        source = self._sources[path.relative_to(self._folder).as_posix()]
-        try:
-            return parse(source)
-        except SyntaxError as error:
-            where = f"{path}:{error.lineno or 1}"
-            raise UsageError("no_plugin", f"{where}: not Python: {error.msg}.") from error
-
     def _refuse(self, path: Path, problem: str, advice: str) -> NoReturn:
         raise UsageError("no_plugin", f"{one_line(str(path))} {problem}.", f"{advice}.")
+
+
+def _parsed(path: Path, source: bytes) -> ast.Module:
+    try:
+        return parse(source)
+    except SyntaxError as error:
+        where = f"{path}:{error.lineno or 1}"
+        raise UsageError("no_plugin", f"{where}: not Python: {error.msg}.") from error
 
 
 def _may_be_module(name: str) -> bool:
@@ -248,5 +260,20 @@ def _unreadable(path: Path, error: OSError) -> UsageError:
     )
 
 
-def _either(folders: Iterable[Path]) -> str:
-    return " or ".join(str(folder) for folder in folders)
+def _no_class(name: str, seen: Sequence[_Module]) -> UsageError:
+    """The error for a class that is in none of the modules of its module's name."""
+    paths = _either(module.path for module in seen)
+    if any(name in functions_of(module.tree) for module in seen):
+        return UsageError(
+            "no_plugin",
+            f"'{name}' in {paths} is a function, and a class is needed.",
+            "Write a class that does the same in __init__ and __call__, and name that.",
+        )
+    names = {name for module in seen for name in names_of(module.tree) if name[:1].isupper()}
+    return UsageError(
+        "no_plugin", f"There is no class '{name}' in {paths}; {suggestion(name, sorted(names))}"
+    )
+
+
+def _either(paths: Iterable[Path]) -> str:
+    return " or ".join(map(str, paths))

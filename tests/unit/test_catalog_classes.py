@@ -205,9 +205,11 @@ def test_files_are_named_as_the_class_finds_them(
         ("[data]", "files[0]: {}/data is a folder; name a file"),
         ("[.]", "is a folder"),
         ("[/dev/zero]", "/dev/zero is not a file"),
-        ("[labels.txt, ./labels.txt]", "packed as 'labels.txt' already; rename one of them"),
+        ("[labels.txt, ./labels.txt]", "files[1]: './labels.txt' is packed already: leave it out"),
         ("[data/w.bin, FAR/data]", "packed as 'data' already"),
-        ("[light.py]", "packed as 'light.py' already"),
+        ("[labels.txt, ~/labels.txt]", "packed as 'labels.txt' already; rename one of them"),
+        ("[~nobody-here/x]", "cannot be a file's name"),
+        ("[light.py]", "'light.py' is packed already: leave it out"),
         ("['a\\0b']", "cannot be a file's name"),
         (f"[{'x' * 300}]", "cannot be a file's name"),
         ("[labels.txt/x]", "is not there"),
@@ -221,11 +223,14 @@ def test_files_that_cannot_be_packed_are_refused_with_the_line(
     resolved: Any,
     catalog: Catalog,
     tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
     files: str,
     said: str,
 ) -> None:
     far = tmp_path_factory.mktemp("far")
-    (far / "data").write_bytes(b"")
+    for name in ("data", "labels.txt"):
+        (far / name).write_bytes(b"")
+    monkeypatch.setenv("HOME", str(far))
     quoted = files.replace("FAR", str(far)).replace("'a", '"a').replace("b']", 'b"]')
     path = written(beside, f"{PIPELINE}files: {quoted}\n")
     answer = refused(resolved, path)

@@ -151,7 +151,8 @@ def test_a_process_that_is_started_by_one_of_ours_has_the_same(tmp_path: Path) -
     once = settled({"LANG": "de_DE", "FOO": "bar", "PATH": "/bin", "HEADRACE_X": "x"})
     assert settled(once) == once
     assert once["HEADRACE_SHELL_LANG"] == "de_DE"
-    assert settled({**once, "LANG": "by a supervisor"})["HEADRACE_SHELL_LANG"] == "de_DE"
+    again = settled({**once, "LANG": "fr_FR", "FOO": "new", "HEADRACE_SHELL_PATH": "/stale"})
+    assert again == {**once, "HEADRACE_SHELL_LANG": "fr_FR", "HEADRACE_SHELL_FOO": "new"}
 
 
 def test_a_users_variable_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +163,14 @@ def test_a_users_variable_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) 
     os.environ["NONE"] = "as in a container"
     assert user_variable("NONE") == "as in a container"
     assert with_user_variables("TOKEN", "NO_SUCH")["TOKEN"] == "t"
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_what_we_choose_is_not_the_users(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", settled({}))
+    assert user_variable(name) is None
+    monkeypatch.setattr(os, "environ", settled({name: "mine"}))
+    assert user_variable(name) == "mine"
 
 
 @pytest.mark.parametrize(
@@ -190,6 +199,42 @@ def test_python_starts_again_without_the_users_variables(tmp_path: Path) -> None
     assert str(tmp_path) not in said
 
 
+SAY = "from shared.environment import settle; settle(); import os, sys; "
+SAY += "print(sys.getfilesystemencoding(), 'HEADRACE_RESTARTED' in os.environ, len(sys.argv))"
+
+
+@pytest.mark.parametrize("options", [[], ["-I"]], ids=["plain", "isolated"])
+def test_paths_are_utf_8_whatever_the_locale(options: list[str]) -> None:
+    # As Python starts where the locale is of another encoding.
+    options = [*options, "-X", "utf8=0", "-c"]
+    shell = {"LC_ALL": "C"}
+    code = "import sys; print(sys.getfilesystemencoding())"
+    assert python(*options, code, shell=shell).stdout == "ascii\n"
+    code = f"import sys; sys.path.insert(0, {str(PROJECT_ROOT)!r}); {SAY}"
+    assert python(*options, code, "x", shell=shell).stdout == "utf-8 False 2\n"
+
+
+def test_python_starts_again_once(tmp_path: Path) -> None:
+    """Even where something sets a variable at every start."""
+    starts = tmp_path / "starts"
+    before = f"open({str(starts)!r}, 'a').write('x'); import os; os.environ['PYTHONX'] = 'x'; "
+    assert python("-c", before + SAY, shell={}).stdout == "utf-8 False 1\n"
+    assert starts.read_text() == "xx"
+
+
+@pytest.mark.parametrize("arguments", [[], ["-"]])
+def test_a_program_on_standard_input_does_not_start_again(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        input=SAY,
+        env={"PYTHONWARNINGS": "error", "PYTHONPATH": str(PROJECT_ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "utf-8 False 1\n", done.stderr
+
+
 def test_the_command_never_sees_modules_that_stand_for_ours(tmp_path: Path) -> None:
     command = tmp_path / "headrace"
     command.write_text(command_text(Path(sys.executable)))
@@ -197,10 +242,27 @@ def test_the_command_never_sees_modules_that_stand_for_ours(tmp_path: Path) -> N
     for name in ("producer", "shared", "redis", "typer"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('hostile')")
     shell = {"PYTHONPATH": str(tmp_path), "PYTHONHOME": "/nowhere", "PATH": os.environ["PATH"]}
+    assert " -X utf8 " in command.read_text()
     done = subprocess.run(
         [command, "--version"], env=shell, cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "0.1.0"
+
+
+@pytest.mark.parametrize("arguments", [[], ["PYTHON_IMAGE=mine"]], ids=["shell", "make"])
+def test_make_passes_on_which_image_to_build_on(arguments: list[str]) -> None:
+    told = subprocess.run(
+        ["make", "--silent", "--file", "Makefile", "--file", "-", *arguments, "told"],
+        input="told:\n\t@env\n",
+        cwd=PROJECT_ROOT,
+        env={"PATH": os.environ["PATH"], "PYTHON_IMAGE": "mine", "PYTHONWARNINGS": "error"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout.splitlines()
+    assert "PYTHON_IMAGE=mine" in told
+    assert "PYTHONWARNINGS=error" not in told
 
 
 @pytest.mark.parametrize("name", environment.PIP)
@@ -218,6 +280,7 @@ def test_docker_is_told_where_it_is_and_not_what_to_start(monkeypatch: pytest.Mo
     shell = {
         "DOCKER_HOST": "unix:///mine",
         "AWS_ACCESS_KEY_ID": "mine",
+        "DOCKER_DEFAULT_PLATFORM": "mine",
         "HEADRACE_STAGING_MIB": "64",
         **dict.fromkeys(("COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "COMPOSE_ENV_FILES"), "theirs"),
         **dict.fromkeys(("HEADRACE_FILES", "HEADRACE_USER", "BUILDKIT_HOST"), "theirs"),
@@ -226,7 +289,7 @@ def test_docker_is_told_where_it_is_and_not_what_to_start(monkeypatch: pytest.Mo
     told = dockers_environment()
     assert "theirs" not in {value for name, value in told.items() if "_SHELL_" not in name}
     assert told["DOCKER_HOST"] == "unix:///mine"
-    assert told["AWS_ACCESS_KEY_ID"] == "mine"
+    assert told["AWS_ACCESS_KEY_ID"] == told["DOCKER_DEFAULT_PLATFORM"] == "mine"
     assert told["HEADRACE_STAGING_MIB"] == "64"
 
 

@@ -317,6 +317,52 @@ def test_the_first_folder_that_has_the_module_is_taken(folder: Path, tmp_path: P
     assert all(str(folder) in caught.value.message for folder in folders)
 
 
+def test_a_folder_whose_module_lacks_the_class_is_passed_over(folder: Path, tmp_path: Path) -> None:
+    write(folder, own="class Other: ...", alone="")
+    write(tmp_path / "second", own=f"import alone\n{CLASS}", alone="")
+    folders = [folder, tmp_path / "second"]
+    code = pack_class("own:Own", folders, Reader())
+    assert (code.folder, code.modules) == (tmp_path / "second", ("alone.py", "own.py"))
+    with pytest.raises(UsageError) as caught:
+        pack_class("own:Othr", folders, Reader())
+    assert all(str(folder / "own.py") in caught.value.message for folder in folders)
+    assert "did you mean Other?" in caught.value.message
+
+
+@pytest.mark.parametrize("source", ["def Own(): ...", "async def Own(): ..."])
+def test_a_function_is_no_class(folder: Path, source: str) -> None:
+    write(folder, own=source)
+    assert "own.py is a function, and a class is needed. Write a class" in refused(folder)
+
+
+BUILT = f"fast{packing.EXTENSION_SUFFIXES[0]}"
+UNUSABLE = {BUILT: b"", "fast.py": b"print 'old'", "fast.pyc": b""}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+@pytest.mark.parametrize(
+    ("source", "is_optional"),
+    [
+        ("try:\n    import fast\nexcept ImportError:\n    import alone", True),
+        ("try:\n    from fast import x\nexcept ImportError:\n    import alone", True),
+        ("def f():\n    try:\n        if x:\n            import fast\n    except: pass", True),
+        ("import fast", False),
+        ("try: ...\nexcept ImportError:\n    import fast", False),
+        ("try:\n    import fast\nfinally: ...", False),
+        ("try:\n    import fast\nexcept ImportError: ...\nimport fast", False),
+    ],
+)
+def test_a_module_that_cannot_be_packed_is_left_out_only_where_it_is_optional(
+    folder: Path, name: str, source: str, is_optional: bool
+) -> None:
+    (folder / name).write_bytes(UNUSABLE[name])
+    write(folder, own=f"{source}\n{CLASS}")
+    if is_optional:
+        assert modules(folder) <= {"own", "alone"}
+    else:
+        assert "fast" in refused(folder)
+
+
 def test_warnings_about_the_code_are_not_ours(folder: Path) -> None:
     write(folder, own=f"x = '\\d'\n{CLASS}")
     with warnings.catch_warnings():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import stat
 import threading
 import time
@@ -12,6 +13,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TypeVar
 
 import pytest
@@ -20,11 +22,11 @@ from shared.catalog.packing import archive_of
 from shared.errors import TransientError
 from shared.keys import code_key, file_key
 from shared.pipeline import MAX_CODE_BYTES, Model
-from shared.storage import StoreUnavailable
+from shared.storage import AccessDenied, StoreUnavailable
 from tests.memory_store import MemoryStore
 from tests.packed import packed
 from workers.inference import user_code as module
-from workers.inference.errors import ModelUnusable
+from workers.inference.errors import ClassUnusable, ModelUnusable
 from workers.inference.user_code import UserCode
 
 _T = TypeVar("_T")
@@ -249,6 +251,91 @@ def test_a_cached_file_is_read_once_while_it_stays(
     touched = code._cache / model.files[0].sha256
     os.utime(touched)
     code.lay_out(model, again(folder))
+
+
+@pytest.fixture
+def disk(code: UserCode, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A disk of so many bytes, for the cache alone."""
+    code._cache.mkdir()
+    size = [10_000]
+
+    def usage(_: Path) -> SimpleNamespace:
+        used = sum(path.stat().st_size for path in code._cache.iterdir())
+        return SimpleNamespace(free=max(0, size[0] - used))
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    return size
+
+
+def kept(code: UserCode, name: str, age_seconds: float) -> Path:
+    """1000 bytes in the cache, last used so long ago."""
+    path = code._cache / name
+    path.write_bytes(bytes(1000))
+    os.utime(path, (time.time() - age_seconds,) * 2)
+    return path
+
+
+def test_what_was_not_used_for_longest_makes_room(
+    code: UserCode, model: Model, folder: Path, disk: list[int]
+) -> None:
+    ages = {name: 3600.0 * (2 + n) for n, name in enumerate("dcba")}
+    old = [kept(code, name, ages[name]) for name in "abcd"]
+    new = kept(code, "new", 60)
+    disk[0] = 3000 + len(WEIGHTS) + len(b"cat")
+    code.lay_out(model, folder)
+    assert [path.name for path in old if path.exists()] == ["c", "d"]
+    assert new.exists()
+    assert laid_out(folder)["data/w.bin"] == WEIGHTS
+    code.lay_out(model, again(folder))  # which needs no room
+    assert all(path.exists() for path in (*old[2:], new))
+
+
+def test_the_models_own_files_do_not_make_room(
+    store: Store, code: UserCode, model: Model, folder: Path, disk: list[int]
+) -> None:
+    code.lay_out(model, folder)
+    for path in code._cache.iterdir():
+        os.utime(path, (time.time() - 10**6,) * 2)
+    labels = code._cache / hashlib.sha256(b"cat").hexdigest()
+    labels.unlink()
+    disk[0] = sum(path.stat().st_size for path in code._cache.iterdir())
+    with pytest.raises(ClassUnusable):
+        code.lay_out(model, again(folder))
+    assert (code._cache / hashlib.sha256(WEIGHTS).hexdigest()).exists()
+
+
+def test_files_that_do_not_fit_end_the_job(
+    store: Store, code: UserCode, model: Model, folder: Path, disk: list[int]
+) -> None:
+    new = kept(code, "new", 60)
+    disk[0] = 1000 + len(WEIGHTS)
+    with pytest.raises(ClassUnusable, match=r"need 0\.0 MiB, and 0\.0 MiB are free in .*cache on"):
+        code.lay_out(model, folder)
+    assert new.exists()
+    assert store.asked == []
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+@pytest.mark.parametrize("which", [0, 1], ids=["code", "file"])
+def test_what_is_no_file_in_the_cache_is_named(
+    code: UserCode, model: Model, folder: Path, make: Callable[[Path], None], which: int
+) -> None:
+    code._cache.mkdir()
+    path = code._cache / (str(model.code_sha256), model.files[0].sha256)[which]
+    make(path)
+    with pytest.raises(ModelUnusable, match=rf"{path} on .* is not a file\. Remove it"):
+        code.lay_out(model, folder)
+
+
+def test_what_the_store_advises_is_passed_on(
+    store: Store, code: UserCode, model: Model, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object, **__: object) -> Iterator[bytes]:
+        raise AccessDenied("access_denied", "It refuses.", "Check the credentials.")
+
+    monkeypatch.setattr(store, "pieces", denied)
+    with pytest.raises(ModelUnusable, match=r"^It refuses\. Check the credentials\.$"):
+        code.lay_out(model, folder)
 
 
 def zipped(*entries: tuple[zipfile.ZipInfo, bytes]) -> bytes:

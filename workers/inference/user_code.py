@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
+import socket
 import stat
 import struct
 import tempfile
 import time
 import zipfile
+from collections.abc import Set
 from pathlib import Path
 
 from shared.errors import PermanentError, TransientError
 from shared.keys import code_key, file_key
 from shared.pipeline import MAX_CODE_BYTES, Model, check_inside
 from shared.storage import Store
-from workers.inference.errors import ModelUnusable
+from workers.inference.errors import ClassUnusable, ModelUnusable
 
 # An archive has the names of its modules beside their source.
 MAX_ARCHIVE_BYTES = 2 * MAX_CODE_BYTES
@@ -24,6 +27,8 @@ ENCRYPTED = 1
 PART = ".part"
 # Files on their way are written to all the time; an old one is of a process that was killed.
 LOST_SECONDS = 3600.0
+# What was used since may be linked from the folder of a class that is being constructed.
+USED_SECONDS = 3600.0
 
 Stamp = tuple[int, int, int, int]
 
@@ -42,11 +47,15 @@ class UserCode:
     def lay_out(self, model: Model, folder: Path) -> None:
         """Put a class's packed code, and links to its files, into an empty folder.
 
-        Raises ModelUnusable for what is missing, or is not what its hash says, and TransientError
-        where the store does not answer or the disk is full.
+        Raises ModelUnusable for what is missing, or is not what its hash says, ClassUnusable
+        where its files do not fit on the disk, and TransientError where the store does not answer
+        or nothing can be written.
         """
         assert model.code_sha256 is not None
         try:
+            self._cache.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+            self._make_room(model)
             key, sha256 = code_key(model.code_sha256), model.code_sha256
             archive = self._cached(key, sha256, MAX_ARCHIVE_BYTES).read_bytes()
             files = {
@@ -77,7 +86,43 @@ class UserCode:
             self._fetch(key, sha256, max_bytes, path)
         return path
 
+    def _make_room(self, model: Model) -> None:
+        """Where the files do not fit, remove others, those first that were not used for longest."""
+        sizes = {file.sha256: file.bytes for file in model.files}
+        needed = sum(size for sha256, size in sizes.items() if not self._has(sha256, size))
+        if shutil.disk_usage(self._cache).free >= needed:
+            return
+        for path in self._unused(keep={*sizes, str(model.code_sha256)}):
+            path.unlink(missing_ok=True)
+            if shutil.disk_usage(self._cache).free >= needed:
+                return
+        free_mib = shutil.disk_usage(self._cache).free / 2**20
+        raise ClassUnusable(
+            f"The files of '{model.name}' need {needed / 2**20:.1f} MiB, and {free_mib:.1f} MiB "
+            f"are free in {self._cache} on {socket.gethostname()}.",
+            "Make room there, and enqueue the job again.",
+        )
+
+    def _has(self, sha256: str, size: int) -> bool:
+        path = self._cache / sha256
+        return path.is_file() and path.stat().st_size == size
+
+    def _unused(self, keep: Set[str]) -> list[Path]:
+        """What may be removed, the oldest first: a class may just be opening newer ones."""
+        used: dict[Path, float] = {}
+        for path in self._cache.iterdir():
+            if path.name not in keep and path.suffix != PART and path.is_file():
+                found = path.stat()
+                used[path] = max(found.st_atime, found.st_mtime)
+        old = [path for path, at in used.items() if time.time() - at > USED_SECONDS]
+        return sorted(old, key=used.__getitem__)
+
     def _is_right(self, path: Path, sha256: str) -> bool:
+        if path.exists() and not path.is_file():
+            raise ModelUnusable(
+                f"{path} on {socket.gethostname()} is not a file.",
+                "Remove it, and enqueue the job again.",
+            )
         try:
             with path.open("rb") as file:
                 stamp = _stamp(os.fstat(file.fileno()))
@@ -91,8 +136,6 @@ class UserCode:
         return True
 
     def _fetch(self, key: str, sha256: str, max_bytes: int, path: Path) -> None:
-        self._cache.mkdir(parents=True, exist_ok=True)
-        self._sweep()
         descriptor, name = tempfile.mkstemp(dir=self._cache, prefix=f"{sha256}.", suffix=PART)
         temporary, digest = Path(name), hashlib.sha256()
         try:
@@ -110,7 +153,8 @@ class UserCode:
         except PermanentError as error:
             if isinstance(error, ModelUnusable):
                 raise
-            raise ModelUnusable(error.message, "Enqueue the job again.") from error
+            hint = error.hint or "Enqueue the job again."
+            raise ModelUnusable(error.message, hint) from error
         finally:
             temporary.unlink(missing_ok=True)
 

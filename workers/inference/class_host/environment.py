@@ -13,8 +13,9 @@ from workers.inference.errors import ClassUnusable
 # What programs need to find themselves, their cache (in HOME), and the device.
 _PASSED = (
     *("PATH", "HOME", "USER", "LOGNAME", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"),
-    *("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"),
-    *("MALLOC_TOP_PAD_", "OMP_NUM_THREADS"),
+    *("CUDA_CACHE_PATH", "CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES"),
+    *("CUDA_MPS_LOG_DIRECTORY", "CUDA_MPS_PIPE_DIRECTORY"),
+    *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "MALLOC_TOP_PAD_"),
 )
 
 
@@ -31,7 +32,9 @@ def class_environment(names: Iterable[str], temporary: Path) -> dict[str, str]:
             raise ClassUnusable(
                 f"The pipeline asks for the variable {name}, which is not set where the worker on "
                 f"{socket.gethostname()} was started.",
-                "Export it where 'headrace up' or the worker is started, and start it again.",
+                "Export it where 'headrace up' or the worker is started, and start it again. For "
+                "containers, write it with its value under 'environment:' of x-inference in "
+                "docker-compose.yml.",
             )
         environment[name] = value
     return environment
