@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -206,8 +207,9 @@ def _ledger(settings: Settings) -> Check:
 def _consumers(settings: Settings) -> Iterator[Check]:
     """Are the workers at the broker that the settings name?"""
     well = "Every worker takes messages from this broker."
-    workers = ledgers.connect(settings).workers
-    yield from _each("consumers", lambda: missing_consumers(settings, workers()), well)
+    ledger = ledgers.connect(settings)
+    look = partial(missing_consumers, settings, ledger)
+    yield from _each("consumers", lambda: look(ledger.workers()), well)
 
 
 def _chunks(settings: Settings) -> Iterator[Check]:

@@ -22,7 +22,7 @@ def findings(
 ) -> list[Finding]:
     """All that stands still, of these jobs or of all; nothing where a service does not answer.
 
-    A few requests where all is well; only what looks wrong is looked at twice, in a second.
+    A few requests where all is well; only what looks wrong is looked at twice, seconds apart.
     """
     settings, ledger = connections.settings, connections.ledger
     try:
@@ -31,4 +31,4 @@ def findings(
         chunks = overdue_chunks(connections, job_uids)
     except HeadraceError:
         return []
-    return [*chunks, *([ring] if ring else []), *missing_consumers(settings, living)]
+    return [*chunks, *([ring] if ring else []), *missing_consumers(settings, ledger, living)]

@@ -41,12 +41,15 @@ def full_ring(
     None too where this host has no ring. Raises TransientError.
     """
     layout = Layout.of(settings.ring)
-    ours = {worker.pid for worker in workers if worker.host_id == settings.host_id}
+
+    def look(living: Collection[LiveWorker]) -> _Full | None:
+        return _look(layout, ledger, {w.pid for w in living if w.host_id == settings.host_id})
+
     try:
-        full = _look(layout, ledger, ours)
+        full = look(workers)
         if full is not None and full.strangers:
             time.sleep(LOOK_AGAIN_SECONDS)
-            again = _look(layout, ledger, ours)
+            again = look(ledger.workers())  # after an outage leases come back one by one
             if again is None or again.contents != full.contents:
                 return None
             if strangers := full.strangers & again.strangers:
