@@ -8,11 +8,19 @@ from producer.connections import Connections
 from producer.standing.chunks import overdue_chunks
 from producer.standing.consumers import missing_consumers
 from producer.standing.finding import Finding
+from producer.standing.late import late_messages
 from producer.standing.slots import full_ring
 from shared.errors import HeadraceError
 from shared.ledger import LiveWorker
 
-__all__ = ["Finding", "findings", "full_ring", "missing_consumers", "overdue_chunks"]
+__all__ = [
+    "Finding",
+    "findings",
+    "full_ring",
+    "late_messages",
+    "missing_consumers",
+    "overdue_chunks",
+]
 
 
 def findings(

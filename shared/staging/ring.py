@@ -225,13 +225,18 @@ def _header(ref: ChunkRef) -> bytes:
 
 
 def _read_header(lock: Lock) -> ChunkRef | None:
-    text = lock.read(_HEADER_BYTES).rstrip(b"\0")
+    return chunk_in(lock.read(_HEADER_BYTES))
+
+
+def chunk_in(header: bytes) -> ChunkRef | None:
+    """The chunk that a slot's header names; None for a free slot."""
+    text = header.rstrip(b"\0")
     if not text:
         return None
     try:
         incarnation, job_uid, chunk, attempt = json.loads(text)
         return ChunkRef(str(incarnation), str(job_uid), int(chunk), int(attempt))
-    except ValueError:
+    except (ValueError, TypeError):
         return ChunkRef("torn", "torn", 0, 0)  # matches no reader and nothing in the ledger
 
 

@@ -70,11 +70,20 @@ def test_a_chunk_that_is_held_for_too_long_is_named_with_its_worker(
     fake: Fake, spec: JobSpec, stage: Stage
 ) -> None:
     deadline = deadline_seconds(spec, stage)
-    hold(fake, spec, stage, deadline - 1, 3, 4)
+    hold(fake, spec, stage, deadline / 10 - 1, 3, 4)
     assert overdue_chunks(fake.connections) == []
+    for seconds in (deadline / 10 + 1, deadline - 1):
+        hold(fake, spec, stage, seconds, 3, 4)
+        (found,) = overdue_chunks(fake.connections)
+        assert found.is_warning
+        what = (
+            f"Chunk 3, 4 of job at inference-1@host (pid 7) has not moved for {seconds / 60:,.1f} "
+        )
+        assert found.detail.startswith(what)
     hold(fake, spec, stage, deadline + 1, 3, 4)
     (found,) = overdue_chunks(fake.connections)
     assert found.worker == WORKER
+    assert not found.is_warning
     assert "inference-1@host (pid 7) has held chunk 3, 4 of job" in found.detail
     role = {"results": "collector"}.get(stage, stage.value)
     assert found.role == role
