@@ -47,7 +47,9 @@ def test_a_call_that_waits_at_a_stop_is_not_begun(pool: TaskPool) -> None:
     began.wait()
     stop = threading.Thread(target=pool.on_stop)
     stop.start()
-    wait_for(lambda: pool._calls.qsize() == 1, what="the end of the queue")  # its None alone
-    go_on.set()
-    stop.join()
+    try:
+        wait_for(lambda: pool._calls.qsize() == 1, what="the end of the queue")  # its None alone
+    finally:
+        go_on.set()
+        stop.join()
     assert done == [1]
