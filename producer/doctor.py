@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,13 @@ from producer.probe import send_probe
 from producer.stack.home import find_home
 from producer.stack.readiness import answers_http
 from producer.stack.ring import plan_ring
-from producer.standing import Finding, full_ring, missing_consumers, overdue_chunks
+from producer.standing import (
+    Finding,
+    full_ring,
+    late_messages,
+    missing_consumers,
+    overdue_chunks,
+)
 from shared import ledger as ledgers
 from shared import rabbitmq
 from shared.broker_errors import why
@@ -36,8 +43,6 @@ FREE_BYTES = 2 << 30
 MAX_SKEW_SECONDS = 2.0
 MIN_PYTHON = (3, 11)
 PROBE_STEP_SECONDS = 30.0
-# A worker that dies leaves as many late messages as it held; more are a fault that goes on.
-LATE_MESSAGES = 5
 
 Warn = Callable[[str], None]
 
@@ -206,8 +211,9 @@ def _ledger(settings: Settings) -> Check:
 def _consumers(settings: Settings) -> Iterator[Check]:
     """Are the workers at the broker that the settings name?"""
     well = "Every worker takes messages from this broker."
-    workers = ledgers.connect(settings).workers
-    yield from _each("consumers", lambda: missing_consumers(settings, workers()), well)
+    ledger = ledgers.connect(settings)
+    look = partial(missing_consumers, settings, ledger)
+    yield from _each("consumers", lambda: look(ledger.workers()), well)
 
 
 def _chunks(settings: Settings) -> Iterator[Check]:
@@ -223,7 +229,8 @@ def _each(name: str, look: Callable[[], list[Finding]], well: str) -> Iterator[C
         yield _failed(name, error.message, error.hint)
         return
     for finding in found:
-        yield _failed(name, finding.detail, finding.hint)
+        say = _warning if finding.is_warning else _failed
+        yield say(name, finding.detail, finding.hint)
     if not found:
         yield _ok(name, well)
 
@@ -258,13 +265,8 @@ def _late(settings: Settings, before: int | None) -> Check:
     total = sum(counts.values())
     by_reason = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
     what = f"{total} messages and moves came too late and were dropped ({by_reason})."
-    if before is not None and total - before > LATE_MESSAGES:
-        return _warning(
-            "late",
-            f"{what} {total - before} of them while this looked.",
-            "Chunks are sent again and again: see 'headrace logs producer', and whether all "
-            "workers are at this broker.",
-        )
+    if before is not None and (found := late_messages(before, total)):
+        return _warning("late", f"{what} {found.detail}", found.hint)
     return _ok("late", what if counts else "None was dropped.")
 
 

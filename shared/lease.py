@@ -21,7 +21,7 @@ class LeaseKeeper:
     """A thread that renews the lease three times in its length.
 
     ``in_hand`` gives the names (``ChunkRef.name``) of the chunks that are being worked on.
-    ``alive_file`` is touched at every renewal.
+    ``alive_file`` is touched at every renewal. ``stopping``: whether no more messages are taken.
     """
 
     def __init__(
@@ -31,12 +31,14 @@ class LeaseKeeper:
         lease_seconds: float,
         in_hand: Callable[[], Collection[str]] = tuple,
         alive_file: Path | None = None,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._ledger = ledger
         self._identity = identity
         self._interval_seconds = lease_seconds / 3
         self._in_hand = in_hand
         self._alive_file = alive_file
+        self._stopping = stopping
         self._incarnation: str | None = None
         self._ended = threading.Event()
         self._unseen = Outage(log)
@@ -70,7 +72,9 @@ class LeaseKeeper:
             self._incarnation = self._ledger.incarnation()
             if self._incarnation is None:  # the producer has not begun the ledger yet
                 return False
-            self._ledger.renew(self._incarnation, self._identity, self._in_hand())
+            self._ledger.renew(
+                self._incarnation, self._identity, self._in_hand(), stopping=self._stopping()
+            )
         except (TransientError, Stale):
             return False
         self._show()

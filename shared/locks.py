@@ -24,7 +24,10 @@ _open: set[Lock] = set()
 
 
 class Lock:
-    """An exclusive lock on a file, which may be read and written through it. Held when made."""
+    """An exclusive lock on a file, which may be read and written through it.
+
+    ``take`` and ``wait_for`` make one.
+    """
 
     def __init__(self, path: Path, flags: int) -> None:
         with _changing:
@@ -89,6 +92,14 @@ class Lock:
         if descriptor is not None:
             with suppress(OSError):
                 os.close(descriptor)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody has locked the file now."""
+    if (lock := Lock.take(path)) is None:
+        return True
+    lock.release()
+    return False
 
 
 def _close_in_child() -> None:

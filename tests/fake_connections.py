@@ -34,6 +34,7 @@ class FakeLedger:
     live: list[LiveWorker] = field(default_factory=list)
     open_jobs: dict[str, JobProgress] = field(default_factory=dict)
     held: list[ChunkPlace] = field(default_factory=list)
+    stale: dict[str, int] = field(default_factory=dict)
 
     def hint(self, job_id: str) -> None:
         self._check()
@@ -55,6 +56,10 @@ class FakeLedger:
         self._check()
         uids = list(job_uids)
         return [place for place in self.held if place.job_uid in uids]
+
+    def stale_counts(self) -> dict[str, int]:
+        self._check()
+        return self.stale
 
     def staged(self, refs: list[ChunkRef]) -> list[bool]:
         self._check()

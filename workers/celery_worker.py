@@ -125,6 +125,7 @@ def _serve(app: Celery, runtime: Runtime, concurrency: int) -> int:
         runtime.settings.lease_seconds,
         in_hand=lambda: tuple(runtime.in_hand),
         alive_file=runtime.settings.alive_file,
+        stopping=runtime.stopping.is_set,
     )
 
     def on_shutdown(**_: Any) -> None:

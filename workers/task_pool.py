@@ -3,19 +3,26 @@
 Celery's own keeps the place of a task taken for ever when an error leaves it or its bookkeeping
 (an acknowledgement, an event), and has fewer threads from then on when one dies: the worker would
 live, renew its lease and take no message. Here both end the process.
+
+Not so a connection that breaks at an acknowledgement: Celery connects again by itself, and what was
+not acknowledged is sent again.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from celery.concurrency.base import BasePool, apply_target
 
 from shared.threads import guarded
+
+log = logging.getLogger(__name__)
 
 
 class TaskPool(BasePool):  # type: ignore[misc]
@@ -46,11 +53,18 @@ class TaskPool(BasePool):  # type: ignore[misc]
         accept_callback: Callable[..., Any] | None = None,
         **_: Any,
     ) -> None:
-        self._calls.put(partial(apply_target, target, args, kwargs, callback, accept_callback))
+        told = [each and partial(_report, each) for each in (callback, accept_callback)]
+        self._calls.put(partial(apply_target, target, args, kwargs, *told))
 
     def on_stop(self) -> None:
-        """Wait for the tasks that run. No other waits: a worker takes as many as it has threads."""
+        """Wait for the tasks that run. One more may wait after a reconnect: it is not begun.
+
+        Its message is not acknowledged, and so is sent again.
+        """
         self._closing.set()
+        with suppress(Empty):
+            while True:
+                self._calls.get_nowait()
         for _ in self._threads:
             self._calls.put(None)
         for thread in self._threads:
@@ -59,3 +73,11 @@ class TaskPool(BasePool):  # type: ignore[misc]
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:
             call()
+
+
+def _report(callback: Callable[..., object], *args: Any) -> None:
+    """Tell Celery how far a task is, which acknowledges its message."""
+    try:
+        callback(*args)
+    except OSError as error:
+        log.warning("a message was not acknowledged: %s", error)

@@ -258,17 +258,22 @@ def _wait(
 
 
 def _follow(connections: Connections, job_id: str, timeout_seconds: float | None) -> JobStatus:
-    """Show a job's progress to its end. Ctrl-C leaves the job alone."""
+    """Show a job's progress to its end, and what stands still. Ctrl-C leaves the job alone."""
     from producer.jobs import follow
+    from producer.standing.lookout import Lookout
 
+    lookout = Lookout(connections)
     looks = follow(connections, job_id, warn, timeout_seconds=timeout_seconds)
     try:
         with Counter(job_id, "images") as counter:
             for look in looks:
                 show_job(counter, look)
+                for text in lookout.look(look):
+                    warn(printable(text))
     except KeyboardInterrupt:
         say(f"The job goes on. Follow it: headrace wait {job_id}; end it: headrace cancel {job_id}")
         raise typer.Exit(INTERRUPTED) from None
+    look.warnings = list(lookout.said.values())
     return look
 
 

@@ -2,11 +2,12 @@
 
 from producer.jobs.following import all_specs, all_statuses, follow, latest_job_id
 from producer.jobs.lifecycle import cancel, purge, remove, require_removable, resume, retry
-from producer.jobs.requests import JobRequest, Submitted
+from producer.jobs.requests import PROBE_PIPELINE, JobRequest, Submitted
 from producer.jobs.status import ImageCounts, JobStatus, job_status
 from producer.jobs.submission import submit
 
 __all__ = [
+    "PROBE_PIPELINE",
     "ImageCounts",
     "JobRequest",
     "JobStatus",

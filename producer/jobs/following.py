@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from producer.connections import Connections
+from producer.jobs.requests import PROBE_PIPELINE
 from producer.jobs.status import JobStatus, Warn, watch_job
 from shared.errors import HeadraceError, PermanentError
 from shared.job import JobSpec, PastJob
@@ -69,8 +70,9 @@ def all_statuses(connections: Connections, warn: Warn, limit: int | None) -> lis
 
 
 def latest_job_id(connections: Connections) -> str:
-    """The id of the newest job. Raises PermanentError ``no_such_job``."""
-    specs = all_specs(connections)
+    """The id of the newest job, no probe of ``doctor``. Raises PermanentError ``no_such_job``."""
+    probe = f"{PROBE_PIPELINE}-"
+    specs = [spec for spec in all_specs(connections) if not spec.job_id.startswith(probe)]
     if not specs:
         raise PermanentError("no_such_job", "There are no jobs yet.", "See 'headrace enqueue'.")
     return specs[0].job_id

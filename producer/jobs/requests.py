@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 DEFAULT_CHUNK_ITEMS = 64
+# The pipeline of the job that 'doctor' runs over one image.
+PROBE_PIPELINE = "headrace-doctor"
 
 
 @dataclass(frozen=True, slots=True)

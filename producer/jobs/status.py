@@ -38,7 +38,7 @@ class JobStatus(BaseModel):
     for weights.
 
     ``device_busy`` is a share from 0 to 1; ``skipped`` counts folder markers, which are not listed.
-    ``warnings``: what stands still while the job runs, each with what to do; ``status`` looks.
+    ``warnings``: what stands still, each with what to do; after ``wait``, what stood still.
     """
 
     job_id: str
@@ -148,7 +148,7 @@ def job_status(connections: Connections, job_id: str, warn: Warn) -> JobStatus:
 def watch_job(
     connections: Connections, spec: JobSpec | PastJob, warn: Warn
 ) -> Callable[[], JobStatus]:
-    """What looks at a job each time that it is called."""
+    """A function that looks at a job again at each call."""
     if isinstance(spec, JobSpec):
         return JobWatch(connections, spec, warn).look
     closing = connections.jobs.closing(spec.job_id)

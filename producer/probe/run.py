@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from producer.connections import Connections
-from producer.jobs import JobRequest, cancel, purge, submit
+from producer.jobs import PROBE_PIPELINE, JobRequest, cancel, purge, submit
 from producer.probe.passage import ENDED, STEPS, Passage, Way, stands
 from shared.errors import HeadraceError, PermanentError
 from shared.job import JobSpec, new_job_id
 
 _HERE = Path(__file__).parent
-# The name of its pipeline, and its folder in the results bucket: preprocessing may read there.
-NAME = "headrace-doctor"
+# Also its folder in the results bucket: preprocessing may read there.
+NAME = PROBE_PIPELINE
+# A probe so old has been left by a command that was killed.
+LEFT_AFTER = timedelta(hours=1)
 # A stage takes milliseconds.
 LOOK_SECONDS = 0.01
 
@@ -25,20 +28,23 @@ Warn = Callable[[str], None]
 def send_probe(connections: Connections, step_seconds: float, warn: Warn) -> Iterator[Passage]:
     """Run a job over one image. Yields each step when the image has passed it, or stands there.
 
-    Whatever happens, the job, its rows and the image are removed again. Raises HeadraceError.
+    Whatever happens, the job, its rows and the image are removed again, and what an earlier probe
+    has left. Raises HeadraceError.
     """
     job_id = new_job_id(NAME)
-    bucket, key = connections.settings.results_bucket, f"{NAME}/{job_id}.jpg"
+    bucket, key = connections.settings.results_bucket, _image_key(job_id)
     request = JobRequest(
         f"s3://{bucket}/{key}",
         str(_HERE / "probe.yaml"),
         job_id,
         output=f"s3://{bucket}/{NAME}",
     )
-    with _removed_again(connections, job_id, key, warn):
-        store = connections.store_of(bucket)
-        if not store.bucket_exists(bucket):
-            store.make_bucket(bucket)
+    store = connections.store_of(bucket)
+    if not store.bucket_exists(bucket):
+        store.make_bucket(bucket)
+    for left in _left(connections):
+        _remove(connections, left, warn)
+    with _removed_again(connections, job_id, warn):
         store.put(bucket, key, (_HERE / "probe.jpg").read_bytes())
         spec = submit(connections, request, _ignore)
         yield from _follow(connections, spec, step_seconds)
@@ -83,25 +89,42 @@ def _complaint(connections: Connections, spec: JobSpec) -> Iterator[Passage]:
 
 
 @contextmanager
-def _removed_again(
-    connections: Connections, job_id: str, image_key: str, warn: Warn
-) -> Iterator[None]:
+def _removed_again(connections: Connections, job_id: str, warn: Warn) -> Iterator[None]:
     try:
         yield
     finally:
-        try:
-            _remove(connections, job_id, image_key)
-        except HeadraceError as error:
-            warn(f"the probe was not removed: {error.message} Run 'headrace rm {job_id}'.")
+        _remove(connections, job_id, warn)
 
 
-def _remove(connections: Connections, job_id: str, image_key: str) -> None:
+def _remove(connections: Connections, job_id: str, warn: Warn) -> None:
+    """The image goes last, and only when all else has gone: a later probe finds by it the rest."""
     bucket = connections.settings.results_bucket
-    connections.store_of(bucket).delete(bucket, image_key)
-    with suppress(PermanentError):  # it was never written, or has ended
-        cancel(connections, job_id, _ignore)
-    purge(connections, job_id)
-    connections.ledger.hint(job_id)  # the producer is to forget it at once
+    try:
+        try:
+            with suppress(PermanentError):  # it was never written, or has ended
+                cancel(connections, job_id, _ignore)
+        finally:
+            purge(connections, job_id)
+        connections.store_of(bucket).delete(bucket, _image_key(job_id))
+    except HeadraceError as error:
+        warn(
+            f"the probe '{job_id}' was not removed: {error.message} A 'headrace doctor' in an hour "
+            "or later removes it."
+        )
+    with suppress(HeadraceError):
+        connections.ledger.hint(job_id)  # the producer is to forget it at once
+
+
+def _left(connections: Connections) -> list[str]:
+    """The probes that were not removed; they sort by their time."""
+    bucket, oldest = connections.settings.results_bucket, datetime.now(UTC) - LEFT_AFTER
+    found = connections.store_of(bucket).list(bucket, f"{NAME}/{NAME}-")
+    ids = [Path(info.key).stem for info in found if info.key.endswith(".jpg")]
+    return [job_id for job_id in ids if job_id < f"{NAME}-{oldest:%Y%m%d-%H%M%S}"]
+
+
+def _image_key(job_id: str) -> str:
+    return f"{NAME}/{job_id}.jpg"
 
 
 def _ignore(_text: str) -> None:

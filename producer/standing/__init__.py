@@ -8,11 +8,19 @@ from producer.connections import Connections
 from producer.standing.chunks import overdue_chunks
 from producer.standing.consumers import missing_consumers
 from producer.standing.finding import Finding
+from producer.standing.late import late_messages
 from producer.standing.slots import full_ring
 from shared.errors import HeadraceError
 from shared.ledger import LiveWorker
 
-__all__ = ["Finding", "findings", "full_ring", "missing_consumers", "overdue_chunks"]
+__all__ = [
+    "Finding",
+    "findings",
+    "full_ring",
+    "late_messages",
+    "missing_consumers",
+    "overdue_chunks",
+]
 
 
 def findings(
@@ -22,7 +30,7 @@ def findings(
 ) -> list[Finding]:
     """All that stands still, of these jobs or of all; nothing where a service does not answer.
 
-    A few requests where all is well; only what looks wrong is looked at twice, in a second.
+    A few requests where all is well; only what looks wrong is looked at twice, seconds apart.
     """
     settings, ledger = connections.settings, connections.ledger
     try:
@@ -31,4 +39,4 @@ def findings(
         chunks = overdue_chunks(connections, job_uids)
     except HeadraceError:
         return []
-    return [*chunks, *([ring] if ring else []), *missing_consumers(settings, living)]
+    return [*chunks, *([ring] if ring else []), *missing_consumers(settings, ledger, living)]

@@ -20,6 +20,8 @@ PREPROCESS_CHUNKS = 2
 DEVICE_BATCHES = 3
 # One small file to write. A store that is away for so long is worth a line, too.
 COLLECT_SECONDS = 300.0
+# Of its deadline; from then on a chunk is worth a warning.
+SLOW_AFTER = 0.1
 # The shortest deadlines that a pipeline can have: below these its spec need not be read.
 _LEAST_SECONDS = {
     Stage.PREPROCESS: DEVICE_BATCHES * LOAD_SECONDS,
@@ -44,20 +46,31 @@ def deadline_seconds(spec: JobSpec, stage: Stage) -> float:
 def overdue_chunks(
     connections: Connections, job_uids: Collection[str] | None = None
 ) -> list[Finding]:
-    """A finding for each worker and job, of these jobs or of all. Raises TransientError."""
+    """A finding for each worker and job, of these jobs or of all: a warning before the deadline.
+
+    Raises TransientError.
+    """
     ledger = connections.ledger
     uids = ledger.jobs() if job_uids is None else job_uids
-    overdue: dict[tuple[str, str], list[ChunkPlace]] = defaultdict(list)
+    slow: dict[tuple[str, str], list[ChunkPlace]] = defaultdict(list)
     for place in ledger.places(uids):
-        if place.state == "held" and place.seconds > _LEAST_SECONDS[place.stage]:
-            overdue[place.job_uid, place.owner].append(place)
+        if place.state == "held" and place.seconds > SLOW_AFTER * _LEAST_SECONDS[place.stage]:
+            slow[place.job_uid, place.owner].append(place)
     found = []
-    for (uid, worker), places in overdue.items():
+    for (uid, worker), places in slow.items():
         spec = _spec(connections, uid)
         if spec is not None:
-            late = [p for p in places if p.seconds > deadline_seconds(spec, p.stage)]
-            found += [_finding(spec, worker, late)] if late else []
+            late, early = (_held_for(spec, places, share) for share in (1.0, SLOW_AFTER))
+            if late:
+                found.append(_finding(spec, worker, late))
+            elif early:
+                found.append(_warning(spec, worker, early))
     return found
+
+
+def _held_for(spec: JobSpec, places: list[ChunkPlace], share: float) -> list[ChunkPlace]:
+    """Those that have been held for longer than this share of their deadline."""
+    return [p for p in places if p.seconds > share * deadline_seconds(spec, p.stage)]
 
 
 def _spec(connections: Connections, uid: str) -> JobSpec | None:
@@ -80,4 +93,19 @@ def _finding(spec: JobSpec, worker: str, places: list[ChunkPlace]) -> Finding:
         f"See 'headrace logs {role}', then run 'headrace restart {role}'.",
         role,
         worker,
+    )
+
+
+def _warning(spec: JobSpec, worker: str, places: list[ChunkPlace]) -> Finding:
+    oldest = max(places, key=lambda place: place.seconds)
+    numbers = ", ".join(str(place.chunk) for place in places)
+    role = ROLES[oldest.stage]
+    return Finding(
+        f"Chunk {numbers} of {spec.job_id} at {described_worker(worker)} has not moved for "
+        f"{oldest.seconds / 60:,.1f} min; it may take "
+        f"{deadline_seconds(spec, oldest.stage) / 60:,.0f} min.",
+        f"A slow model takes its time; else see 'headrace logs {role}'.",
+        role,
+        worker,
+        is_warning=True,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,28 +15,35 @@ from producer.stack.broker_users import ADMIN
 from producer.standing.finding import Finding
 from shared import rabbitmq
 from shared.errors import HeadraceError
-from shared.ledger import LiveWorker
+from shared.ledger import Ledger, LiveWorker
 from shared.queues import queues
 from shared.redis_client import redis_client
 from shared.settings import Settings
 
-# A worker that has just lost its connection is back by then.
-LOOK_AGAIN_SECONDS = 1.0
+# Of a lease. A worker that lives has renewed it by then, and has said there if it is stopping; one
+# that has just lost its connection is back.
+LOOK_AGAIN_AFTER = 0.5
 
 Missing = dict[str, tuple[int, int]]
 
 
-def missing_consumers(settings: Settings, workers: Collection[LiveWorker]) -> list[Finding]:
+def missing_consumers(
+    settings: Settings, ledger: Ledger, workers: Collection[LiveWorker]
+) -> list[Finding]:
     """A finding for each role of which more workers live than take messages at this broker.
 
-    The producer only sends, so it is not among them. Nothing is said where the broker does not
-    answer, or does not tell who is connected.
+    A worker that stops takes none and is left out, and so is one that was killed: its lease runs
+    on, but nobody renews it between two looks. The producer only sends. Nothing is said where a
+    service does not answer, or the broker does not tell who is connected.
     """
-    alive = Counter((w.role, w.host_id) for w in workers if w.role in _CONSUMERS)
+    pause_seconds = LOOK_AGAIN_AFTER * settings.lease_seconds
     try:
+        alive = _taking(workers)
         if not alive or not _missing(settings, alive):
             return []
-        time.sleep(LOOK_AGAIN_SECONDS)
+        time.sleep(pause_seconds)
+        until = settings.lease_seconds - pause_seconds
+        alive = _taking(w for w in ledger.workers() if w.lease_left_seconds > until)
         missing = _missing(settings, alive)
     except (redis.RedisError, HeadraceError):
         return []
@@ -44,6 +51,11 @@ def missing_consumers(settings: Settings, workers: Collection[LiveWorker]) -> li
 
 
 _CONSUMERS = {queue.role for queue in queues("")}
+
+
+def _taking(workers: Iterable[LiveWorker]) -> Counter[tuple[str, str]]:
+    """How many workers should be taking messages, by role and host."""
+    return Counter((w.role, w.host_id) for w in workers if w.role in _CONSUMERS and not w.stopping)
 
 
 def _missing(settings: Settings, alive: Counter[tuple[str, str]]) -> Missing:

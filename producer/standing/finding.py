@@ -20,12 +20,14 @@ class Finding:
 
     ``detail`` says what happened, ``hint`` what to do.
     ``role`` is the role that it concerns; ``worker`` the name of one worker's lease, or empty.
+    ``is_warning``: it may yet be merely slow.
     """
 
     detail: str
     hint: str
     role: str
     worker: str = ""
+    is_warning: bool = False
 
     def __str__(self) -> str:
         return f"{self.detail} {self.hint}"

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 from producer.standing.finding import Finding
-from shared.ledger import ChunkRef, Ledger, LiveWorker
-from shared.locks import Lock
+from shared.ledger import Ledger, LiveWorker
+from shared.locks import is_locked
 from shared.settings import Settings
-from shared.staging import Layout
+from shared.staging import Layout, chunk_in
 from shared.staging.holders import described, holders
 
 # Who holds a slot for a moment, as another command that looks, has let go of it by then.
@@ -41,12 +39,15 @@ def full_ring(
     None too where this host has no ring. Raises TransientError.
     """
     layout = Layout.of(settings.ring)
-    ours = {worker.pid for worker in workers if worker.host_id == settings.host_id}
+
+    def look(living: Collection[LiveWorker]) -> _Full | None:
+        return _look(layout, ledger, {w.pid for w in living if w.host_id == settings.host_id})
+
     try:
-        full = _look(layout, ledger, ours)
+        full = look(workers)
         if full is not None and full.strangers:
             time.sleep(LOOK_AGAIN_SECONDS)
-            again = _look(layout, ledger, ours)
+            again = look(ledger.workers())  # after an outage leases come back one by one
             if again is None or again.contents != full.contents:
                 return None
             if strangers := full.strangers & again.strangers:
@@ -65,7 +66,7 @@ def _look(layout: Layout, ledger: Ledger, ours: set[int]) -> _Full | None:
     indexes = [place.index for place in layout.places if place.slot_bytes >= usual]
     paths = {index: layout.header_path(index) for index in indexes}
     contents = {index: path.read_bytes() for index, path in paths.items()}
-    refs = [_ref(contents[index]) for index, path in paths.items() if not _is_locked(path)]
+    refs = [chunk_in(contents[index]) for index, path in paths.items() if not is_locked(path)]
     staged = [ref for ref in refs if ref is not None]
     if len(staged) < len(refs) or not all(ledger.staged(staged)):
         return None
@@ -73,21 +74,6 @@ def _look(layout: Layout, ledger: Ledger, ours: set[int]) -> _Full | None:
     strangers = {pid for pids in locked.values() for pid in pids} - ours
     changed_at = max(path.stat().st_mtime for path in paths.values())  # when it was taken or freed
     return _Full(contents, time.time() - changed_at, locked, strangers)
-
-
-def _is_locked(path: Path) -> bool:
-    if (lock := Lock.take(path)) is None:
-        return True
-    lock.release()
-    return False
-
-
-def _ref(header: bytes) -> ChunkRef | None:
-    """The chunk that a slot holds; None for a free slot, or a torn header, which is as good."""
-    try:
-        return ChunkRef(*json.loads(header.rstrip(b"\0")))
-    except (ValueError, TypeError):
-        return None
 
 
 def _taken_by(strangers: set[int], full: _Full, slots: int) -> Finding:

@@ -35,6 +35,8 @@ _SCRIPTS = Path(__file__).parent / "scripts"
 
 # So many dead letters that carried our signature end a chunk.
 MOST_REFUSALS = 3
+# Of a live entry, as scripts/_prelude.lua writes it.
+_LIVE_FIELDS = 11
 
 
 class Stale(Exception):
@@ -135,9 +137,17 @@ class Ledger:
         answer = self._checked("give_back", *_args(ref), stage, worker.name, self._first_queue)
         return ChunkRef(ref.incarnation, ref.job_uid, ref.chunk, int(answer[0]))
 
-    def renew(self, incarnation: str, worker: WorkerIdentity, named: Iterable[str]) -> None:
+    def renew(
+        self,
+        incarnation: str,
+        worker: WorkerIdentity,
+        named: Iterable[str],
+        *,
+        stopping: bool = False,
+    ) -> None:
         """Renew the lease and name the chunks in hand (``ChunkRef.name``)."""
-        self._checked("renew", incarnation, worker.name, self._lease_ms, worker.describe(), *named)
+        about = worker.describe(stopping=stopping)
+        self._checked("renew", incarnation, worker.name, self._lease_ms, about, *named)
 
     def depart(self, incarnation: str, worker: WorkerIdentity) -> None:
         """End in good order: what this worker still holds may be rescued at once."""
@@ -233,7 +243,10 @@ class Ledger:
         )
 
     def places(self, job_uids: Iterable[str]) -> list[ChunkPlace]:
-        """Where each chunk of these jobs is that is queued or held; one request."""
+        """Where each chunk of these jobs is that is queued or held; one request.
+
+        Left out are those that another version wrote, until they move on.
+        """
         uids = list(job_uids)
 
         def read() -> list[Any]:
@@ -245,11 +258,12 @@ class Ledger:
 
         (seconds, microseconds), *lines = self._call(read)
         now = seconds + microseconds / 1e6
-        return [
+        places = [
             _place(uid, chunk, line, now)
             for uid, chunks in zip(uids, lines, strict=True)
             for chunk, line in sorted(chunks.items(), key=lambda pair: int(pair[0]))
         ]
+        return [place for place in places if place is not None]
 
     def done_between(self, job_uid: str, first: int, end: int) -> int:
         """How many of the chunks ``[first, end)`` are recorded as done."""
@@ -283,17 +297,18 @@ class Ledger:
         def read() -> list[Any]:
             pipe = self._client.pipeline(transaction=False)
             for name in names:
-                pipe.exists(f"hr:lease:{name}")
+                pipe.pttl(f"hr:lease:{name}")
                 pipe.hkeys(f"hr:held:{name}")
             return list(pipe.execute())
 
         answers = self._call(read) if names else []
         live = []
-        for name, leased, held in zip(names, answers[::2], answers[1::2], strict=True):
-            if leased:
+        for name, left_ms, held in zip(names, answers[::2], answers[1::2], strict=True):
+            if left_ms > 0:
                 about = json.loads(described[name])
                 about.pop("nonce")
-                live.append(LiveWorker(name=name, held=tuple(sorted(held)), **about))
+                chunks, seconds = tuple(sorted(held)), left_ms / 1000
+                live.append(LiveWorker(name, held=chunks, lease_left_seconds=seconds, **about))
         return live
 
     def hosts(self, role: str) -> set[str]:
@@ -359,8 +374,11 @@ def _refs(incarnation: str, flat: list[Any]) -> list[ChunkRef]:
     return [ChunkRef(incarnation, uid, int(chunk), int(attempt)) for uid, chunk, attempt in triples]
 
 
-def _place(uid: str, chunk: str, line: str, now: float) -> ChunkPlace:
-    state, stage, attempt, owner, *_, since_ms = line.split()
+def _place(uid: str, chunk: str, line: str, now: float) -> ChunkPlace | None:
+    fields = line.split()
+    if len(fields) != _LIVE_FIELDS:
+        return None
+    state, stage, attempt, owner, *_, since_ms = fields
     seconds = max(0.0, now - int(since_ms) / 1000)
     return ChunkPlace(uid, int(chunk), state, Stage(stage), int(attempt), owner, seconds)
 

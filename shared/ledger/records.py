@@ -62,14 +62,17 @@ class WorkerIdentity:
         """Unique for ever, and without spaces."""
         return f"{self.process}@{self.host_id}:{self.pid}:{self.nonce}"
 
-    def describe(self) -> str:
+    def describe(self, *, stopping: bool = False) -> str:
         """What the ledger keeps about a worker, as JSON."""
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self) | ({"stopping": True} if stopping else {}))
 
 
 @dataclass(frozen=True, slots=True)
 class LiveWorker:
-    """A worker whose lease stands, and the names of the chunks it holds."""
+    """A worker whose lease stands, and the names of the chunks it holds.
+
+    ``stopping``: it takes no more messages. ``lease_left_seconds``: how long its lease still runs.
+    """
 
     name: str
     role: str
@@ -77,6 +80,8 @@ class LiveWorker:
     host_id: str
     pid: int
     held: tuple[str, ...]
+    stopping: bool = False
+    lease_left_seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

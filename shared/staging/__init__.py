@@ -5,7 +5,14 @@ Messages only say which.
 
 from shared.staging.layout import Layout, SlotPlace, create_ring
 from shared.staging.network import NetworkStaging, Parcelling
-from shared.staging.ring import ReadHold, SlotGone, StagingRing, WriteHold, open_ring
+from shared.staging.ring import (
+    ReadHold,
+    SlotGone,
+    StagingRing,
+    WriteHold,
+    chunk_in,
+    open_ring,
+)
 
 __all__ = [
     "Layout",
@@ -16,6 +23,7 @@ __all__ = [
     "SlotPlace",
     "StagingRing",
     "WriteHold",
+    "chunk_in",
     "create_ring",
     "open_ring",
 ]

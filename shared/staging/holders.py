@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from shared.locks import Lock
+from shared.locks import is_locked
 from shared.staging.layout import Layout
 
 _PROC = Path("/proc")
@@ -28,25 +28,18 @@ def holders(layout: Layout) -> dict[int, list[int]]:
     or without Linux. Raises FileNotFoundError where there is no ring.
     """
     paths = {place.index: layout.header_path(place.index) for place in layout.places}
-    locked = {_file(path.stat()): index for index, path in paths.items() if not _is_free(path)}
+    locked = {_file(path.stat()): index for index, path in paths.items() if is_locked(path)}
     found: dict[int, list[int]] = {index: [] for index in locked.values()}
     for pid in _pids() if locked else ():
         for file in _locked_by(pid, locked):
             found[locked[file]].append(pid)
     # Nobody has those that came free meanwhile.
-    return {index: pids for index, pids in found.items() if pids or not _is_free(paths[index])}
+    return {index: pids for index, pids in found.items() if pids or is_locked(paths[index])}
 
 
 def described(pids: set[int]) -> str:
     """Processes with the beginning of their command lines, or ``unknown``."""
     return ", ".join(f"{pid} ({_command(pid)})" for pid in sorted(pids)) or "unknown"
-
-
-def _is_free(path: Path) -> bool:
-    if (lock := Lock.take(path)) is None:
-        return False
-    lock.release()
-    return True
 
 
 def _pids() -> list[int]:

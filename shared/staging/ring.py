@@ -127,7 +127,7 @@ class StagingRing:
             if hold is not None:
                 return hold
             if time.monotonic() - began > _FULL_SECONDS:
-                self._say_full(len(fitting))
+                self._say_full({place.index for place in fitting})
             time.sleep(pause_seconds)
             pause_seconds = min(pause_seconds * 2, 0.1)
         raise TransientError("stopping", "The worker is stopping.")
@@ -202,18 +202,18 @@ class StagingRing:
     def _lock(self, place: SlotPlace) -> Lock | None:
         return Lock.take(self._layout.header_path(place.index))
 
-    def _say_full(self, fitting: int) -> None:
+    def _say_full(self, fitting: set[int]) -> None:
         """Once in a while for all threads that wait."""
         with self._said:
             if time.monotonic() - self._said_at < _FULL_SECONDS:
                 return
             self._said_at = time.monotonic()
-        held = holders(self._layout)
+        held = {i: found for i, found in holders(self._layout).items() if i in fitting}
         pids = {pid for found in held.values() for pid in found}
+        locked = f"{len(held)} are locked, by {described(pids)}; the others" if held else "all"
         log.warning(
-            "none of %d slots has come free for %g s: of all %d, %d are locked, by %s; the others"
-            " wait for inference",
-            *(fitting, _FULL_SECONDS, len(self._layout.places), len(held), described(pids)),
+            "none of %d slots has come free for %g s: %s wait for inference",
+            *(len(fitting), _FULL_SECONDS, locked),
         )
 
     def _view(self, place: SlotPlace) -> Pixels:
@@ -225,13 +225,18 @@ def _header(ref: ChunkRef) -> bytes:
 
 
 def _read_header(lock: Lock) -> ChunkRef | None:
-    text = lock.read(_HEADER_BYTES).rstrip(b"\0")
+    return chunk_in(lock.read(_HEADER_BYTES))
+
+
+def chunk_in(header: bytes) -> ChunkRef | None:
+    """The chunk that a slot's header names; None for a free slot."""
+    text = header.rstrip(b"\0")
     if not text:
         return None
     try:
         incarnation, job_uid, chunk, attempt = json.loads(text)
         return ChunkRef(str(incarnation), str(job_uid), int(chunk), int(attempt))
-    except ValueError:
+    except (ValueError, TypeError):
         return ChunkRef("torn", "torn", 0, 0)  # matches no reader and nothing in the ledger
 
 

@@ -318,3 +318,23 @@ def test_the_time_begins_with_each_move_and_each_item_on_trial(client: Any, ledg
     assert began_by(lambda: ledger.advance(ref, Stage.PREPROCESS, A, Stage.INFERENCE, SECOND))
     assert began_by(lambda: ledger.claim(ref, Stage.INFERENCE, B))
     assert began_by(lambda: ledger.depart(INC, B) or ledger.rescue_held(INC))
+
+
+def test_a_live_entry_of_another_version_has_no_place_until_it_moves_on(
+    client: Any, ledger: Ledger
+) -> None:
+    first, second = feed(ledger, 0, 2)
+    key = f"hr:{UID}:live"
+    line = client.hget(key, str(first.chunk))
+    client.hset(key, str(first.chunk), line.rpartition(" ")[0])  # before it had a time
+    assert [place.chunk for place in ledger.places([UID])] == [second.chunk]
+    ledger.claim(first, Stage.PREPROCESS, A)
+    assert [place.chunk for place in ledger.places([UID])] == [first.chunk, second.chunk]
+
+
+def test_a_worker_is_seen_to_stop_and_its_lease_to_run(ledger: Ledger) -> None:
+    ledger.renew(INC, A, [], stopping=True)
+    ledger.renew(INC, B, [])
+    seen = {worker.name: worker for worker in ledger.workers()}
+    assert {name: worker.stopping for name, worker in seen.items()} == {A.name: True, B.name: False}
+    assert all(worker.lease_left_seconds > 0 for worker in seen.values())

@@ -38,8 +38,8 @@ class _Commands:
     def delete(self, key: str) -> Any:
         return self._send(_as_it_is, "DEL", key)
 
-    def exists(self, key: str) -> Any:
-        return self._send(_as_it_is, "EXISTS", key)
+    def pttl(self, key: str) -> Any:
+        return self._send(_as_it_is, "PTTL", key)
 
     def zcard(self, key: str) -> Any:
         return self._send(_as_it_is, "ZCARD", key)

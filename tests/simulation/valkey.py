@@ -46,7 +46,7 @@ class Valkey:
         self._commands = {
             name.upper(): getattr(self, f"_{name}")
             for name in (
-                *("get", "set", "del", "exists", "pexpire", "time"),
+                *("get", "set", "del", "exists", "pexpire", "pttl", "time"),
                 *("setbit", "getbit", "bitcount"),
                 *("hget", "hset", "hsetnx", "hdel", "hgetall", "hkeys", "hlen", "hexists"),
                 *("hmget", "hincrby", "hincrbyfloat"),
@@ -113,6 +113,11 @@ class Valkey:
             self._expiry[key] = end = self._clock() + int(milliseconds) / 1000
             self._expires_at = min(self._expires_at, end)
         return int(key in self.values)
+
+    def _pttl(self, key: str) -> int:
+        if key not in self.values:
+            return -2
+        return round((self._expiry[key] - self._clock()) * 1000) if key in self._expiry else -1
 
     def _time(self) -> list[str]:
         seconds, rest = divmod(round(self._clock() * 1_000_000), 1_000_000)

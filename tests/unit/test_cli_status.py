@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from producer.jobs import (
+    PROBE_PIPELINE,
     JobRequest,
     JobStatus,
     all_statuses,
@@ -209,6 +210,8 @@ def test_jobs_newest_first(fake: Fake, job: str) -> None:
     fake.store.put("state", "jobs/removed/chunks/000000000.parquet", b"")  # has no spec
     listed = all_statuses(fake.connections, fake.warnings.append, None)
     assert [status.job_id for status in listed] == ["a-later-one", "job"]
+    probe = JobRequest("s3://photos", str(fake.pipeline), job_id=f"{PROBE_PIPELINE}-20261128-x")
+    submit(fake.connections, probe, fake.warnings.append)
     assert latest_job_id(fake.connections) == "a-later-one"
     assert len(all_statuses(fake.connections, fake.warnings.append, 1)) == 1
 

@@ -78,7 +78,7 @@ class Ledger:
     def incarnation(self) -> str:
         return "i"
 
-    def renew(self, *_: Any) -> None:
+    def renew(self, *_: Any, **__: Any) -> None:
         return None
 
     depart = renew
@@ -101,7 +101,7 @@ def test_a_sign_of_life_that_cannot_be_left_costs_no_lease(
     class Counting(Ledger):
         renewals = 0
 
-        def renew(self, *_: Any) -> None:
+        def renew(self, *_: Any, **__: Any) -> None:
             self.renewals += 1
 
     ledger = Counting()

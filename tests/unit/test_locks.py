@@ -183,6 +183,25 @@ def test_a_ring_that_stays_full_is_said_once_in_a_while_with_who_holds_it(
         go_on(holder)
     assert looks.count(1) > 1  # it looked again and said nothing
     assert caplog.messages[0].startswith(
-        "none of 1 slots has come free for 0.5 s: of all 6, 1 are locked, by "
+        "none of 1 slots has come free for 0.5 s: 1 are locked, by "
         f"{holder.pid} ({Path(sys.executable).name} -c "
     )
+
+
+def test_a_ring_whose_chunks_all_wait_names_nobody(
+    settings: RingSettings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.staging.ring._FULL_SECONDS", 0.1)
+    ring = open_ring(settings, "here")
+
+    def take(number: int) -> None:
+        ring.take(
+            *(4096, ChunkRef("i" * 16, "j" * 16, number, 1)),
+            staged=lambda asked: [True] * len(asked),
+            stopping=lambda: bool(caplog.messages),
+        ).release()
+
+    take(0)
+    with pytest.raises(TransientError):
+        take(1)
+    assert caplog.messages[0].endswith("s: all wait for inference")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
@@ -159,4 +160,23 @@ def test_what_cannot_be_removed_is_said(fake: Fake, monkeypatch: pytest.MonkeyPa
     list(send_probe(fake.connections, 0.05, fake.warnings.append))
     (said,) = fake.warnings
     assert "The store does not answer." in said
-    assert "headrace rm headrace-doctor-" in said
+    assert "'headrace doctor'" in said
+    job_id = next(iter(fake.connections.jobs.job_ids()))
+    assert f"headrace-doctor/{job_id}.jpg" in fake.store.buckets["results"]
+
+
+def test_the_next_probe_removes_what_a_killed_one_has_left_an_hour_ago(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producer.jobs.lifecycle.CLOSING_SECONDS", 0.0)
+    monkeypatch.setattr(Way, "step", lambda _: 0)
+    with monkeypatch.context() as killed:
+        killed.setattr(run, "_remove", lambda *_: None)
+        list(send_probe(fake.connections, 0.05, fake.warnings.append))
+    left = leftovers(fake)
+    assert len(left) >= 2
+    list(send_probe(fake.connections, 0.05, fake.warnings.append))
+    assert leftovers(fake) == left  # it may still run
+    monkeypatch.setattr(run, "LEFT_AFTER", timedelta(seconds=-1))
+    list(send_probe(fake.connections, 0.05, fake.warnings.append))
+    assert (leftovers(fake), fake.warnings) == ([], [])

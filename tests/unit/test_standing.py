@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -69,11 +70,20 @@ def test_a_chunk_that_is_held_for_too_long_is_named_with_its_worker(
     fake: Fake, spec: JobSpec, stage: Stage
 ) -> None:
     deadline = deadline_seconds(spec, stage)
-    hold(fake, spec, stage, deadline - 1, 3, 4)
+    hold(fake, spec, stage, deadline / 10 - 1, 3, 4)
     assert overdue_chunks(fake.connections) == []
+    for seconds in (deadline / 10 + 1, deadline - 1):
+        hold(fake, spec, stage, seconds, 3, 4)
+        (found,) = overdue_chunks(fake.connections)
+        assert found.is_warning
+        what = (
+            f"Chunk 3, 4 of job at inference-1@host (pid 7) has not moved for {seconds / 60:,.1f} "
+        )
+        assert found.detail.startswith(what)
     hold(fake, spec, stage, deadline + 1, 3, 4)
     (found,) = overdue_chunks(fake.connections)
     assert found.worker == WORKER
+    assert not found.is_warning
     assert "inference-1@host (pid 7) has held chunk 3, 4 of job" in found.detail
     role = {"results": "collector"}.get(stage, stage.value)
     assert found.role == role
@@ -104,10 +114,13 @@ def test_where_the_ledger_does_not_answer_nothing_is_said(fake: Fake) -> None:
 
 
 class Staged:
-    """A ledger that says of each chunk whether it waits for inference."""
+    """A ledger that says who lives, and of each chunk whether it waits for inference."""
 
-    def __init__(self, *chunks: int) -> None:
-        self.chunks = chunks
+    def __init__(self, *chunks: int, live: Collection[LiveWorker] = ()) -> None:
+        self.chunks, self.live = chunks, live
+
+    def workers(self) -> Collection[LiveWorker]:
+        return self.live
 
     def staged(self, refs: Collection[ChunkRef]) -> list[bool]:
         return [ref.chunk in self.chunks for ref in refs]
@@ -135,7 +148,7 @@ def ring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def look(settings: Settings, *staged: int, workers: Collection[int] = ()) -> str:
     live = [LiveWorker("w", "inference", "inference-1", settings.host_id, p, ()) for p in workers]
-    found = full_ring(settings, cast(Ledger, Staged(*staged)), live)
+    found = full_ring(settings, cast(Ledger, Staged(*staged, live=live)), live)
     return str(found) if found else ""
 
 
@@ -205,6 +218,15 @@ def test_a_ring_that_a_worker_has_locked_is_named_when_nothing_has_changed_for_l
     assert "headrace restart inference" in said
 
 
+def test_a_worker_whose_lease_is_back_at_the_second_look_is_no_stranger(
+    ring: Settings, locker: Callable[..., int]
+) -> None:
+    pid = locker(1, 2)
+    back = LiveWorker("w", "inference", "inference-1", ring.host_id, pid, ())
+    assert full_ring(ring, cast(Ledger, Staged(live=[back])), []) is None
+    assert full_ring(ring, cast(Ledger, Staged()), []) is not None
+
+
 def test_so_is_a_ring_whose_chunks_all_wait(ring: Settings) -> None:
     fill(ring, REFS[1])
     fill(ring, REFS[2])
@@ -249,7 +271,10 @@ class Broker:
 
 
 def living(*roles: str) -> list[LiveWorker]:
-    return [LiveWorker(f"w{i}", role, role, "host", i, ()) for i, role in enumerate(roles)]
+    return [
+        LiveWorker(f"w{i}", role, role, "host", i, (), lease_left_seconds=6.0)
+        for i, role in enumerate(roles)
+    ]
 
 
 LIVING = living("producer", "preprocess", "inference", "inference", "collector")
@@ -258,14 +283,17 @@ HERE = [(role, "0", "1") for role in ("preprocess", "inference", "inference", "c
 
 @pytest.fixture
 def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, str]]]:
-    monkeypatch.setattr(consumers, "LOOK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(consumers, "LOOK_AGAIN_AFTER", 0.001)
 
     def named(
-        connections: list[tuple[str, str, str]] | Exception, user: str = "admin"
+        connections: list[tuple[str, str, str]] | Exception,
+        user: str = "admin",
+        first: Collection[LiveWorker] = LIVING,
+        later: Collection[LiveWorker] = LIVING,
     ) -> list[tuple[str, str]]:
         monkeypatch.setattr(consumers, "redis_client", lambda *_, **__: Broker(connections))
         settings = samples.settings(tmp_path, f"redis://{user}:s@127.0.0.1:9/0")
-        found = missing_consumers(settings, LIVING)
+        found = missing_consumers(settings, cast(Ledger, Staged(live=later)), first)
         assert all("127.0.0.1:9" in f.detail and "restart" in f.hint for f in found)
         return [(f.role, f.detail) for f in found]
 
@@ -286,6 +314,22 @@ def test_one_worker_of_two_at_another_broker_is_named(named: Callable[..., Any])
     ((role, detail),) = named([*HERE[:2], HERE[3]])
     assert role == "inference"
     assert "2 inference workers live, but only one takes" in detail
+
+
+@pytest.mark.parametrize("change", [{"stopping": True}, {"lease_left_seconds": 2.0}, None])
+def test_a_worker_that_stops_or_was_killed_is_not_named(
+    named: Callable[..., Any], change: dict[str, Any] | None
+) -> None:
+    *others, collector = LIVING
+    later = [*others, *([replace(collector, **change)] if change else [])]
+    assert named(HERE[:-1], later=later) == []
+
+
+def test_when_workers_are_known_to_stop_there_is_no_second_look(
+    named: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "LOOK_AGAIN_AFTER", 1e6)
+    assert named([], first=[replace(worker, stopping=True) for worker in LIVING]) == []
 
 
 def test_other_connections_of_a_role_do_not_count(named: Callable[..., Any]) -> None:
@@ -312,7 +356,7 @@ def test_a_broker_that_does_not_tell_accuses_nobody(
 def test_at_rabbitmq_the_consumers_of_each_queue_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumers, "LOOK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(consumers, "LOOK_AGAIN_AFTER", 0.001)
     names = {queue.role: queue.name for queue in queues("host")}
     counts = {names["preprocess"]: 1, names["inference"]: 2, names["collector"]: 0}
 
@@ -325,6 +369,7 @@ def test_at_rabbitmq_the_consumers_of_each_queue_count(
 
     monkeypatch.setattr(consumers.rabbitmq, "connect", lambda _: Rabbit())
     settings = samples.settings(tmp_path, "amqp://u:p@127.0.0.1:9/v")
-    assert [found.role for found in missing_consumers(settings, LIVING)] == ["collector"]
+    ledger = cast(Ledger, Staged(live=LIVING))
+    assert [found.role for found in missing_consumers(settings, ledger, LIVING)] == ["collector"]
     counts[names["collector"]] = 1
-    assert missing_consumers(settings, LIVING) == []
+    assert missing_consumers(settings, ledger, LIVING) == []
