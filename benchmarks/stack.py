@@ -44,6 +44,7 @@ class BenchStack:
         environment = {
             **os.environ,
             "HEADRACE_HOME": str(self.home),
+            "DEVICE_HOME": str(self.home),  # which a class is told by its pipeline
             "HEADRACE_PLUGINS": str(ROOT / "benchmarks" / "classes"),
             "NO_COLOR": "1",
         }

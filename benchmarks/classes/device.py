@@ -3,7 +3,7 @@ import os
 import time
 from pathlib import Path
 
-HOME = Path(os.environ["HEADRACE_HOME"])
+HOME = Path(os.environ["DEVICE_HOME"])
 # What it is told holds for a job; whatever is asked of the system between two runs lets the other
 # threads have the interpreter, which a device would not wait for.
 TOLD_SECONDS = 0.5
