@@ -22,7 +22,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 # How long processes that were killed may take to be gone.
 _END_SECONDS = 10.0
@@ -39,25 +38,17 @@ def load_beside(path: Path) -> ModuleType:
     return module
 
 
-def set_on_linux(option: int, value: int) -> None:
-    """``prctl``, where there is one."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
-
-
 def main(control: int, lifeline: int, folder: Path) -> int:
     """Fork, and keep the child. Returns the keeper's exit code."""
-    # What the class leaves behind becomes our child, however far it went from its parent.
-    set_on_linux(_PR_SET_CHILD_SUBREAPER, 1)
+    if sys.platform == "linux":
+        # What the class leaves behind becomes our child, however far it went from its parent.
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     keeper = os.getpid()
     child = os.fork()
     if child == 0:
         os.close(lifeline)
         os.setpgid(0, 0)
-        set_on_linux(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != keeper:
-            os._exit(1)
-        load_beside(Path(__file__).with_name("serving.py")).serve(control)
+        load_beside(Path(__file__).with_name("serving.py")).serve(control, keeper)
         os._exit(0)
     os.close(control)
     status = keep(child, socket.socket(fileno=lifeline))

@@ -10,7 +10,6 @@ import inspect
 import itertools
 import mmap
 import os
-import resource
 import socket
 import sys
 import traceback
@@ -34,16 +33,18 @@ def _load(path: Path) -> ModuleType:
 
 
 _values: Any = _load(Path(__file__).with_name("values.py"))
-_frame: Any = _load(Path(__file__).parents[2] / "suspects" / "frame.py")
+_SUSPECTS = Path(__file__).parents[2] / "suspects"
+_frame: Any = _load(_SUSPECTS / "frame.py")
+_disposable: Any = _load(_SUSPECTS / "disposable.py")
 
 
 class ChannelLost(Exception):
     """The socket to the worker does not work any more."""
 
 
-def serve(control: int) -> None:
+def serve(control: int, keeper: int) -> None:
     """Answer until the worker hangs up. A signal, ``os._exit`` or the like ends it sooner."""
-    _be_disposable()
+    _disposable.be_disposable(keeper)
     try:
         _serve(_Channel(control))
     except ChannelLost:
@@ -68,15 +69,6 @@ def _serve(channel: _Channel) -> None:
         except EOFError:
             return
         channel.send(*batches.answer(header, descriptor))
-
-
-def _be_disposable() -> None:
-    """First to go when memory is short, and no core file to show for it."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    try:
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    except OSError:  # there is none but on Linux
-        pass
 
 
 def _construct(module_name: str, class_name: str) -> Any:
