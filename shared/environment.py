@@ -20,16 +20,20 @@ _MOST_BYTES = 32 << 10
 # Linux gives a new process 2 MiB for its arguments and its environment.
 _MOST_BYTES_IN_ALL = 256 << 10
 
-# Who we are, where we may write, and what a terminal can show.
-PASSED = {
-    *("HOME", "LOGNAME", "PATH", "PYTHONDONTWRITEBYTECODE", "TMPDIR", "TZ", "USER"),
-    *("COLUMNS", "LINES", "NO_COLOR", "TERM"),
+# What any program needs, a user's class too: who we are, and where HOME keeps caches.
+BASICS = {
+    *("HOME", "LOGNAME", "PATH", "TZ", "USER"),
     # Which devices there are, and where a machine keeps their libraries.
     *("CUDA_CACHE_PATH", "CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"),
     *("CUDA_MPS_LOG_DIRECTORY", "CUDA_MPS_PIPE_DIRECTORY"),
     *("NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_VISIBLE_DEVICES"),
     # Whom encrypted connections trust.
     *("SSL_CERT_DIR", "SSL_CERT_FILE"),
+}
+PASSED = {
+    *BASICS,
+    # Where we may write, and what a terminal can show.
+    *("PYTHONDONTWRITEBYTECODE", "TMPDIR", "COLUMNS", "LINES", "NO_COLOR", "TERM"),
     # The way to other stores and to downloads. Our own store is never asked through a proxy.
     *("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"),
     *("all_proxy", "http_proxy", "https_proxy", "no_proxy"),

@@ -7,16 +7,10 @@ import socket
 from collections.abc import Iterable
 from pathlib import Path
 
-from shared.environment import user_variable
+from shared.environment import BASICS, user_variable
 from workers.inference.errors import ClassUnusable
 
-# What programs need to find themselves, their cache (in HOME), and the device.
-_PASSED = (
-    *("PATH", "HOME", "USER", "LOGNAME", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"),
-    *("CUDA_CACHE_PATH", "CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES"),
-    *("CUDA_MPS_LOG_DIRECTORY", "CUDA_MPS_PIPE_DIRECTORY"),
-    *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "MALLOC_TOP_PAD_"),
-)
+_PASSED = {*BASICS, "MALLOC_TOP_PAD_"}
 
 
 def class_environment(names: Iterable[str], temporary: Path) -> dict[str, str]:
