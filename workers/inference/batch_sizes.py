@@ -30,9 +30,9 @@ class BatchSizes:
 
     def ran(self, key: ModelKey) -> None:
         """A batch of this model fitted."""
-        if key not in self._reduced:
-            return
         with self._lock:
+            if key not in self._reduced:
+                return
             images, batches = self._reduced[key]
             if batches + 1 < GROW_BATCHES:
                 self._reduced[key] = (images, batches + 1)
