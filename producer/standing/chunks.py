@@ -61,10 +61,8 @@ def overdue_chunks(
         spec = _spec(connections, uid)
         if spec is not None:
             late, early = (_held_for(spec, places, share) for share in (1.0, SLOW_AFTER))
-            if late:
-                found.append(_finding(spec, worker, late))
-            elif early:
-                found.append(_warning(spec, worker, early))
+            if late or early:
+                found.append(_finding(spec, worker, late or early, is_warning=not late))
     return found
 
 
@@ -83,29 +81,21 @@ def _spec(connections: Connections, uid: str) -> JobSpec | None:
         return None
 
 
-def _finding(spec: JobSpec, worker: str, places: list[ChunkPlace]) -> Finding:
+def _finding(spec: JobSpec, worker: str, places: list[ChunkPlace], *, is_warning: bool) -> Finding:
     oldest = max(places, key=lambda place: place.seconds)
     numbers = ", ".join(str(place.chunk) for place in places)
-    role = ROLES[oldest.stage]
-    return Finding(
-        f"{described_worker(worker)} has held chunk {numbers} of {spec.job_id} without progress "
-        f"for {oldest.seconds:,.0f} s; it may take {deadline_seconds(spec, oldest.stage):,.0f} s.",
-        f"See 'headrace logs {role}', then run 'headrace restart {role}'.",
-        role,
-        worker,
-    )
-
-
-def _warning(spec: JobSpec, worker: str, places: list[ChunkPlace]) -> Finding:
-    oldest = max(places, key=lambda place: place.seconds)
-    numbers = ", ".join(str(place.chunk) for place in places)
-    role = ROLES[oldest.stage]
-    return Finding(
-        f"Chunk {numbers} of {spec.job_id} at {described_worker(worker)} has not moved for "
-        f"{oldest.seconds / 60:,.1f} min; it may take "
-        f"{deadline_seconds(spec, oldest.stage) / 60:,.0f} min.",
-        f"A slow model takes its time; else see 'headrace logs {role}'.",
-        role,
-        worker,
-        is_warning=True,
-    )
+    role, place = ROLES[oldest.stage], described_worker(worker)
+    deadline = deadline_seconds(spec, oldest.stage)
+    if is_warning:
+        detail = (
+            f"Chunk {numbers} of {spec.job_id} at {place} has not moved for "
+            f"{oldest.seconds / 60:,.1f} min; it may take {deadline / 60:,.0f} min."
+        )
+        hint = f"A slow model takes its time; else see 'headrace logs {role}'."
+    else:
+        detail = (
+            f"{place} has held chunk {numbers} of {spec.job_id} without progress "
+            f"for {oldest.seconds:,.0f} s; it may take {deadline:,.0f} s."
+        )
+        hint = f"See 'headrace logs {role}', then run 'headrace restart {role}'."
+    return Finding(detail, hint, role, worker, is_warning)

@@ -65,8 +65,7 @@ class Alone:
             self.ran_well(job)
             raise ClassUnusable(
                 f"'{key.model.python_class}' ended its process over {len(killers)} images in a "
-                f"row, each alone in a process of its own, the last time: "
-                f"{death.message}.",
+                f"row, each alone in a process of its own, the last time: {death.message}.",
                 "See 'headrace logs --job JOB' for what it printed.",
             )
 
