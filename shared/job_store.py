@@ -35,7 +35,7 @@ class JobStore:
         return found
 
     def any_spec(self, job_id: str) -> JobSpec | PastJob:
-        """The job's spec, whoever wrote it; raises PermanentError ``no_such_job``."""
+        """The job's spec, of any version; raises PermanentError ``no_such_job``."""
         try:
             return read_spec(job_id, self.store.get(self.bucket, keys.spec_key(job_id)))
         except ObjectMissing as error:

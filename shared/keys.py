@@ -13,7 +13,10 @@ def code_key(sha256: str) -> str:
 
 
 def file_key(sha256: str) -> str:
-    """The bytes of a file that travels with a job, in the models bucket, create-only."""
+    """The bytes of a file that travels with a job, in the models bucket.
+
+    Written again only where what stands there has another size.
+    """
     return f"_files/{sha256}"
 
 

@@ -1,7 +1,7 @@
 """Threads that their process cannot do without: one that ends unexpectedly ends the process.
 
-Whoever waits for what a dead thread should have delivered waits for ever, while the lease is
-renewed and all seems well. The supervisor starts an ended process again, and its chunks are given
+Code that waits for the result of a dead thread waits for ever, while the lease is renewed and all
+seems well. The supervisor starts an ended process again, and its chunks are given
 on as after any other death.
 
 Threads of an executor need no such guard where somebody waits for each of their futures: what is
@@ -23,7 +23,7 @@ EXIT_STATUS = 70
 _STDERR = 2
 # Of a reason the last so many characters: the exception's own line is the last one.
 _MOST_CHARACTERS = 16_000
-# Whoever reads the log may have stopped.
+# The process that reads the log may have stopped.
 _ROOM_MILLISECONDS = 2000
 
 

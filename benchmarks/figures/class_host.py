@@ -36,7 +36,7 @@ MODEL = {
 
 
 class InProcess:
-    """As it was: the class is called in the worker's process, with a copy of the pixels."""
+    """Calls the class in the worker's process, with a copy of the pixels, as before hosts."""
 
     name: EngineName = "python"
     precision: Precision | None = None

@@ -44,7 +44,7 @@ class CheckedFile:
 
 
 def file_changed(path: Path) -> UsageError:
-    """The error for a file that did not stay as it was."""
+    """The error for a file that changed since it was hashed."""
     return UsageError(
         "file_changed", f"{path} changed while it was packed.", "Run the command again."
     )

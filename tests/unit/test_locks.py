@@ -1,4 +1,4 @@
-"""A slot comes free however its process ends, whatever that has forked, and who has it is said."""
+"""A slot comes free however its process ends and whatever it has forked; its holder is named."""
 
 from __future__ import annotations
 

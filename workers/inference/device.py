@@ -157,7 +157,7 @@ class DeviceLoop:
                     self._models.close()
                 fail(batch, error)
                 under_way = None
-            except BaseException as error:  # noqa: BLE001 - whoever submitted is told
+            except BaseException as error:  # noqa: BLE001 - the submitter is told
                 _fail_by_engine(batch, error)
                 under_way = None
             if under_way is None:
@@ -259,7 +259,7 @@ class DeviceLoop:
         while (under_way := self._under_way.get()) is not None:
             try:
                 ran = self._end_of(under_way)
-            except BaseException as error:  # noqa: BLE001 - whoever submitted is told
+            except BaseException as error:  # noqa: BLE001 - the submitter is told
                 self._turns.release()
                 self._end_badly(under_way.batch, error)
             else:

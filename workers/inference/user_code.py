@@ -36,8 +36,8 @@ Stamp = tuple[int, int, int, int]
 class UserCode:
     """Keeps what it fetches in ``cache``, under its sha256; several processes may share that.
 
-    Whoever may write there could change a file later, as the user's class can: a file that is not
-    as it was when its hash was last checked is checked again.
+    A user's class, or another program, could change a file later: one that has changed since its
+    hash was last checked is checked again.
     """
 
     def __init__(self, store: Store, bucket: str, cache: Path) -> None:
@@ -79,7 +79,7 @@ class UserCode:
             raise _not_written(error, folder) from error
 
     def _cached(self, key: str, sha256: str, max_bytes: int) -> Path:
-        """The file with that hash, fetched unless it is there and as it was."""
+        """The file with that hash, fetched unless it is there unchanged."""
         path = self._cache / sha256
         if not self._is_right(path, sha256):
             self._verified.pop(path, None)

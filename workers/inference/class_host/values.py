@@ -33,7 +33,7 @@ class Foreign:
 
 
 def type_name(value: Any) -> str:
-    """The type of an unpacked value, as it was in the host."""
+    """The name of the type that an unpacked value had in the host."""
     return value.type_name if isinstance(value, Foreign) else type(value).__name__
 
 
