@@ -233,7 +233,8 @@ def test_after_a_reset_of_the_machine_up_starts_anew_with_the_same_data(stub, ho
     assert psutil.pid_exists(orphans["valkey"])
     (home / "run" / "supervisord.pid").write_text("1")
     again = up(home, None, told.append, stub)
-    assert any("an earlier run had left: flower, seaweedfs, stub-1, valkey" in t for t in told), told
+    left = "an earlier run had left: flower, seaweedfs, stub-1, valkey"
+    assert any(left in text for text in told), told
     assert not set(orphans.values()) & set(pids(home).values())
     assert (again.broker_url, again.s3, again.host_id) == (
         settings.broker_url,
