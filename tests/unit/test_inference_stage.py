@@ -12,15 +12,24 @@ import pytest
 from shared.errors import ItemErrorCode, TransientError
 from shared.job import EngineChoice
 from shared.job_store import JobStore
-from shared.ledger import ChunkRef, Stage
-from shared.messages import Batch, Item, ItemFailure, Parcel, Result, Slot, StagedItem, Timings
-from shared.queues import RESULTS_TASK, results_queue
+from shared.ledger import ChunkRef
+from shared.messages import Batch, Item, Parcel, StagedItem
 from shared.settings import RingSettings
 from shared.staging import NetworkStaging, StagingRing, create_ring, open_ring
 from tests.fake_engine import POISON, FakeEngine, images_of, loop_over
 from tests.fake_network import Parcels
 from tests.memory_store import MemoryStore
-from tests.samples import INCARNATION, JOB_UID, class_model, pipeline
+from tests.samples import INCARNATION, JOB_UID, class_model
+from tests.staged_batches import (
+    CORRUPT,
+    PIPELINE,
+    PIXELS,
+    batch_of,
+    labels,
+    result_of,
+    slot_is_free,
+    staged,
+)
 from workers.inference.device import DeviceLoop
 from workers.inference.errors import ClassUnusable, ModelUnusable
 from workers.inference.models import LoadedModel, ModelKey
@@ -28,12 +37,6 @@ from workers.inference.pins import JobPins
 from workers.inference.stage import InferenceStage
 from workers.runtime import Forward, GiveBack
 from workers.suspects import MOST_LOST_RUNS, SUSPECT_LOSSES
-
-PIXELS = 4
-CORRUPT = ItemFailure(error_code=ItemErrorCode.CORRUPT, error_message="It is damaged.")
-PIPELINE = pipeline(
-    preprocess={"resize_shorter_pixels": PIXELS, "crop_pixels": PIXELS}, postprocess={"top_k": 1}
-)
 
 
 @pytest.fixture
@@ -103,71 +106,6 @@ class Noted:
 @pytest.fixture
 def noted() -> Noted:
     return Noted()
-
-
-def staged(ring: StagingRing, *firsts: int | None, chunk: int = 1) -> Batch:
-    """A batch whose images begin with ``firsts``, staged as preprocessing does; None failed."""
-    items = [
-        StagedItem(
-            item=Item(key=f"{n}.jpg", etag="e", size=1),
-            width=40 + n,
-            failure=CORRUPT if first is None else None,
-        )
-        for n, first in enumerate(firsts)
-    ]
-    good = [first for first in firsts if first is not None]
-    slot = None
-    if good:
-        ref = ChunkRef(INCARNATION, JOB_UID, chunk, 1)
-        hold = ring.take(1, ref, staged=lambda refs: [False for _ in refs], stopping=lambda: False)
-        pixels = images_of(*good, pixels=PIXELS).ravel()
-        hold.pixels[: pixels.size] = pixels
-        hold.release()
-        slot = Slot(host_id="here", index=hold.index, images=len(good))
-    return batch_of(items, slot, chunk)
-
-
-def batch_of(items: list[StagedItem], where: Slot | Parcel | None, chunk: int) -> Batch:
-    """A batch of these items, whose pixels are there."""
-    return Batch(
-        incarnation=INCARNATION,
-        job_id="job",
-        job_uid=JOB_UID,
-        chunk=chunk,
-        attempt=1,
-        pipeline=PIPELINE,
-        bucket="photos",
-        items=items,
-        staged=where,
-        timings=Timings(decode_seconds=2.5),
-    )
-
-
-def result_of(outcome: Forward | GiveBack) -> Result:
-    assert isinstance(outcome, Forward)
-    assert (outcome.stage, outcome.task) == (Stage.RESULTS, RESULTS_TASK)
-    assert outcome.queue == results_queue()
-    assert isinstance(outcome.message, Result)
-    return Result.model_validate_json(outcome.message.model_dump_json())
-
-
-def labels(result: Result) -> list[str]:
-    """Each item's label, or its error code."""
-    return [
-        i.failure.error_code.value if i.failure else i.predictions[0].label for i in result.items
-    ]
-
-
-def slot_is_free(ring: StagingRing) -> bool:
-    """Free without a word from the ledger: its reader cleared it."""
-    hold = ring.take(
-        1,
-        ChunkRef("x" * 16, "y" * 16, 0, 1),
-        staged=lambda refs: [True for _ in refs],
-        stopping=lambda: False,
-    )
-    hold.abandon()
-    return True
 
 
 def test_every_item_gets_its_own_answer_and_failed_ones_pass_through(
