@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from tests.waiting import wait_for
+
 SIZE_MIB = 4096
 
 
@@ -34,13 +36,17 @@ class Disk:
     @contextmanager
     def full(self) -> Iterator[None]:
         """Not a page is free while the body runs."""
-        usage = os.statvfs(self._path)
-        used = (usage.f_blocks - usage.f_bfree) * usage.f_frsize
-        assert self._mount("-o", f"remount,size={used}")
+        wait_for(self._shrink, what="a full disk", deadline_seconds=10)
         try:
             yield
         finally:
             assert self._mount("-o", f"remount,size={SIZE_MIB}m")
+
+    def _shrink(self) -> bool:
+        """To the size of what is stored; False where the store has just written more."""
+        usage = os.statvfs(self._path)
+        used = (usage.f_blocks - usage.f_bfree) * usage.f_frsize
+        return self._mount("-o", f"remount,size={used}")
 
     def _mount(self, *words: str) -> bool:
         command = ["mount", *words, str(self._path)]
