@@ -28,10 +28,13 @@ def is_folder_marker(info: ObjectInfo) -> bool:
 
 
 def wants(spec: JobSpec, key: str) -> bool:
-    """Do the job's patterns let this key in? They match the whole key, ``*`` slashes too."""
-    if spec.include is not None and not fnmatchcase(key, spec.include):
+    """Does one of ``include`` match, if there are any, and none of ``exclude``?
+
+    Patterns match the whole key, ``*`` slashes too.
+    """
+    if spec.include and not any(fnmatchcase(key, pattern) for pattern in spec.include):
         return False
-    return spec.exclude is None or not fnmatchcase(key, spec.exclude)
+    return not any(fnmatchcase(key, pattern) for pattern in spec.exclude)
 
 
 class BucketListing:

@@ -6,14 +6,47 @@ import secrets
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
 from shared.pipeline import EngineName, Frozen, Pipeline, Precision
 
 JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+# Globs over whole keys.
+Patterns = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...], Field(max_length=100)
+]
 MAX_CHUNK_ITEMS = 512
-SPEC_VERSION = 2
+# Below so many rows a percentage of failures says little.
+MIN_ROWS_FOR_PERCENT = 100
+SPEC_VERSION = 3
+
+
+class MaxErrors(Frozen):
+    """How many images may fail before the job does: a number, or a percentage of its rows.
+
+    Exactly one is set. The percentage counts from ``MIN_ROWS_FOR_PERCENT`` rows on.
+    """
+
+    images: int | None = Field(default=None, ge=0)
+    percent: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> MaxErrors:
+        if (self.images is None) == (self.percent is None):
+            raise ValueError("exactly one of images and percent is needed")
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.images:,}" if self.images is not None else f"{self.percent:g}%"
+
+    def exceeded(self, *, succeeded: int, failed: int) -> bool:
+        """Did more images fail than may?"""
+        if self.images is not None:
+            return failed > self.images
+        assert self.percent is not None
+        rows = succeeded + failed
+        return rows >= MIN_ROWS_FOR_PERCENT and failed * 100 > self.percent * rows
 
 
 class JobSpec(Frozen):
@@ -23,15 +56,16 @@ class JobSpec(Frozen):
     looks there again. It decides nothing else.
     """
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     job_id: JobId
     job_uid: str = Field(default_factory=lambda: secrets.token_hex(8), pattern=r"^[0-9a-f]{16}$")
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     bucket: str = Field(max_length=63)
     prefix: str = Field(default="", max_length=1024)
-    include: str | None = Field(default=None, max_length=1024)
-    exclude: str | None = Field(default=None, max_length=1024)
+    include: Patterns = ()
+    exclude: Patterns = ()
     limit: int | None = Field(default=None, ge=1)
+    max_errors: MaxErrors | None = None
     retry_of: JobId | None = None
     chunk_items: int = Field(default=64, ge=1, le=MAX_CHUNK_ITEMS)
     output_bucket: str = Field(max_length=63)
@@ -164,10 +198,19 @@ class JobStop(Frozen):
     stopped_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
 
 
+# Why a job failed: no image succeeded; more images failed than ``max_errors`` allows; or it could
+# not be run to its end.
+FailureReason = Literal["no_success", "too_many_errors", "not_closed"]
+
+
 class Closing(Frozen):
-    """``closed.json``: the end of a job, written once, after ``_SUCCESS``."""
+    """``closed.json``: the end of a job, written once, after ``_SUCCESS``.
+
+    ``reason`` is set where the job failed, and ``error`` says it in words.
+    """
 
     state: Literal["succeeded", "failed", "cancelled"]
+    reason: FailureReason | None = None
     accounting: Accounting
     engine: str | None = None
     precision: str | None = None

@@ -21,6 +21,8 @@ Key = Annotated[str, Field(min_length=1, max_length=1024)]
 BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 Seconds = Annotated[float, Field(ge=0, le=10**7, allow_inf_nan=False)]
 ShortText = Annotated[str, Field(max_length=200)]
+# ``damaged_data``: parts of the picture are garbled, or were filled up by the decoder.
+ImageWarning = Literal["damaged_data"]
 
 
 class Item(Frozen):
@@ -42,12 +44,14 @@ class StagedItem(Frozen):
     """An item after preprocessing: its row in the slot, or its failure.
 
     ``width`` and ``height`` are pixels after orientation, null where they were never known.
+    ``warning`` says what is doubtful about pixels that were decoded all the same.
     """
 
     item: Item
     width: int | None = Field(default=None, ge=1, le=MAX_SIDE_PIXELS)
     height: int | None = Field(default=None, ge=1, le=MAX_SIDE_PIXELS)
     failure: ItemFailure | None = None
+    warning: ImageWarning | None = None
 
 
 class Prediction(Frozen):
@@ -112,7 +116,7 @@ class Address(Frozen):
 class Message(Address):
     """What every message begins with."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     job_id: JobId
     pipeline: Pipeline
 

@@ -51,6 +51,10 @@ class Preprocess(Frozen):
 
     The result is uint8 RGB of shape (crop_pixels, crop_pixels, 3). A process that takes longer than
     ``item_seconds`` over one image hangs, and is ended.
+
+    ``decode``: what becomes of an image whose data is damaged in parts; ``lenient`` keeps it with a
+    warning, ``strict`` fails it. ``sixteen_bit``: how samples of 16 bits become 8; ``scale`` goes
+    by the bits that the image fills, ``high_byte`` takes the upper half of them always.
     """
 
     resize_shorter_pixels: SidePixels = 256
@@ -58,6 +62,8 @@ class Preprocess(Frozen):
     max_object_bytes: ObjectBytes = 64 * 2**20
     max_pixels: AreaPixels = 100_000_000
     item_seconds: DeadlineSeconds = 60.0
+    decode: Literal["lenient", "strict"] = "lenient"
+    sixteen_bit: Literal["scale", "high_byte"] = "scale"
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Preprocess:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-VERSION = "v2"
+VERSION = "v3"
 LANE = "bulk"
 
 PREPROCESS_TASK = "headrace.preprocess"

@@ -2,6 +2,8 @@
 
 ``key`` is whole and without the bucket; ``width`` and ``height`` are pixels after orientation;
 ``status`` is ``ok`` or ``failed``. ``label`` and ``score`` repeat the first prediction.
+``frame`` is null for still images. ``warning`` is null, or ``damaged_data`` where parts of the
+picture are garbled or were filled up by the decoder.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ SCHEMA = pa.schema(
         pa.field("label", pa.string()),
         pa.field("score", pa.float32()),
         pa.field("predictions", PREDICTIONS),
+        pa.field("warning", pa.string()),
     ]
 )
 
@@ -66,13 +69,15 @@ def table_of(result: Result) -> pa.Table:
         "engine": all_rows(result.engine),
         "label": [best and best.label for best in bests],
         "score": [best and best.score for best in bests],
+        "warning": [item.warning for item in items],
     }
-    arrays = [pa.array(columns[field.name], field.type) for field in list(SCHEMA)[:-1]]
-    return pa.Table.from_arrays([*arrays, _predictions(items)], schema=SCHEMA)
+    arrays = {name: pa.array(values, SCHEMA.field(name).type) for name, values in columns.items()}
+    arrays["predictions"] = _predictions(items)
+    return pa.Table.from_arrays([arrays[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
 def _predictions(items: list[ResultItem]) -> pa.Array:
-    """The last column: all predictions, one after another, and where each item's begin."""
+    """All predictions, one after another, and where each item's begin."""
     starts = [0, *accumulate(len(item.predictions) for item in items)]
     flat = [prediction for item in items for prediction in item.predictions]
     pairs = [

@@ -56,10 +56,12 @@ def enqueue(
         str | None, typer.Option(metavar="s3://BUCKET/PREFIX", help="Default: s3://results.")
     ] = None,
     include: Annotated[
-        str | None, typer.Option(metavar="GLOB", help="Only keys that match, as a whole.")
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Only keys that match, as a whole. May be repeated."),
     ] = None,
     exclude: Annotated[
-        str | None, typer.Option(metavar="GLOB", help="No keys that match, as a whole.")
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="No keys that match, as a whole. May be repeated."),
     ] = None,
     fail_on_image_errors: FailOnImages = False,
     as_json: AsJson = False,
@@ -75,7 +77,16 @@ def enqueue(
     from producer.jobs import JobRequest, Submitted, submit
 
     connections = connect()
-    request = JobRequest(source, pipeline, job_id, batch_size, limit, output, include, exclude)
+    request = JobRequest(
+        source,
+        pipeline,
+        job_id,
+        batch_size,
+        limit,
+        output,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+    )
     with showing_uploads() as progress:
         spec = submit(connections, request, warn, tell=_tell, progress=progress)
     submitted = spec.job_id

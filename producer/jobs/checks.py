@@ -59,5 +59,5 @@ def require_output(connections: Connections, spec: JobSpec) -> None:
 
 def _patterns(spec: JobSpec) -> str:
     given = {"--include": spec.include, "--exclude": spec.exclude}
-    named = [f"{option} {pattern!a}" for option, pattern in given.items() if pattern is not None]
+    named = [f"{option} {pattern!a}" for option, patterns in given.items() for pattern in patterns]
     return " ".join(named) or "the listing, which leaves out folder markers"

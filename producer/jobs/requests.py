@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
+from shared.job import MaxErrors
+
 DEFAULT_CHUNK_ITEMS = 64
 # The pipeline of the job that 'doctor' runs over one image.
 PROBE_PIPELINE = "headrace-doctor"
@@ -21,8 +23,9 @@ class JobRequest:
     chunk_items: int | None = None
     limit: int | None = None
     output: str | None = None
-    include: str | None = None
-    exclude: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    max_errors: MaxErrors | None = None
 
 
 class Submitted(BaseModel):

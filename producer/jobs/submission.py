@@ -107,6 +107,7 @@ def make_spec(connections: Connections, request: JobRequest) -> tuple[JobSpec, P
             include=request.include,
             exclude=request.exclude,
             limit=request.limit,
+            max_errors=request.max_errors,
             chunk_items=_chunk_items(request.chunk_items, pipeline, settings),
             output_bucket=output_bucket,
             output_prefix=output_prefix,

@@ -12,7 +12,7 @@ from shared.queues import INFERENCE_TASK
 from workers.celery_worker import run_worker
 from workers.runtime import Done, Forward, Outcome
 
-NOWHERE = "v2.nowhere"
+NOWHERE = "v3.nowhere"
 
 
 def finish(_: Message, _losses: int) -> Outcome:

@@ -15,7 +15,7 @@ from tests.malformed import Target, valid
 from tests.servers import start_valkey
 from workers.quarantine.transport import Transport
 
-QUEUE = "v2.results.bulk"
+QUEUE = "v3.results.bulk"
 
 
 def test_it_lies_there_byte_by_byte_as_it_lay(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from tests.waiting import wait_for
 
 @pytest.fixture
 def queue() -> str:
-    return f"v2.test.{secrets.token_hex(6)}"
+    return f"v3.test.{secrets.token_hex(6)}"
 
 
 @pytest.fixture

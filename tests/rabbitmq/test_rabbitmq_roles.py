@@ -35,7 +35,7 @@ VHOST = "headrace"
 REFUSED = "access_refused"
 FIRST, ELSEWHERE, RESULTS = preprocess_queue(), inference_queue("host-9"), results_queue()
 MAILBOX, ANSWERS, EVENTS = "a@b.celery.pidbox", "a.reply.celery.pidbox", "celeryev.a"
-QUEUES = (FIRST, ELSEWHERE, RESULTS, MAILBOX, ANSWERS, EVENTS, "v2.somebodys")
+QUEUES = (FIRST, ELSEWHERE, RESULTS, MAILBOX, ANSWERS, EVENTS, "v3.somebodys")
 EXCHANGES = ("celery.pidbox", "reply.celery.pidbox", "celeryev", "amq.fanout")
 DIRECT = ""
 # Who sends at all may send to any queue: what it says is signed or not.
@@ -202,7 +202,7 @@ def everything(hears: str) -> Iterator[tuple[tuple[str, str], Action]]:
         yield (
             ("send", exchange),
             lambda c, e=exchange: c.basic_publish_confirm(
-                amqp.Message(b""), exchange=e, routing_key="v2.nobodys"
+                amqp.Message(b""), exchange=e, routing_key="v3.nobodys"
             ),
         )
 

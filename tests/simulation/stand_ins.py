@@ -21,7 +21,7 @@ from shared.pipeline import Model, Pipeline, Preprocess
 from tests.simulation.gate import Gate
 from workers.inference.errors import ClassUnusable
 from workers.inference.submission import Inferred
-from workers.preprocess.fill import Fill
+from workers.preprocess.fill import Fill, Filled
 from workers.suspects import Note
 
 SIDE = 4
@@ -60,7 +60,7 @@ class StandIns:
     def filling(self, _: Preprocess) -> Iterator[Fill]:
         """As ``filling_here``."""
 
-        def fill(row: Any, data: bytes) -> tuple[int, int]:
+        def fill(row: Any, data: bytes) -> Filled:
             pixels = np.frombuffer(pattern(data), np.uint8).reshape(row.shape)
             self._in_halves(
                 *("pixels.write", self._decode_seconds),
@@ -68,7 +68,7 @@ class StandIns:
                 lambda: np.copyto(row[SIDE // 2 :], pixels[SIDE // 2 :]),
             )
             self.images_filled += 1
-            return SIDE, SIDE
+            return Filled(SIDE, SIDE)
 
         yield fill
 
@@ -81,9 +81,9 @@ class StandIns:
 
             def fill_noted(row: Any, data: bytes) -> tuple[int, int]:
                 note(place())
-                size = fill(row, data)
+                filled = fill(row, data)
                 note(None)
-                return size
+                return filled
 
             yield fill_noted
 

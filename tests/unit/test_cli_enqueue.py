@@ -57,8 +57,8 @@ def test_writes_the_spec_and_hints(fake: Fake) -> None:
         ({"source": "photos/2026"}, "bad_s3_url", 2),
         ({"source": "s3://nothing-here/2026"}, "bucket_missing", 1),
         ({"source": "s3://photos/2025"}, "no_images", 1),
-        ({"include": "*.gif"}, "no_images", 1),
-        ({"exclude": "*"}, "no_images", 1),
+        ({"include": ("*.gif",)}, "no_images", 1),
+        ({"exclude": ("*",)}, "no_images", 1),
         ({"pipeline": "nope"}, "no_such_pipeline", 2),
         ({"pipeline": "./nope.yaml"}, "bad_yaml", 2),
         ({"pipeline": "classify"}, "model_not_pulled", 2),
@@ -68,7 +68,7 @@ def test_writes_the_spec_and_hints(fake: Fake) -> None:
     ],
 )
 def test_refuses_what_cannot_run(
-    fake: Fake, options: dict[str, str], code: str, exit_code: int
+    fake: Fake, options: dict[str, object], code: str, exit_code: int
 ) -> None:
     error = refused(fake, **options)
     assert (error.code, error.exit_code) == (code, exit_code)
@@ -158,4 +158,4 @@ def test_without_a_ledger_it_is_written_all_the_same(fake: Fake) -> None:
 def test_a_large_prefix_is_not_listed_to_its_end(fake: Fake) -> None:
     """After a thousand keys that are not wanted, the rest is the producer's to look at."""
     fake.put_images("large", *(f"{number:05}.txt" for number in range(1001)))
-    assert enqueue(fake, "s3://large", include="*.jpg")
+    assert enqueue(fake, "s3://large", include=("*.jpg",))

@@ -155,7 +155,7 @@ def test_patterns_prefix_limit_and_folder_markers(bench: Bench) -> None:
     bench.upload(
         "a/", "a/1.jpg", "a/2.png", "a/b/", "a/b/3.jpg", "a/b/4.jpg", "c/5.jpg", "a/x.jpg/"
     )
-    bench.spec = make_spec(prefix="a/", include="*.jpg*", exclude="*/4.*")
+    bench.spec = make_spec(prefix="a/", include=("*.jpg*",), exclude=("*/4.*",))
     seal = bench.lister().run()
     assert bench.keys() == ["a/1.jpg", "a/b/3.jpg"]
     assert (seal.listed, seal.skipped) == (2, 1)  # the markers that no pattern kept out

@@ -227,6 +227,7 @@ def _items(batch: Batch, given: list[Answer]) -> list[ResultItem]:
             ResultItem(
                 item=staged.item,
                 width=staged.width,
+                warning=staged.warning,
                 height=staged.height,
                 failure=answer if failed else None,
                 predictions=[] if failed else answer,

@@ -17,7 +17,7 @@ import simplejpeg
 from PIL import Image
 
 from shared.errors import ItemError, ItemErrorCode
-from shared.messages import MAX_SIDE_PIXELS
+from shared.messages import MAX_SIDE_PIXELS, ImageWarning
 from shared.pipeline import Preprocess
 from workers.preprocess.damage import FORMATS, explained
 
@@ -54,6 +54,7 @@ class Decoded:
     pixels: Pixels
     width: int
     height: int
+    warning: ImageWarning | None = None
 
 
 def decode(data: bytes, preprocess: Preprocess) -> Decoded:

@@ -198,11 +198,11 @@ def _stage(staging: _Staging, item: Item, payload: Payload, fill: Fill) -> Stage
     assert staging.hold is not None
     preprocess = staging.chunk.pipeline.preprocess
     try:
-        width, height = fill(_row(staging.hold, staging.images, preprocess), payload)
+        filled = fill(_row(staging.hold, staging.images, preprocess), payload)
     except ItemError as error:
         return StagedItem(item=item, failure=failure_of(error))
     staging.images += 1
-    return StagedItem(item=item, width=width, height=height)
+    return StagedItem(item=item, width=filled.width, height=filled.height, warning=filled.warning)
 
 
 def _row(hold: _Hold, index: int, preprocess: Preprocess) -> Pixels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from shared.environment import settle
@@ -36,10 +37,10 @@ def begin(first: Frame) -> tuple[Frame, Answer]:
         crop = preprocess.crop_pixels
         row = np.zeros((crop, crop, 3), np.uint8)
         try:
-            width, height = fill(row, data, preprocess)
+            filled = fill(row, data, preprocess)
         except ItemError as error:
             return Frame({"failure": failure_of(error).model_dump(mode="json")})
-        return Frame({"width": width, "height": height}, row.tobytes())
+        return Frame(asdict(filled), row.tobytes())
 
     return Frame({}), answer
 

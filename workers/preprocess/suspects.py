@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, get_args
 
 import numpy as np
 
 from shared.errors import ItemError, ItemErrorCode, TransientError
-from shared.messages import MAX_SIDE_PIXELS, ItemFailure
+from shared.messages import MAX_SIDE_PIXELS, ImageWarning, ItemFailure
 from shared.pipeline import Preprocess
-from workers.preprocess.fill import Fill
+from workers.preprocess.fill import Fill, Filled
 from workers.preprocess.resize import Pixels
 from workers.suspects import ChildUnstartable, Deadly, Note, Trial
 from workers.suspects.frame import Frame
@@ -20,7 +21,7 @@ CHILD = "workers.preprocess.suspect_child"
 START_SECONDS = 120.0
 _PAUSE_SECONDS = 5.0
 
-_Filled = tuple[tuple[int, int], Pixels]
+_Tried = tuple[Filled, Pixels]
 
 
 @contextmanager
@@ -38,11 +39,11 @@ def filling_in_child(
     """
     crop = preprocess.crop_pixels
 
-    def read(answer: Frame) -> _Filled | ItemFailure:
+    def read(answer: Frame) -> _Tried | ItemFailure:
         if "failure" in answer.header:
             return ItemFailure.model_validate(answer.header["failure"])
-        size = _side(answer.header.get("width")), _side(answer.header.get("height"))
-        return size, np.frombuffer(answer.payload, np.uint8).reshape(crop, crop, 3)
+        pixels = np.frombuffer(answer.payload, np.uint8).reshape(crop, crop, 3)
+        return _filled(answer.header), pixels
 
     trial = Trial(
         module,
@@ -54,7 +55,7 @@ def filling_in_child(
         stopping=stopping,
     )
 
-    def fill(row: Pixels, data: bytes) -> tuple[int, int]:
+    def fill(row: Pixels, data: bytes) -> Filled:
         try:
             answer = trial.run(place(), data)
         except ChildUnstartable as error:  # no image's fault, so none is to pay for it
@@ -64,12 +65,20 @@ def filling_in_child(
             raise ItemError(ItemErrorCode.KILLED_WORKER, answer.reason)
         if isinstance(answer, ItemFailure):
             raise ItemError(answer.error_code, answer.error_message)
-        size, pixels = answer
+        filled, pixels = answer
         row[:] = pixels
-        return size
+        return filled
 
     with trial:
         yield fill
+
+
+def _filled(header: dict[str, Any]) -> Filled:
+    """Raises ValueError where the child's words are those of no image."""
+    warning = header.get("warning")
+    if warning not in (None, *get_args(ImageWarning)):
+        raise ValueError("an unknown warning")
+    return Filled(_side(header.get("width")), _side(header.get("height")), warning)
 
 
 def _side(value: object) -> int:
