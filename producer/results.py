@@ -19,7 +19,7 @@ from shared import keys
 from shared.errors import ITEM_ERROR_ADVICE, ItemErrorCode, PermanentError
 from shared.job import JobSpec, PastJob
 from shared.job_store import JobStore
-from shared.rows import SCHEMA, from_parquet
+from shared.rows import SCHEMA, from_parquet, in_todays_columns
 from shared.storage import Store
 
 Format = Literal["csv", "jsonl", "parquet"]
@@ -72,7 +72,7 @@ def _parts(store_of: StoreOf, spec: JobSpec | PastJob) -> Iterator[pa.Table]:
     found = [info.key for info in store.list(spec.output_bucket, keys.rows_prefix(spec))]
     for key in sorted(found):  # a store may list in an order of its own
         table, _ = from_parquet(store.get(spec.output_bucket, key))
-        yield table.replace_schema_metadata(None)
+        yield in_todays_columns(table)
 
 
 class _Newest:

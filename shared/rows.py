@@ -100,6 +100,15 @@ def from_parquet(data: bytes) -> tuple[pa.Table, dict[str, str]]:
     return table, own_metadata(table.schema.metadata)
 
 
+def in_todays_columns(table: pa.Table) -> pa.Table:
+    """The rows of a part of any version: columns that it does not have are null."""
+    columns = [
+        table[field.name] if field.name in table.schema.names else pa.nulls(len(table), field.type)
+        for field in SCHEMA
+    ]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
 def own_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
     """Our part of a footer's metadata, under our names."""
     return {
