@@ -14,17 +14,21 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image
+from PIL import AvifImagePlugin, Image, ImageFile
 
 from shared.errors import ItemError, ItemErrorCode
-from shared.messages import MAX_SIDE_PIXELS, ImageWarning
+from shared.messages import ImageWarning
 from shared.pipeline import Preprocess
-from workers.preprocess.damage import FORMATS, explained
+from workers.preprocess.bounds import BOMB_ERRORS, check_claims, check_size
+from workers.preprocess.damage import explained
+from workers.preprocess.essentials import simpler
+from workers.preprocess.signatures import format_of, pillow_name
+from workers.preprocess.sixteen import gray, low_mode, scale_colours
 
 Pixels = npt.NDArray[np.uint8]
 
-# Each pipeline has its own bound, which is checked below; this is the highest that any may have.
-Image.MAX_IMAGE_PIXELS = 10**9
+# The decoding of a chunk takes one core, whatever the format.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 # What matters about an image is in its row; the log is not to be flooded by odd metadata.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
@@ -32,6 +36,11 @@ _ORIENTATION_TAG = 0x0112
 _CONVERTIBLE = frozenset(
     ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV")
 )
+_UNCONVERTIBLE = {
+    "I": "32-bit or signed samples",
+    "F": "floating-point samples",
+    "LAB": "CIELAB colours",
+}
 # The turn that sets an image upright, by EXIF orientation.
 _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
     2: lambda pixels: pixels[:, ::-1],
@@ -58,15 +67,41 @@ class Decoded:
 
 
 def decode(data: bytes, preprocess: Preprocess) -> Decoded:
-    """Decode the first frame. Raises ItemError, and nothing else that is an Exception."""
-    with explained(data), Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        _check_size(image.size, preprocess.max_pixels)
+    """Decode the first frame or page. Raises ItemError, and nothing else that is an Exception."""
+    with explained(data):
+        name = format_of(data)
+        try:
+            return _decode(data, name, preprocess)
+        except (ItemError, MemoryError, *BOMB_ERRORS):
+            raise
+        except Exception as error:
+            return _decode_simpler(data, name, preprocess, error)
+
+
+def _decode_simpler(
+    data: bytes, name: str, preprocess: Preprocess, first_error: Exception
+) -> Decoded:
+    """Try again without metadata. Raises what the last try raised."""
+    last_error = first_error
+    for simpler_data in simpler(name, data):
+        try:
+            return _decode(simpler_data, name, preprocess)
+        except (ItemError, MemoryError, *BOMB_ERRORS):
+            raise
+        except Exception as error:  # noqa: BLE001 - the caller explains it
+            last_error = error
+    raise last_error
+
+
+def _decode(data: bytes, name: str, preprocess: Preprocess) -> Decoded:
+    check_claims(data, name, preprocess.max_pixels)
+    with _opened(data, name) as image:
+        check_size(image.size, preprocess.max_pixels)
         # Twice the final size keeps what the antialiased resize would have made of the whole.
         pixels = _decode_fast(image, data, 2 * preprocess.resize_shorter_pixels)
-        if pixels is None:
-            image.load()
-            pixels = _rgb(image)
         width, height = image.size
+        if pixels is None:
+            pixels = _decode_slow(image, data, name, preprocess)
         # After loading: Pillow turns a TIFF itself, and then no longer names its orientation.
         orientation = _orientation(image)
         if orientation in _TURNS:
@@ -76,12 +111,22 @@ def decode(data: bytes, preprocess: Preprocess) -> Decoded:
         return Decoded(pixels, width, height)
 
 
-def _check_size(size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
-    if width * height > max_pixels or max(size) > MAX_SIDE_PIXELS:
-        raise ItemError(
-            ItemErrorCode.BOMB, f"It claims {width}x{height} pixels, more than {max_pixels} in all."
-        )
+def _opened(data: bytes, name: str) -> ImageFile.ImageFile:
+    return Image.open(io.BytesIO(data), formats=(pillow_name(name),))
+
+
+def _decode_slow(
+    image: ImageFile.ImageFile, data: bytes, name: str, preprocess: Preprocess
+) -> Pixels:
+    """By Pillow, all of it or, of JPEG 2000, as small as ``_decode_fast`` makes a JPEG."""
+    scale = preprocess.sixteen_bit == "scale"
+    mode = low_mode(image) if scale else None
+    image.load()
+    pixels = _rgb(image, scale)
+    if mode is None or pixels.max(initial=0) >= 128:
+        return pixels
+    with _opened(data, name) as again:
+        return scale_colours(pixels, again, mode)
 
 
 def _decode_fast(image: Image.Image, data: bytes, least_pixels: int) -> Pixels | None:
@@ -104,13 +149,16 @@ def _decode_fast(image: Image.Image, data: bytes, least_pixels: int) -> Pixels |
     return pixels
 
 
-def _rgb(image: Image.Image) -> Pixels:
+def _rgb(image: Image.Image, scale: bool) -> Pixels:
     if image.mode.startswith("I;16"):
-        gray = (np.asarray(image) >> 8).astype(np.uint8)  # Pillow's own conversion clips
-        return np.repeat(gray[:, :, np.newaxis], 3, axis=2)
+        return gray(image, scale)
+    if image.mode == "La":
+        image = image.convert("LA")
     if image.mode not in _CONVERTIBLE:
+        kind = _UNCONVERTIBLE.get(image.mode, f"{image.mode} pixels")
         raise ItemError(
-            ItemErrorCode.UNSUPPORTED, f"No agreed way leads from {image.mode} pixels to RGB."
+            ItemErrorCode.UNSUPPORTED,
+            f"A {image.format} of {kind}: there is no agreed way to RGB. Convert it to 8 bits.",
         )
     return np.array(image.convert("RGB"))
 

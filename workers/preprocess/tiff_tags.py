@@ -1,0 +1,93 @@
+"""The first directory of a TIFF, read with no regard for what its tags mean."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+# Sizes of the types that say something about pixels: BYTE, SHORT, LONG, LONG8.
+_TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
+# More values than any image has of those that are asked for here.
+_MOST_VALUES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Where the first directory lies and how it is written."""
+
+    order: str  # "<" or ">"
+    big: bool
+    start: int  # of its first entry
+    count: int
+
+    @property
+    def entry_bytes(self) -> int:
+        """Of one tag."""
+        return 20 if self.big else 12
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """Values by number of tag, of tags that hold whole numbers."""
+
+    values: dict[int, tuple[int, ...]]
+
+    def __contains__(self, tag: int) -> bool:
+        return tag in self.values
+
+    def all(self, tag: int, default: tuple[int, ...]) -> tuple[int, ...]:
+        """All values of one tag."""
+        return self.values.get(tag) or default
+
+    def one(self, tag: int, default: int = 0) -> int:
+        """The first value of one tag."""
+        return self.all(tag, (default,))[0]
+
+
+def directory(data: bytes) -> Directory | None:
+    """The first directory, or None where it does not lie inside ``data``."""
+    order = "<" if data.startswith(b"II") else ">"
+    big = b"+" in data[2:4]
+    offset_kind, count_kind = ("Q", "Q") if big else ("I", "H")
+    try:
+        (offset,) = struct.unpack_from(order + offset_kind, data, 8 if big else 4)
+        (count,) = struct.unpack_from(order + count_kind, data, offset)
+    except (struct.error, OverflowError):
+        return None
+    start = offset + (8 if big else 2)
+    found = Directory(order, big, start, count)
+    return found if start + count * found.entry_bytes <= len(data) else None
+
+
+def entries(data: bytes, found: Directory) -> Iterator[tuple[int, bytes]]:
+    """Number and bytes of each tag."""
+    for index in range(found.count):
+        start = found.start + index * found.entry_bytes
+        entry = data[start : start + found.entry_bytes]
+        yield struct.unpack_from(found.order + "H", entry)[0], entry
+
+
+def first_tags(data: bytes) -> Tags | None:
+    """The first directory's tags, without those whose values cannot be read."""
+    found = directory(data)
+    if found is None:
+        return None
+    values: dict[int, tuple[int, ...]] = {}
+    for tag, entry in entries(data, found):
+        kind, count = struct.unpack_from(found.order + ("HQ" if found.big else "HI"), entry, 2)
+        if kind not in _TYPES or not count:
+            continue
+        shown = f"{found.order}{min(count, _MOST_VALUES)}{_TYPES[kind]}"
+        place = 12 if found.big else 8
+        try:
+            if count * struct.calcsize("=" + _TYPES[kind]) <= len(entry) - place:
+                read = struct.unpack_from(shown, entry, place)
+            else:
+                word = found.order + ("Q" if found.big else "I")
+                (offset,) = struct.unpack_from(word, entry, place)
+                read = struct.unpack_from(shown, data, offset)
+        except (struct.error, OverflowError):
+            continue
+        values.setdefault(tag, read)
+    return Tags(values)
