@@ -69,10 +69,10 @@ def explain(data: bytes, error: Exception) -> ItemError:
         name = format_of(data)
     except ItemError as other:
         return other
-    if kind := variant(name, data):
+    unread = isinstance(error, UnidentifiedImageError)
+    if kind := variant(name, data, unread):
         return ItemError(ItemErrorCode.UNSUPPORTED, f"{kind}: not decoded. Convert it.")
     # Pillow's own text for an unread header names an address in memory.
-    unread = isinstance(error, UnidentifiedImageError)
     reason = "no decoder reads its header" if unread else f"{type(error).__name__}: {error}"
     ends_early = _ENDS_EARLY.get(name)
     if "truncated" in reason.lower() or (ends_early is not None and ends_early(data)):

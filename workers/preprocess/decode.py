@@ -23,7 +23,7 @@ from workers.preprocess.bounds import BOMB_ERRORS, check_claims, check_size
 from workers.preprocess.damage import explained
 from workers.preprocess.essentials import simpler
 from workers.preprocess.signatures import format_of, pillow_name
-from workers.preprocess.sixteen import gray, low_mode, scale_colours
+from workers.preprocess.sixteen import fix_planes, gray, has_more, scale_colours
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -112,7 +112,9 @@ def _decode(data: bytes, name: str, preprocess: Preprocess) -> Decoded:
 
 
 def _opened(data: bytes, name: str) -> ImageFile.ImageFile:
-    return Image.open(io.BytesIO(data), formats=(pillow_name(name),))
+    image = Image.open(io.BytesIO(data), formats=(pillow_name(name),))
+    fix_planes(image)
+    return image
 
 
 def _decode_slow(
@@ -120,13 +122,13 @@ def _decode_slow(
 ) -> Pixels:
     """By Pillow, all of it or, of JPEG 2000, as small as ``_decode_fast`` makes a JPEG."""
     scale = preprocess.sixteen_bit == "scale"
-    mode = low_mode(image) if scale else None
+    more = scale and has_more(image)
     image.load()
     pixels = _rgb(image, scale)
-    if mode is None or pixels.max(initial=0) >= 128:
-        return pixels
+    if not more or pixels.max(initial=0) >= 128:
+        return pixels  # in 8 bits, or they fill all 16
     with _opened(data, name) as again:
-        return scale_colours(pixels, again, mode)
+        return scale_colours(pixels, again)
 
 
 def _decode_fast(image: Image.Image, data: bytes, least_pixels: int) -> Pixels | None:

@@ -75,6 +75,7 @@ def _may_turn_png(chunk: bytes) -> bool:
 
 
 _ADOBE, _EXIF = b"\xff\xee", b"\xff\xe1"
+_ADOBE_BYTES = 16
 
 
 def _jpeg(data: bytes, keep_orientation: bool) -> bytes:
@@ -92,7 +93,7 @@ def _jpeg(data: bytes, keep_orientation: bool) -> bytes:
             kept.append(data[place:end])
         elif data[end : end + 1] != b"\xff":  # its length is wrong: where do the tables begin?
             end = _jpeg_tables(data, place)
-        elif (marker == _ADOBE and data[place + 4 : place + 9] == b"Adobe") or (
+        elif (marker == _ADOBE and end - place >= _ADOBE_BYTES) or (
             keep_orientation and marker == _EXIF and data[place + 4 : place + 8] == b"Exif"
         ):
             kept.append(data[place:end])
@@ -129,7 +130,7 @@ def _area_of_run(data: bytes, place: int) -> int:
 
 
 _WEBP_PIXELS = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF")
-_WEBP_FLAGS = 0b0001_0010  # of VP8X: transparency and animation
+_WEBP_ALPHA, _WEBP_EXIF, _WEBP_ANIMATION = 0x10, 0x08, 0x02  # flags of VP8X
 
 
 def _webp(data: bytes, keep_orientation: bool) -> bytes:
@@ -138,8 +139,8 @@ def _webp(data: bytes, keep_orientation: bool) -> bytes:
         kind, length = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
         end = place + 8 + length + length % 2
         if kind == b"VP8X":
-            turns = 0b1000 if keep_orientation else 0
-            flags = data[place + 8] & (_WEBP_FLAGS | turns)
+            flags = _WEBP_ALPHA | (_WEBP_EXIF if keep_orientation else 0)
+            flags = data[place + 8] & flags | (_WEBP_ANIMATION if b"ANMF" in data else 0)
             kept.append(data[place : place + 8] + bytes([flags]) + data[place + 9 : end])
         elif kind in _WEBP_PIXELS or (keep_orientation and kind == b"EXIF" and end <= len(data)):
             kept.append(data[place:end])
@@ -151,26 +152,39 @@ def _webp(data: bytes, keep_orientation: bool) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-# A graphic control, if there is one, and the descriptor of an image with the size of its codes.
-_GIF_IMAGE = re.compile(
-    rb"(?:!\xf9\x04.{4}\0)?,.{8}(?:[\0-\x7f]|[\x80-\xff].{6,768}?)[\x02-\x08]", re.DOTALL
-)
-
-
 def _gif(data: bytes, keep_orientation: bool) -> bytes:
     """Up to the first image without comments and other extensions, from there on as it is."""
-    place = start = 13 + ((3 << (data[10] & 7) + 1) if data[10] & 0x80 else 0)
-    control = b""
+    start = 13 + ((3 << (data[10] & 7) + 1) if data[10] & 0x80 else 0)
+    control, place = _gif_image(data, start)
+    return data[:start] + control + data[place:]
+
+
+def _gif_image(data: bytes, place: int) -> tuple[bytes, int]:
+    """The graphic control of the first image, if it has one, and where that image begins."""
+    control, start = b"", place
     while data[place : place + 1] == b"!":
         end = place + 2
-        while data[end]:
+        while end < len(data) and data[end]:
             end += 1 + data[end]
-        extension, place = data[place : end + 1], end + 1
-        control = extension if extension[1] == 0xF9 and len(extension) == 8 else control
+        if data[place + 1] == 0xF9 and end == place + 7:
+            control = data[place : end + 1]
+        place = end + 1
     if data[place : place + 1] == b",":
-        return data[:start] + control + data[place:]
-    found = _GIF_IMAGE.search(data, start)  # an extension's length is wrong
-    return data if found is None else data[:start] + data[found.start() :]
+        return control, place
+    # The length of an extension is wrong: look for an image that fits.
+    for found in re.finditer(rb"(?:!\xf9\x04.{4}\0)?(?=,)", data[start:], re.DOTALL):
+        if _fits_gif(data, start + found.end()):
+            return found[0], start + found.end()
+    return b"", start
+
+
+def _fits_gif(data: bytes, place: int) -> bool:
+    """Is there an image at ``place`` that lies inside the screen, and its data begin as any do?"""
+    screen_width, screen_height = struct.unpack_from("<HH", data, 6)
+    left, top, width, height, flags = struct.unpack_from("<4HB", data, place + 1)
+    codes = place + 10 + ((3 << (flags & 7) + 1) if flags & 0x80 else 0)
+    inside = 0 < width <= screen_width - left and 0 < height <= screen_height - top
+    return inside and 2 <= data[codes] <= 8 and data[codes + 1] > 0
 
 
 # Tags that pixels need: of sizes, layout, compression, colours and turn.

@@ -63,6 +63,7 @@ _IMAGES = (
         "Camera raw",
         rb"II\x1a\0\0\0HEAPCCDR|FUJIFILMCCD-RAW|IIU\0|IIR[OS]|MMOR|FOVb|\0MRM|.{4}ftypcrx ",
     ),
+    ("TGA", rb".[\0\1][\1-\3\x09-\x0b].{13}[\x08\x0f\x10\x18\x20][\0-\x3f]"),
     ("SVG", rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml.{0,2000})?<svg[\s>]"),
 )
 _VIDEOS = (

@@ -6,26 +6,18 @@ takes it of colours; the lower bytes come of a second decoding, which few images
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile
 
 Pixels = npt.NDArray[np.uint8]
 
-_MAX_SAMPLE_VALUE_TAG, _BITS_TAG, _COLOUR_TAG = 281, 258, 262
-# What Pillow calls the upper bytes of colours in a file, and the lower ones.
-_LOWER_BYTES = {
-    "RGB;16B": "RGB;16L",
-    "RGB;16L": "RGB;16B",
-    "RGB;16N": "RGB;16B",  # only on little-endian machines, as all are that we support
-    "RGBX;16B": "RGBX;16L",
-    "RGBX;16L": "RGBX;16B",
-    "RGBX;16N": "RGBX;16B",
-    "RGBA;16B": "RGBA;16L",
-    "RGBA;16L": "RGBA;16B",
-    "RGBA;16N": "RGBA;16B",
-    "LA;16B": "RGBA",  # gray, its lower byte, alpha and its lower byte
-}
+_BITS_TAG, _COLOUR_TAG, _MAX_SAMPLE_VALUE_TAG, _PLANES_TAG = 258, 262, 281, 284
+# Pixels and planes of 16 bits a sample. Of CMYK and of colours multiplied with their alpha the upper
+# bytes are taken always.
+_COLOURS = frozenset(("RGB", "RGBX", "RGBA", "R", "G", "B", "A"))
 
 
 def gray(image: Image.Image, scale: bool) -> Pixels:
@@ -38,32 +30,61 @@ def gray(image: Image.Image, scale: bool) -> Pixels:
     return np.repeat(levels[:, :, np.newaxis], 3, axis=2)
 
 
-def low_mode(image: Image.Image) -> str | None:
-    """How Pillow names the lower bytes, of colours of 16 bits that are not loaded yet."""
-    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
-    return _LOWER_BYTES.get(_raw_mode(tiles[0].args)) if tiles else None
+def fix_planes(image: ImageFile.ImageFile) -> None:
+    """Colours of 16 bits that a TIFF holds plane by plane, which Pillow takes for 8 bits."""
+    if _holds_planes(image) and _tag(image, _BITS_TAG, 8) == 16 and _codec(image) == "raw":
+        order = "L" if image.tag_v2.prefix == b"II" else "B"  # type: ignore[attr-defined]
+        image.tile = [_with(tile, f"{_raw_mode(tile)};16{order}") for tile in image.tile]
 
 
-def scale_colours(upper: Pixels, image: ImageFile.ImageFile, mode: str) -> Pixels:
+def has_more(image: ImageFile.ImageFile) -> bool:
+    """Does the file, not loaded yet, hold 16 bits a colour, of which the lower 8 can be read?"""
+    if not image.tile or (_holds_planes(image) and _codec(image) == "libtiff"):
+        return False
+    return _lower(image.tile[0]) is not None
+
+
+def _holds_planes(image: ImageFile.ImageFile) -> bool:
+    return image.format == "TIFF" and _tag(image, _PLANES_TAG, 1) == 2
+
+
+def _codec(image: ImageFile.ImageFile) -> str:
+    return image.tile[0].codec_name if image.tile else ""
+
+
+def scale_colours(upper: Pixels, image: ImageFile.ImageFile) -> Pixels:
     """Colours by the bits that they fill.
 
     ``upper`` are their upper bytes as RGB; ``image``, the same file and not loaded yet, gives the
-    lower ones as ``mode``.
+    lower ones.
     """
-    image.tile = [
-        tile._replace(args=(mode, *tile.args[1:]) if isinstance(tile.args, tuple) else mode)
-        for tile in image.tile
-    ]
+    is_gray = _raw_mode(image.tile[0]) == "LA;16B"
+    image.tile = [_with(tile, _lower(tile)) for tile in image.tile]
     image.load()
     lower = np.asarray(image)
-    lower = lower[:, :, 1:2] if mode == "RGBA" else lower[:, :, :3]
-    samples = upper.astype(np.uint16) << 8 | lower
+    samples = upper.astype(np.uint16) << 8 | (lower[:, :, 1:2] if is_gray else lower[:, :, :3])
     shift = _bits(int(samples.max(initial=0)), image) - 8
     return np.minimum(samples >> shift, 255).astype(np.uint8)
 
 
-def _raw_mode(args: object) -> str:
-    return str(args[0] if isinstance(args, tuple) else args)
+def _with(tile: ImageFile._Tile, raw_mode: str | None) -> ImageFile._Tile:
+    args = (raw_mode, *tile.args[1:]) if isinstance(tile.args, tuple) else raw_mode
+    return tile._replace(args=args)
+
+
+def _lower(tile: ImageFile._Tile) -> str | None:
+    """The raw mode of a tile that gives the lower bytes of its samples."""
+    raw_mode = _raw_mode(tile)
+    if raw_mode == "LA;16B":
+        return "RGBA"  # gray, its lower byte, alpha, and that one's lower byte
+    pixel, _, order = raw_mode.partition(";16")
+    # Pillow takes the upper bytes alone, where the order says that they are.
+    swapped = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}.get(order)
+    return f"{pixel};16{swapped}" if swapped and pixel in _COLOURS else None
+
+
+def _raw_mode(tile: ImageFile._Tile) -> str:
+    return str(tile.args[0] if isinstance(tile.args, tuple) else tile.args)
 
 
 def _bits(largest: int, image: Image.Image) -> int:

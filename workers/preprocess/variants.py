@@ -35,15 +35,18 @@ _DEPTHS = frozenset((1, 2, 4, 6, 8, 10, 12, 14, 16, 24, 32, 64, 128))
 _RARE_COMPRESSIONS = _COMPRESSIONS.keys() - {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
 
 
-def variant(name: str, data: bytes) -> str | None:
-    """What kind of ``name`` this is, if it is one that is not decoded: "A JPEG with …"."""
+def variant(name: str, data: bytes, unread: bool) -> str | None:
+    """What kind of ``name`` this is, if it is one that is not decoded: "A JPEG with …".
+
+    ``unread``: no decoder took its header. A TIFF whose header is sound is then of a rare layout.
+    """
     try:
-        return _NAMERS[name](data) if name in _NAMERS else None
+        return _NAMERS[name](data, unread) if name in _NAMERS else None
     except (struct.error, IndexError, ValueError, TypeError):
         return None  # no sound header
 
 
-def _jpeg(data: bytes) -> str | None:
+def _jpeg(data: bytes, unread: bool) -> str | None:
     place = 2
     while place + 10 <= len(data):
         if data[place] != 0xFF:
@@ -72,11 +75,11 @@ def _jpeg_frame(marker: int, bits: int, components: int) -> str | None:
     return None
 
 
-def _png(data: bytes) -> str | None:
+def _png(data: bytes, unread: bool) -> str | None:
     return "A PNG of Apple's own kind (CgBI), as in iOS apps" if data[12:16] == b"CgBI" else None
 
 
-def _tiff(data: bytes) -> str | None:
+def _tiff(data: bytes, unread: bool) -> str | None:
     tags = first_tags(data)
     if tags is None or not (tags.one(256) and tags.one(257)):
         return None
@@ -96,20 +99,11 @@ def _tiff(data: bytes) -> str | None:
         return None
     if compression in _RARE_COMPRESSIONS:
         return f"A TIFF with {_COMPRESSIONS[compression]} compression"
-    return None if _is_usual(colour, bits, samples, kinds) else _layout(colour, bits, samples, kinds)
+    return _layout(colour, bits, samples, kinds) if unread else None
 
 
 def _has_data(tags: Tags) -> bool:
     return 273 in tags or 324 in tags
-
-
-def _is_usual(
-    colour: int, bits: tuple[int, ...], samples: int, kinds: tuple[int, ...]
-) -> bool:
-    """Is this a layout that is decoded, so that its failure is damage?"""
-    expected = {2: (3, 4), 5: (4, 5, 6), 6: (3,)}.get(colour, (1, 2))
-    depths = {2: {8, 16}, 5: {8, 16}, 6: {8}, 3: {1, 2, 4, 8}}.get(colour, {1, 2, 4, 8, 12, 16})
-    return set(kinds) == {1} and samples in expected and len(set(bits)) == 1 and bits[0] in depths
 
 
 def _layout(colour: int, bits: tuple[int, ...], samples: int, kinds: tuple[int, ...]) -> str:
@@ -120,14 +114,14 @@ def _layout(colour: int, bits: tuple[int, ...], samples: int, kinds: tuple[int, 
     return f"A TIFF with {bands} of {depth}{kind} bits{of}"
 
 
-def _bmp(data: bytes) -> str | None:
+def _bmp(data: bytes, unread: bool) -> str | None:
     compression = int.from_bytes(data[30:34], "little")
     if data[14] >= 40 and compression in {4, 5}:
         return f"A BMP that holds a {('JPEG', 'PNG')[compression - 4]}"
     return None
 
 
-def _jpeg2000(data: bytes) -> str | None:
+def _jpeg2000(data: bytes, unread: bool) -> str | None:
     found = re.search(rb"\xff\x4f\xff\x51.{36}(..)(.)", data, re.DOTALL)
     if found is None:
         return None
@@ -137,7 +131,7 @@ def _jpeg2000(data: bytes) -> str | None:
     return f"A JPEG 2000 with {bits} bits a sample" if bits > 16 else None
 
 
-_NAMERS: dict[str, Callable[[bytes], str | None]] = {
+_NAMERS: dict[str, Callable[[bytes, bool], str | None]] = {
     "JPEG": _jpeg,
     "PNG": _png,
     "TIFF": _tiff,
