@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help install install-demo install-dev install-bench up down ps demo test test-unit \
+.PHONY: help install install-heic install-demo install-dev install-bench up down ps demo test test-unit \
         test-contract test-integration test-e2e test-fault test-minio test-redis test-rabbitmq \
         test-compose test-hosts simulate fuzz chaos flood bench bench-gpu figures check audit \
-        schemas clean
+        schemas formats clean
 
 # What of the shell would send packages elsewhere, or make Python or pytest another.
 unexport $(filter-out PYTHONDONTWRITEBYTECODE PYTHON_IMAGE,$(filter PYTHON% PYTEST_%,$(.VARIABLES)))
@@ -33,6 +33,9 @@ help: ## List the targets
 
 install: ## Make .venv with what the product needs; PYTHON=... chooses the interpreter
 	@$(INSTALL) base inference
+
+install-heic: ## Add the decoder of HEIC photos, which is under the LGPL
+	@$(INSTALL) base inference heic
 
 install-demo:
 	@$(INSTALL) base inference demo
@@ -132,12 +135,13 @@ figures: install-bench ## Measure Headrace alone; ARGS="first_row listing" for s
 bench-gpu: install-bench ## Measure the whole system on a GPU beside its limits; ARGS=...
 	@$(RUN) -m benchmarks.gpu $(ARGS)
 
-check: install-dev ## Lint, format, types, import contracts, schemas, known holes
+check: install-dev ## Lint, format, types, import contracts, schemas, formats, known holes
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
 	@.venv/bin/lint-imports
 	@$(RUN) -m tools.schemas --check
+	@$(RUN) -m tools.formats --check
 	@$(RUN) -m tools.holes
 
 audit: install-dev ## Ask the vulnerability database about every pinned package
@@ -145,6 +149,9 @@ audit: install-dev ## Ask the vulnerability database about every pinned package
 
 schemas: install ## Write docs/ schemas anew from the code
 	@$(RUN) -m tools.schemas
+
+formats: install-dev ## Write the table of docs/FORMATS.md from files of each format
+	@$(RUN) -m tools.formats
 
 clean: ## Remove .venv and caches; stops a running stack and keeps its data
 	@if [ -x .venv/bin/headrace ]; then .venv/bin/headrace down; fi

@@ -66,10 +66,11 @@ ITEM_ERROR_ADVICE: dict[ItemErrorCode, str] = {
     ItemErrorCode.UNREADABLE: "The store refused the object: check its permissions.",
     ItemErrorCode.ARCHIVED: "The object is archived: restore it, then retry JOB --failed.",
     ItemErrorCode.NOT_AN_IMAGE: "The bytes are not an image: exclude them with --exclude.",
-    ItemErrorCode.UNSUPPORTED: "An image format that no decoder is allowed for: convert it.",
+    ItemErrorCode.UNSUPPORTED: "A kind of file that is not decoded: convert it, or exclude it.",
     ItemErrorCode.CORRUPT: "The image is damaged: restore it from its source.",
     ItemErrorCode.TRUNCATED: "The image ends early, often a broken upload: upload it again.",
-    ItemErrorCode.BOMB: "The image claims more pixels than the pipeline's max_pixels: raise it.",
+    ItemErrorCode.BOMB: "The image is over a limit on pixels or memory: its message says "
+    "which, and what would change it.",
     ItemErrorCode.TIMED_OUT: "The store gave other objects and not this one: retry JOB --failed.",
     ItemErrorCode.KILLED_WORKER: "The image killed the process that it ran in, alone and twice.",
     ItemErrorCode.MODEL_ERROR: "The model raised on this image: see error_message.",

@@ -33,6 +33,7 @@ STAMP = ".headrace-install"
 GROUPS = {
     "base": (0.2, 0.6),
     "inference": (3.2, 5.8),
+    "heic": (0.1, 0.1),
     "demo": (0.1, 0.1),
     "dev": (0.1, 0.4),
     "bench": (0.1, 0.1),

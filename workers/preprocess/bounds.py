@@ -30,8 +30,8 @@ def bomb(error: Exception) -> ItemError:
     """What one of ``BOMB_ERRORS`` means."""
     if isinstance(error, MemoryError):
         return _refusal(
-            "There is not enough memory to decode it: make the image smaller, or give preprocessing "
-            "more memory."
+            "There is not enough memory to decode it: make the image smaller, or give "
+            "preprocessing more memory."
         )
     return _refusal(
         f"It claims more pixels than any pipeline may allow ({MOST_PIXELS}): make the image "
@@ -57,8 +57,8 @@ def check_size(size: tuple[int, int], max_pixels: int) -> None:
 def check_claims(data: bytes, name: str, max_pixels: int) -> None:
     """Check what only the decoder itself would read, after it has taken memory for it."""
     if name == "AVIF":
-        for found in _ISPE.finditer(data):
-            width, height = struct.unpack("!II", found[1])
+        for claim in _ISPE.finditer(data):
+            width, height = struct.unpack("!II", claim[1])
             check_size((width, height), max_pixels)
             if width * height > _MOST_AVIF_PIXELS:
                 raise _refusal(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,13 +23,18 @@ from shared.pipeline import Preprocess
 from workers.preprocess.bounds import BOMB_ERRORS, check_claims, check_size
 from workers.preprocess.damage import explained
 from workers.preprocess.essentials import simpler
-from workers.preprocess.signatures import format_of, pillow_name
+from workers.preprocess.signatures import DECODES_HEIC, format_of, pillow_name
 from workers.preprocess.sixteen import fix_planes, gray, has_more, scale_colours
+from workers.preprocess.variants import holds_preview
 
 Pixels = npt.NDArray[np.uint8]
 
 # The decoding of a chunk takes one core, whatever the format.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+if DECODES_HEIC:
+    import pi_heif
+
+    pi_heif.register_heif_opener(decode_threads=1, thumbnails=False, aux_images=False)
 # What matters about an image is in its row; the log is not to be flooded by odd metadata.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
@@ -70,11 +76,13 @@ def decode(data: bytes, preprocess: Preprocess) -> Decoded:
     """Decode the first frame or page. Raises ItemError, and nothing else that is an Exception."""
     with explained(data):
         name = format_of(data)
+        if name == "TIFF" and (kind := holds_preview(data)):
+            raise ItemError(ItemErrorCode.UNSUPPORTED, f"{kind}: not decoded. Convert it.")
         try:
             return _decode(data, name, preprocess)
-        except (ItemError, MemoryError, *BOMB_ERRORS):
+        except (ItemError, *BOMB_ERRORS):
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - its last words may be others
             return _decode_simpler(data, name, preprocess, error)
 
 
@@ -86,7 +94,7 @@ def _decode_simpler(
     for simpler_data in simpler(name, data):
         try:
             return _decode(simpler_data, name, preprocess)
-        except (ItemError, MemoryError, *BOMB_ERRORS):
+        except (ItemError, *BOMB_ERRORS):
             raise
         except Exception as error:  # noqa: BLE001 - the caller explains it
             last_error = error
@@ -123,8 +131,7 @@ def _decode_slow(
     """By Pillow, all of it or, of JPEG 2000, as small as ``_decode_fast`` makes a JPEG."""
     scale = preprocess.sixteen_bit == "scale"
     more = scale and has_more(image)
-    image.load()
-    pixels = _rgb(image, scale)
+    pixels = _rgb(_loaded(image, data, 2 * preprocess.resize_shorter_pixels), scale)
     if not more or pixels.max(initial=0) >= 128:
         return pixels  # in 8 bits, or they fill all 16
     with _opened(data, name) as again:
@@ -149,6 +156,22 @@ def _decode_fast(image: Image.Image, data: bytes, least_pixels: int) -> Pixels |
     except Exception:  # noqa: BLE001 - Pillow has the last word
         return None
     return pixels
+
+
+def _loaded(image: ImageFile.ImageFile, data: bytes, least_pixels: int) -> Image.Image:
+    """``image`` with its pixels, or a JPEG 2000 halved as ``_decode_fast`` halves a JPEG.
+
+    Whole, OpenJPEG takes 18 bytes a pixel and seconds for a photo.
+    """
+    halvings = next((n for n in (3, 2, 1) if min(image.size) >= least_pixels << n), 0)
+    if image.format == "JPEG2000" and image.mode in {"L", "RGB", "RGBA"} and halvings:
+        with suppress(OSError):  # it has fewer resolutions
+            small = _opened(data, "JPEG 2000")
+            small.reduce = halvings  # type: ignore[assignment, method-assign]
+            small.load()
+            return small
+    image.load()
+    return image
 
 
 def _rgb(image: Image.Image, scale: bool) -> Pixels:

@@ -136,7 +136,10 @@ _WEBP_ALPHA, _WEBP_EXIF, _WEBP_ANIMATION = 0x10, 0x08, 0x02  # flags of VP8X
 def _webp(data: bytes, keep_orientation: bool) -> bytes:
     kept, place = [], 12
     while place + 8 <= len(data):
-        kind, length = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
+        kind, length = (
+            data[place : place + 4],
+            int.from_bytes(data[place + 4 : place + 8], "little"),
+        )
         end = place + 8 + length + length % 2
         if kind == b"VP8X":
             flags = _WEBP_ALPHA | (_WEBP_EXIF if keep_orientation else 0)
@@ -152,7 +155,7 @@ def _webp(data: bytes, keep_orientation: bool) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-def _gif(data: bytes, keep_orientation: bool) -> bytes:
+def _gif(data: bytes, _keep_orientation: bool) -> bytes:
     """Up to the first image without comments and other extensions, from there on as it is."""
     start = 13 + ((3 << (data[10] & 7) + 1) if data[10] & 0x80 else 0)
     control, place = _gif_image(data, start)
@@ -189,9 +192,8 @@ def _fits_gif(data: bytes, place: int) -> bool:
 
 # Tags that pixels need: of sizes, layout, compression, colours and turn.
 _TIFF_PIXELS = frozenset(
-    (254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 281, 284, 292, 293, 317, 320)
-    + (322, 323, 324, 325, 332, 334, 336, 338, 339, 347, *range(512, 522), 529, 530, 531, 532)
-)
+    (254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 281, 284, 292, 293, 317)
+).union((320, 322, 323, 324, 325, 332, 334, 336, 338, 339, 347), range(512, 522), range(529, 533))
 
 
 def _tiff(data: bytes, keep_orientation: bool) -> bytes:
@@ -208,7 +210,7 @@ def _tiff(data: bytes, keep_orientation: bool) -> bytes:
     return data[:start] + written + data[start + len(written) :]
 
 
-def _bmp(data: bytes, keep_orientation: bool) -> bytes:
+def _bmp(data: bytes, _keep_orientation: bool) -> bytes:
     """Without a count of colours that its bits do not allow."""
     bits, colours = struct.unpack_from("<H", data, 28)[0], struct.unpack_from("<I", data, 46)[0]
     if int.from_bytes(data[14:18], "little") < 40 or bits > 8 or colours <= 1 << bits:
@@ -219,7 +221,7 @@ def _bmp(data: bytes, keep_orientation: bool) -> bytes:
 _JP2_PIXELS = frozenset((b"ihdr", b"bpcc", b"pclr", b"cmap", b"cdef"))
 
 
-def _jpeg2000(data: bytes, keep_orientation: bool) -> bytes:
+def _jpeg2000(data: bytes, _keep_orientation: bool) -> bytes:
     """The header boxes that pixels need, and the codestream."""
     stream = data.find(b"\xff\x4f\xff\x51")
     header = data.find(b"jp2h", 0, stream) - 4
@@ -243,7 +245,7 @@ def _jpeg2000(data: bytes, keep_orientation: bool) -> bytes:
 _AVIF_ITEMS = re.compile(rb"(infe[\2\3]\0\0.(?:..|....)\0\0)(?:Exif|mime)", re.DOTALL)
 
 
-def _avif(data: bytes, keep_orientation: bool) -> bytes:
+def _avif(data: bytes, _keep_orientation: bool) -> bytes:
     """Its EXIF and XMP are items like the pixels: here they become ones of no known type."""
     return _AVIF_ITEMS.sub(rb"\1free", data)
 

@@ -24,7 +24,6 @@ HEIC = "HEIC"
 DECODES_HEIC = find_spec("pi_heif") is not None
 if DECODES_HEIC:
     _PILLOW_NAMES[HEIC] = "HEIF"
-FORMATS = tuple(_PILLOW_NAMES)
 
 _IMAGES = (
     ("JPEG", rb"\xff\xd8"),
@@ -106,9 +105,7 @@ def _patterns(table: tuple[tuple[str, bytes], ...]) -> list[tuple[str, re.Patter
 _IMAGE_PATTERNS, _VIDEO_PATTERNS = _patterns(_IMAGES), _patterns(_VIDEOS)
 _PACKED_PATTERNS, _OTHER_PATTERNS = _patterns(_PACKED), _patterns(_OTHERS)
 
-_HEIC_BRANDS = frozenset(
-    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
-)
+_HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
 
 
 def format_of(data: bytes) -> str:
@@ -125,7 +122,7 @@ def format_of(data: bytes) -> str:
             "docs/FORMATS.md."
         )
     if name is not None:
-        raise _unsupported(f"{name} is not decoded, only {', '.join(FORMATS)}.")
+        raise _unsupported(f"{name} is not decoded: convert it to JPEG or PNG.")
     if video := _first(_VIDEO_PATTERNS, data):
         raise _unsupported(f"A video ({video}): only images are decoded.")
     if packed := _first(_PACKED_PATTERNS, data):

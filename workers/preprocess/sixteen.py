@@ -15,8 +15,8 @@ from PIL import Image, ImageFile
 Pixels = npt.NDArray[np.uint8]
 
 _BITS_TAG, _COLOUR_TAG, _MAX_SAMPLE_VALUE_TAG, _PLANES_TAG = 258, 262, 281, 284
-# Pixels and planes of 16 bits a sample. Of CMYK and of colours multiplied with their alpha the upper
-# bytes are taken always.
+# Pixels and planes of 16 bits a sample. Of CMYK, and of colours multiplied with their alpha, the
+# upper bytes are taken always.
 _COLOURS = frozenset(("RGB", "RGBX", "RGBA", "R", "G", "B", "A"))
 
 
@@ -64,7 +64,8 @@ def scale_colours(upper: Pixels, image: ImageFile.ImageFile) -> Pixels:
     lower = np.asarray(image)
     samples = upper.astype(np.uint16) << 8 | (lower[:, :, 1:2] if is_gray else lower[:, :, :3])
     shift = _bits(int(samples.max(initial=0)), image) - 8
-    return np.minimum(samples >> shift, 255).astype(np.uint8)
+    scaled: Pixels = np.minimum(samples >> shift, 255).astype(np.uint8)
+    return scaled
 
 
 def _with(tile: ImageFile._Tile, raw_mode: str | None) -> ImageFile._Tile:

@@ -1,4 +1,4 @@
-"""Sound files of kinds that nobody here decodes: their names, from a damaged file's header too."""
+"""Sound files of kinds that are not decoded here, by name."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ _COLOURS = {
 }  # fmt: skip
 _SAMPLES = {1: "", 2: " signed", 3: " floating-point", 4: "", 5: " complex", 6: " complex"}
 _DEPTHS = frozenset((1, 2, 4, 6, 8, 10, 12, 14, 16, 24, 32, 64, 128))
-# Pillow's readers of these cannot be tried apart from libtiff, which says only "decoder error".
-_RARE_COMPRESSIONS = _COMPRESSIONS.keys() - {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
+_CAMERA_RAW = "A camera raw file (DNG, NEF, ARW or the like)"
+# Where a file with one of these fails, it is damaged.
+_DECODED_COMPRESSIONS = frozenset(
+    (1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32809, 32946, 34676, 34677, 34925, 50000)
+)
 
 
 def variant(name: str, data: bytes, unread: bool) -> str | None:
@@ -46,7 +49,7 @@ def variant(name: str, data: bytes, unread: bool) -> str | None:
         return None  # no sound header
 
 
-def _jpeg(data: bytes, unread: bool) -> str | None:
+def _jpeg(data: bytes, _unread: bool) -> str | None:
     place = 2
     while place + 10 <= len(data):
         if data[place] != 0xFF:
@@ -75,7 +78,7 @@ def _jpeg_frame(marker: int, bits: int, components: int) -> str | None:
     return None
 
 
-def _png(data: bytes, unread: bool) -> str | None:
+def _png(data: bytes, _unread: bool) -> str | None:
     return "A PNG of Apple's own kind (CgBI), as in iOS apps" if data[12:16] == b"CgBI" else None
 
 
@@ -83,8 +86,8 @@ def _tiff(data: bytes, unread: bool) -> str | None:
     tags = first_tags(data)
     if tags is None or not (tags.one(256) and tags.one(257)):
         return None
-    if 50706 in tags or (330 in tags and tags.one(254, 0) & 1):
-        return "A camera raw file (DNG, NEF, ARW or the like)"
+    if 50706 in tags or _begins_with_preview(tags):
+        return _CAMERA_RAW
     compression, colour = tags.one(259, 1), tags.one(262, 0)
     bits, samples = tags.all(258, (1,)), tags.one(277, 1)
     kinds = tags.all(339, (1,))
@@ -97,9 +100,19 @@ def _tiff(data: bytes, unread: bool) -> str | None:
         and _has_data(tags)
     ):
         return None
-    if compression in _RARE_COMPRESSIONS:
+    if compression not in _DECODED_COMPRESSIONS:
         return f"A TIFF with {_COMPRESSIONS[compression]} compression"
     return _layout(colour, bits, samples, kinds) if unread else None
+
+
+def holds_preview(data: bytes) -> str | None:
+    """Its name, if this TIFF is a camera's raw file: what decodes of it would be a thumbnail."""
+    tags = first_tags(data)
+    return _CAMERA_RAW if tags is not None and _begins_with_preview(tags) else None
+
+
+def _begins_with_preview(tags: Tags) -> bool:
+    return 330 in tags and bool(tags.one(254) & 1)
 
 
 def _has_data(tags: Tags) -> bool:
@@ -114,14 +127,14 @@ def _layout(colour: int, bits: tuple[int, ...], samples: int, kinds: tuple[int, 
     return f"A TIFF with {bands} of {depth}{kind} bits{of}"
 
 
-def _bmp(data: bytes, unread: bool) -> str | None:
+def _bmp(data: bytes, _unread: bool) -> str | None:
     compression = int.from_bytes(data[30:34], "little")
     if data[14] >= 40 and compression in {4, 5}:
         return f"A BMP that holds a {('JPEG', 'PNG')[compression - 4]}"
     return None
 
 
-def _jpeg2000(data: bytes, unread: bool) -> str | None:
+def _jpeg2000(data: bytes, _unread: bool) -> str | None:
     found = re.search(rb"\xff\x4f\xff\x51.{36}(..)(.)", data, re.DOTALL)
     if found is None:
         return None

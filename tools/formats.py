@@ -1,0 +1,59 @@
+"""The table of formats: ``python -m tools.formats`` decodes a file of each and writes
+``docs/FORMATS.md`` between its two marks; with ``--check`` it changes nothing and exits 1 unless it
+is current.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from shared.errors import ItemError
+from shared.pipeline import Preprocess
+from tools.format_samples import Sample, samples
+from workers.preprocess.decode import decode
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "FORMATS.md"
+_BEGIN = "<!-- The table is written by `make formats`. -->\n"
+_END = "<!-- End of the table. -->\n"
+# Whether it is decoded depends on what is installed.
+_HEIC = "| HEIC | of several pictures the primary one | decoded with `requirements/heic.txt` |"
+
+
+def main(arguments: list[str]) -> int:
+    """Returns the exit code."""
+    if arguments not in ([], ["--check"]):
+        print("usage: python -m tools.formats [--check]", file=sys.stderr)
+        return 2
+    page = PAGE.read_text()
+    before, _, rest = page.partition(_BEGIN)
+    wanted = before + _BEGIN + "\n" + table() + "\n" + _END + rest.partition(_END)[2]
+    if not arguments:
+        PAGE.write_text(wanted)
+    elif page != wanted:
+        print("docs/FORMATS.md is not current: make formats", file=sys.stderr)
+        return 1
+    return 0
+
+
+def table() -> str:
+    """A row for each sample."""
+    rows = ["| format | variant | result |", "|---|---|---|"]
+    for sample in samples():
+        if sample.format == "gzip":
+            rows.append(_HEIC)
+        rows.append(f"| {sample.format} | {sample.variant} | {result(sample)} |")
+    return "\n".join(rows) + "\n"
+
+
+def result(sample: Sample) -> str:
+    """What becomes of it, with the message of its row where it fails."""
+    try:
+        decode(sample.make(), Preprocess())
+    except ItemError as error:
+        return f"`{error.item_code.value}`: {error.message}"
+    return "decoded"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
