@@ -7,6 +7,7 @@ import json
 import struct
 import subprocess
 import sys
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -93,25 +94,73 @@ def zipped(inside: bytes = b"x" * 1000) -> bytes:
     return sink.getvalue()
 
 
+def avif_of(width: int, height: int) -> bytes:
+    """An AVIF whose container claims other sides than its pixels have."""
+    data = encoded(picture(), "AVIF")
+    place = data.index(b"ispe") + 8
+    return data[:place] + struct.pack("!II", width, height) + data[place + 8 :]
+
+
+def avif_sequence() -> bytes:
+    """A sequence that claims two thousand million frames in the table of their durations."""
+    data = animation("AVIF", 3)
+    place = data.index(b"stts") + 12
+    return data[:place] + struct.pack("!I", 2**31) + data[place + 4 :]
+
+
+def jp2_of(
+    width: int, height: int, tile: int = HUGE, components: int = 3, levels: int = 5
+) -> bytes:
+    """A codestream of JPEG 2000 with this header and the data of a small image."""
+    data = encoded(picture(), "JPEG2000", no_jp2=True)
+    sizes = struct.pack("!8I", width, height, 0, 0, tile, tile, 0, 0)
+    siz = b"\0\0" + sizes + struct.pack("!H", components) + b"\x07\1\1" * components
+    rest = bytearray(data[data.index(b"\xff\x52") :])
+    rest[9] = levels
+    return b"\xff\x4f\xff\x51" + struct.pack("!H", len(siz) + 2) + siz + bytes(rest)
+
+
+def jp2_in_boxes(stream: bytes, claims: tuple[int, int]) -> bytes:
+    """Boxes that claim a small image around a codestream that claims another."""
+    data = encoded(picture(), "JPEG2000")
+    place, ihdr = data.index(b"\xff\x4f\xff\x51"), data.index(b"ihdr") + 4
+    header = data[:ihdr] + struct.pack("!II", *claims) + data[ihdr + 8 : place]
+    return header + stream
+
+
 HARMFUL: dict[str, tuple[Callable[[], bytes], str]] = {
     "jpeg that claims much": (claiming_jpeg, "bomb"),
-    "webp that claims much": (claiming_webp, "corrupt"),
+    "webp that claims much": (claiming_webp, "bomb"),
     "gif that claims much": (claiming_gif, "bomb"),
     "bmp that claims much": (claiming_bmp, "bomb"),
     "png of a gigapixel": (lambda: png(30_000, 30_000, bits=1, data=zeros(113 << 20)), "bomb"),
     "png whose data never end": (lambda: png(8, 8, data=zeros(1 << 29)), "ok"),
     "png with a long text": (
         lambda: small_png(png_chunk(b"zTXt", b"k\0\0" + zeros(1 << 28))),
-        "corrupt",
+        "ok",
     ),
     "png with a long profile": (
         lambda: small_png(png_chunk(b"iCCP", b"k\0\0" + zeros(1 << 28))),
-        "corrupt",
+        "ok",
     ),
     "animated gif": (lambda: animation("GIF", 3000), "ok"),
     "animated png": (lambda: animation("PNG", 300), "ok"),
     "animated webp": (lambda: animation("WEBP", 300), "ok"),
     "animated webp that claims much": (animated_webp, "bomb"),
+    "avif that claims much": (lambda: avif_of(30_000, 30_000), "bomb"),
+    "avif that claims more than its decoder takes": (lambda: avif_of(2**31, 2**31), "bomb"),
+    "avif sequence": (lambda: animation("AVIF", 100), "ok"),
+    "avif sequence that claims many frames": (avif_sequence, "ok"),
+    "jp2 that claims much": (lambda: jp2_of(HUGE, HUGE), "bomb"),
+    "jp2 of a large tile": (lambda: jp2_of(9_000, 9_000), "corrupt"),
+    "jp2 of many tiles": (lambda: jp2_of(9_000, 9_000, tile=32), "bomb"),
+    "jp2 of tiles of a pixel": (lambda: jp2_of(255, 255, tile=1), "bomb"),
+    "jp2 of many components": (lambda: jp2_of(64, 48, components=16_384), "unsupported"),
+    "jp2 of many resolutions": (lambda: jp2_of(64, 48, levels=255), "corrupt"),
+    "jp2 whose boxes claim less": (
+        lambda: jp2_in_boxes(jp2_of(HUGE, HUGE), (48, 64)),
+        "bomb",
+    ),
     "zip": (zipped, "not_an_image"),
     "zip behind a jpeg": (lambda: encoded(picture(), "JPEG") + zipped(), "ok"),
     "zip bomb behind a png": (lambda: encoded(picture()) + zipped(bytes(1 << 28)), "ok"),
@@ -133,6 +182,46 @@ def test_what_claims_or_hides_much_takes_little_memory(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert found.pop("peak_bytes") < LARGEST_GROWTH_BYTES
     assert found == {name: code for name, (_, code) in HARMFUL.items()}
+
+
+def test_a_bomb_names_its_limit_and_what_would_change_it() -> None:
+    limits = {
+        "raise it there": (claiming_webp(), Preprocess()),
+        "no side may have more than 1000000, in any pipeline": (
+            encoded(Image.new("1", (1_100_000, 2))),
+            Preprocess(),
+        ),
+        "4290250000 pixels, more than the 1000000000 that any": (claiming_bmp(), Preprocess()),
+        "65500x65500 pixels, 4290250000 in all, more than the": (jp2_of(HUGE, HUGE), Preprocess()),
+        "max_pixels of 100": (encoded(picture()), Preprocess(max_pixels=100)),
+        "AVIF is decoded up to": (avif_of(30_000, 30_000), Preprocess(max_pixels=10**9)),
+        "Save it with larger tiles": (jp2_of(255, 255, tile=1), Preprocess()),
+    }
+    for text, (data, preprocess) in limits.items():
+        with pytest.raises(ItemError) as caught:
+            decode(data, preprocess)
+        assert (caught.value.item_code, text in caught.value.message) == (ItemErrorCode.BOMB, True)
+
+
+@pytest.mark.parametrize("format", ["AVIF", "JPEG2000", "WEBP"])
+def test_no_decoder_starts_threads(format: str) -> None:
+    data = encoded(Image.effect_noise((1200, 900), 60).convert("RGB"), format)
+    before, seen, done = threads(), [], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.001):
+            seen.append(threads())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    decode(data, Preprocess())
+    done.set()
+    watcher.join()
+    assert max(seen) <= before + 1  # the watcher
+
+
+def threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 20_000), (20_000, 1), (2, 3)])

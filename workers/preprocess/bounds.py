@@ -33,10 +33,8 @@ def bomb(error: Exception) -> ItemError:
             "There is not enough memory to decode it: make the image smaller, or give "
             "preprocessing more memory."
         )
-    return _refusal(
-        f"It claims more pixels than any pipeline may allow ({MOST_PIXELS}): make the image "
-        f"smaller. {error}"
-    )
+    found = re.search(r"\d+ pixels", str(error))
+    return _too_many(f"{found[0]}," if found else "pixels")
 
 
 def check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -47,6 +45,8 @@ def check_size(size: tuple[int, int], max_pixels: int) -> None:
             f"It claims {width}x{height} pixels: no side may have more than {MAX_SIDE_PIXELS}, in "
             "any pipeline. Cut it into smaller images."
         )
+    if width * height > MOST_PIXELS:
+        raise _too_many(f"{width}x{height} pixels, {width * height} in all,")
     if width * height > max_pixels:
         raise _refusal(
             f"It claims {width}x{height} pixels, {width * height} in all, more than the pipeline's "
@@ -82,6 +82,13 @@ def _check_jpeg2000(sizes: tuple[int, ...], max_pixels: int) -> None:
             f"It claims {tiles} tiles for {width}x{height} pixels: no pipeline takes more than one "
             f"for each {_LEAST_TILE_PIXELS} pixels. Save it with larger tiles."
         )
+
+
+def _too_many(claim: str) -> ItemError:
+    return _refusal(
+        f"It claims {claim} more than the {MOST_PIXELS} that any pipeline may allow: make the "
+        "image smaller."
+    )
 
 
 def _refusal(message: str) -> ItemError:

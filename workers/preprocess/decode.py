@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from PIL import AvifImagePlugin, Image, ImageFile
 from shared.errors import ItemError, ItemErrorCode
 from shared.messages import ImageWarning
 from shared.pipeline import Preprocess
-from workers.preprocess.bounds import BOMB_ERRORS, check_claims, check_size
+from workers.preprocess.bounds import check_claims, check_size
 from workers.preprocess.damage import explained
 from workers.preprocess.essentials import simpler
 from workers.preprocess.signatures import DECODES_HEIC, format_of, pillow_name
@@ -78,27 +79,22 @@ def decode(data: bytes, preprocess: Preprocess) -> Decoded:
         name = format_of(data)
         if name == "TIFF" and (kind := holds_preview(data)):
             raise ItemError(ItemErrorCode.UNSUPPORTED, f"{kind}: not decoded. Convert it.")
-        try:
-            return _decode(data, name, preprocess)
-        except (ItemError, *BOMB_ERRORS):
-            raise
-        except Exception as error:  # noqa: BLE001 - its last words may be others
-            return _decode_simpler(data, name, preprocess, error)
+        last_error: Exception | None = None
+        for essentials in chain([data], simpler(name, data)):
+            try:
+                return _decode(essentials, name, preprocess)
+            except Exception as error:
+                if _is_final(error):
+                    raise
+                last_error = error.with_traceback(None)  # which would keep the pixels
+        assert last_error is not None
+        raise last_error
 
 
-def _decode_simpler(
-    data: bytes, name: str, preprocess: Preprocess, first_error: Exception
-) -> Decoded:
-    """Try again without metadata. Raises what the last try raised."""
-    last_error = first_error
-    for simpler_data in simpler(name, data):
-        try:
-            return _decode(simpler_data, name, preprocess)
-        except (ItemError, *BOMB_ERRORS):
-            raise
-        except Exception as error:  # noqa: BLE001 - the caller explains it
-            last_error = error
-    raise last_error
+def _is_final(error: Exception) -> bool:
+    """Would the file without its metadata end in the same? Damage may also look like a bomb."""
+    is_item_error = isinstance(error, ItemError) and error.item_code is not ItemErrorCode.BOMB
+    return is_item_error or isinstance(error, MemoryError)
 
 
 def _decode(data: bytes, name: str, preprocess: Preprocess) -> Decoded:

@@ -109,7 +109,7 @@ _HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 
 
 def format_of(data: bytes) -> str:
-    """The format that ``data`` begins as, one of ``FORMATS``.
+    """The format that ``data`` begins as, one that is decoded.
 
     Raises ItemError for what is not decoded: an image of another format, or no image.
     """

@@ -34,7 +34,8 @@ def fix_planes(image: ImageFile.ImageFile) -> None:
     """Colours of 16 bits that a TIFF holds plane by plane, which Pillow takes for 8 bits."""
     if _holds_planes(image) and _tag(image, _BITS_TAG, 8) == 16 and _codec(image) == "raw":
         order = "L" if image.tag_v2.prefix == b"II" else "B"  # type: ignore[attr-defined]
-        image.tile = [_with(tile, f"{_raw_mode(tile)};16{order}") for tile in image.tile]
+        order = order if image.mode.startswith("RGB") else image.mode.removeprefix("I;16")
+        image.tile = [_with(tile, f"{_raw_mode(tile)[0]};16{order}") for tile in image.tile]
 
 
 def has_more(image: ImageFile.ImageFile) -> bool:
