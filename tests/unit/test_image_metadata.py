@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from shared.errors import ItemError, ItemErrorCode
 from shared.pipeline import Preprocess
 from tests.pictures import encoded, picture
 from tools.format_samples import tiff, values
@@ -154,6 +155,14 @@ def test_the_turn_survives_damage_beside_it() -> None:
     segment = b"\xff\xe2\0\x12MPF\0II*\0\x08\0\0\0\0\1" + b"\0\0"
     check(jpeg[:2] + segment + jpeg[2:], pixels(jpeg), "jpeg")
     assert pixels(png).shape == pixels(jpeg).shape == (64, 48, 3)
+
+
+def test_a_png_without_its_palette_is_damaged() -> None:
+    data = encoded(picture().convert("P"))
+    for kind in (b"PlTE", b"vLTE"):
+        with pytest.raises(ItemError) as caught:
+            decode(data.replace(b"PLTE", kind), Preprocess())
+        assert caught.value.item_code is ItemErrorCode.CORRUPT
 
 
 def test_a_sound_file_is_tried_once() -> None:

@@ -117,6 +117,8 @@ def _decode(data: bytes, name: str, preprocess: Preprocess) -> Decoded:
 
 def _opened(data: bytes, name: str) -> ImageFile.ImageFile:
     image = Image.open(io.BytesIO(data), formats=(pillow_name(name),))
+    if image.format == "PNG" and image.mode == "P" and image.palette is None:
+        raise OSError("it has no palette")  # Pillow would make one up
     fix_planes(image)
     return image
 
