@@ -30,8 +30,8 @@ def record(jobs: JobStore, spec: JobSpec, closing: Closing) -> Closing:
 
 
 def drop_chunk_files(jobs: JobStore, spec: JobSpec, closing: Closing) -> None:
-    """Delete what the parts hold. A job that failed keeps its chunk files until it is removed."""
-    if closing.state != "failed":
+    """Delete what the parts hold. A job that could not be closed keeps its chunk files."""
+    if closing.reason != "not_closed":
         found = jobs.store.list(jobs.bucket, keys.chunks_prefix(spec.job_id))
         jobs.store.delete_many(jobs.bucket, [info.key for info in found])
 
