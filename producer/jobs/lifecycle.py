@@ -68,8 +68,15 @@ def retry(
         )
     parent = connections.jobs.spec(last)
     first = connections.jobs.first_of(parent).job_id  # a cancelled retry did not come to all of it
-    if not job_status(connections, first, warn).images.failed:
-        raise PermanentError("nothing_failed", f"Nothing in the job '{first}' is failed.")
+    images = job_status(connections, first, warn).images
+    if not images.failed:
+        raise PermanentError(
+            "nothing_failed",
+            f"Nothing in the job '{first}' is failed.",
+            f"To run the {images.cancelled:,} that were cancelled, enqueue again."
+            if images.cancelled
+            else "",
+        )
     own = {"job_id", "job_uid", "created_at", "limit"}
     changes, packed = _updated(connections, parent) if update else ({}, None)
     fresh = JobSpec.model_validate(

@@ -125,13 +125,14 @@ def test_closed(fake: Fake, job: str) -> None:
 
 def test_why_which_engine_is_known_from_the_first_result_on(fake: Fake, job: str) -> None:
     choice = EngineChoice(engine="openvino", precision="float32", device="cpu", reason="fastest")
-    assert look(fake).reason is None
+    assert look(fake).engine_reason is None
     uid = fake.connections.jobs.spec(job).job_uid
     fake.connections.jobs.settle_engine(job, uid, choice)
     status = look(fake)
-    assert (status.engine, status.precision, status.reason) == ("openvino", "float32", "fastest")
+    assert (status.engine, status.precision) == ("openvino", "float32")
+    assert (status.engine_reason, status.reason) == ("fastest", None)
     close(fake)
-    assert (look(fake).engine, look(fake).reason) == ("python", "fastest")
+    assert (look(fake).engine, look(fake).engine_reason) == ("python", "fastest")
 
 
 def test_the_json_is_the_contract(fake: Fake, job: str) -> None:
@@ -139,7 +140,7 @@ def test_the_json_is_the_contract(fake: Fake, job: str) -> None:
     assert list(fields) == [
         *("job_id", "pipeline", "model", "model_version", "engine", "precision", "device"),
         *("state", "images", "images_per_second", "device_busy", "seconds", "created_at"),
-        *("output", "error", "skipped", "reason", "code_sha256", "warnings"),
+        *("output", "error", "skipped", "reason", "engine_reason", "code_sha256", "warnings"),
     ]
     assert list(fields["images"]) == ["listed", "succeeded", "failed", "pending", "cancelled"]
     assert fields["output"] == "s3://results/job/"

@@ -48,8 +48,8 @@ class InferenceStage:
     A batch on which the engine raises, or a user's class ends its process, is narrowed to single
     images at once, so that only those that do so alone fail. A model that cannot be loaded ends its
     job; where a worker has computed some of the job before, the trouble is this worker's own, and
-    the images fail. A store that does not answer fails none, and is waited for. A batch that was computed in
-    another precision than its job's is computed again.
+    the images fail. A store that does not answer fails none, and is waited for. A batch that was
+    computed in another precision than its job's is computed again.
     ``note`` tells the ledger which image of a chunk is on trial, and asks how often that was lost.
     ``stop_job`` ends a job as failed, whose model is to blame, not its images.
     """
@@ -102,14 +102,10 @@ class InferenceStage:
             return GiveBack()
         return _forward(batch, outcome)
 
-    def _without_model(
-        self, batch: Batch, images: int, error: ModelUnusable
-    ) -> Forward | GiveBack:
+    def _without_model(self, batch: Batch, images: int, error: ModelUnusable) -> Forward | GiveBack:
         """Fail the images of a job that others can compute; end one that nobody has computed."""
         try:
-            is_computed = patiently(
-                partial(self._pins.is_computed, batch), stopping=self._stopping
-            )
+            is_computed = patiently(partial(self._pins.is_computed, batch), stopping=self._stopping)
         except TransientError:  # the worker stops
             return GiveBack()
         if is_computed:
