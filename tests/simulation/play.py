@@ -17,7 +17,7 @@ from unittest import mock
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shared import locks, parquet, threads
+from shared import job, locks, parquet, threads
 from shared.staging import ring
 from tests.simulation.files import Files
 from tests.simulation.substitution import PRODUCT, substituted
@@ -25,6 +25,8 @@ from tests.simulation.world import World
 from workers.preprocess import stage as preprocess_stage
 
 SHARED_MEMORY = Path("/dev/shm")
+# Jobs have a few images.
+MIN_ROWS_FOR_PERCENT = 8
 # Several processes read the same files, over and over: tables do not change.
 _decode = lru_cache(maxsize=256)(parquet.decode)
 
@@ -79,6 +81,7 @@ def _surroundings(world: World) -> Iterator[None]:
     try:
         with (
             substituted(world.clock, world.chance),
+            mock.patch.object(job, "MIN_ROWS_FOR_PERCENT", MIN_ROWS_FOR_PERCENT),
             mock.patch.object(parquet, "encode", _encode),
             mock.patch.object(parquet, "decode", _decode),
             mock.patch.object(locks, "os", files),
