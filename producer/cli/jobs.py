@@ -83,8 +83,9 @@ def enqueue(
     A class of your own is looked for beside the pipeline's file, in $HEADRACE_PLUGINS and in
     ./plugins; it travels with the job, with what it imports from there and the pipeline's files.
 
-    A job of which no image succeeds has failed, with --max-errors one of which more fail. Its rows
-    stay. With --wait it shows progress, and then what 'status' prints; exit 1 unless it succeeded.
+    A job fails if none of its images succeeds, or if more of them fail than --max-errors allows.
+
+    With --wait it shows progress, and then what 'status' prints; exit 1 unless it succeeded.
     """
     from producer.connections import connect
     from producer.jobs import JobRequest, Submitted, parse_max_errors, submit

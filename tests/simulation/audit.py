@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 NEXT = {"preprocess": "inference", "inference": "results"}
+# From so many rows on a percentage of failures counts here: jobs have a few images.
+MIN_ROWS_FOR_PERCENT = 8
 ENDING = ("ledger.cancel_job", "ledger.close_job")
 LEDGER_READS = {f"ledger.{name}" for name in ("get", "hgetall", "lpop", "zcard", "scan", "staged")}
 
@@ -226,7 +228,8 @@ class Audit:
         if limit is not None and limit.images is not None:
             too_many = failed > limit.images
         elif limit is not None and limit.percent is not None:
-            too_many = ok + failed >= 8 and 100 * failed / (ok + failed) > limit.percent
+            rows = ok + failed
+            too_many = rows >= MIN_ROWS_FOR_PERCENT and 100 * failed > limit.percent * rows
         if stop and stop["reason"] == "too_many_errors":
             is_certain = limit and limit.images is not None and not self.lost_files | self.changed
             if is_certain and not too_many:

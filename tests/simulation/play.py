@@ -19,14 +19,13 @@ import pyarrow.parquet as pq
 
 from shared import job, locks, parquet, threads
 from shared.staging import ring
+from tests.simulation.audit import MIN_ROWS_FOR_PERCENT
 from tests.simulation.files import Files
 from tests.simulation.substitution import PRODUCT, substituted
 from tests.simulation.world import World
 from workers.preprocess import stage as preprocess_stage
 
 SHARED_MEMORY = Path("/dev/shm")
-# Jobs have a few images.
-MIN_ROWS_FOR_PERCENT = 8
 # Several processes read the same files, over and over: tables do not change.
 _decode = lru_cache(maxsize=256)(parquet.decode)
 
