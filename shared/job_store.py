@@ -120,6 +120,17 @@ class JobStore:
         found = self.store.list(self.bucket, prefix)
         return sorted(info.key.removeprefix(prefix) for info in found)
 
+    def all_retries(self, job_id: str) -> list[JobSpec | PastJob]:
+        """The jobs that retry this one, and those that retry them, oldest first."""
+        found: dict[str, JobSpec | PastJob] = {}
+        pending = self.retries(job_id)
+        while pending:
+            retry_id = pending.pop()
+            if retry_id not in found and self.has_spec(retry_id):
+                found[retry_id] = self.any_spec(retry_id)
+                pending += self.retries(retry_id)
+        return sorted(found.values(), key=lambda retry: retry.created_at)
+
 
 def _json(document: JobSpec | Closing | EngineChoice | JobStop) -> bytes:
     return document.model_dump_json(indent=2).encode()

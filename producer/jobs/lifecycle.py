@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from producer.connections import Connections
+from producer.jobs.checks import require_output
 from producer.jobs.code import Progress, described, silent
 from producer.jobs.following import all_specs, follow
 from producer.jobs.status import Warn, job_status
@@ -83,6 +84,7 @@ def retry(
     )
     if packed is not None:
         tell(described(packed))
+    require_output(connections, fresh, warn)
     upload(connections, packed, progress)
     connections.jobs.add_retry(last, fresh.job_id)
     connections.jobs.create_spec(fresh)

@@ -8,6 +8,7 @@ from shared.errors import UsageError
 
 SCHEME = "s3://"
 _BUCKET = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_PATTERN = re.compile(r"[*?\[\]]")
 _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 
 
@@ -20,6 +21,10 @@ def parse_s3_url(url: str) -> tuple[str, str]:
         raise UsageError(
             "bad_s3_url", f"{url!r} is not an S3 URL.", "Write it as s3://BUCKET/PREFIX."
         )
+    try:
+        url.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError("bad_s3_url", f"{url!r} is not UTF-8.", "Keys are UTF-8.") from error
     bucket, _, prefix = url.removeprefix(SCHEME).partition("/")
     check_bucket_name(bucket)
     return bucket, prefix
@@ -28,8 +33,7 @@ def parse_s3_url(url: str) -> tuple[str, str]:
 def check_bucket_name(bucket: str) -> None:
     """Raise UsageError unless S3 allows the name."""
     if not _BUCKET.fullmatch(bucket) or _ADDRESS.fullmatch(bucket):
-        raise UsageError(
-            "bad_bucket_name",
-            f"{bucket!r} is not a bucket name.",
-            "Use 3 to 63 lower-case letters, digits, dots and hyphens, as in s3://my-photos/a.",
-        )
+        hint = "Use 3 to 63 lower-case letters, digits, dots and hyphens, as in s3://my-photos/a."
+        if _PATTERN.search(bucket):
+            hint = "Name one bucket: patterns are for keys, as in --include '*.jpg'."
+        raise UsageError("bad_bucket_name", f"{bucket!r} is not a bucket name.", hint)
