@@ -12,12 +12,17 @@ _PATTERN = re.compile(r"[*?\[\]]")
 _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 
 
+def is_s3_url(text: str) -> bool:
+    """Does it begin as one?"""
+    return text.startswith(SCHEME)
+
+
 def parse_s3_url(url: str) -> tuple[str, str]:
     """Split ``s3://bucket/prefix`` into bucket and prefix, which may be empty.
 
     The prefix keeps ``?``, ``#``, ``%`` and a trailing slash as they are. Raises UsageError.
     """
-    if not url.startswith(SCHEME):
+    if not is_s3_url(url):
         raise UsageError(
             "bad_s3_url", f"{url!r} is not an S3 URL.", "Write it as s3://BUCKET/PREFIX."
         )
