@@ -91,7 +91,7 @@ def test_all_uploads_them_too(store: MemoryStore, tmp_path: Path) -> None:
 
 
 def test_a_folder_with_nothing_else_says_so(store: MemoryStore, tmp_path: Path) -> None:
-    with pytest.raises(HeadraceError, match="only hidden or system files: 2. --all uploads them"):
+    with pytest.raises(HeadraceError, match=r"only hidden or system files: 2\. --all uploads them"):
         send(store, fill(tmp_path / "in", [".a", "Thumbs.db"]), "s3://photos", [])
     assert store.buckets == {}
 
