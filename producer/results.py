@@ -169,7 +169,10 @@ def _write_jsonl(tables: Iterable[pa.Table], file: IO[bytes]) -> int:
     count = 0
     for table in tables:
         for row in table.to_pylist():
-            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+            line = json.dumps(row, ensure_ascii=False)
+            if not line.isprintable():  # some readers end lines at other characters, too
+                line = json.dumps(row)
+            file.write(line.encode() + b"\n")
         count += table.num_rows
     return count
 

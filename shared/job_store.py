@@ -108,6 +108,10 @@ class JobStore:
         """Link a retry to the job that it retries; before its spec, so that none is unknown."""
         self.store.put(self.bucket, keys.retries_prefix(job_id) + retry_id, b"")
 
+    def remove_retry(self, job_id: str, retry_id: str) -> None:
+        """Take back the link to a retry; twice is fine."""
+        self.store.delete(self.bucket, keys.retries_prefix(job_id) + retry_id)
+
     def first_of(self, spec: JobSpec) -> JobSpec:
         """The job that was retried first: retries of retries lead back to it, while it is there."""
         while spec.retry_of is not None and self.has_spec(spec.retry_of):

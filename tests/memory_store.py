@@ -119,6 +119,9 @@ class MemoryStore(Store):
         for key in keys:
             self.delete(bucket, key)
 
+    def bucket_names(self) -> Iterator[str]:
+        yield from sorted(self.buckets)
+
     def bucket_exists(self, bucket: str) -> bool:
         return bucket in self.buckets
 

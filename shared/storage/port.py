@@ -120,6 +120,10 @@ class Store(Protocol):
         """Delete objects by the thousand; missing ones are fine."""
         ...
 
+    def bucket_names(self) -> Iterator[str]:
+        """Every bucket of the store, if its credentials may see them."""
+        ...
+
     def bucket_exists(self, bucket: str) -> bool:
         """Is the bucket there?"""
         ...

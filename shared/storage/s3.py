@@ -219,6 +219,10 @@ class S3ObjectStore:
             with self._asking(bucket):
                 obstore.delete(self._bucket(bucket), [key for key in page if _for_obstore(key)])
 
+    def bucket_names(self) -> Iterator[str]:
+        with self._asking(""):
+            yield from (bucket.name for bucket in self._minio.list_buckets())
+
     def bucket_exists(self, bucket: str) -> bool:
         with self._asking(bucket):
             return bool(self._minio.bucket_exists(bucket))

@@ -105,6 +105,7 @@ class OpenJob:
         parts, seal = self._rollup.parts, self._seal
         return closings.record(
             self._jobs,
+            self._output,
             self.spec,
             Closing(
                 state="failed",
@@ -115,5 +116,6 @@ class OpenJob:
         )
 
     def _leave(self, incarnation: str, closing: Closing) -> None:
+        closings.name_retry(self._jobs, self._output, self.spec, closing)
         closings.drop_chunk_files(self._jobs, self.spec, closing)
         self._ledger.close_job(incarnation, self.spec.job_uid)

@@ -1,4 +1,7 @@
-"""``manifest.json``: what a job made, as users read it. Written once; it decides the accounting."""
+"""``manifest.json``: what a job made, as users read it. Written once; it decides the accounting.
+
+Only ``retries`` is written again, as retries of the job end: see ``shared.retries``.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from shared import keys
 from shared.job import Accounting, Closing, FailureReason, JobSpec
 from shared.manifest import Seal
 from shared.pipeline import Frozen
+from shared.retries import RetryEntry
 from workers.collector import durations
 from workers.collector.durations import STEPS, Durations
 from workers.collector.part import EngineUse, Part, total_engines, total_failures
@@ -67,7 +71,7 @@ class Versions(Frozen):
 class OutputManifest(Frozen):
     """The document. ``seconds`` runs from ``enqueue`` to here; ``device_busy`` is 0 to 1."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     job_id: str
     job_uid: str
     state: Literal["succeeded", "failed", "cancelled"]
@@ -84,6 +88,7 @@ class OutputManifest(Frozen):
     timings: dict[str, StepTime]
     engines: tuple[EngineUse, ...]
     versions: Versions
+    retries: tuple[RetryEntry, ...] = ()
 
     def closing(self) -> Closing:
         """How the job ended, as the state bucket keeps it."""
