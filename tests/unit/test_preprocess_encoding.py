@@ -16,6 +16,7 @@ from tests.gray_squares import batch_of, chunk, codes, make_stage, rows, small_r
 from tests.pictures import encoded, picture
 from workers.preprocess.encoding import Encoded, as_encoded
 from workers.preprocess.fetch import Fetcher
+from workers.runtime import Forward
 
 PICTURE = encoded(picture(), "JPEG")
 PACKED = gzip.compress(PICTURE)
@@ -108,22 +109,17 @@ def test_the_stage_unpacks_and_names_what_it_cannot(
 ) -> None:
     ring: StagingRing = small_ring(tmp_path_factory.mktemp("ring"))
     gray = encoded(picture(8, 8).convert("L").point(lambda _: 2))
-    store = FakeStore(
-        {
-            "gzip": gzip.compress(gray),
-            "lie": gray,
-            "br": b"\x0bpacked",
-            "text": b"text",
-            "half": b"",
-        }
-    )
-    store.objects["half"] = gzip.compress(gray)[:-4]
-    store.encodings |= {"gzip": "GZip", "lie": "br", "br": "br", "text": "utf-8", "half": "gzip"}
-    batch = batch_of(make_stage(store, ring)(chunk(store.items())))
-    assert codes(batch) == [None, None, "unsupported", "not_an_image", "truncated"]
+    packed = gzip.compress(gray)
+    store = FakeStore({"gzip": packed, "lie": gray, "br": b"\x0bpacked", "half": packed[:-4]})
+    store.encodings |= {"gzip": "GZip", "lie": "br", "br": "br", "half": "gzip"}
+    outcome = make_stage(store, ring)(chunk(store.items()))
+    batch = batch_of(outcome)
+    assert codes(batch) == [None, None, "unsupported", "truncated"]
     named = batch.items[2].failure
     assert named is not None
     assert "br" in named.error_message
+    assert isinstance(outcome, Forward)
+    outcome.release()
     assert list(rows(ring, batch)) == [2, 2]
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,12 @@ from PIL import Image
 from shared.errors import ItemError, ItemErrorCode
 from shared.messages import ImageWarning
 from shared.pipeline import Preprocess
+from tests.fake_network import Parcels
+from tests.fake_store import FakeStore
+from tests.gray_squares import batch_of, chunk, codes, make_stage, small_ring
 from tests.pictures import difference, encoded, picture
 from workers.preprocess.decode import decode
+from workers.suspects import SUSPECT_LOSSES
 
 LENIENT, STRICT = Preprocess(), Preprocess(decode="strict")
 END = b"\xff\xd9"
@@ -186,6 +191,21 @@ def test_strict_makes_a_warning_a_failure() -> None:
     with pytest.raises(ItemError, match="'decode: lenient' keeps the picture") as caught:
         decode(data, STRICT)
     assert caught.value.item_code is ItemErrorCode.CORRUPT
+
+
+@pytest.mark.parametrize("losses", [0, SUSPECT_LOSSES])
+@pytest.mark.parametrize("goes_over_the_network", [False, True])
+def test_a_warning_reaches_the_batch_whatever_its_way(
+    tmp_path: Path, losses: int, goes_over_the_network: bool
+) -> None:
+    gray = KINDS["gray"]
+    store = FakeStore({"sound": gray, "cut": gray[:5000] + END, "lost": gray[:5000]})
+    ways: dict[str, Any] = {"network": Parcels(), "waiting": lambda: {"there": 0}}
+    stage = make_stage(store, small_ring(tmp_path), **(ways if goes_over_the_network else {}))
+    outcome = stage(chunk(store.items()), losses)
+    batch = batch_of(outcome, *(["there"] if goes_over_the_network else []))
+    assert [item.warning for item in batch.items] == [None, "damaged_data", None]
+    assert codes(batch) == [None, None, "truncated"]
 
 
 def test_cmyk_is_decoded_as_pillow_does() -> None:
