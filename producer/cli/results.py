@@ -113,7 +113,7 @@ def _format(form: str | None, file: str | None) -> str:
 
 
 def _show(rows: list[dict[str, object]], limit: int) -> None:
-    header = ("KEY", "STATUS", "LABEL", "SCORE", "ERROR")
+    header = ("KEY", "STATUS", "LABEL", "SCORE", "NOTE")
     table(header, [_cells(row) for row in rows[:limit]])
     if len(rows) > limit:
         say(f"These are the first {limit} rows. Say --limit N or --format csv for more.")
@@ -122,5 +122,6 @@ def _show(rows: list[dict[str, object]], limit: int) -> None:
 def _cells(row: dict[str, object]) -> tuple[object, ...]:
     score = row["score"]
     shown = f"{score:.4f}" if isinstance(score, float) else None
-    error = f"{row['error_code']}: {row['error_message']}" if row["error_code"] else None
-    return row["key"], row["status"], row["label"], shown, error
+    failed = f"{row['error_code']}: {row['error_message']}" if row["error_code"] else None
+    note = failed or (f"warning: {row['warning']}" if row["warning"] else None)
+    return row["key"], row["status"], row["label"], shown, note

@@ -117,6 +117,7 @@ def test_every_item_gets_its_own_answer_and_failed_ones_pass_through(
     assert [i.item for i in result.items] == [i.item for i in batch.items]
     assert [i.width for i in result.items] == [40, 41, 42]
     assert result.items[1].failure == CORRUPT
+    assert [item.warning for item in result.items][:2] == ["damaged_data", None]
     assert result.ref == batch.ref
     assert (result.engine, result.precision, result.device) == ("torch", "float32", "fake")
     assert slot_is_free(ring)
@@ -191,6 +192,7 @@ def test_an_error_is_narrowed_to_the_images_that_raise_alone(
     failure = result.items[1].failure
     assert failure is not None
     assert failure.error_message == "ValueError: poisoned image"
+    assert result.items[1].warning == "damaged_data"  # which may be why
     assert result.engine == "torch"
     assert slot_is_free(ring)
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 from PIL import Image
 
 from shared.errors import ItemError, ItemErrorCode
 from shared.messages import MAX_SIDE_PIXELS, ImageWarning
 from shared.pipeline import Preprocess
+from workers.preprocess import jpeg
 from workers.preprocess.damage import FORMATS, explained
 
 Pixels = npt.NDArray[np.uint8]
@@ -28,6 +28,9 @@ Image.MAX_IMAGE_PIXELS = 10**9
 # What matters about an image is in its row; the log is not to be flooded by odd metadata.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
+_DAMAGED = (
+    "Parts of the JPEG's data are damaged; 'decode: lenient' keeps the picture with a warning."
+)
 _ORIENTATION_TAG = 0x0112
 _CONVERTIBLE = frozenset(
     ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV")
@@ -62,10 +65,13 @@ def decode(data: bytes, preprocess: Preprocess) -> Decoded:
     with explained(data), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _check_size(image.size, preprocess.max_pixels)
         # Twice the final size keeps what the antialiased resize would have made of the whole.
-        pixels = _decode_fast(image, data, 2 * preprocess.resize_shorter_pixels)
+        least_pixels = 2 * preprocess.resize_shorter_pixels
+        pixels, warning = jpeg.decode_jpeg(image, data, least_pixels)
         if pixels is None:
             image.load()
             pixels = _rgb(image)
+        if warning and preprocess.decode == "strict":
+            raise ItemError(ItemErrorCode.CORRUPT, _DAMAGED)
         width, height = image.size
         # After loading: Pillow turns a TIFF itself, and then no longer names its orientation.
         orientation = _orientation(image)
@@ -73,7 +79,7 @@ def decode(data: bytes, preprocess: Preprocess) -> Decoded:
             pixels = np.ascontiguousarray(_TURNS[orientation](pixels))
         if orientation in _TURNS and orientation >= 5:
             width, height = height, width
-        return Decoded(pixels, width, height)
+        return Decoded(pixels, width, height, warning)
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -82,26 +88,6 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise ItemError(
             ItemErrorCode.BOMB, f"It claims {width}x{height} pixels, more than {max_pixels} in all."
         )
-
-
-def _decode_fast(image: Image.Image, data: bytes, least_pixels: int) -> Pixels | None:
-    """A colour or gray JPEG, halved while its shorter side stays above ``least_pixels``.
-
-    None where this decoder does not take it.
-    """
-    if image.format not in {"JPEG", "MPO"} or image.mode not in {"RGB", "L"}:
-        return None
-    # Halves only: the decoder also knows eighths, such as 7/8, which blur and save nothing.
-    divisor = next((n for n in (8, 4, 2) if min(image.size) >= n * least_pixels), 1)
-    width, height = (-(-side // divisor) for side in image.size)
-    try:
-        real_height, real_width, *_ = simplejpeg.decode_jpeg_header(data)
-        if (real_width, real_height) != image.size:
-            return None  # it reads another header than the one that was checked
-        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width)
-    except Exception:  # noqa: BLE001 - Pillow has the last word
-        return None
-    return pixels
 
 
 def _rgb(image: Image.Image) -> Pixels:
