@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 
+from producer.error_limit import stop_of
 from producer.feed import JobFeed, Sender
 from producer.lister import Lister
 from producer.listing import Listing
@@ -92,6 +93,7 @@ class Leader:
             if now >= self._tidy_due:
                 self._tidy_due = now + RESCUE_SECONDS
                 self._tidy()
+                self._stop_failing()
             if now >= self._rescue_due:
                 self._rescue_due = now + RESCUE_SECONDS
                 work += self._rescuer.rescue(self._incarnation, now)
@@ -198,7 +200,7 @@ class Leader:
         if not is_closed and self._jobs.has_spec(job_id):
             spec = self._jobs.any_spec(job_id)
         if isinstance(spec, PastJob):
-            self._end(job_id, Closing(state="failed", accounting=Accounting(), error=spec.reason))
+            self._end(job_id, Accounting(), spec.reason)
             spec, is_closed = None, True
         if is_closed:
             self._closed.add(job_id)
@@ -252,7 +254,7 @@ class Leader:
             self._forget(job)
 
     def _end_early_if_asked(self, job: OpenJob) -> None:
-        """A job that its user has cancelled, or that no worker can compute, is fed no more."""
+        """A job that its user has cancelled, or that was stopped, is fed no more."""
         if job.is_cancelled or not self._jobs.ends_early(job.spec):
             return
         job.lister.cancel()
@@ -265,15 +267,27 @@ class Leader:
         job.is_cancelled = True
         log.info("%s: ends early", job.spec.job_id)
 
+    def _stop_failing(self) -> None:
+        """Stop the jobs of which more images failed than may."""
+        for job in list(self._open.values()):
+            spec = job.spec
+            if spec.max_errors is None or job.is_cancelled:
+                continue
+            progress = self._ledger.progress(spec.job_uid)
+            stop = stop_of(spec, progress) if progress else None
+            if stop is not None:
+                log.error("%s: stopped. %s", spec.job_id, stop.error)
+                self._jobs.stop(spec.job_id, spec.job_uid, stop)
+                self._end_early_if_asked(job)
+
     def _fail(self, job: OpenJob, error: HeadraceError) -> None:
         """The job cannot be listed or fed, so it ends."""
-        accounting = Accounting(listed=job.lister.listed)
-        closing = Closing(state="failed", accounting=accounting, error=str(error))
-        self._end(job.spec.job_id, closing)
+        self._end(job.spec.job_id, Accounting(listed=job.lister.listed), str(error))
         self._forget(job)
 
-    def _end(self, job_id: str, closing: Closing) -> None:
-        log.error("%s: %s", job_id, closing.error)
+    def _end(self, job_id: str, accounting: Accounting, error: str) -> None:
+        log.error("%s: %s", job_id, error)
+        closing = Closing(state="failed", reason="not_closed", accounting=accounting, error=error)
         self._jobs.create_closing(job_id, closing)
         self._closed.add(job_id)
 

@@ -29,14 +29,7 @@ Identity = tuple[str, int | None]
 
 def retries_of(jobs: JobStore, spec: JobSpec | PastJob) -> list[JobSpec | PastJob]:
     """The jobs that retry this one, and those that retry them, oldest first."""
-    found: dict[str, JobSpec | PastJob] = {}
-    pending = jobs.retries(spec.job_id)
-    while pending:
-        job_id = pending.pop()
-        if job_id not in found and jobs.has_spec(job_id):
-            found[job_id] = jobs.any_spec(job_id)
-            pending += jobs.retries(job_id)
-    return sorted(found.values(), key=lambda retry: retry.created_at)
+    return jobs.all_retries(spec.job_id)
 
 
 def iter_rows(
@@ -176,7 +169,10 @@ def _write_jsonl(tables: Iterable[pa.Table], file: IO[bytes]) -> int:
     count = 0
     for table in tables:
         for row in table.to_pylist():
-            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+            line = json.dumps(row, ensure_ascii=False)
+            if not line.isprintable():  # some readers end lines at other characters, too
+                line = json.dumps(row)
+            file.write(line.encode() + b"\n")
         count += table.num_rows
     return count
 

@@ -4,41 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from shared.errors import HeadraceError, UsageError
+from producer.folder import Folder, LocalFile, Warn, unreadable
+from shared.errors import UsageError
 from shared.storage import ObjectInfo, Store, parse_s3_url
 
 PARALLEL_UPLOADS = 16
 # Store.put_file sends larger files in parts of this size, and their ETag is made of the parts'.
 PART_BYTES = 5 * 2**20
-MAX_KEY_BYTES = 1024
-
-Warn = Callable[[str], None]
 
 
 class UploadReport(BaseModel):
-    """What an upload did. ``bytes`` counts what was sent."""
+    """What an upload did. ``bytes`` counts what was sent, ``hidden`` the files left out as such."""
 
     bucket: str
     prefix: str
     uploaded: int = 0
     skipped: int = 0
+    hidden: int = 0
     bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class LocalFile:
-    """A file and the key that it gets."""
-
-    path: Path
-    key: str
-    size: int
 
 
 def upload(
@@ -48,18 +37,22 @@ def upload(
     *,
     warn: Warn,
     progress: Callable[[int, int], None],
+    everything: bool = False,
 ) -> UploadReport:
     """Upload every file below ``directory``; the key is the prefix, a slash, and the path.
 
-    Symbolic links are followed. ``progress(done, total)`` is called from this thread. Ctrl-C ends
-    it after the files in flight, and the next run goes on from there. Raises UsageError for a
-    folder that is missing or empty, and the store's errors.
+    Hidden and system files are left out and counted, unless ``everything``; symbolic links are
+    followed. ``progress(done, total)`` is called from this thread. Ctrl-C ends it after the files
+    in flight, and the next run goes on from there. Raises UsageError for a folder that is missing
+    or has nothing to upload, and the store's errors.
     """
     bucket, prefix = parse_s3_url(url)
     report = UploadReport(bucket=bucket, prefix=prefix)
-    files = list(local_files(directory, prefix, warn))
+    folder = Folder(directory, warn, everything=everything)
+    files = list(folder.files(prefix))
+    report.hidden = folder.hidden
     if not files:
-        raise UsageError("no_files", f"There are no files in {directory}.", "Check the path.")
+        raise _no_files(folder)
     store = store_of(bucket)
     store.make_bucket(bucket)
     present = _present(store, bucket, prefix, {file.key for file in files})
@@ -87,47 +80,14 @@ def upload(
     return report
 
 
-def local_files(directory: Path, prefix: str, warn: Warn) -> Iterator[LocalFile]:
-    """The files below ``directory``, in order. What cannot be an object is named by ``warn``."""
-    if not directory.is_dir():
-        raise UsageError("no_directory", f"There is no folder {directory}.", "Check the path.")
-    base = prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
-    for path in _walk(directory, frozenset(), warn):
-        key = base + path.relative_to(directory).as_posix()
-        problem = _problem(path, key)
-        if problem:
-            warn(f"left out {str(path)!a}: {problem}.")
-        else:
-            yield LocalFile(path, key, path.stat().st_size)
-
-
-def _walk(folder: Path, above: frozenset[tuple[int, int]], warn: Warn) -> Iterator[Path]:
-    try:
-        status = folder.stat()
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise _unreadable(folder, error) from error
-    identity = (status.st_dev, status.st_ino)
-    if identity in above:
-        warn(f"left out {str(folder)!a}: a link to a folder around it.")
-        return
-    for path in entries:
-        if path.is_dir():
-            yield from _walk(path, above | {identity}, warn)
-        else:
-            yield path
-
-
-def _problem(path: Path, key: str) -> str:
-    if not path.exists():
-        return "a broken link"
-    if not path.is_file():
-        return "not a regular file"
-    try:
-        too_long = len(key.encode()) > MAX_KEY_BYTES
-    except UnicodeEncodeError:
-        return "its name is not UTF-8"
-    return f"its key would have more than {MAX_KEY_BYTES} bytes" if too_long else ""
+def _no_files(folder: Folder) -> UsageError:
+    if folder.hidden:
+        return UsageError(
+            "no_files",
+            f"In {folder.path} there are only hidden or system files: {folder.hidden}.",
+            "--all uploads them.",
+        )
+    return UsageError("no_files", f"There are no files in {folder.path}.", "Check the path.")
 
 
 def _present(store: Store, bucket: str, prefix: str, wanted: set[str]) -> dict[str, ObjectInfo]:
@@ -154,12 +114,4 @@ def _outcome(result: Callable[[], bool], file: LocalFile) -> bool:
     try:
         return result()
     except OSError as error:
-        raise _unreadable(file.path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> HeadraceError:
-    return HeadraceError(
-        "unreadable_file",
-        f"Cannot read {str(path)!a}: {error.strerror}.",
-        "Make it readable, or move it away, and run the same command again.",
-    )
+        raise unreadable(file.path, error) from error

@@ -7,6 +7,7 @@ environment as ``HEADRACE_SHELL_NAME``, which no library reads, and ``user_varia
 
 from __future__ import annotations
 
+import locale
 import os
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ _OURS = "HEADRACE_"
 _SHELL = "HEADRACE_SHELL_"
 # Holds the process id, which execve keeps: this process has started again already.
 _RESTARTED = "HEADRACE_RESTARTED"
+# What the user's terminal shows, kept over such a start.
+TERMINAL_ENCODING = "HEADRACE_TERMINAL_ENCODING"
 _MOST_BYTES = 32 << 10
 # Linux gives a new process 2 MiB for its arguments and its environment.
 _MOST_BYTES_IN_ALL = 256 << 10
@@ -102,10 +105,34 @@ def user_variable(name: str) -> str | None:
     return os.environ.get(_SHELL + name, own)
 
 
+def terminal_encoding() -> str:
+    """The encoding of what the user's shell shows, to be asked for before ``settle``.
+
+    ``PYTHONIOENCODING`` says it, or the locale; UTF-8 where neither does. It includes ASCII, and is
+    ASCII where nobody knows the encoding that is named.
+    """
+    if os.environ.get(_RESTARTED) == str(os.getpid()) and TERMINAL_ENCODING in os.environ:
+        return os.environ[TERMINAL_ENCODING]
+    named = (_in_shell("PYTHONIOENCODING") or "").partition(":")[0]
+    if not named:
+        spoken = next(filter(None, map(_in_shell, ("LC_ALL", "LC_CTYPE", "LANG"))), "C.UTF-8")
+        charset = locale.normalize(spoken).partition(".")[2].partition("@")[0]
+        named = charset or "ascii"
+    plain = bytes(range(32, 127))
+    try:
+        return named if plain.decode(named) == plain.decode() else "ascii"
+    except (LookupError, ValueError):
+        return "ascii"
+
+
 def with_user_variables(*names: str) -> dict[str, str]:
     """Our environment and these variables of the user's, for programs such as pip and docker."""
     found = {name: value for name in names if (value := user_variable(name)) is not None}
     return {**os.environ, **found}
+
+
+def _in_shell(name: str) -> str | None:
+    return os.environ.get(_SHELL + name, os.environ.get(name))
 
 
 def _shell_decided(wanted: Mapping[str, str]) -> bool:

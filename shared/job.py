@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,10 @@ MAX_CHUNK_ITEMS = 512
 # Below so many rows a percentage of failures says little.
 MIN_ROWS_FOR_PERCENT = 100
 SPEC_VERSION = 3
+
+# Why a job failed: no image succeeded; more images failed than ``max_errors`` allows; or it could
+# not be run to its end.
+FailureReason = Literal["no_success", "too_many_errors", "not_closed"]
 
 
 class MaxErrors(Frozen):
@@ -83,6 +88,14 @@ class JobSpec(Frozen):
     def items_before(self, chunk: int) -> int:
         """How many items come before that chunk, where all chunks before it are full."""
         return self.first_chunk_items + (chunk - 1) * self.chunk_items if chunk else 0
+
+    def failure(self, *, succeeded: int, failed: int) -> FailureReason | None:
+        """Why a job with so many rows fails; None where they make it a success."""
+        if not succeeded:
+            return "no_success"
+        limit = self.max_errors
+        is_over = limit is not None and limit.exceeded(succeeded=succeeded, failed=failed)
+        return "too_many_errors" if is_over else None
 
     def differences(self, other: JobSpec) -> list[str]:
         """The fields in which two specs ask for different work, as ``name: this -> that``."""
@@ -177,6 +190,17 @@ class Accounting(Frozen):
         """Does every listed item have exactly one end?"""
         return self.listed == self.succeeded + self.failed + self.cancelled
 
+    @classmethod
+    def merged(cls, jobs: Sequence[Accounting]) -> Accounting:
+        """The rows of the first job and its retries as one: each image counts as it ended last.
+
+        All else is the first job's.
+        """
+        first, *retries = jobs
+        fixed = sum(retry.succeeded for retry in retries)
+        changes = {"succeeded": first.succeeded + fixed, "failed": max(0, first.failed - fixed)}
+        return first.model_copy(update=changes)
+
 
 class EngineChoice(Frozen):
     """What computes a model on one machine, and why. ``precision`` is null for a user's class.
@@ -192,15 +216,15 @@ class EngineChoice(Frozen):
 
 
 class JobStop(Frozen):
-    """Why no worker can compute the job, which ends as failed: ``stop-UID.json``."""
+    """Why a job ends before its last image, as failed: ``stop-UID.json``.
+
+    ``reason`` says who stops it: a worker that finds that the job cannot be computed, or the
+    producer, since more images fail than may.
+    """
 
     error: str = Field(max_length=2000)
+    reason: Literal["cannot_compute", "too_many_errors"] = "cannot_compute"
     stopped_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
-
-
-# Why a job failed: no image succeeded; more images failed than ``max_errors`` allows; or it could
-# not be run to its end.
-FailureReason = Literal["no_success", "too_many_errors", "not_closed"]
 
 
 class Closing(Frozen):

@@ -75,11 +75,11 @@ class JobStore:
         return self.store.exists(self.bucket, keys.cancel_key(job_id))
 
     def stop(self, job_id: str, job_uid: str, stop: JobStop) -> bool:
-        """Record why the job cannot be computed; False where a reason stands already."""
+        """Record why the job ends early; False where a reason stands already."""
         return self.store.create(self.bucket, keys.stop_key(job_id, job_uid), _json(stop))
 
     def stopped(self, job_id: str, job_uid: str) -> JobStop | None:
-        """Why the job cannot be computed; None unless a worker has said so."""
+        """Why the job ends early; None unless a worker or the producer has said so."""
         try:
             data = self.store.get(self.bucket, keys.stop_key(job_id, job_uid))
         except ObjectMissing:
@@ -87,7 +87,7 @@ class JobStore:
         return JobStop.model_validate_json(data)
 
     def ends_early(self, spec: JobSpec) -> bool:
-        """Was the job cancelled, or stopped by a worker?"""
+        """Was the job cancelled, or stopped?"""
         stop = keys.stop_key(spec.job_id, spec.job_uid)
         return self.is_cancelled(spec.job_id) or self.store.exists(self.bucket, stop)
 
@@ -108,6 +108,10 @@ class JobStore:
         """Link a retry to the job that it retries; before its spec, so that none is unknown."""
         self.store.put(self.bucket, keys.retries_prefix(job_id) + retry_id, b"")
 
+    def remove_retry(self, job_id: str, retry_id: str) -> None:
+        """Take back the link to a retry; twice is fine."""
+        self.store.delete(self.bucket, keys.retries_prefix(job_id) + retry_id)
+
     def first_of(self, spec: JobSpec) -> JobSpec:
         """The job that was retried first: retries of retries lead back to it, while it is there."""
         while spec.retry_of is not None and self.has_spec(spec.retry_of):
@@ -119,6 +123,27 @@ class JobStore:
         prefix = keys.retries_prefix(job_id)
         found = self.store.list(self.bucket, prefix)
         return sorted(info.key.removeprefix(prefix) for info in found)
+
+    def all_retries(self, job_id: str) -> list[JobSpec | PastJob]:
+        """The jobs that retry this one, and those that retry them, oldest first."""
+        found: dict[str, JobSpec | PastJob] = {}
+        pending = self.retries(job_id)
+        while pending:
+            retry_id = pending.pop()
+            if retry_id not in found and self.has_spec(retry_id):
+                found[retry_id] = self.any_spec(retry_id)
+                pending += self.retries(retry_id)
+        return sorted(found.values(), key=lambda retry: retry.created_at)
+
+    def closed_family(self, spec: JobSpec) -> list[tuple[str, Closing]]:
+        """How the job that was retried first and its retries ended: id and closing, oldest first.
+
+        Those that have not ended are left out.
+        """
+        first = self.first_of(spec)
+        ids = [first.job_id, *(retry.job_id for retry in self.all_retries(first.job_id))]
+        ends = ((job_id, self.closing(job_id)) for job_id in ids)
+        return [(job_id, closing) for job_id, closing in ends if closing is not None]
 
 
 def _json(document: JobSpec | Closing | EngineChoice | JobStop) -> bytes:

@@ -44,7 +44,7 @@ def engine_key(job_id: str, job_uid: str) -> str:
 
 
 def stop_key(job_id: str, job_uid: str) -> str:
-    """Why the job cannot be computed, create-only. Its presence ends the job as failed.
+    """Why the job ends early, create-only. Its presence stops the feed.
 
     With its uid, as ``engine_key``.
     """

@@ -46,6 +46,10 @@ class Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Decode = Literal["lenient", "strict"]
+SixteenBit = Literal["scale", "high_byte"]
+
+
 class Preprocess(Frozen):
     """Resize the shorter side (antialiased bilinear), then crop a centred square.
 
@@ -62,8 +66,8 @@ class Preprocess(Frozen):
     max_object_bytes: ObjectBytes = 64 * 2**20
     max_pixels: AreaPixels = 100_000_000
     item_seconds: DeadlineSeconds = 60.0
-    decode: Literal["lenient", "strict"] = "lenient"
-    sixteen_bit: Literal["scale", "high_byte"] = "scale"
+    decode: Decode = "lenient"
+    sixteen_bit: SixteenBit = "scale"
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Preprocess:

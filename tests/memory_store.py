@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +25,8 @@ _T = TypeVar("_T")
 class MemoryStore(Store):
     """``shared.storage.Store`` over dictionaries, one a bucket; ``buckets`` is all it has.
 
+    ``encodings``: the Content-Encoding of those keys that have one.
+
     A test that wants to know of every request, or to spoil some, overrides ``request``.
     """
 
@@ -31,6 +34,7 @@ class MemoryStore(Store):
 
     def __init__(self, *buckets: str) -> None:
         self.buckets: dict[str, dict[str, bytes]] = {bucket: {} for bucket in buckets}
+        self.encodings: dict[str, str] = {}
 
     def request(self, name: str, key: str, action: Callable[[], _T]) -> _T:
         """Every request passes here: the method's ``name``, its key or prefix, what it does."""
@@ -51,7 +55,7 @@ class MemoryStore(Store):
                 raise ObjectChanged("object_changed", f"s3://{bucket}/{key} was replaced.")
             if max_bytes is not None and info.size > max_bytes:
                 raise ObjectTooLarge("object_too_large", f"{key} has {info.size} bytes.")
-            return info, objects[key]
+            return replace(info, encoding=self.encodings.get(key, "")), objects[key]
 
         return self.request("get", key, get)
 
@@ -118,6 +122,9 @@ class MemoryStore(Store):
     def delete_many(self, bucket: str, keys: Iterable[str]) -> None:
         for key in keys:
             self.delete(bucket, key)
+
+    def bucket_names(self) -> Iterator[str]:
+        yield from sorted(self.buckets)
 
     def bucket_exists(self, bucket: str) -> bool:
         return bucket in self.buckets

@@ -25,6 +25,7 @@ def staged(ring: StagingRing, *firsts: int | None, chunk: int = 1) -> Batch:
             item=Item(key=f"{n}.jpg", etag="e", size=1),
             width=40 + n,
             failure=CORRUPT if first is None else None,
+            warning=None if first is None else "damaged_data",
         )
         for n, first in enumerate(firsts)
     ]

@@ -152,10 +152,10 @@ class Yard:
         self.client.rpush(SECOND, message.model_dump_json())
         return message
 
-    def finish(self, message: Chunk) -> None:
+    def finish(self, message: Chunk, counters: dict[str, float] | None = None) -> None:
         """From held(preprocess) to done, with its chunk file."""
         ref = message.ref
         self.ledger.advance(ref, Stage.PREPROCESS, WORKER, Stage.RESULTS, THIRD)
         self.ledger.claim(ref, Stage.RESULTS, WORKER)
         self.store.put("state", chunk_key(message.job_id, message.chunk), b"rows")
-        self.ledger.finish(ref, WORKER, {})
+        self.ledger.finish(ref, WORKER, counters or {})

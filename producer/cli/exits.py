@@ -5,6 +5,7 @@ An error is one line that says what is wrong and what to do, on stderr.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -14,18 +15,21 @@ from pathlib import Path
 
 from typer.exceptions import Abort, TyperException
 
-from producer.cli.output import INTERRUPTED, print_error
+from producer.cli.output import INTERRUPTED, print_error, say
+from producer.cli.streams import not_written, prepare, writing_answer
 from shared.errors import HeadraceError
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command. Never raises; returns the exit code."""
     as_json = "--json" in arguments
+    prepare()
     try:
         from producer.cli.app import app
 
         code = app(args=list(arguments) or ["--help"], prog_name="headrace", standalone_mode=False)
-        sys.stdout.flush()
+        with writing_answer():
+            sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except (BrokenPipeError, SystemExit):  # typer exits where whoever read us has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -39,6 +43,10 @@ def run(arguments: Sequence[str]) -> int:
     except TyperException as error:
         print_error(_usage_error(error), as_json)
         return error.exit_code
+    except OSError as error:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        print_error(not_written(error) if is_full else _unexpected(error), as_json)
+        return 1
     except Exception as error:  # noqa: BLE001  the last resort of the whole program
         print_error(_unexpected(error), as_json)
         return 1
@@ -56,7 +64,7 @@ def _unexpected(error: Exception) -> HeadraceError:
     """One line instead of a traceback, which goes to a file, or is shown to who debugs us."""
     text = "".join(traceback.format_exception(error))
     if os.environ.get("HEADRACE_DEBUG") == "1":
-        sys.stderr.write(text)
+        say(text)
     where = _keep(text)
     reason = " ".join(str(error).split())[:300]
     return HeadraceError(

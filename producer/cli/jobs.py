@@ -29,6 +29,11 @@ app = typer.Typer()
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
 AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
+_REASONS = {
+    "no_success": "no image succeeded",
+    "too_many_errors": "too many images failed",
+    "not_closed": "it could not be run to its end",
+}
 FailOnImages = Annotated[
     bool, typer.Option("--fail-on-image-errors", help="Exit 1 if any image failed.")
 ]
@@ -63,6 +68,13 @@ def enqueue(
         list[str] | None,
         typer.Option(metavar="GLOB", help="No keys that match, as a whole. May be repeated."),
     ] = None,
+    max_errors: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|N%",
+            help="Fail, and stop early, when more images fail. N% counts from 100 rows on.",
+        ),
+    ] = None,
     fail_on_image_errors: FailOnImages = False,
     as_json: AsJson = False,
 ) -> None:
@@ -71,11 +83,14 @@ def enqueue(
     A class of your own is looked for beside the pipeline's file, in $HEADRACE_PLUGINS and in
     ./plugins; it travels with the job, with what it imports from there and the pipeline's files.
 
-    With --wait it shows progress, and then what 'status' prints.
+    A job fails if none of its images succeeds, or if more of them fail than --max-errors allows.
+
+    With --wait it shows progress, and then what 'status' prints; exit 1 unless it succeeded.
     """
     from producer.connections import connect
-    from producer.jobs import JobRequest, Submitted, submit
+    from producer.jobs import JobRequest, Submitted, parse_max_errors, submit
 
+    allowed = None if max_errors is None else parse_max_errors(max_errors)
     connections = connect()
     request = JobRequest(
         source,
@@ -86,6 +101,7 @@ def enqueue(
         output,
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
+        max_errors=allowed,
     )
     with showing_uploads() as progress:
         spec = submit(connections, request, warn, tell=_tell, progress=progress)
@@ -256,7 +272,7 @@ def _wait(
     ended = _follow(connections, job_id, timeout_seconds)
     _show(ended, as_json)
     if ended.state != "succeeded":
-        reason = f": {ended.error}" if ended.error else ""
+        reason = f": {ended.error.rstrip('.')}" if ended.error else ""
         raise HeadraceError(f"job_{ended.state}", f"The job '{job_id}' is {ended.state}{reason}.")
     if fail_on_image_errors and ended.images.failed:
         raise HeadraceError(
@@ -302,13 +318,13 @@ def _show(status: JobStatus, as_json: bool) -> None:
     took = f"{status.seconds:,.1f} s" if status.seconds else ""
     lines = {
         "job": status.job_id,
-        "state": status.state,
+        "state": ": ".join(filter(None, (status.state, _REASONS.get(status.reason or "")))),
         "images": ", ".join(shown),
         "speed": ", ".join(filter(None, (took, rate, busy))),
         "pipeline": status.pipeline,
         "model": f"{status.model} {status.model_version[:12]}",
         "engine": engine,
-        "because": (engine and status.reason) or "",
+        "because": (engine and status.engine_reason) or "",
         "output": status.output,
         "error": status.error or "",
     }

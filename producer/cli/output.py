@@ -6,10 +6,12 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TextIO
 
 import typer
 
+from producer.cli.streams import writing_answer
 from shared.errors import HeadraceError, UsageError
 
 INTERRUPTED = 130  # the exit code after Ctrl-C
@@ -31,20 +33,39 @@ def _terminal() -> str:
 
 
 def answer(text: str) -> None:
-    """A line of the answer."""
-    print(text)  # noqa: T201
+    """A line of the answer, or several."""
+    _answer(printable_lines(text))
 
 
 def answer_json(value: object) -> None:
-    """The answer to ``--json``: a model, a dataclass, or an array of either."""
-    from pydantic_core import to_json
+    """The answer to ``--json``: a model, a dataclass, or an array of either.
 
-    answer(to_json(value, indent=2).decode())
+    In ASCII where stdout cannot show it as it is: it says the same.
+    """
+    from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+
+    try:
+        text = to_json(value, indent=2).decode()
+    except PydanticSerializationError:  # a file's name that is not UTF-8
+        text = json.dumps(to_jsonable_python(value), indent=2)
+    if text != printable_lines(text) or text != _shown(text):
+        text = to_json(value, indent=2, ensure_ascii=True).decode()
+    _answer(text)
+
+
+def _answer(text: str) -> None:
+    with writing_answer():
+        print(text)  # noqa: T201
 
 
 def say(text: str) -> None:
     """Progress."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    _say(printable_lines(text))
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):  # nobody reads it, or its disk is full: the command goes on
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def warn(text: str) -> None:
@@ -56,13 +77,13 @@ def print_error(error: HeadraceError, as_json: bool) -> None:
     """One line, or one JSON object. A hint may have more lines, such as the end of a log."""
     message = " ".join(error.message.split())
     if as_json:
-        body = {"code": error.code, "message": message, "hint": error.hint}
-        say(json.dumps({"error": body}))
+        body = {"code": error.code, "message": _in_utf8(message), "hint": _in_utf8(error.hint)}
+        _say(json.dumps({"error": body}))
         return
     head = "headrace: error:"
     if not is_plain(sys.stderr):
         head = typer.style(head, fg="red", bold=True)
-    say(f"{head} {message} {error.hint}".rstrip())
+    _say(f"{head} {printable_lines(f'{message} {error.hint}'.rstrip())}")
 
 
 def confirm(question: str, yes: bool) -> None:
@@ -71,24 +92,42 @@ def confirm(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError("needs_yes", f"{question} There is nobody to ask.", "Say --yes.")
-    typer.confirm(question, abort=True, err=True)
+    typer.confirm(printable(question), abort=True, err=True)
 
 
 def printable(text: object) -> str:
-    """As it is where it prints; a terminal must not obey what is in a key."""
+    """One line of text; a terminal must not obey what is in a key."""
     plain = "" if text is None else str(text)
-    if plain.isprintable():
-        return plain
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in plain
-    )
+    return plain if plain.isprintable() else "".join(map(_visible, plain))
+
+
+def printable_lines(text: str) -> str:
+    """As ``printable``, but for tabs and the ends of lines."""
+    if text.isprintable():
+        return text
+    return "".join(char if char in "\n\t" else _visible(char) for char in text)
+
+
+def _visible(char: str) -> str:
+    return char if char.isprintable() else char.encode("unicode_escape").decode()
+
+
+def _in_utf8(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _shown(text: str) -> str:
+    """The text as it comes out of stdout."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Columns of text; numbers stand right. Nothing is cut off."""
     from rich.cells import cell_len
 
-    lines = [list(header), *([printable(cell) for cell in row] for row in rows)]
+    cells_of = [[_shown(printable(cell)) for cell in row] for row in rows]
+    lines = [list(header), *cells_of]
     widths = [max(cell_len(line[column]) for line in lines) for column in range(len(header))]
     right = [
         bool(rows) and all(isinstance(row[column], int | float | None) for row in rows)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from producer.cli.output import JSON_HELP, answer, answer_json, example, printable, say, table, warn
+from producer.cli.streams import writing_answer
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,42 +26,54 @@ JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
 @app.command(
     epilog=example(
         "results classify-20261121-101502-3f9a --status failed",
-        "results classify-20261121-101502-3f9a --format parquet -o rows.parquet",
+        "results classify-20261121-101502-3f9a -o rows.csv",
+        "results classify-20261121-101502-3f9a -o s3://results/merged.parquet",
     )
 )
 def results(
     job_id: JobId,
-    form: Annotated[
+    given: Annotated[
         Literal["table", "csv", "jsonl", "parquet"] | None,
-        typer.Option("--format", help="Default: as FILE's ending says, else a table."),
+        typer.Option("--format", help="Default: as the ending of FILE says, else a table."),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write there.")
+        str | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Write there: a path, or s3://BUCKET/KEY."
+        ),
     ] = None,
     status: Annotated[Literal["ok", "failed"] | None, typer.Option(help="Only such rows.")] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help=f"At most so many rows; a table shows {TABLE_ROWS}.")
     ] = None,
 ) -> None:
-    """Print a job's rows, one for each image, as far as there are any yet."""
-    from producer.connections import connect
-    from producer.results import iter_rows, write_file, write_rows
+    """Print a job's rows, one for each image, as far as there are any yet.
 
-    chosen = _format(form, file)
+    An image that was retried has its newest row. FILE is replaced if it is there.
+    """
+    from producer.connections import connect
+    from producer.merged import place_for, write_object
+    from producer.results import iter_rows, write_file, write_rows
+    from shared.storage import is_s3_url
+
+    chosen = _format(given, file)
     if chosen == "parquet" and file is None and sys.stdout.isatty():
         raise UsageError("binary", "Parquet is not for terminals.", "Say -o FILE.")
     connections = connect()
     spec = connections.jobs.any_spec(job_id)
     if connections.jobs.closing(job_id) is None:
         warn(f"the job '{job_id}' has not ended: these are its rows so far.")
+    place = place_for(connections, spec, file) if file and is_s3_url(file) else None
     shown = (limit or TABLE_ROWS) + 1 if chosen == "table" else limit
     rows = iter_rows(connections.store_of, connections.jobs, spec, status=status, limit=shown)
     if chosen == "table":
         _show([row for part in rows for row in part.to_pylist()], limit or TABLE_ROWS)
     elif file is None:
-        write_rows(rows, cast("Format", chosen), sys.stdout.buffer)
+        with writing_answer():
+            write_rows(rows, cast("Format", chosen), sys.stdout.buffer)
     else:
-        count = write_file(rows, cast("Format", chosen), file)
+        form = cast("Format", chosen)
+        count = write_object(rows, form, place) if place else write_file(rows, form, Path(file))
         say(f"{count} rows in {file}")
 
 
@@ -87,8 +100,8 @@ def errors(
         say("No image failed.")
 
 
-def _format(form: str | None, file: Path | None) -> str:
-    ending = file.suffix.removeprefix(".") if file else ""
+def _format(form: str | None, file: str | None) -> str:
+    ending = PurePosixPath(file or "").suffix.removeprefix(".").lower()
     chosen = form or (ending if ending in FORMATS else "table")
     if file and chosen == "table":
         raise UsageError(
@@ -100,7 +113,7 @@ def _format(form: str | None, file: Path | None) -> str:
 
 
 def _show(rows: list[dict[str, object]], limit: int) -> None:
-    header = ("KEY", "STATUS", "LABEL", "SCORE", "ERROR")
+    header = ("KEY", "STATUS", "LABEL", "SCORE", "NOTE")
     table(header, [_cells(row) for row in rows[:limit]])
     if len(rows) > limit:
         say(f"These are the first {limit} rows. Say --limit N or --format csv for more.")
@@ -109,5 +122,6 @@ def _show(rows: list[dict[str, object]], limit: int) -> None:
 def _cells(row: dict[str, object]) -> tuple[object, ...]:
     score = row["score"]
     shown = f"{score:.4f}" if isinstance(score, float) else None
-    error = f"{row['error_code']}: {row['error_message']}" if row["error_code"] else None
-    return row["key"], row["status"], row["label"], shown, error
+    failed = f"{row['error_code']}: {row['error_message']}" if row["error_code"] else None
+    note = failed or (f"warning: {row['warning']}" if row["warning"] else None)
+    return row["key"], row["status"], row["label"], shown, note

@@ -17,19 +17,28 @@ app = typer.Typer()
 def upload(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder with the files.")],
     url: Annotated[str, typer.Argument(metavar="s3://BUCKET/PREFIX")],
+    everything: Annotated[
+        bool, typer.Option("--all", help="Hidden and system files, too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """Upload a folder, subfolders included; the bucket is made if it is missing.
 
     What is there with the same size and hash is skipped, so that the same command goes on after
-    an interruption. Links are followed.
+    an interruption. Links are followed. Files and folders whose names begin with a dot are left
+    out, as are those that systems make for themselves, such as Thumbs.db; --all uploads them too.
     """
     from producer.connections import connect
     from producer.upload import upload as upload_files
 
     with Counter("uploading", "files") as counter:
         report = upload_files(
-            directory, url, connect().store_of, warn=warn, progress=counter.update
+            directory,
+            url,
+            connect().store_of,
+            warn=warn,
+            progress=counter.update,
+            everything=everything,
         )
     if as_json:
         answer_json(report)
@@ -38,3 +47,7 @@ def upload(
             f"{report.uploaded} files uploaded ({report.bytes / 1e6:.1f} MB), "
             f"{report.skipped} were there already."
         )
+        if report.hidden:
+            files = "file was" if report.hidden == 1 else "files were"
+            them = "it" if report.hidden == 1 else "them"
+            answer(f"{report.hidden} hidden or system {files} left out; --all uploads {them} too.")

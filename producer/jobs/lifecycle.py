@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from producer.connections import Connections
+from producer.jobs.checks import require_output
 from producer.jobs.code import Progress, described, silent
 from producer.jobs.following import all_specs, follow
 from producer.jobs.status import Warn, job_status
@@ -21,6 +23,7 @@ from shared.keys import (
     spec_key,
     success_key,
 )
+from shared.retries import name_in_ancestors
 
 CLOSING_SECONDS = 10.0
 
@@ -68,8 +71,15 @@ def retry(
         )
     parent = connections.jobs.spec(last)
     first = connections.jobs.first_of(parent).job_id  # a cancelled retry did not come to all of it
-    if not job_status(connections, first, warn).images.failed:
-        raise PermanentError("nothing_failed", f"Nothing in the job '{first}' is failed.")
+    images = job_status(connections, first, warn).images
+    if not images.failed:
+        raise PermanentError(
+            "nothing_failed",
+            f"Nothing in the job '{first}' is failed.",
+            f"To run the {images.cancelled:,} that were cancelled, enqueue again."
+            if images.cancelled
+            else "",
+        )
     own = {"job_id", "job_uid", "created_at", "limit"}
     changes, packed = _updated(connections, parent) if update else ({}, None)
     fresh = JobSpec.model_validate(
@@ -83,6 +93,7 @@ def retry(
     )
     if packed is not None:
         tell(described(packed))
+    require_output(connections, fresh, warn)
     upload(connections, packed, progress)
     connections.jobs.add_retry(last, fresh.job_id)
     connections.jobs.create_spec(fresh)
@@ -124,6 +135,8 @@ def purge(connections: Connections, job_id: str) -> None:
     if connections.jobs.has_spec(job_id):
         spec = connections.jobs.any_spec(job_id)
         _let_it_close(connections, job_id)
+        if isinstance(spec, JobSpec):
+            _unlink(connections, spec)
         _remove_output(connections, spec)
     jobs, folder = connections.jobs, f"{JOBS}{job_id}/"
     # Without its closing a job would run again, so the spec goes first of the two.
@@ -172,6 +185,14 @@ def _let_it_close(connections: Connections, job_id: str) -> None:
     except HeadraceError as error:
         if error.code != "timed_out":
             raise
+
+
+def _unlink(connections: Connections, spec: JobSpec) -> None:
+    """Have no job name this one as its retry."""
+    if spec.retry_of is not None:
+        connections.jobs.remove_retry(spec.retry_of, spec.job_id)
+        with suppress(PermanentError):  # an output that is gone, or that may not be written
+            name_in_ancestors(connections.jobs, connections.store_of, spec)
 
 
 def _remove_output(connections: Connections, spec: JobSpec | PastJob) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from producer.connections import Connections
 from shared.errors import PermanentError, TransientError
-from shared.job import Accounting, Closing, EngineChoice, JobSpec, PastJob
+from shared.job import Accounting, Closing, EngineChoice, FailureReason, JobSpec, PastJob
 from shared.keys import manifest_prefix, output_root
 from shared.ledger import JobProgress
 
@@ -32,7 +32,10 @@ class ImageCounts(BaseModel):
 
 
 class JobStatus(BaseModel):
-    """A job as ``status`` shows it. ``reason`` says why that engine and precision were taken.
+    """A job as ``status`` shows it, and where it was retried, as its retries have left it.
+
+    ``reason`` says why a job failed, and ``error`` says it in words; ``engine_reason``, why that
+    engine and precision were taken.
 
     ``model_version`` covers all that computes; ``code_sha256`` is of a class's packed code, null
     for weights.
@@ -57,7 +60,8 @@ class JobStatus(BaseModel):
     output: str
     error: str | None
     skipped: int = 0
-    reason: str | None = None
+    reason: FailureReason | None = None
+    engine_reason: str | None = None
     code_sha256: str | None = None
     warnings: list[str] = Field(default_factory=list)
 
@@ -82,7 +86,9 @@ class JobWatch:
         closing = self._connections.jobs.closing(self.spec.job_id)
         status = self._open() if closing is None else _closed(self.spec, closing)
         self._add_engine(status)
-        return status if closing is None else _with_retries(self._connections, status, self._warn)
+        if closing is not None:
+            _add_retries(self._connections, self.spec, status, self._warn)
+        return status
 
     def _add_engine(self, status: JobStatus) -> None:
         """Why which engine; while the job runs, what it was settled on."""
@@ -90,7 +96,7 @@ class JobWatch:
         self._engine = self._engine or jobs.engine(spec.job_id, spec.job_uid)
         if self._engine is None:
             return
-        status.reason = self._engine.reason
+        status.engine_reason = self._engine.reason
         if not status.has_ended:
             status.engine, status.precision = self._engine.engine, self._engine.precision
             status.device = self._engine.device
@@ -152,7 +158,9 @@ def watch_job(
     if isinstance(spec, JobSpec):
         return JobWatch(connections, spec, warn).look
     closing = connections.jobs.closing(spec.job_id)
-    ended = closing or Closing(state="failed", accounting=Accounting(), error=spec.reason)
+    ended = closing or Closing(
+        state="failed", reason="not_closed", accounting=Accounting(), error=spec.reason
+    )
     return lambda: _closed(spec, ended)
 
 
@@ -183,21 +191,41 @@ def _closed(spec: JobSpec | PastJob, closing: Closing) -> JobStatus:
     )
     status.seconds, status.device_busy = closing.seconds, closing.device_busy
     status.images_per_second = _rate(images, closing.seconds)
-    status.error, status.skipped = closing.error, counted.skipped
+    status.reason, status.error, status.skipped = closing.reason, closing.error, counted.skipped
     return status
 
 
-def _with_retries(connections: Connections, status: JobStatus, warn: Warn) -> JobStatus:
-    """Each image that a retry has mended counts as succeeded and no longer as failed."""
+def _add_retries(connections: Connections, spec: JobSpec, status: JobStatus, warn: Warn) -> None:
+    """Each image that a retry has fixed counts as succeeded and no longer as failed."""
+    retried = False
     for retry_id in connections.jobs.retries(status.job_id):
         try:
-            mended = job_status(connections, retry_id, warn).images.succeeded or 0
+            retry = job_status(connections, retry_id, warn)
         except PermanentError:  # it was never written, or has been removed
             continue
-        images = status.images
-        images.succeeded = (images.succeeded or 0) + mended
-        images.failed = max(0, (images.failed or 0) - mended)
-    return status
+        fixed, images = retry.images.succeeded or 0, status.images
+        images.succeeded = (images.succeeded or 0) + fixed
+        images.failed = max(0, (images.failed or 0) - fixed)
+        retried |= retry.has_ended
+    if retried:
+        _decide_again(connections, spec, status)
+
+
+def _decide_again(connections: Connections, spec: JobSpec, status: JobStatus) -> None:
+    """The end of a job by its rows and those of all retries that have ended.
+
+    Images that were cancelled have no row, and a job that could not be closed lacks some.
+    """
+    if status.images.cancelled or status.reason == "not_closed" or status.state == "cancelled":
+        return
+    ends = [closing for _, closing in connections.jobs.closed_family(spec)]
+    merged = Accounting.merged([closing.accounting for closing in ends])
+    reason = spec.failure(succeeded=merged.succeeded, failed=merged.failed)
+    said = [closing.error for closing in ends if reason and closing.reason == reason]
+    if reason and not said:
+        said = [f"{merged.failed:,} images still fail, and --max-errors allows {spec.max_errors}."]
+    status.state, status.reason = "failed" if reason else "succeeded", reason
+    status.error = said[-1] if said else None
 
 
 def _rate(images: ImageCounts, seconds: float) -> float | None:

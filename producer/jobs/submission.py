@@ -8,8 +8,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from producer.connections import Connections
-from producer.jobs.checks import require_images, require_output
+from producer.jobs.checks import require_output, require_source
 from producer.jobs.code import Progress, described, silent, upload_class
+from producer.jobs.nearest import parse_source
 from producer.jobs.requests import DEFAULT_CHUNK_ITEMS, JobRequest
 from producer.version import version
 from shared.catalog import Catalog, PackedClass, Resolved, resolve
@@ -42,8 +43,8 @@ def submit(
         tell(described(packed))
     if request.job_id and (standing := _standing(connections, spec)):
         return _continue(connections, standing, warn)
-    require_images(connections, spec)
-    require_output(connections, spec)
+    require_source(connections, spec, tell)
+    require_output(connections, spec, warn)
     upload(connections, packed, progress)
     standing = connections.jobs.create_spec(spec)
     _require_same(standing, spec)
@@ -93,7 +94,7 @@ def make_spec(connections: Connections, request: JobRequest) -> tuple[JobSpec, P
     Raises UsageError, and the store's errors.
     """
     settings = connections.settings
-    bucket, prefix = parse_s3_url(request.source)
+    bucket, prefix = parse_source(request.source)
     output_bucket, output_prefix = settings.results_bucket, ""
     if request.output:
         output_bucket, output_prefix = parse_s3_url(request.output)
@@ -104,8 +105,8 @@ def make_spec(connections: Connections, request: JobRequest) -> tuple[JobSpec, P
             job_id=request.job_id or new_job_id(pipeline.name),
             bucket=bucket,
             prefix=prefix,
-            include=request.include,
-            exclude=request.exclude,
+            include=_patterns(request.include),
+            exclude=_patterns(request.exclude),
             limit=request.limit,
             max_errors=request.max_errors,
             chunk_items=_chunk_items(request.chunk_items, pipeline, settings),
@@ -119,6 +120,11 @@ def make_spec(connections: Connections, request: JobRequest) -> tuple[JobSpec, P
     except ValidationError as error:
         raise _refused(error) from error
     return spec, found.packed
+
+
+def _patterns(given: tuple[str, ...]) -> tuple[str, ...]:
+    """In one order, so that who repeats them in another continues the same job."""
+    return tuple(sorted(set(given)))
 
 
 def _lasting(given: str) -> str:
@@ -136,7 +142,9 @@ def _refused(error: ValidationError) -> UsageError:
             f"{first['input']!r} cannot be a job's id.",
             "Take up to 100 letters, digits, '-', '_' and '.', the first a letter or a digit.",
         )
-    return UsageError("bad_option", f"{field}: {first['msg']}.", "See 'headrace enqueue --help'.")
+    option = {"prefix": "the source's prefix", "output_prefix": "--output"}.get(field, f"--{field}")
+    problem = "a pattern is empty" if first["type"] == "string_too_short" else first["msg"]
+    return UsageError("bad_option", f"{option}: {problem}.", "See 'headrace enqueue --help'.")
 
 
 def room_of_slot(pipeline: Pipeline, settings: Settings) -> int:

@@ -62,7 +62,13 @@ def _statements(state: str, models: str) -> dict[str, list[dict[str, Any]]]:
             _deny("ListBucket", [models]),
             _deny("ListBucket", [state], {"StringNotLike": {"s3:prefix": ["jobs/*"]}}),
             _may("GetObject", [job, "*/rows/part-*.parquet"]),
-            _may("PutObject", [f"{job}/manifest/*", f"{job}/closed.json", _own(state, "producer")]),
+            _may(
+                "PutObject",
+                [
+                    *(f"{job}/manifest/*", f"{job}/stop-*.json", f"{job}/closed.json"),
+                    _own(state, "producer"),
+                ],
+            ),
         ],
         "preprocess": [
             _may_all_but("GetObject", [f"{state}/*", f"{models}/*"]),

@@ -13,6 +13,7 @@ from shared.pipeline import (
     MAX_VARIABLES,
     AreaPixels,
     DeadlineSeconds,
+    Decode,
     EnginePolicy,
     Name,
     ObjectBytes,
@@ -21,6 +22,7 @@ from shared.pipeline import (
     PythonClass,
     Sha256,
     SidePixels,
+    SixteenBit,
     VariableName,
 )
 
@@ -55,6 +57,8 @@ class PreprocessSection(FileModel):
     max_object_bytes: ObjectBytes | None = None
     max_pixels: AreaPixels | None = None
     item_seconds: DeadlineSeconds | None = None
+    decode: Decode | None = None
+    sixteen_bit: SixteenBit | None = None
 
     @model_validator(mode="after")
     def _crop_fits(self) -> PreprocessSection:

@@ -17,7 +17,7 @@ from shared.storage.errors import (
 )
 from shared.storage.port import ObjectInfo, Page, Store
 from shared.storage.registry import connect, resolve_store
-from shared.storage.urls import check_bucket_name, parse_s3_url
+from shared.storage.urls import check_bucket_name, is_s3_url, parse_s3_url
 
 __all__ = [
     "AccessDenied",
@@ -37,6 +37,7 @@ __all__ = [
     "UnsupportedKey",
     "check_bucket_name",
     "connect",
+    "is_s3_url",
     "parse_s3_url",
     "resolve_store",
     "wait_until_admitted",

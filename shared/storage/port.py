@@ -10,11 +10,15 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One object as listed: its whole key, its ETag without quotes, its size in bytes."""
+    """One object as listed: its whole key, its ETag without quotes, its size in bytes as stored.
+
+    ``encoding`` is its Content-Encoding, known of a fetched object alone. Nothing is unpacked.
+    """
 
     key: str
     etag: str
     size: int
+    encoding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,10 @@ class Store(Protocol):
 
     def delete_many(self, bucket: str, keys: Iterable[str]) -> None:
         """Delete objects by the thousand; missing ones are fine."""
+        ...
+
+    def bucket_names(self) -> Iterator[str]:
+        """Every bucket of the store, if its credentials may see them."""
         ...
 
     def bucket_exists(self, bucket: str) -> bool:

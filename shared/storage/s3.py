@@ -101,7 +101,8 @@ class S3ObjectStore:
         self, bucket: str, key: str, max_bytes: int | None, etag: str | None, timeout_seconds: int
     ) -> tuple[ObjectInfo, Iterable[Buffer]]:
         result = obstore.get(self._bucket(bucket, timeout_seconds), key)
-        info = ObjectInfo(key, _bare(result.meta["e_tag"]), result.meta["size"])
+        encoding = result.attributes.get("Content-Encoding", "")
+        info = ObjectInfo(key, _bare(result.meta["e_tag"]), result.meta["size"], encoding)
         _check(info, bucket, max_bytes, etag)
         return info, result.stream(min_chunk_size=1)
 
@@ -111,7 +112,8 @@ class S3ObjectStore:
         response = self._minio.get_object(bucket, key)
         try:
             size = int(response.headers["content-length"])
-            info = ObjectInfo(key, _bare(response.headers.get("etag")), size)
+            encoding = response.headers.get("content-encoding", "")
+            info = ObjectInfo(key, _bare(response.headers.get("etag")), size, encoding)
             _check(info, bucket, max_bytes, etag)
             return info, paced(parts_of(response))
         finally:
@@ -218,6 +220,10 @@ class S3ObjectStore:
                     self.delete(bucket, key)
             with self._asking(bucket):
                 obstore.delete(self._bucket(bucket), [key for key in page if _for_obstore(key)])
+
+    def bucket_names(self) -> Iterator[str]:
+        with self._asking(""):
+            yield from (bucket.name for bucket in self._minio.list_buckets())
 
     def bucket_exists(self, bucket: str) -> bool:
         with self._asking(bucket):

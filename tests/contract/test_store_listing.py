@@ -39,6 +39,10 @@ def test_lists_each_key_once_over_pages(
     assert listed == Counter(key for key in keys if key.startswith(prefix))
 
 
+def test_names_its_buckets(store: Store, tree: tuple[str, set[str]]) -> None:
+    assert tree[0] in set(store.bucket_names())
+
+
 def test_lists_folders_by_name(store: Store, tree: tuple[str, set[str]]) -> None:
     bucket, keys = tree
     top = {key.split("/")[0] for key in keys if "/" in key}

@@ -25,7 +25,9 @@ class Hungry(Fingerprint):
 """
 # A process that is stopped for a minute is to go on then, and not to end as one that hangs.
 PIPELINE = "{{model: {{python: 'fingerprint:{model}'}}, preprocess: {{item_seconds: 300}}}}\n"
-COMPARED = ("key", "etag", "status", "label", "score", "predictions", "width", "height")
+COMPARED = (
+    *("key", "etag", "status", "label", "score", "predictions", "width", "height", "warning"),
+)
 
 
 @dataclass

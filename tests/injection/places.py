@@ -90,6 +90,12 @@ PLACES: dict[str, Place] = {
     ),
 }
 
+# On the way of a job of which too many images fail.
+EARLY_STOP = {
+    "stop to be written": Place("producer", "before", "shared.job_store:JobStore.stop", 1),
+    "stop written and not noted": Place("producer", "after", "shared.job_store:JobStore.stop", 1),
+}
+
 _WORKERS = ("preprocess", "inference", "collector")
 # Where what is raised ends a thread of ours: by role, then by the thread's name.
 THREADS: dict[str, dict[str, Place]] = {
@@ -129,13 +135,16 @@ _IN_THREADS = {
 }
 
 
+_ALL = PLACES | EARLY_STOP | _IN_THREADS
+
+
 class Places:
     """The places of one stack. ``environment`` is for the stack, before it is started."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True)
-        table = {name: asdict(place) for name, place in (PLACES | _IN_THREADS).items()}
+        table = {name: asdict(place) for name, place in _ALL.items()}
         (directory / "places.json").write_text(json.dumps(table))
         path = f"{PROJECT_ROOT}{os.pathsep}{HOOKS}"
         self.environment = {"INJECTION_DIR": str(directory), "PYTHONPATH": path}
@@ -147,7 +156,7 @@ class Places:
         (``exception``, its dotted name, and ``message``), skip (the call returns None; ``before``
         only).
         """
-        assert name in PLACES or name in _IN_THREADS, name
+        assert name in _ALL, name
         for old in self._directory.glob(f"{name}.*"):
             old.unlink()
         new = self._directory / f"{name}.new"

@@ -10,7 +10,7 @@ import pytest
 
 from producer.leader import LOOK_SECONDS, RESCUE_SECONDS
 from shared.errors import TransientError
-from shared.job import Accounting, Closing, JobStop
+from shared.job import Accounting, Closing, JobStop, MaxErrors
 from shared.job_store import JobStore
 from shared.keys import cancel_key, chunks_prefix, closed_key, segment_key, spec_key
 from shared.manifest import ManifestReader
@@ -61,6 +61,34 @@ def test_a_job_that_a_worker_stopped_is_sealed_and_fed_no_more(yard: Yard) -> No
     progress = yard.ledger.progress(spec.job_uid)
     assert progress is not None
     assert progress.cancelled
+
+
+def test_a_job_that_fails_too_often_is_stopped(yard: Yard) -> None:
+    spec = yard.add_job(20, max_errors=MaxErrors(images=4))
+    other = yard.add_job(20, job_id="other")
+    leader = yard.lead()
+    failed = Counter[str]()
+
+    def fail_a_chunk() -> bool:
+        chunk = yard.claim()
+        yard.finish(chunk, {"chunks": 1, "failed": len(chunk.items)})
+        failed[chunk.job_id] += len(chunk.items)
+        yard.pass_time(leader, 1)
+        return yard.jobs.ends_early(spec)
+
+    yard.fill(leader)
+    yard.until(leader, fail_a_chunk, "the stop")
+    assert failed["job"] in (5, 6), "the first beyond four, in chunks of two"
+    stop = yard.jobs.stopped("job", spec.job_uid)
+    assert stop is not None
+    assert stop.reason == "too_many_errors"
+    progress = yard.ledger.progress(spec.job_uid)
+    assert progress is not None
+    assert progress.cancelled
+    assert not yard.jobs.ends_early(other), "it may fail as often as it will"
+    sent = Counter(uid for uid, _, _ in yard.broker.sent)
+    yard.pass_time(leader, 3)
+    assert Counter(uid for uid, _, _ in yard.broker.sent)[spec.job_uid] == sent[spec.job_uid]
 
 
 def test_a_job_that_the_ledger_lost_can_be_cancelled(yard: Yard) -> None:
@@ -175,7 +203,7 @@ def test_a_bucket_that_is_not_there_ends_the_job(yard: Yard, led_before: bool) -
     yard.until(leader, closing, "the job's end")
     ended = yard.jobs.closing("job")
     assert ended is not None
-    assert (ended.state, ended.accounting) == ("failed", Accounting())
+    assert (ended.state, ended.reason, ended.accounting) == ("failed", "not_closed", Accounting())
     assert "nowhere" in str(ended.error)
     assert spec.job_uid not in yard.ledger.jobs()
 

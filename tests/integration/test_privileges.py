@@ -103,7 +103,10 @@ MAY: dict[str, dict[str, set[tuple[str, str]]]] = {
             *(("state", key) for key in (SPEC, SEGMENT, CHUNK, CLOSED, ENGINE, STOP)),
             ("results", PART),
         },
-        "put": {("state", SEGMENT), ("state", CLOSED), ("state", "quarantine/producer/0")},
+        "put": {
+            *(("state", key) for key in (SEGMENT, STOP, CLOSED)),
+            ("state", "quarantine/producer/0"),
+        },
         "delete": set(),
     },
     "preprocess": {

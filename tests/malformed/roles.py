@@ -28,6 +28,7 @@ def _item_fields(*prefix: str | int) -> dict[str, Case]:
 _BUCKET = fields(
     ("bucket",), MISSING, "", "a", "a" * 64, "../x", "/etc", "a/b", "..a", "a b", "A\n", None, 5
 )
+_WARNINGS = ("", "no-such", "x" * 10**6, 5, ["damaged_data"])
 _TIMINGS = {
     **fields(("timings",), MISSING, None, [], "x"),
     **fields(("timings", "fetch_seconds"), -1, float("nan"), float("inf"), 10**8, "x"),
@@ -56,6 +57,7 @@ CASES_OF: dict[str, dict[str, Case]] = {
         ),
         **fields(("pipeline", "preprocess"), {}),
         **fields(("items", 0, "width"), 0, -1, 10**7, "9"),
+        **fields(("items", 0, "warning"), *_WARNINGS),
         **fields(("items", 0, "failure"), {}, "x", {"error_code": "no-such", "error_message": ""}),
     },
     "collector": {
@@ -66,6 +68,7 @@ CASES_OF: dict[str, dict[str, Case]] = {
         **fields(("precision",), MISSING, "float8"),
         **fields(("device",), MISSING, "x" * 201),
         **fields(("items", 0, "width"), 0, -1, 10**7, "9"),
+        **fields(("items", 0, "warning"), *_WARNINGS),
         **fields(
             ("items", 0, "predictions"),
             *(None, "x", [{}], [{"label": "a", "score": 1.0}] * 101),

@@ -83,6 +83,8 @@ SCHEMA = {
     **fields(("pipeline", "preprocess", "resize_shorter_pixels"), 0, 1, 4097),
     **fields(("pipeline", "preprocess", "max_object_bytes"), 0, 2**30 + 1),
     **fields(("pipeline", "preprocess", "max_pixels"), 0, 10**9 + 1),
+    **fields(("pipeline", "preprocess", "decode"), "", "loose", None, 1),
+    **fields(("pipeline", "preprocess", "sixteen_bit"), "", "low_byte", None, 16),
     **fields(("pipeline", "model", "name"), "../x", "/x", ""),
     **fields(("pipeline", "model", "sha256"), "../x", "a" * 63, "A" * 64),
     **fields(("pipeline", "model", "python_class"), "os:system", "/x:Y", "..:Y"),

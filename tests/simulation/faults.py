@@ -41,6 +41,7 @@ class Faults:
             *(
                 self._cancel,
                 self._break_class,
+                self._lose_model,
                 self._change_bucket,
                 self._lose_chunk_file,
                 self._usurp,
@@ -206,6 +207,10 @@ class Faults:
     def _break_class(self) -> None:
         spec = self._chance.choice(self._world.specs)
         self._at_a_moment(lambda: self._world.stand_ins.broken.add(spec.job_id))
+
+    def _lose_model(self) -> None:
+        spec = self._chance.choice(self._world.specs)
+        self._at_a_moment(lambda: self._world.stand_ins.lost.add(spec.job_id))
 
     def _change_bucket(self) -> None:
         for _ in range(self._chance.randint(1, 4)):

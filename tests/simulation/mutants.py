@@ -181,6 +181,24 @@ MUTANTS = (
         "    drop_chunk_files(jobs, spec, manifest.closing())\n",
     ),
     Mutant(
+        "a job that fails too often is a success",
+        "shared/job.py",
+        'return "too_many_errors" if is_over else None',
+        "return None",
+    ),
+    Mutant(
+        "a job is stopped by one failure",
+        "producer/error_limit.py",
+        "if not limit.exceeded(succeeded=succeeded, failed=failed):",
+        "if not failed:",
+    ),
+    Mutant(
+        "a job that was stopped closes as if it were whole",
+        "workers/collector/open_job.py",
+        "self._seal.cancelled or self._jobs.ends_early(self.spec)",
+        "self._seal.cancelled or self._jobs.is_cancelled(self.spec.job_id)",
+    ),
+    Mutant(
         "the feed's cursor skips a chunk",
         "producer/feed.py",
         "            self._unsent.extend(refs)\n",

@@ -17,8 +17,9 @@ from unittest import mock
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shared import locks, parquet, threads
+from shared import job, locks, parquet, threads
 from shared.staging import ring
+from tests.simulation.audit import MIN_ROWS_FOR_PERCENT
 from tests.simulation.files import Files
 from tests.simulation.substitution import PRODUCT, substituted
 from tests.simulation.world import World
@@ -79,6 +80,7 @@ def _surroundings(world: World) -> Iterator[None]:
     try:
         with (
             substituted(world.clock, world.chance),
+            mock.patch.object(job, "MIN_ROWS_FOR_PERCENT", MIN_ROWS_FOR_PERCENT),
             mock.patch.object(parquet, "encode", _encode),
             mock.patch.object(parquet, "decode", _decode),
             mock.patch.object(locks, "os", files),

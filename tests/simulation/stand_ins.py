@@ -19,7 +19,7 @@ import numpy as np
 from shared.job import EngineChoice
 from shared.pipeline import Model, Pipeline, Preprocess
 from tests.simulation.gate import Gate
-from workers.inference.errors import ClassUnusable
+from workers.inference.errors import ClassUnusable, EngineError, ModelUnusable
 from workers.inference.submission import Inferred
 from workers.preprocess.fill import Fill, Filled
 from workers.suspects import Note
@@ -34,6 +34,7 @@ PIPELINE = Pipeline(
     ),
 )
 _BROKEN = "'pattern:Pattern' cannot be constructed: it is broken"
+_LOST = "There are no weights."
 _ENGINE = EngineChoice(engine="python", precision=None, device="simulated", reason="")
 
 
@@ -48,13 +49,26 @@ def label(data: bytes) -> str:
 
 
 class StandIns:
-    """How many seconds an image takes to decode, and a batch on the device."""
+    """How many seconds an image takes to decode, and a batch on the device.
 
-    def __init__(self, gate: Gate, decode_seconds: float, device_seconds: float) -> None:
-        self._gate = gate
+    ``poisoned_share``: of the images, on which the engine raises.
+    """
+
+    def __init__(
+        self, gate: Gate, decode_seconds: float, device_seconds: float, poisoned_share: float
+    ) -> None:
+        self._gate, self._poisoned_share = gate, poisoned_share
         self._decode_seconds, self._device_seconds = decode_seconds, device_seconds
         self.images_filled = 0
         self.broken: set[str] = set()  # jobs whose class can be constructed no longer
+        self.lost: set[str] = set()  # jobs whose model can be loaded no longer
+
+    def is_poisoned(self, data: bytes) -> bool:
+        """Does the engine raise on this object?"""
+        return self._raises_on(label(data))
+
+    def _raises_on(self, said: str) -> bool:
+        return int(said[:2], 16) < self._poisoned_share * 256
 
     @contextmanager
     def filling(self, _: Preprocess) -> Iterator[Fill]:
@@ -93,8 +107,14 @@ class StandIns:
         if job in self.broken:
             future.set_exception(ClassUnusable(_BROKEN))
             return future
+        if job in self.lost:
+            future.set_exception(ModelUnusable(_LOST))
+            return future
         model = cast(Any, SimpleNamespace(choice=_ENGINE, labels=()))
         outputs = [(text, 1.0) for text in self._read(images)]
+        if any(self._raises_on(text) for text, _ in outputs):
+            future.set_exception(EngineError("poisoned"))
+            return future
         now = self._gate.clock.now
         future.set_result(Inferred(model, outputs, 0.0, self._device_seconds, now, now))
         return future

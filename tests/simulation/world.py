@@ -11,7 +11,7 @@ from pathlib import Path
 from greenlet import GreenletExit
 
 from shared.errors import TransientError
-from shared.job import JobSpec
+from shared.job import JobSpec, MaxErrors
 from shared.job_store import JobStore
 from shared.keys import closed_key
 from shared.settings import RingSettings, Settings
@@ -32,6 +32,10 @@ from tests.simulation.valkey import Valkey
 PATIENCE_SECONDS = 120.0
 AFTERWARDS_SECONDS = 2.0
 LEASE_SECONDS = 3.0
+LIMITS = (
+    *(None, None, MaxErrors(images=0), MaxErrors(images=3)),
+    *(MaxErrors(percent=10), MaxErrors(percent=50)),
+)
 NAMES = (
     *("producer-1", "producer-2", "preprocess-1", "preprocess-2"),
     *("inference-1", "collector-1", "collector-2"),
@@ -61,6 +65,7 @@ class World(logging.Handler):
             self.gate,
             self.chance.choice((0.001, 0.01, 0.1)),
             self.chance.choice((0.001, 0.05, 0.5)),
+            self.chance.choice((0.0, 0.0, 0.0, 0.1, 0.5, 1.0)),
         )
         self.init = Process("init")
         self.names: tuple[str, ...] = self.chance.choice(LAYOUTS)
@@ -185,6 +190,7 @@ class World(logging.Handler):
             prefix=prefix,
             output_bucket="results",
             chunk_items=self.chance.randint(2, 4),
+            max_errors=self.chance.choice(LIMITS),
             pipeline=PIPELINE,
             pipeline_sha256=PIPELINE.sha256,
             headrace_version="0",

@@ -61,10 +61,12 @@ def _publish(store: MemoryStore, catalog: Catalog, sha256: str) -> None:
 def test_sizes_that_are_left_out_follow_from_the_model(
     tmp_path: Path, catalog: Catalog, settings: Settings, store: MemoryStore
 ) -> None:
-    path = written(tmp_path, "model: pets\npreprocess: {max_pixels: 1000}\n")
+    path = written(tmp_path, "model: pets\npreprocess: {max_pixels: 1000, decode: strict}\n")
     preprocess = resolve(str(path), settings, store, catalog).pipeline.preprocess
     assert (preprocess.crop_pixels, preprocess.resize_shorter_pixels) == (160, 183)
     assert preprocess.max_pixels == 1000
+    assert preprocess.decode == "strict"
+    assert preprocess.sixteen_bit == "scale"
     assert preprocess.max_object_bytes == 64 * 2**20
 
 

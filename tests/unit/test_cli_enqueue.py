@@ -153,9 +153,3 @@ def test_without_a_ledger_it_is_written_all_the_same(fake: Fake) -> None:
     spec = enqueue(fake)
     assert fake.connections.jobs.spec(spec.job_id) == spec
     assert "does not answer" in fake.warnings[0]
-
-
-def test_a_large_prefix_is_not_listed_to_its_end(fake: Fake) -> None:
-    """After a thousand keys that are not wanted, the rest is the producer's to look at."""
-    fake.put_images("large", *(f"{number:05}.txt" for number in range(1001)))
-    assert enqueue(fake, "s3://large", include=("*.jpg",))

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from producer.cli import results
 from producer.cli.exits import run
 from producer.jobs import JobRequest, submit
 from shared.job import Accounting, Closing
@@ -62,6 +63,14 @@ def test_a_table_shows_twenty_rows_unless_told(
     printed = capsys.readouterr()
     assert len(printed.out.splitlines()) == 51
     assert printed.err == ""
+
+
+def test_a_table_notes_errors_and_warnings() -> None:
+    note = results._cells({**row(1), "warning": "damaged_data"})[-1]
+    assert note == "warning: damaged_data"
+    assert results._cells({**row(1, failed=True), "warning": "damaged_data"})[-1] == (
+        "empty: It has no bytes."
+    )
 
 
 def test_status_and_limit(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:

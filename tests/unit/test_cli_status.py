@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -24,7 +25,7 @@ from producer.jobs import (
     submit,
 )
 from shared.errors import HeadraceError
-from shared.job import Accounting, Closing, EngineChoice
+from shared.job import Accounting, Closing, EngineChoice, FailureReason, MaxErrors
 from shared.keys import closed_key, output_root, segment_key, spec_key, success_key
 from shared.ledger import JobProgress
 from shared.manifest import Seal, Segment, encode_seal, encode_segment
@@ -63,9 +64,18 @@ def put_progress(fake: Fake, **counters: float) -> None:
     fake.ledger.open_jobs[uid] = JobProgress(uid, "job", 1, 1, False, counters)
 
 
-def close(fake: Fake, job: str = "job", **counts: int) -> None:
+def close(
+    fake: Fake,
+    job: str = "job",
+    *,
+    reason: FailureReason | None = None,
+    state: Literal["succeeded", "failed", "cancelled"] | None = None,
+    **counts: int,
+) -> None:
     closing = Closing(
-        state="succeeded",
+        state=state or ("failed" if reason else "succeeded"),
+        reason=reason,
+        error=reason and f"{job} says so.",
         accounting=Accounting(**counts),
         engine="python",
         device="cpu",
@@ -125,13 +135,14 @@ def test_closed(fake: Fake, job: str) -> None:
 
 def test_why_which_engine_is_known_from_the_first_result_on(fake: Fake, job: str) -> None:
     choice = EngineChoice(engine="openvino", precision="float32", device="cpu", reason="fastest")
-    assert look(fake).reason is None
+    assert look(fake).engine_reason is None
     uid = fake.connections.jobs.spec(job).job_uid
     fake.connections.jobs.settle_engine(job, uid, choice)
     status = look(fake)
-    assert (status.engine, status.precision, status.reason) == ("openvino", "float32", "fastest")
+    assert (status.engine, status.precision) == ("openvino", "float32")
+    assert (status.engine_reason, status.reason) == ("fastest", None)
     close(fake)
-    assert (look(fake).engine, look(fake).reason) == ("python", "fastest")
+    assert (look(fake).engine, look(fake).engine_reason) == ("python", "fastest")
 
 
 def test_the_json_is_the_contract(fake: Fake, job: str) -> None:
@@ -139,7 +150,7 @@ def test_the_json_is_the_contract(fake: Fake, job: str) -> None:
     assert list(fields) == [
         *("job_id", "pipeline", "model", "model_version", "engine", "precision", "device"),
         *("state", "images", "images_per_second", "device_busy", "seconds", "created_at"),
-        *("output", "error", "skipped", "reason", "code_sha256", "warnings"),
+        *("output", "error", "skipped", "reason", "engine_reason", "code_sha256", "warnings"),
     ]
     assert list(fields["images"]) == ["listed", "succeeded", "failed", "pending", "cancelled"]
     assert fields["output"] == "s3://results/job/"
@@ -202,6 +213,70 @@ def test_what_a_cancelled_retry_did_not_come_to_can_be_retried(fake: Fake, job: 
     close(fake, second.job_id, listed=3, succeeded=3)
     with pytest.raises(HeadraceError, match="Nothing in the job"):
         retry(fake.connections, first.job_id, fake.warnings.append)
+
+
+def retried(fake: Fake, **limit: int) -> str:
+    """Begin a job that may fail so often; returns its id."""
+    allowed = MaxErrors.model_validate(limit) if limit else None
+    source = "s3://photos"
+    request = JobRequest(source, str(fake.pipeline), job_id="limited", max_errors=allowed)
+    return submit(fake.connections, request, fake.warnings.append).job_id
+
+
+def ends(fake: Fake, job: str) -> tuple[str, str | None, str | None]:
+    status = look(fake, job)
+    return status.state, status.reason, status.error
+
+
+def test_a_retry_that_succeeds_turns_the_state_of_its_job(fake: Fake) -> None:
+    job = retried(fake, images=2)
+    close(fake, job, reason="no_success", listed=9, failed=9)
+    assert ends(fake, job) == ("failed", "no_success", "limited says so.")
+    first = retry(fake.connections, job, fake.warnings.append)
+    assert first.max_errors == MaxErrors(images=2)
+    assert ends(fake, job) == ("failed", "no_success", "limited says so."), "it still runs"
+    close(fake, first.job_id, reason="too_many_errors", listed=9, succeeded=5, failed=4)
+    assert ends(fake, job) == ("failed", "too_many_errors", f"{first.job_id} says so.")
+    second = retry(fake.connections, job, fake.warnings.append)
+    close(fake, second.job_id, listed=4, succeeded=2, failed=2)
+    for retried_job in (job, first.job_id):
+        assert ends(fake, retried_job) == ("succeeded", None, None)
+    assert look(fake, job).images.failed == 2
+
+
+def test_a_retry_that_its_user_cancelled_counts_what_it_has_fixed(fake: Fake) -> None:
+    job = retried(fake, images=2)
+    close(fake, job, reason="no_success", listed=9, failed=9)
+    first = retry(fake.connections, job, fake.warnings.append)
+    close(fake, first.job_id, state="cancelled", listed=9, succeeded=6, cancelled=3)
+    assert ends(fake, first.job_id)[0] == "cancelled"
+    said = "3 images still fail, and --max-errors allows 2."
+    assert ends(fake, job) == ("failed", "too_many_errors", said)
+
+
+@pytest.mark.parametrize(
+    ("reason", "state", "counts"),
+    [
+        ("too_many_errors", "failed", {"failed": 3, "cancelled": 6}),
+        ("not_closed", "failed", {"failed": 3}),
+        (None, "cancelled", {"failed": 3, "cancelled": 6}),
+    ],
+)
+def test_a_job_that_lacks_rows_stays_as_it_ended(
+    fake: Fake,
+    reason: FailureReason | None,
+    state: Literal["failed", "cancelled"],
+    counts: dict[str, int],
+) -> None:
+    job = retried(fake, images=2)
+    close(fake, job, reason=reason, state=state, listed=9, **counts)
+    first = retry(fake.connections, job, fake.warnings.append)
+    close(fake, first.job_id, listed=3, succeeded=3)
+    assert (look(fake, job).state, look(fake, job).reason) == (state, reason)
+    assert look(fake, job).images.succeeded == 3
+    expected = "that were cancelled, enqueue again" if "cancelled" in counts else "is failed"
+    with pytest.raises(HeadraceError, match=expected):
+        retry(fake.connections, job, fake.warnings.append)
 
 
 def test_jobs_newest_first(fake: Fake, job: str) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from producer.upload import PART_BYTES, LocalFile, UploadReport, is_same, local_files, upload
+from producer.cli.exits import run
+from producer.folder import Folder, LocalFile
+from producer.upload import PART_BYTES, UploadReport, is_same, upload
 from shared.errors import HeadraceError
 from shared.storage import ObjectInfo
+from tests.fake_connections import fake_connections
 from tests.memory_store import MemoryStore
 
 
@@ -23,15 +27,22 @@ def store() -> MemoryStore:
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     (folder / "b c" / "ü").mkdir(parents=True)
-    for name in ("a.jpg", "100%#?+.jpg", "new\nline.jpg", "b c/a.jpg", "b c/ü/e", ".hidden"):
+    for name in ("a.jpg", "100%#?+.jpg", "new\nline.jpg", "b c/a.jpg", "b c/ü/e", "~x"):
         (folder / name).write_bytes(name.encode())
     (folder / "empty").touch()
     return folder
 
 
-def send(store: MemoryStore, folder: Path, url: str, warnings: list[str]) -> UploadReport:
+def send(
+    store: MemoryStore, folder: Path, url: str, warnings: list[str], *, everything: bool = False
+) -> UploadReport:
     return upload(
-        folder, url, lambda _: store, warn=warnings.append, progress=lambda done, total: None
+        folder,
+        url,
+        lambda _: store,
+        warn=warnings.append,
+        progress=lambda done, total: None,
+        everything=everything,
     )
 
 
@@ -44,6 +55,64 @@ def test_keys_are_the_prefix_and_the_path(store: MemoryStore, folder: Path) -> N
     assert (report.uploaded, report.skipped) == (7, 0)
     assert report.bytes == sum(map(len, store.buckets["photos"].values()))
     assert warnings == []
+
+
+# What Windows, macOS, file servers and tools leave in folders, and what is in such folders.
+HIDDEN = [
+    *(".hidden", ".DS_Store", "._a.jpg", ".git/objects/ab/cd", ".git/HEAD", "b/.thumbs/a.jpg"),
+    *("Thumbs.db", "THUMBS.DB", "b/thumbs.db", "Desktop.ini", "ehthumbs.db", "Icon\r", "~$a.docx"),
+    *("__MACOSX/b/._a.jpg", "__MACOSX/a.jpg", "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg"),
+    *("$RECYCLE.BIN/$R1.jpg", "System Volume Information/IndexerVolumeGuid", "lost+found/1"),
+]
+SHOWN = ["a.jpg", "b/a.b.jpg", "thumbs.db.jpg", "macosx/a.jpg", "~a.jpg", "b/desktop.ini.png"]
+
+
+def fill(folder: Path, names: list[str]) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+def test_hidden_and_system_files_are_left_out_and_counted(
+    store: MemoryStore, tmp_path: Path
+) -> None:
+    folder = fill(tmp_path / ".in", [*HIDDEN, *SHOWN])  # a folder that is given may be hidden
+    (folder / ".loop").symlink_to(folder)
+    report = send(store, folder, "s3://photos/.p", [])
+    assert set(store.buckets["photos"]) == {f".p/{name}" for name in SHOWN}
+    assert (report.uploaded, report.hidden) == (len(SHOWN), len(HIDDEN) + 1)
+
+
+def test_all_uploads_them_too(store: MemoryStore, tmp_path: Path) -> None:
+    report = send(store, fill(tmp_path / "in", HIDDEN), "s3://photos", [], everything=True)
+    assert set(store.buckets["photos"]) == set(HIDDEN)
+    assert (report.uploaded, report.hidden) == (len(HIDDEN), 0)
+
+
+def test_a_folder_with_nothing_else_says_so(store: MemoryStore, tmp_path: Path) -> None:
+    with pytest.raises(HeadraceError, match=r"only hidden or system files: 2\. --all uploads them"):
+        send(store, fill(tmp_path / "in", [".a", "Thumbs.db"]), "s3://photos", [])
+    assert store.buckets == {}
+
+
+@pytest.mark.parametrize(("names", "said"), [(HIDDEN, f"{len(HIDDEN)} hidden"), ([], "")])
+def test_the_command_says_how_many(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    names: list[str],
+    said: str,
+) -> None:
+    fake = fake_connections(tmp_path)
+    monkeypatch.setattr("producer.connections.connect", lambda: fake.connections)
+    folder = str(fill(tmp_path / "in", ["a.jpg", *names]))
+    assert run(["upload", folder, "s3://photos", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["hidden"] == len(names)
+    assert run(["upload", folder, "s3://photos"]) == 0
+    assert said in capsys.readouterr().out
+    assert run(["upload", folder, "s3://photos", "--all"]) == 0
+    assert f"{len(names)} files uploaded" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -91,7 +160,7 @@ def test_links_are_followed_but_not_in_circles(folder: Path) -> None:
     (folder / "broken").symlink_to(folder / "nowhere")
     os.mkfifo(folder / "pipe")
     warnings: list[str] = []
-    keys = {file.key for file in local_files(folder, "", warnings.append)}
+    keys = {file.key for file in Folder(folder, warnings.append).files("")}
     assert {"twice/a.jpg", "twice/ü/e", "b c/a.jpg", "linked.jpg"} <= keys
     assert not {"broken", "pipe"} & keys
     assert len(keys) == 10
@@ -110,7 +179,7 @@ def test_names_that_cannot_be_keys_are_left_out_loudly(tmp_path: Path) -> None:
     (tmp_path / "in" / "fine").touch()
     Path(os.fsdecode(os.fsencode(tmp_path / "in") + b"/\xff.jpg")).touch()
     warnings: list[str] = []
-    files = list(local_files(tmp_path / "in", "", warnings.append))
+    files = list(Folder(tmp_path / "in", warnings.append).files(""))
     assert [file.key for file in files] == ["fine"]
     assert len(warnings) == 2
     assert all(text.isascii() and text.isprintable() for text in warnings)

@@ -87,12 +87,12 @@ def test_a_job_that_is_not_sealed_stays_open(job: MemoryJob) -> None:
     assert job.jobs.closing("job") is None
 
 
-def test_nothing_listed_is_a_success_without_parts() -> None:
+def test_nothing_listed_is_a_failure_without_parts() -> None:
     job = MemoryJob(0)
     job.seal()
     job.collector().once()
-    assert sorted(job.output()) == ["_SUCCESS", "manifest.json"]
-    assert job.closing().state == "succeeded"
+    assert sorted(job.output()) == ["manifest.json"]
+    assert (job.closing().state, job.closing().reason) == ("failed", "no_success")
     assert job.closing().accounting == Accounting(skipped=1)
     assert job.closing().device_busy is None
 
@@ -122,11 +122,12 @@ def test_a_job_that_a_worker_stopped_fails_with_its_reason_and_keeps_its_rows(
     job.seal(cancelled=True)
     if cancelled:
         job.jobs.cancel("job")
-    job.jobs.stop("job", job.spec.job_uid, JobStop(error="the class is broken"))
+    job.jobs.stop("job", job.spec.job_uid, JobStop(error="the class is broken."))
     job.finish(0, 3, 4)
     job.collector().once()
     closing = job.closing()
-    assert (closing.state, closing.error) == ("failed", "the class is broken")
+    assert (closing.state, closing.reason) == ("failed", "too_many_errors")
+    assert str(closing.error).startswith("the class is broken. Images not processed:")
     assert closing.accounting == Accounting(
         listed=16, succeeded=5, failed=1, cancelled=10, skipped=1
     )
@@ -180,7 +181,7 @@ def test_an_accounting_that_does_not_add_up_is_no_success(job: MemoryJob) -> Non
     job.seal(listed=17)
     job.finish_all()
     job.collector().once()
-    assert job.closing().state == "failed"
+    assert (job.closing().state, job.closing().reason) == ("failed", "not_closed")
     assert job.closing().error == "The parts have 16 rows for 17 listed images."
     assert "_SUCCESS" not in job.output()
     assert len(job.chunk_files()) == 8
@@ -191,7 +192,7 @@ def test_an_output_bucket_that_is_gone_fails_the_job_in_one_line(job: MemoryJob)
     job.finish(0)
     job.collector().once()
     closing = job.closing()
-    assert closing.state == "failed"
+    assert (closing.state, closing.reason) == ("failed", "not_closed")
     assert "results" in (closing.error or "")
     assert "\n" not in (closing.error or "")
     assert job.ledger.jobs() == []

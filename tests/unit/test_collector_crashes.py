@@ -9,16 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.job import Accounting
+from shared.job import Accounting, JobStop, MaxErrors
 from tests.job_in_memory import Died, MemoryJob
 
 CHUNKS = 8
 
 
-def ready_job(**seal: Any) -> MemoryJob:
-    job = MemoryJob(CHUNKS)
+def ready_job(*, max_errors: int | None = None, stopped: bool = False, **seal: Any) -> MemoryJob:
+    limit = None if max_errors is None else MaxErrors(images=max_errors)
+    job = MemoryJob(CHUNKS, max_errors=limit)
+    if stopped:
+        stop = JobStop(error="Too many.", reason="too_many_errors")
+        job.jobs.stop(job.spec.job_id, job.spec.job_uid, stop)
     job.seal(**seal)
-    if seal.get("cancelled"):
+    if seal.get("cancelled") or stopped:
         job.finish(1, 2, 7)
     else:
         job.finish_all()
@@ -53,13 +57,22 @@ def outcome(job: MemoryJob) -> dict[str, Any]:
     return {"names": sorted(job.output()), "parts": parts, "closing": closing}
 
 
-@pytest.mark.parametrize("cancelled", [False, True])
-def test_death_at_any_step_changes_nothing(cancelled: bool) -> None:
-    whole = ready_job(cancelled=cancelled)
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ({}, None),
+        ({"cancelled": True}, None),
+        ({"max_errors": 2}, "too_many_errors"),
+        ({"max_errors": 0, "stopped": True}, "too_many_errors"),
+    ],
+)
+def test_death_at_any_step_changes_nothing(kind: dict[str, Any], reason: str | None) -> None:
+    whole = ready_job(**kind)
     whole.collector().once()
     expected = outcome(whole)
+    assert whole.closing().reason == reason
     step = 0
-    while run_until(job := ready_job(cancelled=cancelled), step):
+    while run_until(job := ready_job(**kind), step):
         assert max(job.rows().values(), default=1) == 1
         job.collector().once()
         assert outcome(job) == expected, f"after a death at step {step}"
@@ -139,7 +152,7 @@ def test_any_order_of_chunks_deaths_and_losses(data: st.DataObject) -> None:
     assert accounting == Accounting(
         listed=2 * count, succeeded=2 * count - 2 * count // 5, failed=2 * count // 5, skipped=1
     )
-    assert outcome(job)["closing"]["state"] == "succeeded"
+    assert outcome(job)["closing"]["state"] == ("succeeded" if count else "failed")
 
 
 def feed_what_was_reopened(job: MemoryJob) -> None:

@@ -47,7 +47,9 @@ def stage(job: MemoryJob, stopping: threading.Event | None = None) -> CollectSta
 
 def test_rows_and_footer_come_back_as_they_were(job: MemoryJob) -> None:
     result = job.result(1)
-    assert stage(job)(result) == Done({"succeeded": 4, "failed": 1, "device_seconds": 0.5})
+    assert stage(job)(result) == Done(
+        {"chunks": 1, "succeeded": 4, "failed": 1, "device_seconds": 0.5}
+    )
     file = read(job, 1)
     assert file.rows["key"].to_pylist() == [item.key for item in job.chunks[1]]
     assert file.rows["status"].to_pylist() == ["ok"] * 4 + ["failed"]

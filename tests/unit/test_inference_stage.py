@@ -117,6 +117,7 @@ def test_every_item_gets_its_own_answer_and_failed_ones_pass_through(
     assert [i.item for i in result.items] == [i.item for i in batch.items]
     assert [i.width for i in result.items] == [40, 41, 42]
     assert result.items[1].failure == CORRUPT
+    assert [item.warning for item in result.items][:2] == ["damaged_data", None]
     assert result.ref == batch.ref
     assert (result.engine, result.precision, result.device) == ("torch", "float32", "fake")
     assert slot_is_free(ring)
@@ -191,6 +192,7 @@ def test_an_error_is_narrowed_to_the_images_that_raise_alone(
     failure = result.items[1].failure
     assert failure is not None
     assert failure.error_message == "ValueError: poisoned image"
+    assert result.items[1].warning == "damaged_data"  # which may be why
     assert result.engine == "torch"
     assert slot_is_free(ring)
 
@@ -229,13 +231,47 @@ def test_neighbours_from_other_chunks_succeed(tmp_path: Path) -> None:
     assert sorted(engine.batches[0]) == [1, 2, 10, 11, POISON]
 
 
-def test_a_model_that_cannot_be_loaded_fails_every_image_with_the_reason(
-    ring: StagingRing, make_stage: MakeStage
-) -> None:
-    def load(key: ModelKey) -> LoadedModel:
-        raise ModelUnusable("There is no tiny/model.onnx.", "Run 'headrace models pull tiny'.")
+def without_weights(key: ModelKey) -> LoadedModel:
+    raise ModelUnusable("There is no tiny/model.onnx.", "Run 'headrace models pull tiny'.")
 
-    result = result_of(make_stage(load)(staged(ring, 1, None)))
+
+@pytest.mark.parametrize("losses", [0, SUSPECT_LOSSES])
+def test_a_model_that_cannot_be_loaded_ends_its_job_at_once(
+    ring: StagingRing,
+    make_stage: MakeStage,
+    stopped: list[str],
+    losses: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def try_alone(*_: object) -> None:
+        without_weights(ModelKey.of(PIPELINE))
+
+    monkeypatch.setattr("workers.inference.stage.STOPPED_JOB_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("workers.inference.stage.try_alone", try_alone)
+    stage = make_stage(without_weights)
+    assert isinstance(stage(staged(ring, 1, None), losses), GiveBack)
+    assert stopped == ["There is no tiny/model.onnx. Run 'headrace models pull tiny'."]
+    assert slot_is_free(ring)
+
+
+@pytest.mark.parametrize("losses", [0, SUSPECT_LOSSES])
+def test_a_model_that_others_have_loaded_fails_every_image_with_the_reason(
+    ring: StagingRing,
+    make_stage: MakeStage,
+    jobs: JobStore,
+    stopped: list[str],
+    losses: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def try_alone(*_: object) -> None:
+        without_weights(ModelKey.of(PIPELINE))
+
+    monkeypatch.setattr("workers.inference.stage.try_alone", try_alone)
+    batch = staged(ring, 1, None)
+    others = EngineChoice(engine="torch", precision="float32", device="cpu", reason="")
+    jobs.settle_engine(batch.job_id, batch.job_uid, others)
+    result = result_of(make_stage(without_weights)(batch, losses))
+    assert stopped == []
     assert labels(result) == ["model_error", "corrupt"]
     failure = result.items[0].failure
     assert failure is not None

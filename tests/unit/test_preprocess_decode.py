@@ -16,7 +16,7 @@ from shared.errors import ItemError, ItemErrorCode
 from shared.messages import ItemFailure
 from shared.pipeline import Preprocess
 from tests.pictures import difference, encoded, picture
-from workers.preprocess import decode as module
+from workers.preprocess import jpeg
 from workers.preprocess.decode import Decoded, decode
 from workers.preprocess.failures import failure_of
 
@@ -142,15 +142,15 @@ def test_large_jpegs_are_halved_to_twice_the_target_and_no_further(
 
 def test_what_the_fast_decoder_refuses_pillow_decodes() -> None:
     data = encoded(picture(), "JPEG")
-    with mock.patch.object(module.simplejpeg, "decode_jpeg", side_effect=ValueError("no")):
+    with mock.patch.object(simplejpeg, "decode_jpeg", side_effect=ValueError("no")):
         slow = decode(data, PREPROCESS)
     assert difference(slow.pixels, decode(data, PREPROCESS).pixels) == 0
 
 
 def test_a_jpeg_whose_header_reads_otherwise_never_meets_the_fast_decoder() -> None:
     with (
-        mock.patch.object(module.simplejpeg, "decode_jpeg_header", return_value=(60000, 60000)),
-        mock.patch.object(module.simplejpeg, "decode_jpeg") as fast,
+        mock.patch.object(simplejpeg, "decode_jpeg_header", return_value=(60000, 60000)),
+        mock.patch.object(simplejpeg, "decode_jpeg") as fast,
     ):
         assert decode(encoded(picture(), "JPEG"), PREPROCESS).width == 64
     fast.assert_not_called()
@@ -210,7 +210,7 @@ def test_a_bomb_is_refused_by_its_header() -> None:
     assert code(encoded(picture(), "JPEG"), small) is ItemErrorCode.BOMB
     assert decode(encoded(picture()), Preprocess(max_pixels=64 * 48)).width == 64
     claims = spoilt(encoded(Image.new("L", (8, 8)), "JPEG"), b"\xff\xc0", 5, b"\xff\xdc\xff\xdc")
-    with mock.patch.object(module, "_decode_fast", side_effect=AssertionError("decoded")):
+    with mock.patch.object(jpeg, "decode_jpeg", side_effect=AssertionError("decoded")):
         assert code(claims) is ItemErrorCode.BOMB
 
 

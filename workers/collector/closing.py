@@ -1,17 +1,24 @@
 """Closing a job: ``manifest.json``, ``_SUCCESS``, ``closed.json``, and then the chunk files go.
 
+A retry is named in the manifests of the jobs before it, ahead of its ``closed.json``.
+
 Each step is create-only or can be repeated, so a collector that dies between two is continued by
 any other, and of two that close at once the first one's manifest decides for both.
 """
 
 from __future__ import annotations
 
+import logging
+
 from shared import keys
 from shared.errors import PermanentError
 from shared.job import Closing, JobSpec
 from shared.job_store import JobStore
+from shared.retries import name_in_ancestors
 from shared.storage import Store
 from workers.collector.output_manifest import OutputManifest
+
+log = logging.getLogger(__name__)
 
 
 def close(jobs: JobStore, output: Store, spec: JobSpec, proposed: OutputManifest) -> Closing:
@@ -19,19 +26,31 @@ def close(jobs: JobStore, output: Store, spec: JobSpec, proposed: OutputManifest
     manifest = _standing(output, spec, proposed)
     if manifest.state == "succeeded":  # whoever waits for the marker wants the whole
         output.create(spec.output_bucket, keys.success_key(spec), b"")
-    return record(jobs, spec, manifest.closing())
+    return record(jobs, output, spec, manifest.closing())
 
 
-def record(jobs: JobStore, spec: JobSpec, closing: Closing) -> Closing:
+def record(jobs: JobStore, output: Store, spec: JobSpec, closing: Closing) -> Closing:
     """Write ``closed.json``, unless there is one. Returns the one that stands."""
+    name_retry(jobs, output, spec, closing)
     if jobs.create_closing(spec.job_id, closing):
         return closing
     return jobs.closing(spec.job_id) or closing
 
 
+def name_retry(jobs: JobStore, output: Store, spec: JobSpec, closing: Closing) -> None:
+    """Have the jobs before a retry name it. To be repeated after its end: others may end with it.
+
+    What cannot be written there keeps no retry from ending. Raises TransientError.
+    """
+    try:
+        name_in_ancestors(jobs, lambda _bucket: output, spec, closing)
+    except PermanentError as error:
+        log.warning("%s: not named in the manifest of what it retries: %s", spec.job_id, error)
+
+
 def drop_chunk_files(jobs: JobStore, spec: JobSpec, closing: Closing) -> None:
-    """Delete what the parts hold. A job that failed keeps its chunk files until it is removed."""
-    if closing.state != "failed":
+    """Delete what the parts hold. A job that could not be closed keeps its chunk files."""
+    if closing.reason != "not_closed":
         found = jobs.store.list(jobs.bucket, keys.chunks_prefix(spec.job_id))
         jobs.store.delete_many(jobs.bucket, [info.key for info in found])
 

@@ -17,6 +17,7 @@ from workers.collector import closing as closings
 from workers.collector.chunk_file import ChunkFiles
 from workers.collector.output_manifest import account, summarise
 from workers.collector.rollup import RollUp
+from workers.collector.verdict import circumstances
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +77,16 @@ class OpenJob:
             self._roll_up(incarnation, seal.chunks if seal else None)
         if seal is None or self._rollup.next_range(seal.chunks):
             return
-        parts, now = self._rollup.parts, datetime.now(UTC)
-        stop = self._jobs.stopped(self.spec.job_id, self.spec.job_uid) if self._ends_early else None
+        parts = self._rollup.parts
+        if not account(seal, parts, ends_early=self._ends_early).adds_up:
+            self._look()  # another collector, which made the parts, may know that it ends early
         proposed = summarise(
-            self.spec, seal, parts, ends_early=self._ends_early, stop=stop, ended_at=now
+            self.spec,
+            seal,
+            parts,
+            ends_early=self._ends_early,
+            beside=circumstances(self._jobs, self.spec, ends_early=self._ends_early),
+            ended_at=datetime.now(UTC),
         )
         ended = closings.close(self._jobs, self._output, self.spec, proposed)
         log.info("%s: %s, %s", self.spec.job_id, ended.state, ended.accounting)
@@ -98,14 +105,17 @@ class OpenJob:
         parts, seal = self._rollup.parts, self._seal
         return closings.record(
             self._jobs,
+            self._output,
             self.spec,
             Closing(
                 state="failed",
+                reason="not_closed",
                 accounting=account(seal, parts, ends_early=False) if seal else Accounting(),
                 error=" ".join(str(error).split()),
             ),
         )
 
     def _leave(self, incarnation: str, closing: Closing) -> None:
+        closings.name_retry(self._jobs, self._output, self.spec, closing)
         closings.drop_chunk_files(self._jobs, self.spec, closing)
         self._ledger.close_job(incarnation, self.spec.job_uid)

@@ -1,4 +1,7 @@
-"""``manifest.json``: what a job made, as users read it. Written once; it decides the accounting."""
+"""``manifest.json``: what a job made, as users read it. Written once; it decides the accounting.
+
+Only ``retries`` is written again, as retries of the job end: see ``shared.retries``.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,14 @@ from importlib import metadata
 from typing import Literal
 
 from shared import keys
-from shared.job import Accounting, Closing, JobSpec, JobStop
+from shared.job import Accounting, Closing, FailureReason, JobSpec
 from shared.manifest import Seal
 from shared.pipeline import Frozen
+from shared.retries import RetryEntry
 from workers.collector import durations
 from workers.collector.durations import STEPS, Durations
-from workers.collector.part import EngineUse, Part, total_engines
+from workers.collector.part import EngineUse, Part, total_engines, total_failures
+from workers.collector.verdict import Circumstances, judge
 
 _LIBRARIES = (
     *("celery", "numpy", "onnxruntime", "openvino", "pillow", "pyarrow", "simplejpeg", "torch"),
@@ -66,10 +71,11 @@ class Versions(Frozen):
 class OutputManifest(Frozen):
     """The document. ``seconds`` runs from ``enqueue`` to here; ``device_busy`` is 0 to 1."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     job_id: str
     job_uid: str
     state: Literal["succeeded", "failed", "cancelled"]
+    reason: FailureReason | None
     error: str | None
     accounting: Accounting
     listed: ListedTotals
@@ -82,12 +88,14 @@ class OutputManifest(Frozen):
     timings: dict[str, StepTime]
     engines: tuple[EngineUse, ...]
     versions: Versions
+    retries: tuple[RetryEntry, ...] = ()
 
     def closing(self) -> Closing:
         """How the job ended, as the state bucket keeps it."""
         main = self.engines[0] if self.engines else None
         return Closing(
             state=self.state,
+            reason=self.reason,
             accounting=self.accounting,
             engine=main and main.engine,
             precision=main and main.precision,
@@ -104,32 +112,26 @@ def summarise(
     parts: Sequence[Part],
     *,
     ends_early: bool,
-    stop: JobStop | None = None,
+    beside: Circumstances = Circumstances(),
     ended_at: datetime,
 ) -> OutputManifest:
     """The manifest of a job whose parts all stand.
 
-    ``ends_early``: what has no row is cancelled; ``stop``: why a worker ended it.
+    ``ends_early``: what has no row is cancelled.
     """
     footers = [part.footer for part in parts]
     accounting = account(seal, parts, ends_early=ends_early)
     rows = accounting.succeeded + accounting.failed
-    state: Literal["succeeded", "failed", "cancelled"] = "succeeded"
-    error = None
-    if not accounting.adds_up:
-        state = "failed"
-        error = f"The parts have {rows} rows for {accounting.listed} listed images."
-    elif stop is not None:
-        state, error = "failed", stop.error
-    elif seal.cancelled or accounting.cancelled:
-        state = "cancelled"
+    failures = total_failures(kind for footer in footers for kind in footer.failures)
+    verdict = judge(spec, seal, accounting, failures, beside)
     spent = durations.total(footer.durations for footer in footers)
     seconds = round(max(0.0, (ended_at - spec.created_at).total_seconds()), 3)
     return OutputManifest(
         job_id=spec.job_id,
         job_uid=spec.job_uid,
-        state=state,
-        error=error,
+        state=verdict.state,
+        reason=verdict.reason,
+        error=verdict.error,
         accounting=accounting,
         listed=ListedTotals(
             chunks=seal.chunks,

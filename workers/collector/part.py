@@ -32,6 +32,15 @@ class EngineUse(Frozen):
     images: int
 
 
+class FailureCount(Frozen):
+    """How many images failed with one error code, and the first of them."""
+
+    code: str
+    count: int
+    key: str
+    message: str
+
+
 class PartFooter(Footer):
     """What a part says about itself: the chunks ``[first_chunk, end_chunk)`` and their sums.
 
@@ -51,6 +60,7 @@ class PartFooter(Footer):
     durations: Durations
     engines: tuple[EngineUse, ...]
     device_runs: tuple[tuple[float, float, float], ...] = ()
+    failures: tuple[FailureCount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +88,7 @@ def encode_part(spec: JobSpec, first: int, end: int, files: list[ChunkFile]) -> 
         durations=durations.total(durations.of_chunk(file.footer.timings) for file in files),
         engines=_engines_of(files),
         device_runs=_device_runs_of(files),
+        failures=_failures_of(rows),
     )
     return to_parquet(rows, footer.metadata())
 
@@ -114,6 +125,26 @@ def total_engines(uses: Iterable[EngineUse]) -> tuple[EngineUse, ...]:
         EngineUse(engine=engine, precision=precision, device=device, images=count)
         for (engine, precision, device), count in images.most_common()
     )
+
+
+def total_failures(counts: Iterable[FailureCount]) -> list[FailureCount]:
+    """Each error code once, with its first example, the most frequent first."""
+    found: dict[str, FailureCount] = {}
+    for new in counts:
+        old = found.setdefault(new.code, new)
+        if old is not new:
+            found[new.code] = old.model_copy(update={"count": old.count + new.count})
+    return sorted(found.values(), key=lambda kind: (-kind.count, kind.code))
+
+
+def _failures_of(rows: pa.Table) -> tuple[FailureCount, ...]:
+    failed = rows.filter(pc.equal(rows["status"], "failed"))
+    codes, found = failed["error_code"], []
+    for code, count in (entry.values() for entry in pc.value_counts(codes).to_pylist()):
+        first = failed.slice(pc.index(codes, code).as_py(), 1).to_pylist()[0]
+        message = first["error_message"] or ""
+        found.append(FailureCount(code=code, count=count, key=first["key"], message=message))
+    return tuple(found)
 
 
 def _engines_of(files: list[ChunkFile]) -> tuple[EngineUse, ...]:

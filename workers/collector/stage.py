@@ -30,6 +30,7 @@ class CollectStage:
             return GiveBack()
         return Done(
             {
+                "chunks": 1,
                 "succeeded": footer.succeeded,
                 "failed": footer.failed,
                 "device_seconds": footer.timings.device_seconds,

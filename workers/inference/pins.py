@@ -30,6 +30,13 @@ class JobPins:
         pipeline = batch.pipeline.model_copy(update={"precision": precision})
         return batch.model_copy(update={"pipeline": pipeline})
 
+    def is_computed(self, batch: Batch) -> bool:
+        """Has any worker computed some of the batch's job? Raises the store's errors."""
+        with self._lock:
+            if batch.job_uid in self._known:
+                return True
+        return self._jobs.engine(batch.job_id, batch.job_uid) is not None
+
     def allows(self, batch: Batch, choice: EngineChoice) -> bool:
         """Whether results of this choice may join the job's. If not, ``pinned`` now says which may.
 

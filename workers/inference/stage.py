@@ -46,11 +46,12 @@ class InferenceStage:
     """Called with a Batch, by several threads at once.
 
     A batch on which the engine raises, or a user's class ends its process, is narrowed to single
-    images at once, so that only those that do so alone fail. A model that cannot be loaded fails
-    every image, so that the job ends and says why; a store that does not answer fails none, and is
-    waited for. A batch that was computed in another precision than its job's is computed again.
+    images at once, so that only those that do so alone fail. A model that cannot be loaded ends its
+    job; where a worker has computed some of the job before, the trouble is this worker's own, and
+    the images fail. A store that does not answer fails none, and is waited for. A batch that was
+    computed in another precision than its job's is computed again.
     ``note`` tells the ledger which image of a chunk is on trial, and asks how often that was lost.
-    ``stop_job`` ends a job as failed, whose class is to blame, not its images.
+    ``stop_job`` ends a job as failed, whose model is to blame, not its images.
     """
 
     def __init__(
@@ -95,11 +96,23 @@ class InferenceStage:
                 )
         except ClassUnusable as error:
             return self._stop(batch, error)
+        except ModelUnusable as error:
+            return self._without_model(batch, batch.staged.images, error)
         except (SlotGone, TransientError):  # or the worker stops before the model can be had
             return GiveBack()
         return _forward(batch, outcome)
 
-    def _stop(self, batch: Batch, error: ClassUnusable) -> GiveBack:
+    def _without_model(self, batch: Batch, images: int, error: ModelUnusable) -> Forward | GiveBack:
+        """Fail the images of a job that others can compute; end one that nobody has computed."""
+        try:
+            is_computed = patiently(partial(self._pins.is_computed, batch), stopping=self._stopping)
+        except TransientError:  # the worker stops
+            return GiveBack()
+        if is_computed:
+            return _forward(batch, _Outcome([model_failure(str(error))] * images))
+        return self._stop(batch, error)
+
+    def _stop(self, batch: Batch, error: ModelUnusable) -> GiveBack:
         """End the batch's job. Its other chunks are dropped when the producer has taken note."""
         try:
             patiently(partial(self._stop_job, batch, str(error)), stopping=self._stopping)
@@ -143,10 +156,6 @@ class InferenceStage:
             run = self._device.submit(key, images, job=batch.job_id).result()
             self._alone.ran_well(batch.job_id)
             return _Outcome(_answers(run, postprocess), [run], run.model.choice)
-        except ClassUnusable:
-            raise
-        except ModelUnusable as error:
-            return _Outcome([model_failure(str(error))] * len(images))
         except EngineError:
             return self._infer_one_by_one(batch, images)
 
@@ -185,12 +194,8 @@ class InferenceStage:
         return replace(outcome, engine=engine)
 
     def _infer_in_child(self, batch: Batch, images: Images) -> _Outcome:
-        try:
-            tried = try_alone(
-                batch.pipeline, images, partial(self._note, batch.ref), self._stopping
-            )
-        except ModelUnusable as error:
-            return _Outcome([model_failure(str(error))] * len(images))
+        note = partial(self._note, batch.ref)
+        tried = try_alone(batch.pipeline, images, note, self._stopping)
         return _Outcome(tried.answers, engine=tried.engine)
 
 

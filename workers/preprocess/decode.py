@@ -15,12 +15,12 @@ from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 from PIL import AvifImagePlugin, Image, ImageFile
 
 from shared.errors import ItemError, ItemErrorCode
 from shared.messages import ImageWarning
 from shared.pipeline import Preprocess
+from workers.preprocess import jpeg
 from workers.preprocess.bounds import check_claims, check_size
 from workers.preprocess.damage import explained
 from workers.preprocess.essentials import simpler
@@ -39,6 +39,9 @@ if DECODES_HEIC:
 # What matters about an image is in its row; the log is not to be flooded by odd metadata.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
+_DAMAGED = (
+    "Parts of the JPEG's data are damaged; 'decode: lenient' keeps the picture with a warning."
+)
 _ORIENTATION_TAG = 0x0112
 _CONVERTIBLE = frozenset(
     ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV")
@@ -102,17 +105,20 @@ def _decode(data: bytes, name: str, preprocess: Preprocess) -> Decoded:
     with _opened(data, name) as image:
         check_size(image.size, preprocess.max_pixels)
         # Twice the final size keeps what the antialiased resize would have made of the whole.
-        pixels = _decode_fast(image, data, 2 * preprocess.resize_shorter_pixels)
+        least_pixels = 2 * preprocess.resize_shorter_pixels
+        pixels, warning = jpeg.decode_jpeg(image, data, least_pixels)
         width, height = image.size
         if pixels is None:
             pixels = _decode_slow(image, data, name, preprocess)
+        if warning and preprocess.decode == "strict":
+            raise ItemError(ItemErrorCode.CORRUPT, _DAMAGED)
         # After loading: Pillow turns a TIFF itself, and then no longer names its orientation.
         orientation = _orientation(image)
         if orientation in _TURNS:
             pixels = np.ascontiguousarray(_TURNS[orientation](pixels))
         if orientation in _TURNS and orientation >= 5:
             width, height = height, width
-        return Decoded(pixels, width, height)
+        return Decoded(pixels, width, height, warning)
 
 
 def _opened(data: bytes, name: str) -> ImageFile.ImageFile:
@@ -126,7 +132,7 @@ def _opened(data: bytes, name: str) -> ImageFile.ImageFile:
 def _decode_slow(
     image: ImageFile.ImageFile, data: bytes, name: str, preprocess: Preprocess
 ) -> Pixels:
-    """By Pillow, all of it or, of JPEG 2000, as small as ``_decode_fast`` makes a JPEG."""
+    """By Pillow, all of it or, of JPEG 2000, as small as a JPEG."""
     scale = preprocess.sixteen_bit == "scale"
     more = scale and has_more(image)
     pixels = _rgb(_loaded(image, data, 2 * preprocess.resize_shorter_pixels), scale)
@@ -136,28 +142,8 @@ def _decode_slow(
         return scale_colours(pixels, again)
 
 
-def _decode_fast(image: Image.Image, data: bytes, least_pixels: int) -> Pixels | None:
-    """A colour or gray JPEG, halved while its shorter side stays above ``least_pixels``.
-
-    None where this decoder does not take it.
-    """
-    if image.format not in {"JPEG", "MPO"} or image.mode not in {"RGB", "L"}:
-        return None
-    # Halves only: the decoder also knows eighths, such as 7/8, which blur and save nothing.
-    divisor = next((n for n in (8, 4, 2) if min(image.size) >= n * least_pixels), 1)
-    width, height = (-(-side // divisor) for side in image.size)
-    try:
-        real_height, real_width, *_ = simplejpeg.decode_jpeg_header(data)
-        if (real_width, real_height) != image.size:
-            return None  # it reads another header than the one that was checked
-        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width)
-    except Exception:  # noqa: BLE001 - Pillow has the last word
-        return None
-    return pixels
-
-
 def _loaded(image: ImageFile.ImageFile, data: bytes, least_pixels: int) -> Image.Image:
-    """``image`` with its pixels, or a JPEG 2000 halved as ``_decode_fast`` halves a JPEG.
+    """``image`` with its pixels, or a JPEG 2000 halved as a JPEG is halved.
 
     Whole, OpenJPEG takes 18 bytes a pixel and seconds for a photo.
     """

@@ -20,12 +20,13 @@ from shared.storage import (
     ObjectTooLarge,
     Store,
 )
+from workers.preprocess.encoding import Encoded, as_encoded
 from workers.preprocess.failures import failure
 
 log = logging.getLogger(__name__)
 
 StoreOf = Callable[[str], Store]
-Payload = bytes | ItemFailure
+Payload = bytes | Encoded | ItemFailure
 
 FETCH_THREADS = 16
 # How long one chunk waits for a store that does not answer, before somebody else may try.
@@ -55,7 +56,7 @@ class Fetcher:
         self._stopping = stopping
         self._patience_seconds = patience_seconds
         self._executor = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
-        self._last_given: Callable[[], bytes] | None = None
+        self._last_given: Callable[[], bytes | Encoded] | None = None
 
     def fetch(self, bucket: str, items: Sequence[Item], max_bytes: int) -> list[Payload]:
         """What each item has to give, in their order.
@@ -96,9 +97,10 @@ class Fetcher:
             reason = f"The object has {item.size} bytes, more than {max_bytes}."
             return failure(ItemErrorCode.TOO_LARGE, reason)
 
-        def get() -> bytes:
+        def get() -> bytes | Encoded:
             etag = item.etag or None
-            return store.get_object(bucket, item.key, max_bytes=max_bytes, etag=etag)[1]
+            info, data = store.get_object(bucket, item.key, max_bytes=max_bytes, etag=etag)
+            return as_encoded(data, info.encoding)
 
         patience_seconds = max(0.0, deadline - time.monotonic())
         try:

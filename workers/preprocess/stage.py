@@ -18,6 +18,7 @@ from shared.pipeline import Preprocess
 from shared.queues import INFERENCE_TASK, inference_queue
 from shared.staging import NetworkStaging, Parcelling, SlotGone, StagingRing, WriteHold
 from shared.staging.ring import Pixels, StagedQuery
+from workers.preprocess.encoding import Encoded
 from workers.preprocess.failures import failure, failure_of
 from workers.preprocess.fetch import Fetcher, Payload, by_bytes
 from workers.preprocess.fill import Fill, filling_here
@@ -127,7 +128,7 @@ class PreprocessStage:
 
     def _ensure_slot(self, staging: _Staging, payloads: list[Payload]) -> ItemFailure | None:
         """Take a slot when the first pixels are to come, for all that may follow them."""
-        fetched = sum(isinstance(payload, bytes) for payload in payloads)
+        fetched = sum(not isinstance(payload, ItemFailure) for payload in payloads)
         if staging.hold is not None or not fetched:
             return None
         unseen = len(staging.chunk.items) - len(staging.entries) - len(payloads)
@@ -197,10 +198,12 @@ def _stage(staging: _Staging, item: Item, payload: Payload, fill: Fill) -> Stage
         return StagedItem(item=item, failure=payload)
     assert staging.hold is not None
     preprocess = staging.chunk.pipeline.preprocess
+    encoded = payload if isinstance(payload, Encoded) else Encoded(payload)
     try:
-        filled = fill(_row(staging.hold, staging.images, preprocess), payload)
+        data = encoded.plain(preprocess.max_object_bytes)
+        filled = fill(_row(staging.hold, staging.images, preprocess), data)
     except ItemError as error:
-        return StagedItem(item=item, failure=failure_of(error))
+        return StagedItem(item=item, failure=failure_of(encoded.explained(error)))
     staging.images += 1
     return StagedItem(item=item, width=filled.width, height=filled.height, warning=filled.warning)
 

@@ -1,0 +1,110 @@
+"""How a job ended: by the rows of its parts, and by who ended it early, if anybody did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.job import Accounting, FailureReason, JobSpec, JobStop
+from shared.job_store import JobStore
+from shared.manifest import Seal
+from workers.collector.part import FailureCount
+
+LONGEST_MESSAGE = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The end of a job, as ``closed.json`` has it."""
+
+    state: Literal["succeeded", "failed", "cancelled"]
+    reason: FailureReason | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What else decides beside a job's own rows.
+
+    ``earlier``: of a retry, how the jobs that it retries ended, the first one first. ``stop``: why
+    the job was stopped; ``is_cancelled``: whether its user has cancelled it.
+    """
+
+    earlier: Sequence[Accounting] = ()
+    stop: JobStop | None = None
+    is_cancelled: bool = False
+
+
+def circumstances(jobs: JobStore, spec: JobSpec, *, ends_early: bool) -> Circumstances:
+    """As the bucket has them. Raises the store's errors."""
+    family = jobs.closed_family(spec) if spec.retry_of is not None else []
+    earlier = [closing.accounting for job_id, closing in family if job_id != spec.job_id]
+    if not ends_early:
+        return Circumstances(earlier)
+    stop = jobs.stopped(spec.job_id, spec.job_uid)
+    return Circumstances(earlier, stop, jobs.is_cancelled(spec.job_id))
+
+
+def judge(
+    spec: JobSpec,
+    seal: Seal,
+    own: Accounting,
+    failures: Sequence[FailureCount],
+    beside: Circumstances,
+) -> Verdict:
+    """The verdict on a job whose parts all stand. ``failures``: the most frequent first."""
+    if not own.adds_up:
+        rows = own.succeeded + own.failed
+        return _failed("not_closed", f"The parts have {rows} rows for {own.listed} listed images.")
+    merged = Accounting.merged([*beside.earlier, own])
+    reason = spec.failure(succeeded=merged.succeeded, failed=merged.failed)
+    stop, is_cut_short = beside.stop, bool(seal.cancelled or own.cancelled)
+    if not is_cut_short:  # whoever wanted to end it came too late
+        return _failed(reason, _why(spec, merged, failures)) if reason else Verdict("succeeded")
+    others = "" if seal.cancelled else f" {own.cancelled:,}"
+    left_out = f"Images not processed:{others or ' all others'}; to run them, enqueue again."
+    if stop is not None and stop.reason == "cannot_compute":
+        reason = "too_many_errors" if merged.succeeded else "no_success"
+        return _failed(reason, f"{stop.error} {left_out}")
+    if stop is None or beside.is_cancelled:
+        return Verdict("cancelled")
+    why = _why(spec, merged, failures)
+    if reason is None:  # the ledger had counted a chunk twice
+        why = (
+            f"More images seemed to fail than --max-errors {spec.max_errors} allows; of the "
+            f"{merged.succeeded + merged.failed:,} that were finished {merged.failed:,} failed."
+        )
+    return _failed("too_many_errors", f"Stopped early: {why} {left_out}")
+
+
+def _failed(reason: FailureReason, error: str) -> Verdict:
+    return Verdict("failed", reason, error)
+
+
+def _why(spec: JobSpec, merged: Accounting, failures: Sequence[FailureCount]) -> str:
+    rows = merged.succeeded + merged.failed
+    if not rows:
+        return _nothing_listed(spec)
+    counted = f"{merged.failed:,} of {rows:,}"
+    said = f"No image succeeded: {counted} failed"
+    if merged.succeeded:
+        said = f"{counted} images failed, and --max-errors allows {spec.max_errors}"
+    if not failures:
+        return f"{said}."
+    most = failures[0]
+    share = "all" if most.count == merged.failed else f"{most.count:,}"
+    key = repr(most.key)[1:-1]  # in one line, whatever it has
+    message = " ".join(most.message.split())[:LONGEST_MESSAGE].rstrip(".")
+    return (
+        f"{said}, {share} of them as {most.code}, for example {key}: {message}. "
+        f"See 'headrace errors {spec.job_id}'."
+    )
+
+
+def _nothing_listed(spec: JobSpec) -> str:
+    if spec.retry_of is not None:
+        return f"No image was listed: nothing in the job '{spec.retry_of}' is failed any more."
+    where = f"s3://{spec.bucket}/{spec.prefix}"
+    wanted = " that --include and --exclude let in" if spec.include or spec.exclude else ""
+    return f"No image was listed: there is no object under {where!a}{wanted}."
