@@ -214,7 +214,7 @@ def test_cmyk_is_decoded_as_pillow_does() -> None:
         assert difference(decode(KINDS[kind], LENIENT).pixels, plain) == 0
 
 
-def test_a_million_segments_cost_little() -> None:
+def test_segments_without_end_are_damage() -> None:
     data = KINDS["gray"]
     assert warning(data[:2] + b"\xff\xfe\0\x02" * 10**4 + data[2:]) == "damaged_data"
 
