@@ -110,4 +110,9 @@ def _cells(row: dict[str, object]) -> tuple[object, ...]:
     score = row["score"]
     shown = f"{score:.4f}" if isinstance(score, float) else None
     error = f"{row['error_code']}: {row['error_message']}" if row["error_code"] else None
-    return row["key"], row["status"], row["label"], shown, error
+    return row["key"], row["status"], _cut(row["label"]), shown, error
+
+
+def _cut(label: object) -> object:
+    """It may be a whole caption."""
+    return f"{label[:59]}…" if isinstance(label, str) and len(label) > 60 else label
