@@ -64,7 +64,13 @@ def plain(value: Any) -> Any:
 
 def has_scores(array: Any) -> bool:
     """Are there numbers in a numpy array, and no mask, under which there is no answer?"""
-    return array.dtype.kind in _NUMERIC and not isinstance(array, np.ma.MaskedArray)
+    return array.dtype.kind in _NUMERIC and not _has_mask(array)
+
+
+def _has_mask(value: Any) -> bool:
+    """Is it one of ``numpy.ma``'s arrays? They are known by name: the module need not be loaded."""
+    kind = type(value)
+    return kind is not np.ndarray and any(base.__name__ == "MaskedArray" for base in kind.__mro__)
 
 
 def scalar(value: Any) -> Any:
@@ -75,8 +81,8 @@ def scalar(value: Any) -> Any:
     if _is_ordinary(value):
         return value
     value = plain(value)
-    if isinstance(value, np.ma.MaskedArray):
-        if np.ma.is_masked(value):
+    if isinstance(value, np.ndarray) and _has_mask(value):
+        if np.any(value.mask.view(np.uint8)):
             return value
         value = value.data
     if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
