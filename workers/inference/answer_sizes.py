@@ -18,7 +18,8 @@ _CHARACTER_BYTES = 7
 
 def fitting(answers: list[Answer]) -> list[Answer]:
     """The answers, the largest of which are failures where all of them do not fit."""
-    if sum(_at_most(answer) for answer in answers) <= MAX_ANSWERS_BYTES:
+    lengths = [len(each.label) for answer in answers if type(answer) is list for each in answer]
+    if sum(lengths) * _CHARACTER_BYTES + len(lengths) * _PREDICTION_BYTES <= MAX_ANSWERS_BYTES:
         return answers
     sizes = [_size(answer) for answer in answers]
     by_size = sorted(range(len(answers)), key=sizes.__getitem__)
@@ -28,12 +29,6 @@ def fitting(answers: list[Answer]) -> list[Answer]:
         _too_large(sizes[row], len(answers)) if row in too_many else answer
         for row, answer in enumerate(answers)
     ]
-
-
-def _at_most(answer: Answer) -> int:
-    if isinstance(answer, ItemFailure):
-        return 0
-    return sum(len(each.label) * _CHARACTER_BYTES + _PREDICTION_BYTES for each in answer)
 
 
 def _size(answer: Answer) -> int:

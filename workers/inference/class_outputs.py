@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
 from shared.messages import MAX_LABEL_CHARACTERS, Prediction
 from workers.inference.class_host.values import Foreign, has_scores, is_huge, scalar, type_name
@@ -32,8 +33,8 @@ def scores_of(output: Any) -> npt.NDArray[Any] | None:
     """
     output = scalar(output)
     if isinstance(output, list) and output:
-        entries = [scalar(entry) for entry in output]
-        return np.array(entries) if all(type(entry) is float for entry in entries) else None
+        are_floats = all(type(scalar(entry)) is float for entry in output)
+        return np.array([scalar(entry) for entry in output]) if are_floats else None
     if not isinstance(output, np.ndarray) or output.ndim != 1 or not has_scores(output):
         return None
     if not output.size:
@@ -62,6 +63,8 @@ def shown(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else str(value)
     name = "".join(filter(str.isprintable, type_name(value)))
+    if isinstance(value, list | tuple | Mapping):
+        return f"a {name} of {len(value)}"
     text = _text(value)
     return f"{text} ({name})" if text else f"a {name}"
 
@@ -73,8 +76,6 @@ def _text(value: Any) -> str:
         return repr(value[:_LONGEST_SHOWN]) + "…" * (len(value) > _LONGEST_SHOWN)
     if isinstance(value, np.ndarray):
         return f"{value.dtype} of shape {value.shape}"[:_LONGEST_SHOWN]
-    if isinstance(value, list | tuple | Mapping):
-        return "1 entry" if len(value) == 1 else f"{len(value)} entries"
     if is_huge(value):
         return f"an integer of {value.bit_length()} bits"
     return repr(value) if isinstance(value, int | float) else ""
@@ -96,7 +97,7 @@ def _is_pair(output: Any) -> bool:
 
 def _of_entry(entry: Any, where: str) -> Prediction:
     if not isinstance(entry, list | tuple) or len(entry) != 2:
-        raise Refused(f"entry {where} is {shown(scalar(entry))}, not (label, score)")
+        raise Refused(f"entry {where} is {shown(scalar(entry))}, not (label, score). {FORMS}")
     try:
         return _prediction(*entry)
     except Refused as refused:
@@ -104,6 +105,11 @@ def _of_entry(entry: Any, where: str) -> Prediction:
 
 
 def _prediction(label: Any, score: Any) -> Prediction:
+    if type(label) is str and type(score) is float and abs(score) <= LARGEST_SCORE:
+        try:
+            return Prediction(label=label, score=score)
+        except ValidationError:  # what is wrong is said below
+            pass
     label, score = scalar(label), scalar(score)
     problems = [_wrong_label(label), wrong_score(score)]
     if not any(problems):

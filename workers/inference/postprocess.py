@@ -54,17 +54,13 @@ def _from_scores(
         best_values = _shares(best_values, values)
     return [
         [
-            Prediction(label=_name(c, labels), score=score)
+            Prediction(label=labels[c] if labels else str(c), score=score)
             for c, score in zip(row.tolist(), row_values.tolist(), strict=True)
         ]
         if good
         else _not_finite(scores[image], labels)
         for image, (good, row, row_values) in enumerate(zip(finite, best, best_values, strict=True))
     ]
-
-
-def _name(number: int, labels: Labels) -> str:
-    return labels[number] if labels else str(number)
 
 
 def _not_finite(scores: npt.NDArray[Any], labels: Labels) -> ItemFailure:

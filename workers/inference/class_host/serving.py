@@ -40,7 +40,11 @@ _frame: Any = _load(_SUSPECTS / "frame.py")
 _disposable: Any = _load(_SUSPECTS / "disposable.py")
 
 
-class Miscounted(ValueError):
+class NotOneEach(ValueError):
+    """The class gave something else than a sequence of outputs. The message is for users."""
+
+
+class Miscounted(NotOneEach):
     """The class gave another number of outputs than it got images."""
 
 
@@ -131,8 +135,8 @@ class _Batches:
             given = images.reshape(shape)
             outputs = self._instance(given.copy() if self._copies else given)
             tree_bytes, packed = _values.pack(_one_an_image(outputs, shape[0]))
-        except Miscounted as error:
-            return {"error": str(error), "miscounted": True}, b""
+        except NotOneEach as error:
+            return {"error": str(error), "miscounted": isinstance(error, Miscounted)}, b""
         except BaseException as error:  # noqa: BLE001 - SystemExit, too
             _print_traceback()
             return {"error": _said(error)}, b""
@@ -142,19 +146,19 @@ class _Batches:
 def _one_an_image(answer: Any, images: int) -> Any:
     """The class's outputs as a list, or one array of them.
 
-    Raises Miscounted where they are not as many as the images, and ValueError for what is no
+    Raises Miscounted where they are not as many as the images, and NotOneEach for what is no
     sequence: a set has no order, and iterating over a table gives the names of its columns.
     """
     answer = _values.plain(answer)
     if inspect.iscoroutine(answer):
         answer.close()
-        raise ValueError("the class gave a coroutine: make __call__ a plain 'def'")
+        raise NotOneEach("the class gave a coroutine: make __call__ a plain 'def'")
     is_array = isinstance(answer, np.ndarray)
     dimensions = getattr(answer, "ndim", 1)
     is_one = isinstance(answer, _NO_SEQUENCES) or not hasattr(answer, "__iter__")
     if is_one or dimensions == 0 or (dimensions != 1 and not is_array):
         kind = type(answer).__name__
-        raise ValueError(f"the class gave one value ({kind}), not one output for each image")
+        raise NotOneEach(f"the class gave one value ({kind}), not one output for each image")
     if is_array and dimensions == 2 and answer.size and _values.has_scores(answer):
         outputs: Any = answer
     else:

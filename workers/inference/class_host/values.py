@@ -69,8 +69,9 @@ def has_scores(array: Any) -> bool:
 
 def _has_mask(value: Any) -> bool:
     """Is it one of ``numpy.ma``'s arrays? They are known by name: the module need not be loaded."""
-    kind = type(value)
-    return kind is not np.ndarray and any(base.__name__ == "MaskedArray" for base in kind.__mro__)
+    if not isinstance(value, np.ndarray) or type(value) is np.ndarray:
+        return False
+    return any(base.__name__ == "MaskedArray" for base in type(value).__mro__)
 
 
 def scalar(value: Any) -> Any:
@@ -81,7 +82,7 @@ def scalar(value: Any) -> Any:
     if _is_ordinary(value):
         return value
     value = plain(value)
-    if isinstance(value, np.ndarray) and _has_mask(value):
+    if _has_mask(value):
         if np.any(value.mask.view(np.uint8)):
             return value
         value = value.data
@@ -138,6 +139,8 @@ class _Arrays:
 
 
 def _tree(value: Any, arrays: _Arrays, depth: int) -> Any:
+    if type(value) is str or type(value) is float:  # most are, and there may be many
+        return value
     value = scalar(value)
     if _is_ordinary(value):
         return value
@@ -165,12 +168,13 @@ def _key(value: Any) -> Any:
 
 def _is_ordinary(value: Any) -> bool:
     """Is it JSON's own, or NaN or an infinity?"""
-    return type(value) in _ORDINARY and not is_huge(value)
+    kind = type(value)
+    return kind in _ORDINARY and (kind is not int or not is_huge(value))
 
 
 def is_huge(value: Any) -> bool:
     """Is it an integer of more digits than anybody needs?"""
-    return type(value) is int and value.bit_length() > _LARGEST_INTEGER_BITS
+    return isinstance(value, int) and value.bit_length() > _LARGEST_INTEGER_BITS
 
 
 def _foreign(value: Any) -> dict[str, str]:
