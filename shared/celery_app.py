@@ -127,11 +127,12 @@ class Publisher:
         """
         message_id, body = str(uuid.uuid4()), message.model_dump_json()
         signature = sign(self._key, task, queue, message_id, body)
-        payload = json.dumps([[body, signature], {}, {}])
-        if len(payload) > MAX_MESSAGE_BYTES:
+        payload = json.dumps([[body, signature], {}, {}], ensure_ascii=False)
+        payload_bytes = len(payload.encode())
+        if payload_bytes > MAX_MESSAGE_BYTES:
             raise PermanentError(
                 "message_too_large",
-                f"A message of {len(payload)} bytes is over {MAX_MESSAGE_BYTES}.",
+                f"A message of {payload_bytes} bytes is over {MAX_MESSAGE_BYTES}.",
                 "Take a smaller --batch-size, or a smaller top_k.",
             )
         label = f"{message.job_id} chunk {message.chunk} attempt {message.attempt}"

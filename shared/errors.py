@@ -73,7 +73,8 @@ ITEM_ERROR_ADVICE: dict[ItemErrorCode, str] = {
     "which, and what would change it.",
     ItemErrorCode.TIMED_OUT: "The store gave other objects and not this one: retry JOB --failed.",
     ItemErrorCode.KILLED_WORKER: "The image killed the process that it ran in, alone and twice.",
-    ItemErrorCode.MODEL_ERROR: "The model raised on this image: see error_message.",
+    ItemErrorCode.MODEL_ERROR: "The model raised on this image, or gave what no row can hold: "
+    "see error_message.",
     ItemErrorCode.UNDELIVERABLE: "Its chunk's messages were refused: see 'headrace dead-letters "
     "list' and the workers' logs, then retry JOB --failed.",
 }

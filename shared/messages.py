@@ -16,6 +16,8 @@ from shared.pipeline import EngineName, Frozen, Pipeline, Precision
 
 MAX_MESSAGE_BYTES = 8 * 2**20
 MAX_SIDE_PIXELS = 10**6
+# A caption is a label, too.
+MAX_LABEL_CHARACTERS = 10_000
 
 Key = Annotated[str, Field(min_length=1, max_length=1024)]
 BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
@@ -57,7 +59,7 @@ class StagedItem(Frozen):
 class Prediction(Frozen):
     """One label with its score."""
 
-    label: ShortText
+    label: str = Field(max_length=MAX_LABEL_CHARACTERS)
     score: float = Field(allow_inf_nan=False)
 
 

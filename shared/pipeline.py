@@ -25,6 +25,7 @@ SidePixels = Annotated[int, Field(ge=1, le=4096)]
 ObjectBytes = Annotated[int, Field(ge=1, le=2**30)]
 AreaPixels = Annotated[int, Field(ge=1, le=10**9)]
 DeadlineSeconds = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
+TopK = Annotated[int, Field(ge=1, le=100)]
 DEFAULT_BATCH_SECONDS = 600.0
 
 # Source code is small; what is larger is data, and belongs under ``files:``.
@@ -82,10 +83,10 @@ class Preprocess(Frozen):
 
 
 class Postprocess(Frozen):
-    """Scores to predictions: softmax over the classes, then the ``top_k`` best."""
+    """Scores to predictions: softmax over the classes where it is asked for, the ``top_k`` best."""
 
-    top_k: int = Field(default=5, ge=1, le=100)
-    softmax: bool = True
+    top_k: TopK = 5
+    softmax: bool = False
 
 
 def check_inside(name: str) -> str:

@@ -10,7 +10,7 @@ import torchvision
 
 from benchmarks.stack import BenchStack
 from shared.catalog.published import WEIGHTS, model_key
-from shared.pipeline import Model, Pipeline, PrecisionPolicy
+from shared.pipeline import Model, Pipeline, Postprocess, PrecisionPolicy
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -40,4 +40,10 @@ def pipeline_of(
     bucket = stack.settings.models_bucket
     stack.store.make_bucket(bucket)
     stack.store.put_file(bucket, model_key(model.name, model.sha256, WEIGHTS), weights)
-    return Pipeline(name=model.name, model=model, engine="torch", precision=precision)
+    return Pipeline(
+        name=model.name,
+        model=model,
+        engine="torch",
+        precision=precision,
+        postprocess=Postprocess(softmax=True),
+    )

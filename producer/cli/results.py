@@ -124,4 +124,9 @@ def _cells(row: dict[str, object]) -> tuple[object, ...]:
     shown = f"{score:.4f}" if isinstance(score, float) else None
     failed = f"{row['error_code']}: {row['error_message']}" if row["error_code"] else None
     note = failed or (f"warning: {row['warning']}" if row["warning"] else None)
-    return row["key"], row["status"], row["label"], shown, note
+    return row["key"], row["status"], _cut(row["label"]), shown, note
+
+
+def _cut(label: object) -> object:
+    """It may be a whole caption."""
+    return f"{label[:59]}…" if isinstance(label, str) and len(label) > 60 else label

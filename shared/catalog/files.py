@@ -23,6 +23,7 @@ from shared.pipeline import (
     Sha256,
     SidePixels,
     SixteenBit,
+    TopK,
     VariableName,
 )
 
@@ -67,6 +68,13 @@ class PreprocessSection(FileModel):
         return self
 
 
+class PostprocessSection(FileModel):
+    """``softmax`` left out: applied to the outputs of weights, and never to those of a class."""
+
+    top_k: TopK = Postprocess().top_k
+    softmax: bool | None = None
+
+
 class ClassReference(FileModel):
     """A Python class as a pipeline's model; its name, unless given, follows from the class."""
 
@@ -98,7 +106,7 @@ class PipelineFile(FileModel):
     engine: EnginePolicy = "auto"
     precision: PrecisionPolicy = "auto"
     batch_seconds: DeadlineSeconds = DEFAULT_BATCH_SECONDS
-    postprocess: Postprocess = Postprocess()
+    postprocess: PostprocessSection = PostprocessSection()
 
     @property
     def model_version(self) -> str | None:

@@ -10,7 +10,7 @@ from shared.catalog.classes import class_folders, local_files
 from shared.catalog.files import ClassModelFile, ModelFile, PipelineFile
 from shared.catalog.packing import PackedCode, pack_class
 from shared.catalog.reading import Reader
-from shared.catalog.resolve import preprocess, referenced_model
+from shared.catalog.resolve import postprocess, preprocess, referenced_model
 from shared.pipeline import Frozen
 
 
@@ -55,7 +55,7 @@ def show_pipeline(name_or_path: str, catalog: Catalog | None = None) -> dict[str
         "engine": content.engine,
         "precision": content.precision,
         "batch_seconds": content.batch_seconds,
-        "postprocess": content.postprocess.model_dump(mode="json"),
+        "postprocess": postprocess(entry, is_class=code is not None).model_dump(mode="json"),
     }
 
 

@@ -24,7 +24,7 @@ from shared.catalog.files import (
 )
 from shared.catalog.published import ModelConstants, published
 from shared.errors import UsageError
-from shared.pipeline import Model, Pipeline, Preprocess
+from shared.pipeline import Model, Pipeline, Postprocess, Preprocess
 from shared.settings import Settings
 from shared.storage import Store
 
@@ -112,6 +112,13 @@ def preprocess(entry: Entry[PipelineFile], image_pixels: int | None) -> Preproce
     return Preprocess(**{**given, "crop_pixels": crop, "resize_shorter_pixels": resize})
 
 
+def postprocess(entry: Entry[PipelineFile], *, is_class: bool) -> Postprocess:
+    """The pipeline's postprocessing. A network gives logits; a class gives what it means."""
+    section = entry.content.postprocess
+    softmax = section.softmax if section.softmax is not None else not is_class
+    return Postprocess(top_k=section.top_k, softmax=softmax)
+
+
 def _pipeline(entry: Entry[PipelineFile], model: Model, image_pixels: int | None) -> Pipeline:
     return Pipeline(
         name=entry.name,
@@ -120,7 +127,7 @@ def _pipeline(entry: Entry[PipelineFile], model: Model, image_pixels: int | None
         engine=entry.content.engine,
         precision=entry.content.precision,
         batch_seconds=entry.content.batch_seconds,
-        postprocess=entry.content.postprocess,
+        postprocess=postprocess(entry, is_class=model.python_class is not None),
     )
 
 

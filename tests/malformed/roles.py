@@ -72,7 +72,8 @@ CASES_OF: dict[str, dict[str, Case]] = {
         **fields(
             ("items", 0, "predictions"),
             *(None, "x", [{}], [{"label": "a", "score": 1.0}] * 101),
-            *([{"label": "x" * 201, "score": 1.0}], [{"label": "a", "score": float("nan")}]),
+            *([{"label": "x" * 10_001, "score": 1.0}], [{"label": 5, "score": 1.0}]),
+            *([{"label": None, "score": 1.0}], [{"label": "a", "score": float("nan")}]),
         ),
     },
 }

@@ -151,6 +151,32 @@ def test_a_published_version_never_changes(
     assert resolve(str(pinned), settings, store, catalog).pipeline.model.mean == (0.4, 0.5, 0.6)
 
 
+@pytest.mark.parametrize(
+    ("model", "section", "softmax"),
+    [
+        ("pets", "", True),
+        ("pets", "postprocess: {top_k: 3}\n", True),
+        ("pets", "postprocess: {softmax: false}\n", False),
+        ("{python: own:Own}", "", False),
+        ("{python: own:Own}", "postprocess: {top_k: 3}\n", False),
+        ("{python: own:Own}", "postprocess: {softmax: true}\n", True),
+    ],
+)
+def test_softmax_is_the_default_for_weights_alone(
+    tmp_path: Path,
+    catalog: Catalog,
+    settings: Settings,
+    store: MemoryStore,
+    model: str,
+    section: str,
+    softmax: bool,
+) -> None:
+    path = written(tmp_path, f"model: {model}\n{section}")
+    (path.parent / "own.py").write_text("class Own: pass\n")
+    assert resolve(str(path), settings, store, catalog).pipeline.postprocess.softmax is softmax
+    assert show_pipeline(str(path), catalog)["postprocess"]["softmax"] is softmax
+
+
 def test_what_we_bring_is_right() -> None:
     catalog = Catalog()
     assert [pipeline.name for pipeline in list_pipelines()] == catalog.pipeline_names()

@@ -15,7 +15,7 @@ from workers.inference.class_host.process import MAX_PRINTED_BYTES
 from workers.inference.class_host.values import type_name
 from workers.inference.engines import HostedEngine
 from workers.inference.engines.python_engine import PythonEngine
-from workers.inference.errors import EngineError, HostDied, NotBegun
+from workers.inference.errors import EngineError, HostDied, Miscounted, NotBegun
 
 
 def test_a_class_runs_in_a_process_of_its_own(open_class: OpenClass) -> None:
@@ -120,9 +120,10 @@ def test_arrays_and_tensors_arrive_row_by_row(open_class: OpenClass, given: str)
         ("sys.exit('enough')", "own.py:8: SystemExit: enough"),
         ("raise KeyboardInterrupt", "own.py:8: KeyboardInterrupt"),
         ("return 5", "the class gave one value (int), not one output for each image"),
-        ("return itertools.repeat('a')", "the class gave more outputs for 2 images"),
-        ("return np.array([[]])", "the class gave 1 outputs for 2 images"),
-        ("return ['a']", "the class gave 1 outputs for 2 images"),
+        ("return np.array(5.0)", "the class gave one value (ndarray), not one output"),
+        ("return {'a', 'b'}", "the class gave one value (set), not one output"),
+        ("return {'a': 1, 'b': 2}", "one value (dict), not one"),
+        ("return type('DataFrame', (list,), {'ndim': 2})('ab')", "one value (DataFrame), not one"),
         ("return None", "the class gave one value (NoneType), not one output"),
         ("return (1 / 0 for _ in images)", "own.py:8: ZeroDivisionError: division by zero"),
         ("raise type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})", "own.py:8: "),
@@ -140,6 +141,26 @@ def test_what_a_class_raises_names_its_file_and_line(
     with pytest.raises(EngineError) as raised:
         engine.run(images_of(1, 2))
     assert reason in raised.value.message
+    assert not engine.dead
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [
+        ("itertools.repeat('a')", "more than 2 outputs"),
+        ("['a'] * 24", "24 outputs"),
+        ("np.zeros((24, 5))", "24 outputs"),
+        ("np.array([[]])", "1 output"),
+        ("['a']", "1 output"),
+        ("()", "0 outputs"),
+        ("(n for n in ())", "0 outputs"),
+    ],
+)
+def test_outputs_are_as_many_as_the_images(open_class: OpenClass, given: str, count: str) -> None:
+    engine = open_class(calling(f"return {given}"))
+    with pytest.raises(Miscounted) as raised:
+        engine.run(images_of(1, 2))
+    assert raised.value.message == f"the class gave {count} for 2 images"
     assert not engine.dead
 
 

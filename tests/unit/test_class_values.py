@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import date
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.messages import MAX_LABEL_CHARACTERS
 from workers.inference.class_host import values
 from workers.inference.class_host.values import Foreign, pack, type_name, unpack
 
@@ -49,12 +53,19 @@ def _shallow(value: Any, depth: int = 0) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["f2", "f4", "f8", "i1", "i8", "u2", "?", ">f4"])
-@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 0), (2, 3)])
+@pytest.mark.parametrize("shape", [(0,), (3,), (2, 0), (2, 3)])
 def test_arrays_arrive_with_their_type_and_shape(kind: str, shape: tuple[int, ...]) -> None:
     array = np.arange(int(np.prod(shape)), dtype=np.int8).reshape(shape).astype(kind)
     found = unpack(*pack([array]))[0]
     assert (found.dtype, found.shape) == (array.dtype, array.shape)
     assert np.array_equal(found, array)
+
+
+class Loudly(str):
+    """Its ``str()`` is not its text."""
+
+    def __str__(self) -> str:
+        return "RED"
 
 
 @pytest.mark.parametrize(
@@ -65,10 +76,24 @@ def test_arrays_arrive_with_their_type_and_shape(kind: str, shape: tuple[int, ..
         (np.bool_(True), True),
         (np.longdouble(0.25), 0.25),
         (Fraction(1, 4), 0.25),
-        (2**64, float(2**64)),
+        (Decimal("0.25"), 0.25),
+        (2**200, 2**200),
+        (np.uint64(2**64 - 1), 2**64 - 1),
+        (np.array(3, np.int16), 3),
+        (np.array(0.25, np.float16), 0.25),
+        (np.array("cat"), "cat"),
+        (np.str_("cat"), "cat"),
+        (np.ma.array(0.25), 0.25),
+        (Loudly("red"), "red"),
+        (torch.tensor(3), 3),
+        (torch.tensor(True), True),
+        (torch.tensor(0.25, dtype=torch.float64, requires_grad=True), 0.25),
+        (torch.tensor(0.25, dtype=torch.bfloat16, requires_grad=True), 0.25),
+        (torch.tensor(0.25, dtype=torch.float16), 0.25),
+        (np.array([("cat", 0.25)], dtype="U3,f8")[0], ("cat", 0.25)),
     ],
 )
-def test_scalars_arrive_as_plain_numbers(scalar: Any, plain: Any) -> None:
+def test_scalars_arrive_as_plain_values(scalar: Any, plain: Any) -> None:
     found = unpack(*pack([scalar]))[0]
     assert type(found) is type(plain)
     assert found == plain
@@ -82,23 +107,60 @@ def test_many_scalars_are_packed_in_the_time_of_as_many_numbers() -> None:
     assert len(unpack(tree_bytes, packed)) == 64
 
 
-@pytest.mark.parametrize(
-    ("value", "name"),
-    [
-        (object(), "object"),
-        (b"bytes", "bytes"),
-        ({1, 2}, "set"),
-        (10**400, "int"),
-        (1 + 2j, "complex"),
-        (np.array(["a"]), "ndarray"),
-        (np.array([None]), "ndarray"),
-        ((n for n in ()), "generator"),
-    ],
-)
-def test_of_anything_else_only_the_name_of_its_type_arrives(value: Any, name: str) -> None:
+class Loud:
+    def __repr__(self) -> str:
+        return "Loud" * 1000
+
+
+class Broken:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+FOREIGN = [
+    (object(), "object", ""),
+    (b"bytes", "bytes", "b'bytes'"),
+    (np.bytes_(b"bytes"), "bytes", "b'bytes'"),
+    (bytes(10**8), "bytes", repr(bytes(60))[:60]),
+    ({1, 2}, "set", ""),
+    (10**400, "int", "an integer of 1329 bits"),
+    (10**400_000, "int", "an integer of 1328772 bits"),
+    (1 + 2j, "complex", "(1+2j)"),
+    (Decimal("sNaN"), "Decimal", "Decimal('sNaN')"),
+    (date(2026, 11, 28), "date", "datetime.date(2026, 11, 28)"),
+    (np.datetime64("2026-11-28"), "date", "datetime.date(2026, 11, 28)"),
+    (np.array(["a"]), "ndarray", "<U1 of shape (1,)"),
+    (np.array([None]), "ndarray", "object of shape (1,)"),
+    (np.zeros(2, "U9,f4"), "ndarray", "[('f0', '<U9'), ('f1', '<f4')] of shape (2,)"),
+    (np.ma.array([0.5, 0.5], mask=[0, 1]), "MaskedArray", "float64 of shape (2,)"),
+    (np.ma.masked, "MaskedConstant", "float64 of shape ()"),
+    (torch.eye(2).to_sparse(), "Tensor", ""),
+    (torch.eye(2, device="meta"), "Tensor", ""),
+    ((n for n in ()), "generator", ""),
+    (Loud(), "Loud", "Loud" * 15),
+    (Broken(), "Broken", ""),
+]
+
+
+@pytest.mark.parametrize(("value", "name", "text"), FOREIGN, ids=[each[1] for each in FOREIGN])
+def test_of_anything_else_the_type_arrives_and_a_short_text(
+    value: Any, name: str, text: str
+) -> None:
     found = unpack(*pack([value]))[0]
     assert isinstance(found, Foreign)
-    assert type_name(found) == name
+    assert (type_name(found), found.text) == (name, text)
+
+
+@pytest.mark.parametrize("key", [(1, 2), frozenset({1}), torch.tensor([1, 2]), 10**400, b"cat"])
+def test_a_key_that_is_no_label_arrives_as_foreign(key: Any) -> None:
+    ((found, value),) = unpack(*pack([{key: 0.5}]))[0].items()
+    assert isinstance(found, Foreign)
+    assert value == 0.5
+
+
+def test_a_batch_of_the_longest_captions_is_within_the_bound() -> None:
+    captions = [chr(0x1F40E) * MAX_LABEL_CHARACTERS] * 256
+    assert unpack(*pack(captions)) == captions
 
 
 def test_what_never_ends_is_cut() -> None:

@@ -31,7 +31,7 @@ from tests.staged_batches import (
     staged,
 )
 from workers.inference.device import DeviceLoop
-from workers.inference.errors import ClassUnusable, ModelUnusable
+from workers.inference.errors import ClassUnusable, Miscounted, ModelUnusable
 from workers.inference.models import LoadedModel, ModelKey
 from workers.inference.pins import JobPins
 from workers.inference.stage import InferenceStage
@@ -195,6 +195,32 @@ def test_an_error_is_narrowed_to_the_images_that_raise_alone(
     assert result.items[1].warning == "damaged_data"  # which may be why
     assert result.engine == "torch"
     assert slot_is_free(ring)
+
+
+def test_a_wrong_count_of_outputs_is_told_of_the_whole_batch(
+    ring: StagingRing, make_stage: MakeStage
+) -> None:
+    class Short(FakeEngine):
+        def run(self, images):  # type: ignore[no-untyped-def]
+            raise Miscounted(f"{len(images) - 1} outputs for {len(images)} images")
+
+    result = result_of(make_stage(Short())(staged(ring, 1, None, 3)))
+    assert labels(result) == ["model_error", "corrupt", "model_error"]
+    for item in (result.items[0], result.items[2]):
+        assert item.failure is not None
+        assert item.failure.error_message.startswith("1 outputs for 2 images; for this image alone")
+
+
+def test_answers_that_do_not_fit_into_a_message_fail_alone(
+    ring: StagingRing, make_stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Talkative(FakeEngine):
+        def run(self, images):  # type: ignore[no-untyped-def]
+            return ["x" * 1000 * int(image.flat[0]) for image in images]
+
+    monkeypatch.setattr("workers.inference.answer_sizes.MAX_ANSWERS_BYTES", 4000)
+    result = result_of(make_stage(Talkative())(staged(ring, 1, None, 3, 2)))
+    assert [label[:5] for label in labels(result)] == ["xxxxx", "corru", "model", "xxxxx"]
 
 
 def test_an_error_of_the_batch_alone_fails_nobody(ring: StagingRing, make_stage: MakeStage) -> None:

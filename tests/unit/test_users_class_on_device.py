@@ -20,7 +20,13 @@ from tests.samples import class_model, pipeline
 from workers.inference.alone import MAX_KILLERS_IN_A_ROW, Alone
 from workers.inference.device import DeviceLoop
 from workers.inference.engines import HostedEngine
-from workers.inference.errors import ClassUnusable, EngineError, HostDied, HostNotStarted
+from workers.inference.errors import (
+    ClassUnusable,
+    EngineError,
+    HostDied,
+    HostNotStarted,
+    Miscounted,
+)
 from workers.inference.models import LoadedModel, LoadedModels, ModelKey
 from workers.inference.submission import Inferred
 
@@ -61,6 +67,13 @@ class Small(Own):
     \"\"\"Has memory for three images, and learns it when it has changed them.\"\"\"
 
     room = 3
+
+
+class Short(Own):
+    \"\"\"Leaves the last output out.\"\"\"
+
+    def __call__(self, images):
+        return super().__call__(images)[:-1]
 
 
 class Forgetful(Own):
@@ -106,6 +119,27 @@ def loop_over(loads: Loads, opened: ExitStack, **options: Any) -> DeviceLoop:
 def run(alone: Alone, first: int, key: ModelKey = KEY) -> Inferred | ItemFailure:
     """One more image of a job, with that value."""
     return alone.run(key, images_of(first), "job", str(next(NAMES)))
+
+
+@pytest.mark.parametrize(
+    ("in_batch", "said"),
+    [
+        (
+            Miscounted("the class gave 23 outputs for 24 images"),
+            "the class gave 23 outputs for 24 images; for this image alone, "
+            "the class gave 0 outputs for 1 image",
+        ),
+        (EngineError("own.py:1: ValueError: no"), "the class gave 0 outputs for 1 image"),
+        (None, "the class gave 0 outputs for 1 image"),
+    ],
+)
+def test_a_wrong_count_is_told_as_it_was_in_the_batch(
+    opened: ExitStack, in_batch: EngineError | None, said: str
+) -> None:
+    alone = Alone(loop_over(Loads("Short"), opened))
+    failure = alone.run(KEY, images_of(1), "job", "1", in_batch)
+    assert isinstance(failure, ItemFailure)
+    assert failure.error_message == said
 
 
 def outputs(answer: object) -> list[int] | str:

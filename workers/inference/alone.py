@@ -9,7 +9,7 @@ from shared.errors import ItemErrorCode
 from shared.messages import ItemFailure
 from workers.inference.device import DeviceLoop
 from workers.inference.engines import Images
-from workers.inference.errors import ClassUnusable, EngineError, HostDied, ModelUnusable
+from workers.inference.errors import ClassUnusable, EngineError, HostDied, Miscounted, ModelUnusable
 from workers.inference.models import ModelKey
 from workers.inference.postprocess import model_failure
 from workers.inference.submission import Inferred
@@ -27,8 +27,17 @@ class Alone:
         self._killers: OrderedDict[str, set[str]] = OrderedDict()  # images in a row, by job
         self._lock = threading.Lock()
 
-    def run(self, key: ModelKey, image: Images, job: str, name: str) -> Inferred | ItemFailure:
+    def run(
+        self,
+        key: ModelKey,
+        image: Images,
+        job: str,
+        name: str,
+        in_batch: EngineError | None = None,
+    ) -> Inferred | ItemFailure:
         """Run uint8 (1, height, width, 3), the image ``name`` of a job, in a batch of its own.
+
+        ``in_batch``: why it was not answered in its batch with others.
 
         The image fails as ``killed_worker`` where it ends the process of a user's class twice, the
         second time as the first thing there. Raises ClassUnusable after five of these in a row, and
@@ -46,6 +55,8 @@ class Alone:
             raise
         except (EngineError, ModelUnusable) as error:
             self.ran_well(job)
+            if isinstance(error, Miscounted) and isinstance(in_batch, Miscounted):
+                return model_failure(f"{in_batch}; for this image alone, {error}")
             return model_failure(str(error))
         self.ran_well(job)
         return run

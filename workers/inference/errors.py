@@ -54,6 +54,10 @@ class EngineError(PermanentError):
         self.prints = prints
 
 
+class Miscounted(EngineError):
+    """A user's class gave another number of outputs than it got images."""
+
+
 def one_line(error: BaseException) -> str:
     """``ValueError: what it says`` in one bounded line, even where ``str(error)`` raises."""
     return _said(error)[:_LONGEST_LINE].encode("utf-8", "replace").decode()

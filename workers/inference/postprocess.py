@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from numbers import Real
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 
 from shared.errors import ItemErrorCode
 from shared.messages import ItemFailure, Prediction
 from shared.pipeline import Postprocess
-from workers.inference.class_host.values import type_name
+from workers.inference.class_outputs import (
+    LARGEST_SCORE,
+    Refused,
+    predictions_of,
+    scores_of,
+    wrong_score,
+)
 from workers.inference.engines import Outputs
 
 Answer = list[Prediction] | ItemFailure
 Labels = Sequence[str]
-# Rows keep scores as float32. A comparison with it refuses NaN, too.
-LARGEST_SCORE = float(np.finfo(np.float32).max)
+# Of a model without labels. More numbers for an image are hardly scores of classes.
+MAX_SCORES = 1000
 
 
 def model_failure(message: str) -> ItemFailure:
@@ -38,6 +42,9 @@ def _from_scores(
     scores: npt.NDArray[Any], labels: Labels, postprocess: Postprocess
 ) -> list[Answer]:
     """The best classes of each row of ``scores`` (images, classes), after softmax if wanted."""
+    most = len(labels) or MAX_SCORES
+    if scores.shape[1] > most:
+        return [_too_many(scores.shape[1], labels)] * len(scores)
     values = scores if scores.dtype == np.float32 else scores.astype(np.float64)
     finite = (np.abs(values) <= LARGEST_SCORE).min(axis=1)
     values = np.where(finite[:, np.newaxis], values, 0)
@@ -47,13 +54,28 @@ def _from_scores(
         best_values = _shares(best_values, values)
     return [
         [
-            Prediction(label=labels[c] if c < len(labels) else str(c), score=score)
+            Prediction(label=labels[c] if labels else str(c), score=score)
             for c, score in zip(row.tolist(), row_values.tolist(), strict=True)
         ]
         if good
-        else model_failure("The model gave a score that is not a finite number.")
-        for good, row, row_values in zip(finite, best, best_values, strict=True)
+        else _not_finite(scores[image], labels)
+        for image, (good, row, row_values) in enumerate(zip(finite, best, best_values, strict=True))
     ]
+
+
+def _not_finite(scores: npt.NDArray[Any], labels: Labels) -> ItemFailure:
+    number = int(np.argmin(np.abs(scores.astype(np.float64)) <= LARGEST_SCORE))
+    problem = wrong_score(float(scores[number]))
+    of = f"class {number}" + (f" ('{labels[number]}')" if labels else "")
+    return model_failure(f"The model gave an unusable output: {problem}, of {of}.")
+
+
+def _too_many(count: int, labels: Labels) -> ItemFailure:
+    limit = f"has {len(labels):,} labels" if labels else f"labels for at most {MAX_SCORES:,}"
+    return model_failure(
+        f"The model gave {count:,} numbers for an image, and {limit}: return (label, score) pairs. "
+        "Embeddings cannot be stored yet."
+    )
 
 
 def _shares(best_values: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -75,44 +97,12 @@ def _best(values: npt.NDArray[Any], count: int) -> npt.NDArray[np.intp]:
 
 
 def _from_output(output: Any, labels: Labels, postprocess: Postprocess) -> Answer:
-    """One output of a user's class, in any of the forms that it may have."""
-    if isinstance(output, np.ndarray) and output.ndim == 1 and output.dtype.kind in "fiub":
-        if not output.size:
-            return model_failure("The model gave an empty array of scores.")
-        return _from_scores(output[np.newaxis], labels, postprocess)[0]
-    if isinstance(output, str):
-        output = [(output, 1.0)]
-    elif _is_pair(output):
-        output = [output]
-    elif isinstance(output, Mapping):
-        output = list(output.items())
-    if not isinstance(output, list | tuple):
-        return model_failure(f"The model gave a {type_name(output)}. {_FORMS}")
+    """One output of a user's class."""
     try:
-        found = [_prediction(entry) for entry in output]
-    except ValidationError:
-        return model_failure(f"The model gave a label over 200 characters, or no number. {_FORMS}")
-    except (TypeError, ValueError, OverflowError):
-        return model_failure(f"The model gave something else than labels and scores. {_FORMS}")
+        scores = scores_of(output)
+        if scores is not None:
+            return _from_scores(scores[np.newaxis], labels, postprocess)[0]
+        found = predictions_of(output)
+    except Refused as refused:
+        return model_failure(f"The model gave an unusable output: {refused}.")
     return sorted(found, key=lambda p: -p.score)[: postprocess.top_k]
-
-
-_FORMS = "Give a label, (label, score), a list of those, {label: score}, or a 1-D array of scores."
-
-
-def _is_pair(value: Any) -> bool:
-    return (
-        isinstance(value, tuple)
-        and len(value) == 2
-        and isinstance(value[0], str)
-        and isinstance(value[1], Real)
-    )
-
-
-def _prediction(entry: Any) -> Prediction:
-    label, score = entry
-    if not isinstance(label, str) or not isinstance(score, Real):
-        raise TypeError
-    if not abs(float(score)) <= LARGEST_SCORE:
-        raise ValueError
-    return Prediction(label=str(label), score=float(score))

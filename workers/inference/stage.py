@@ -18,6 +18,7 @@ from shared.pipeline import Postprocess
 from shared.queues import RESULTS_TASK, results_queue
 from shared.staging import NetworkStaging, SlotGone, StagingRing
 from workers.inference.alone import Alone
+from workers.inference.answer_sizes import fitting
 from workers.inference.device import DeviceLoop
 from workers.inference.engines import Images
 from workers.inference.errors import ClassUnusable, EngineError, ModelUnusable
@@ -156,8 +157,8 @@ class InferenceStage:
             run = self._device.submit(key, images, job=batch.job_id).result()
             self._alone.ran_well(batch.job_id)
             return _Outcome(_answers(run, postprocess), [run], run.model.choice)
-        except EngineError:
-            return self._infer_one_by_one(batch, images)
+        except EngineError as error:
+            return self._infer_one_by_one(batch, images, in_batch=error)
 
     def _infer_noted(self, batch: Batch, images: Images) -> _Outcome:
         """Single images of a user's class that may have ended our process, not only its own."""
@@ -175,16 +176,24 @@ class InferenceStage:
         return outcome
 
     def _infer_one_by_one(
-        self, batch: Batch, images: Images, begin: Callable[[int], object] = lambda _: None
+        self,
+        batch: Batch,
+        images: Images,
+        begin: Callable[[int], object] = lambda _: None,
+        in_batch: EngineError | None = None,
     ) -> _Outcome:
-        """``begin`` is called with the number of each image before it runs."""
+        """``begin`` is called with the number of each image before it runs.
+
+        ``in_batch`` is what all of them together led to.
+        """
         outcome, key = _Outcome(), ModelKey.of(batch.pipeline)
         for row in range(len(images)):
             if self._stopping.is_set():
                 raise TransientError("stopping", "The worker is stopping.")
             begin(row)
             name = f"{batch.chunk} {row}"
-            run = self._alone.run(key, images[row : row + 1], batch.job_id, name)
+            image = images[row : row + 1]
+            run = self._alone.run(key, image, batch.job_id, name, in_batch)
             if isinstance(run, ItemFailure):
                 outcome.answers.append(run)
             else:
@@ -212,7 +221,7 @@ def _forward(batch: Batch, outcome: _Outcome) -> Forward:
         chunk=batch.chunk,
         attempt=batch.attempt,
         pipeline=batch.pipeline,
-        items=_items(batch, outcome.answers),
+        items=_items(batch, fitting(outcome.answers)),
         engine=engine and engine.engine,
         precision=engine and engine.precision,
         device=engine and engine.device,

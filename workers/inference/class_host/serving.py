@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 import traceback
+from collections.abc import Mapping, Set
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +23,7 @@ import numpy as np
 _LONGEST_ERROR = 400
 # The exit code without the socket to the worker, which only the class can have closed.
 _CHANNEL_LOST = 65
+_NO_SEQUENCES = (str, bytes, bytearray, Mapping, Set)
 # The class runs in this folder, which has its code; it may change to another.
 _FOLDER = Path.cwd()
 
@@ -36,6 +38,14 @@ _values: Any = _load(Path(__file__).with_name("values.py"))
 _SUSPECTS = Path(__file__).parents[2] / "suspects"
 _frame: Any = _load(_SUSPECTS / "frame.py")
 _disposable: Any = _load(_SUSPECTS / "disposable.py")
+
+
+class NotOneEach(ValueError):
+    """The class gave something else than a sequence of outputs. The message is for users."""
+
+
+class Miscounted(NotOneEach):
+    """The class gave another number of outputs than it got images."""
 
 
 class ChannelLost(Exception):
@@ -125,6 +135,8 @@ class _Batches:
             given = images.reshape(shape)
             outputs = self._instance(given.copy() if self._copies else given)
             tree_bytes, packed = _values.pack(_one_an_image(outputs, shape[0]))
+        except NotOneEach as error:
+            return {"error": str(error), "miscounted": isinstance(error, Miscounted)}, b""
         except BaseException as error:  # noqa: BLE001 - SystemExit, too
             _print_traceback()
             return {"error": _said(error)}, b""
@@ -132,22 +144,37 @@ class _Batches:
 
 
 def _one_an_image(answer: Any, images: int) -> Any:
-    """The class's outputs as a list, or one array of them. Raises ValueError for anything else."""
+    """The class's outputs as a list, or one array of them.
+
+    Raises Miscounted where they are not as many as the images, and NotOneEach for what is no
+    sequence: a set has no order, and iterating over a table gives the names of its columns.
+    """
     answer = _values.plain(answer)
     if inspect.iscoroutine(answer):
         answer.close()
-        raise ValueError("the class gave a coroutine: make __call__ a plain 'def'")
-    if isinstance(answer, str | bytes | dict) or not hasattr(answer, "__iter__"):
+        raise NotOneEach("the class gave a coroutine: make __call__ a plain 'def'")
+    is_array = isinstance(answer, np.ndarray)
+    dimensions = getattr(answer, "ndim", 1)
+    is_one = isinstance(answer, _NO_SEQUENCES) or not hasattr(answer, "__iter__")
+    if is_one or dimensions == 0 or (dimensions != 1 and not is_array):
         kind = type(answer).__name__
-        raise ValueError(f"the class gave one value ({kind}), not one output for each image")
-    if isinstance(answer, np.ndarray) and answer.ndim == 2 and answer.dtype.kind in "fiub":
-        outputs: Any = answer if answer.size else list(answer)
+        raise NotOneEach(f"the class gave one value ({kind}), not one output for each image")
+    if is_array and dimensions == 2 and answer.size and _values.has_scores(answer):
+        outputs: Any = answer
     else:
         outputs = list(itertools.islice(answer, images + 1))  # it may never end
     if len(outputs) != images:
-        count = "more" if len(outputs) > images else len(outputs)
-        raise ValueError(f"the class gave {count} outputs for {images} images")
+        each = "1 image" if images == 1 else f"{images} images"
+        raise Miscounted(f"the class gave {_count(answer, outputs, images)} for {each}")
     return outputs
+
+
+def _count(answer: Any, outputs: Any, images: int) -> str:
+    """How many outputs ``answer`` has, of which ``outputs`` were taken."""
+    if not hasattr(answer, "__len__") and len(outputs) > images:
+        return f"more than {images} outputs"
+    count = len(answer) if hasattr(answer, "__len__") else len(outputs)
+    return "1 output" if count == 1 else f"{count} outputs"
 
 
 def _said(error: BaseException) -> str:

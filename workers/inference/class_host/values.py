@@ -7,8 +7,8 @@ its path.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from numbers import Real
+from collections.abc import Mapping, Sized
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -21,15 +21,23 @@ _MAX_DEPTH = 8
 # holds the interpreter's lock for half a second, and a lease ends after six.
 MAX_TREE_BYTES = 2**24
 MAX_PACKED_BYTES = 2**28
+# Enough for any id, such as a UUID. Writing an integer of many digits takes a time that grows with
+# their square.
+_LARGEST_INTEGER_BITS = 256
+_LONGEST_TEXT = 60
+_ORDINARY = frozenset({str, float, int, bool, type(None)})
 # A class may replace what json has.
 _dumps = json.dumps
 
 
 class Foreign:
-    """Stands for a value of which only the name of its type travels."""
+    """Stands for a value of which the name of its type travels, and how it looks, if that is short.
 
-    def __init__(self, type_name: str) -> None:
-        self.type_name = type_name
+    ``text`` is empty where the type says it all.
+    """
+
+    def __init__(self, type_name: str, text: str = "") -> None:
+        self.type_name, self.text = type_name, text
 
 
 def type_name(value: Any) -> str:
@@ -38,10 +46,56 @@ def type_name(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A torch tensor, on whichever device, as a numpy array; anything else as it is."""
-    if hasattr(value, "detach") and hasattr(value, "cpu"):
-        return value.detach().cpu().float().numpy()
-    return value
+    """A torch tensor, on whichever device, as a numpy array; anything else as it is.
+
+    Its type is kept where numpy has it. A tensor that has no plain numbers is left as it is.
+    """
+    if not (hasattr(value, "detach") and hasattr(value, "cpu")):
+        return value
+    try:
+        tensor = value.detach().cpu()
+        try:
+            return tensor.numpy()
+        except TypeError:  # numpy has no bfloat16
+            return tensor.float().numpy()
+    except (TypeError, NotImplementedError):  # it is sparse, or on the device "meta"
+        return value
+
+
+def has_scores(array: Any) -> bool:
+    """Are there numbers in a numpy array, and no mask, under which there is no answer?"""
+    return array.dtype.kind in _NUMERIC and not _has_mask(array)
+
+
+def _has_mask(value: Any) -> bool:
+    """Is it one of ``numpy.ma``'s arrays? They are known by name: the module need not be loaded."""
+    if not isinstance(value, np.ndarray) or type(value) is np.ndarray:
+        return False
+    return any(base.__name__ == "MaskedArray" for base in type(value).__mro__)
+
+
+def scalar(value: Any) -> Any:
+    """A number or a text, whichever library's, as Python's own; a tensor as an array.
+
+    Anything else is left as it is, and so is what Python's own float cannot hold.
+    """
+    if _is_ordinary(value):
+        return value
+    value = plain(value)
+    if _has_mask(value):
+        if np.any(value.mask.view(np.uint8)):
+            return value
+        value = value.data
+    if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, str):
+        return str.__str__(value)
+    if value is None or isinstance(value, bool) or not isinstance(value, Number):
+        return value
+    try:
+        return int(value) if isinstance(value, int) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):  # complex, a signalling NaN, a large fraction
+        return value
 
 
 def pack(outputs: Any) -> tuple[int, bytes]:
@@ -50,7 +104,8 @@ def pack(outputs: Any) -> tuple[int, bytes]:
     Raises ValueError where they are larger than ``MAX_TREE_BYTES`` and ``MAX_PACKED_BYTES``.
     """
     arrays = _Arrays()
-    tree = _dumps(_tree(outputs, arrays, 0)).encode()
+    # A character takes four bytes at most so, and up to twelve as ASCII.
+    tree = _dumps(_tree(outputs, arrays, 0), ensure_ascii=False).encode("utf-8", "surrogatepass")
     if len(tree) > MAX_TREE_BYTES or len(tree) + arrays.size_bytes > MAX_PACKED_BYTES:
         given_bytes = len(tree) + arrays.size_bytes
         raise ValueError(f"the class gave {given_bytes >> 20} MiB for one batch; give less")
@@ -84,35 +139,62 @@ class _Arrays:
 
 
 def _tree(value: Any, arrays: _Arrays, depth: int) -> Any:
-    value = plain(value)
+    if type(value) is str or type(value) is float:  # most are, and there may be many
+        return value
+    value = scalar(value)
+    if _is_ordinary(value):
+        return value
     if depth > _MAX_DEPTH:
         return {"foreign": "deeper nest"}
-    if isinstance(value, np.generic) and value.dtype.kind in _NUMERIC:
-        value = value.item()
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, np.ndarray) and value.dtype.kind in _NUMERIC:
+    if isinstance(value, np.ndarray) and has_scores(value):
         return arrays.add(value)
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, Real):
-        return _number(value)
     if isinstance(value, list | tuple):
-        entries = [_tree(entry, arrays, depth + 1) for entry in value]
+        if all(type(entry) is float for entry in value):  # scores, of which there may be many
+            entries = list(value)
+        else:
+            entries = [_tree(entry, arrays, depth + 1) for entry in value]
         return {"tuple": entries} if isinstance(value, tuple) else entries
     if isinstance(value, Mapping):
         pairs = value.items()
-        return {"pairs": [[_tree(each, arrays, depth + 1) for each in pair] for pair in pairs]}
-    return {"foreign": type(value).__name__}
+        return {"pairs": [[_key(key), _tree(each, arrays, depth + 1)] for key, each in pairs]}
+    return _foreign(value)
 
 
-def _number(value: Any) -> Any:
-    if isinstance(value, int) and abs(value) < 2**63:
-        return int(value)
+def _key(value: Any) -> Any:
+    """A mapping's key, which has to be one on the other side, too."""
+    value = scalar(value)
+    return value if _is_ordinary(value) else _foreign(value)
+
+
+def _is_ordinary(value: Any) -> bool:
+    """Is it JSON's own, or NaN or an infinity?"""
+    kind = type(value)
+    return kind in _ORDINARY and (kind is not int or not is_huge(value))
+
+
+def is_huge(value: Any) -> bool:
+    """Is it an integer of more digits than anybody needs?"""
+    return isinstance(value, int) and value.bit_length() > _LARGEST_INTEGER_BITS
+
+
+def _foreign(value: Any) -> dict[str, str]:
+    return {"foreign": type(value).__name__, "text": _text(value)}
+
+
+def _text(value: Any) -> str:
+    if is_huge(value):
+        return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} of shape {value.shape}"[:_LONGEST_TEXT]
+    if isinstance(value, bytes):
+        value = value[:_LONGEST_TEXT]
+    elif isinstance(value, Sized):  # it may be long
+        return ""
     try:
-        return float(value)
-    except OverflowError:
-        return {"foreign": type(value).__name__}
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - it is a user's
+        return ""
+    return "" if text.startswith("<") else text[:_LONGEST_TEXT]
 
 
 def _value(tree: Any, arrays: memoryview) -> Any:
@@ -126,7 +208,7 @@ def _value(tree: Any, arrays: memoryview) -> Any:
         return tuple(_value(entry, arrays) for entry in tree["tuple"])
     if "pairs" in tree:
         return {_value(key, arrays): _value(entry, arrays) for key, entry in tree["pairs"]}
-    return Foreign(str(tree["foreign"])[:100])
+    return Foreign(str(tree["foreign"])[:100], str(tree.get("text", ""))[:_LONGEST_TEXT])
 
 
 def _unpacked_array(tree: dict[str, Any], arrays: memoryview) -> Any:

@@ -15,7 +15,7 @@ from workers.inference.class_host.memory import Area
 from workers.inference.class_host.process import HostProcess
 from workers.inference.class_host.values import unpack
 from workers.inference.engines.port import Images, Outputs, Ran
-from workers.inference.errors import ClassUnusable, EngineError, HostDied, NotBegun
+from workers.inference.errors import ClassUnusable, EngineError, HostDied, Miscounted, NotBegun
 from workers.suspects.frame import Frame
 
 
@@ -124,7 +124,7 @@ class PythonEngine:
         else:
             self._spare.append(batch.area)
         if "error" in answer:
-            raise EngineError(str(answer["error"]))
+            raise (Miscounted if answer.get("miscounted") else EngineError)(str(answer["error"]))
         try:
             outputs = unpack(int(answer["tree_bytes"]), frame.payload)
             if len(outputs) != batch.images:
