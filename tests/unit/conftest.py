@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
+from typing import cast
 
 import pytest
 
+from shared.job_store import JobStore
+from shared.settings import RingSettings
+from shared.staging import NetworkStaging, StagingRing, create_ring, open_ring
+from tests.fake_engine import FakeEngine, loop_over
+from tests.fake_network import Parcels
 from tests.hosted import OpenClass, hosted
+from tests.inference_stages import MakeStage, Noted
+from tests.memory_store import MemoryStore
+from workers.inference.device import DeviceLoop
 from workers.inference.engines.python_engine import PythonEngine
+from workers.inference.models import LoadedModel, ModelKey
+from workers.inference.pins import JobPins
+from workers.inference.stage import InferenceStage
 
 
 @pytest.fixture
@@ -29,3 +43,53 @@ def open_class() -> Iterator[OpenClass]:
 def mark() -> str:
     """A word that only the processes of this test have in their environment."""
     return uuid.uuid4().hex
+
+
+@pytest.fixture
+def ring(tmp_path: Path) -> StagingRing:
+    settings = RingSettings(directory=tmp_path / "ring", slot_bytes=(4096,), slot_counts=(1,))
+    create_ring(settings)
+    return open_ring(settings, "here")
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def jobs() -> JobStore:
+    return JobStore(MemoryStore("state"), "state")
+
+
+@pytest.fixture
+def stopped() -> list[str]:
+    """Why jobs were stopped."""
+    return []
+
+
+@pytest.fixture
+def make_stage(
+    ring: StagingRing, jobs: JobStore, stopped: list[str], noted: Noted
+) -> Iterator[MakeStage]:
+    loops: list[DeviceLoop] = []
+
+    def make(
+        engine: FakeEngine | Callable[[ModelKey], LoadedModel],
+        stopping: threading.Event | None = None,
+        network: Parcels | None = None,
+    ) -> InferenceStage:
+        loops.append(loop_over(engine))
+        return InferenceStage(
+            *(ring, cast(NetworkStaging, network), loops[-1], JobPins(jobs), noted),
+            *(lambda batch, error: stopped.append(error), stopping or threading.Event()),
+        )
+
+    yield make
+    for loop in loops:
+        loop.close()
+
+
+@pytest.fixture
+def noted() -> Noted:
+    return Noted()
