@@ -27,11 +27,6 @@ StoreOf = Callable[[str], Store]
 Identity = tuple[str, int | None]
 
 
-def retries_of(jobs: JobStore, spec: JobSpec | PastJob) -> list[JobSpec | PastJob]:
-    """The jobs that retry this one, and those that retry them, oldest first."""
-    return jobs.all_retries(spec.job_id)
-
-
 def iter_rows(
     store_of: StoreOf,
     jobs: JobStore,
@@ -45,7 +40,8 @@ def iter_rows(
     A retried item shows its newest row, in its first row's place; ``status`` goes by that row. Only
     rows of retries are kept in memory. Raises the stores' errors.
     """
-    newest = _Newest(chain.from_iterable(_parts(store_of, r) for r in retries_of(jobs, spec)))
+    retries = jobs.all_retries(spec.job_id)
+    newest = _Newest(chain.from_iterable(_parts(store_of, retry) for retry in retries))
     left = limit
     for part in _parts(store_of, spec):
         table = newest.over(part)
@@ -61,9 +57,11 @@ def iter_rows(
 
 
 def _parts(store_of: StoreOf, spec: JobSpec | PastJob) -> Iterator[pa.Table]:
-    store = store_of(spec.output_bucket)
-    found = [info.key for info in store.list(spec.output_bucket, keys.rows_prefix(spec))]
-    for key in sorted(found):  # a store may list in an order of its own
+    """Only what is named as a part: users can write there, too."""
+    store, prefix = store_of(spec.output_bucket), keys.rows_prefix(spec)
+    found = [info.key for info in store.list(spec.output_bucket, prefix)]
+    parts = [key for key in found if keys.PART_NAME.fullmatch(key.removeprefix(prefix))]
+    for key in sorted(parts):  # a store may list in an order of its own
         table, _ = from_parquet(store.get(spec.output_bucket, key))
         yield in_todays_columns(table)
 

@@ -23,7 +23,7 @@ MIN_ROWS_FOR_PERCENT = 100
 SPEC_VERSION = 3
 
 # Why a job failed: no image succeeded; more images failed than ``max_errors`` allows; or it could
-# not be run to its end.
+# not be run to its end, which also one is not whose model fails after some images succeeded.
 FailureReason = Literal["no_success", "too_many_errors", "not_closed"]
 
 

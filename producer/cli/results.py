@@ -63,7 +63,7 @@ def results(
     spec = connections.jobs.any_spec(job_id)
     if connections.jobs.closing(job_id) is None:
         warn(f"the job '{job_id}' has not ended: these are its rows so far.")
-    place = place_for(connections, spec, file) if file and is_s3_url(file) else None
+    place = place_for(connections, file) if file and is_s3_url(file) else None
     shown = (limit or TABLE_ROWS) + 1 if chosen == "table" else limit
     rows = iter_rows(connections.store_of, connections.jobs, spec, status=status, limit=shown)
     if chosen == "table":

@@ -12,9 +12,11 @@ from producer.jobs import purge
 from shared import keys
 from shared.job import Closing, JobStop
 from shared.job_store import JobStore
+from shared.retries import MAX_MANIFEST_BYTES
 from shared.storage import AccessDenied, StoreUnavailable
 from tests.fake_connections import fake_connections
 from tests.job_in_memory import Died, MemoryJob, SteppingStore
+from tests.samples import JOB_UID
 
 
 def parent() -> MemoryJob:
@@ -150,8 +152,24 @@ def test_two_retries_may_end_at_once() -> None:
         step += 1
 
 
-@pytest.mark.parametrize("standing", [None, b"no json", b"[]", b'{"job_uid": "another"}'])
-def test_a_job_without_a_manifest_of_its_own_is_left_alone(standing: bytes | None) -> None:
+HOSTILE = {
+    "none": None,
+    "no json": b"no json",
+    "a list": b"[]",
+    "of another": b'{"job_uid": "another"}',
+    "not UTF-8": b"\xff",
+    "deep": b"[" * 10**6,
+    "deep inside": b'{"a":' * 10**5,
+    "a long number": b'{"job_uid": ' + b"9" * 10_000 + b"}",
+    "no number": b'{"job_uid": "%s", "seconds": NaN}' % JOB_UID.encode(),
+    "large": b'{"job_uid": "%s", "a": "' % JOB_UID.encode() + b"a" * MAX_MANIFEST_BYTES + b'"}',
+}
+
+
+@pytest.mark.parametrize("standing", HOSTILE.values(), ids=HOSTILE)
+def test_a_job_without_a_manifest_of_its_own_is_left_alone(
+    standing: bytes | None, tmp_path: Path
+) -> None:
     job = parent()
     key = keys.output_manifest_key(job.spec)
     job.store.delete("results", key)
@@ -161,6 +179,27 @@ def test_a_job_without_a_manifest_of_its_own_is_left_alone(standing: bytes | Non
     retry.collector().once()
     assert job.jobs.is_closed("retry")
     assert job.store.buckets["results"].get(key) == standing
+    removed(tmp_path, job, "retry")
+    assert job.store.buckets["results"].get(key) == standing
+
+
+def test_a_manifest_that_may_not_be_read_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = parent()
+    key, get_object = keys.output_manifest_key(job.spec), job.store.get_object
+
+    def refuse(bucket: str, name: str, **options: Any) -> object:
+        if name == key:
+            raise AccessDenied("access_denied", "no")
+        return get_object(bucket, name, **options)
+
+    retry = retry_of(job, "retry")
+    monkeypatch.setattr(job.store, "get_object", refuse)
+    retry.collector().once()
+    assert job.jobs.is_closed("retry")
+    removed(tmp_path, job, "retry")
+    assert not job.jobs.has_spec("retry")
 
 
 def test_a_manifest_of_the_version_before_gets_the_list() -> None:
