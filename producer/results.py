@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -139,14 +140,15 @@ def write_file(tables: Iterable[pa.Table], form: Format, path: Path) -> int:
         with temporary.open("wb") as file:
             count = write_rows(tables, form, file)
         temporary.replace(path)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name with NUL
         raise PermanentError(
             "file_not_written",
-            f"Cannot write {path}: {error.strerror or error}.",
+            f"Cannot write {path}: {getattr(error, 'strerror', None) or error}.",
             "Take another place.",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError, ValueError):  # such as a name that is too long
+            temporary.unlink(missing_ok=True)
     return count
 
 

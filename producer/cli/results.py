@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import IO, TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from producer.cli.output import JSON_HELP, answer, answer_json, example, printable, say, table, warn
+from producer.cli.output import (
+    JSON_HELP,
+    Terminal,
+    answer,
+    answer_json,
+    example,
+    printable,
+    say,
+    table,
+    warn,
+)
 from producer.cli.streams import writing_answer
 from shared.errors import UsageError
 
@@ -70,7 +80,8 @@ def results(
         _show([row for part in rows for row in part.to_pylist()], limit or TABLE_ROWS)
     elif file is None:
         with writing_answer():
-            write_rows(rows, cast("Format", chosen), sys.stdout.buffer)
+            out = Terminal() if sys.stdout.isatty() else sys.stdout.buffer
+            write_rows(rows, cast("Format", chosen), cast("IO[bytes]", out))
     else:
         form = cast("Format", chosen)
         count = write_object(rows, form, place) if place else write_file(rows, form, Path(file))

@@ -12,6 +12,7 @@ from shared.catalog.catalog import Entry
 from shared.catalog.files import PipelineFile
 from shared.catalog.packing import PackedCode, pack_class
 from shared.catalog.reading import Reader
+from shared.paths import expanded
 from shared.pipeline import MAX_FILE_BYTES, PackedFile, check_inside, class_sha256
 
 VARIABLE = "HEADRACE_PLUGINS"
@@ -63,7 +64,7 @@ def class_folders(pipeline: Path | None = None) -> list[Path]:
     """Where classes are looked for, in order. Only the command line looks."""
     beside = [] if pipeline is None else [pipeline.parent]
     named = os.environ.get(VARIABLE)
-    plugins = [Path(named).expanduser()] if named else []
+    plugins = [expanded(named)] if named else []
     folders = [*beside, *plugins, Path(DEFAULT_FOLDER)]
     return list(dict.fromkeys(folder.absolute() for folder in folders))
 
@@ -112,7 +113,7 @@ def class_model_name(python_class: str) -> str:
 
 def _local_file(folder: Path, given: str) -> LocalFile:
     """A file outside the folder is found under its last name."""
-    path = Path(os.path.normpath(folder / Path(given).expanduser()))
+    path = Path(os.path.normpath(folder / expanded(given)))
     inside = path.is_relative_to(folder) and path != folder
     return LocalFile(path, path.relative_to(folder).as_posix() if inside else path.name)
 

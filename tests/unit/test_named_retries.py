@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from producer.jobs import purge
+from producer.jobs import remove
 from shared import keys
+from shared.errors import PermanentError
 from shared.job import Closing, JobStop
 from shared.job_store import JobStore
 from shared.retries import MAX_MANIFEST_BYTES
@@ -245,7 +246,7 @@ def removed(tmp_path: Path, job: MemoryJob, job_id: str) -> None:
     state = JobStore(job.store, "state")
     for name, value in (("jobs", state), ("store_of", lambda _bucket: job.store)):
         object.__setattr__(connections, name, value)
-    purge(connections, job_id)
+    remove(connections, job_id)
 
 
 def test_a_retry_that_is_removed_is_named_no_more(tmp_path: Path) -> None:
@@ -254,11 +255,41 @@ def test_a_retry_that_is_removed_is_named_no_more(tmp_path: Path) -> None:
     first.collector().once()
     retry_of(first, "of-first").collector().once()
     retry_of(job, "second").collector().once()
-    assert named(job) == ["first", "of-first", "second"]
-    removed(tmp_path, job, "first")
-    assert named(job) == ["second"], "nor what the job can no longer be followed to"
-    removed(tmp_path, job, "second")
+    names = ["first", "of-first", "second"]
+    assert named(job) == names
+    with pytest.raises(PermanentError, match=r"'of-first' retries .* Run 'headrace rm of-first'"):
+        removed(tmp_path, job, "first")
+    for name in ("of-first", "first", "second"):
+        assert named(job) == names
+        removed(tmp_path, job, name)
+        names.remove(name)
     assert named(job) == []
+
+
+def test_of_a_chain_the_last_is_removed_first(tmp_path: Path) -> None:
+    job = last = parent()
+    for name in ("a", "b", "c"):
+        last = retry_of(last, name)
+        last.collector().once()
+    for name in ("a", "b"):
+        with pytest.raises(PermanentError, match="Run 'headrace rm c' first") as caught:
+            removed(tmp_path, job, name)
+        assert caught.value.code == "job_needed"
+    removed(tmp_path, job, "job")
+    removed(tmp_path, job, "a")  # which is the first now
+    for name in ("c", "b"):
+        removed(tmp_path, job, name)
+    assert job.store.buckets["results"] == {}
+
+
+def test_no_job_is_removed_while_a_retry_of_its_retries_runs(tmp_path: Path) -> None:
+    job = parent()
+    first = retry_of(job, "first")
+    first.collector().once()
+    retry_of(first, "second")
+    for name in ("job", "first"):
+        with pytest.raises(PermanentError, match="Run 'headrace wait second' first"):
+            removed(tmp_path, job, name)
 
 
 def test_a_job_that_is_removed_leaves_its_retries(tmp_path: Path) -> None:
