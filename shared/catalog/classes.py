@@ -113,7 +113,7 @@ def class_model_name(python_class: str) -> str:
 
 def _local_file(folder: Path, given: str) -> LocalFile:
     """A file outside the folder is found under its last name."""
-    path = Path(os.path.normpath(folder / expanded(given)))
+    path = Path(os.path.normpath(folder / Path(given).expanduser()))
     inside = path.is_relative_to(folder) and path != folder
     return LocalFile(path, path.relative_to(folder).as_posix() if inside else path.name)
 

@@ -94,29 +94,29 @@ def test_a_job_that_fails_too_often_is_stopped(yard: Yard) -> None:
 def test_a_stop_that_is_refused_is_said_once_and_holds_up_nothing(
     yard: Yard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spec = yard.add_job(6, max_errors=MaxErrors(images=0))
-    other = yard.add_job(6, job_id="other", max_errors=MaxErrors(images=0))
-    stop = yard.jobs.stop
+    specs = [yard.add_job(6, job_id=name, max_errors=MaxErrors(images=0)) for name in ("a", "b")]
+    stop, refused = yard.jobs.stop, list[str]()
 
     def refuse(job_id: str, uid: str, why: JobStop) -> bool:
-        if job_id == "job":
+        refused[:] = refused or [job_id]  # the first that fails
+        if job_id in refused:
             raise AccessDenied("access_denied", "no")
         return stop(job_id, uid, why)
 
     monkeypatch.setattr(yard.jobs, "stop", refuse)
     leader = yard.lead()
-    yard.fill(leader)
 
     def fail_a_chunk() -> bool:
         chunk = yard.claim()
         yard.finish(chunk, {"chunks": 1, "failed": len(chunk.items)})
         yard.pass_time(leader, 1)
-        return yard.jobs.ends_early(other)
+        return any(map(yard.jobs.ends_early, specs))
 
+    yard.until(leader, lambda: yard.queued() == BOUND, "the queue at its bound")
     yard.until(leader, fail_a_chunk, "the stop of the other job")
     yard.pass_time(leader, 3)
-    assert not yard.jobs.ends_early(spec)
-    assert caplog.text.count("job: cannot be stopped: no") == 1
+    assert [spec.job_id for spec in specs if not yard.jobs.ends_early(spec)] == refused
+    assert caplog.text.count(f"{refused[0]}: cannot be stopped: no") == 1
 
 
 def test_a_job_that_the_ledger_lost_can_be_cancelled(yard: Yard) -> None:
