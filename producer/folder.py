@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import HeadraceError, UsageError
+from shared.paths import exists, is_folder
 
 MAX_KEY_BYTES = 1024
 # What systems and file servers leave in people's folders, in small letters: files, and folders
@@ -40,8 +41,8 @@ class Folder:
 
     def files(self, prefix: str) -> Iterator[LocalFile]:
         """The files below, in order. What cannot be an object is named by a warning."""
-        if not self.path.is_dir():
-            is_there = self.path.exists()
+        if not is_folder(self.path):
+            is_there = exists(self.path)
             problem = f"{self.path} is a file" if is_there else f"There is no folder {self.path}"
             advice = "Name the folder that it is in." if is_there else "Check the path."
             raise UsageError("no_directory", f"{problem}.", advice)

@@ -275,10 +275,17 @@ class Leader:
                 continue
             progress = self._ledger.progress(spec.job_uid)
             stop = stop_of(spec, progress) if progress else None
-            if stop is not None:
-                log.error("%s: stopped. %s", spec.job_id, stop.error)
+            if stop is None:
+                continue
+            try:
                 self._jobs.stop(spec.job_id, spec.job_uid, stop)
-                self._end_early_if_asked(job)
+            except PermanentError as error:  # other jobs go on
+                if not job.is_stop_refused:
+                    log.error("%s: cannot be stopped: %s", spec.job_id, error)
+                job.is_stop_refused = True
+                continue
+            log.error("%s: stopped. %s", spec.job_id, stop.error)
+            self._end_early_if_asked(job)
 
     def _fail(self, job: OpenJob, error: HeadraceError) -> None:
         """The job cannot be listed or fed, so it ends."""

@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 class OpenJob:
     """``seal`` and ``error`` are how the listing ended; both are None while it goes on.
 
-    ``feed`` and ``is_cancelled`` go by the ledger of ``incarnation``.
+    ``feed`` and ``is_cancelled`` go by the ledger of ``incarnation``. ``is_stop_refused``: its stop
+    could not be written.
     """
 
     feed: JobFeed
@@ -27,6 +28,7 @@ class OpenJob:
         self.spec, self.lister, self._make_feed = spec, lister, make_feed
         self.seal: Seal | None = None
         self.error: HeadraceError | None = None
+        self.is_stop_refused = False
         self.restart("")
         # What a listing raises ends its job, and it returns only then: anything else is unexpected.
         self._thread = guarded(f"list {spec.job_id}", self._list, ended=lambda: True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -27,11 +28,6 @@ StoreOf = Callable[[str], Store]
 Identity = tuple[str, int | None]
 
 
-def retries_of(jobs: JobStore, spec: JobSpec | PastJob) -> list[JobSpec | PastJob]:
-    """The jobs that retry this one, and those that retry them, oldest first."""
-    return jobs.all_retries(spec.job_id)
-
-
 def iter_rows(
     store_of: StoreOf,
     jobs: JobStore,
@@ -45,7 +41,8 @@ def iter_rows(
     A retried item shows its newest row, in its first row's place; ``status`` goes by that row. Only
     rows of retries are kept in memory. Raises the stores' errors.
     """
-    newest = _Newest(chain.from_iterable(_parts(store_of, r) for r in retries_of(jobs, spec)))
+    retries = jobs.all_retries(spec.job_id)
+    newest = _Newest(chain.from_iterable(_parts(store_of, retry) for retry in retries))
     left = limit
     for part in _parts(store_of, spec):
         table = newest.over(part)
@@ -61,9 +58,11 @@ def iter_rows(
 
 
 def _parts(store_of: StoreOf, spec: JobSpec | PastJob) -> Iterator[pa.Table]:
-    store = store_of(spec.output_bucket)
-    found = [info.key for info in store.list(spec.output_bucket, keys.rows_prefix(spec))]
-    for key in sorted(found):  # a store may list in an order of its own
+    """Only what is named as a part: users can write there, too."""
+    store, prefix = store_of(spec.output_bucket), keys.rows_prefix(spec)
+    found = [info.key for info in store.list(spec.output_bucket, prefix)]
+    parts = [key for key in found if keys.PART_NAME.fullmatch(key.removeprefix(prefix))]
+    for key in sorted(parts):  # a store may list in an order of its own
         table, _ = from_parquet(store.get(spec.output_bucket, key))
         yield in_todays_columns(table)
 
@@ -141,14 +140,15 @@ def write_file(tables: Iterable[pa.Table], form: Format, path: Path) -> int:
         with temporary.open("wb") as file:
             count = write_rows(tables, form, file)
         temporary.replace(path)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name with NUL
         raise PermanentError(
             "file_not_written",
-            f"Cannot write {path}: {error.strerror or error}.",
+            f"Cannot write {path}: {getattr(error, 'strerror', None) or error}.",
             "Take another place.",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError, ValueError):  # such as a name that is too long
+            temporary.unlink(missing_ok=True)
     return count
 
 

@@ -81,13 +81,11 @@ def upload(
 
 
 def _no_files(folder: Folder) -> UsageError:
+    problem, advice = f"There is nothing to upload in {folder.path}", "Check the path."
     if folder.hidden:
-        return UsageError(
-            "no_files",
-            f"In {folder.path} there are only hidden or system files: {folder.hidden}.",
-            "--all uploads them.",
-        )
-    return UsageError("no_files", f"There are no files in {folder.path}.", "Check the path.")
+        problem += f" besides hidden and system files: {folder.hidden}"
+        advice = "--all uploads them."
+    return UsageError("no_files", f"{problem}.", advice)
 
 
 def _present(store: Store, bucket: str, prefix: str, wanted: set[str]) -> dict[str, ObjectInfo]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError, model_validator
@@ -23,7 +24,7 @@ MIN_ROWS_FOR_PERCENT = 100
 SPEC_VERSION = 3
 
 # Why a job failed: no image succeeded; more images failed than ``max_errors`` allows; or it could
-# not be run to its end.
+# not be run to its end, which also one is not whose model fails after some images succeeded.
 FailureReason = Literal["no_success", "too_many_errors", "not_closed"]
 
 
@@ -43,7 +44,10 @@ class MaxErrors(Frozen):
         return self
 
     def __str__(self) -> str:
-        return f"{self.images:,}" if self.images is not None else f"{self.percent:g}%"
+        if self.images is not None:
+            return f"{self.images:,}"
+        digits = f"{Decimal(repr(self.percent)):f}"  # never as 1e-06, and not rounded
+        return f"{digits.rstrip('0').rstrip('.') if '.' in digits else digits}%"
 
     def exceeded(self, *, succeeded: int, failed: int) -> bool:
         """Did more images fail than may?"""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from shared.job import JobSpec, PastJob
 
 JOBS = "jobs/"
@@ -90,6 +92,9 @@ def output_root(spec: JobSpec | PastJob) -> str:
 def rows_prefix(spec: JobSpec | PastJob) -> str:
     """The parts that users read, and nothing else."""
     return f"{output_root(spec)}rows/"
+
+
+PART_NAME = re.compile(r"part-[0-9]{5,}\.parquet")
 
 
 def part_key(spec: JobSpec, part: int) -> str:

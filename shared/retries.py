@@ -9,13 +9,18 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Literal
 
+from pydantic_core import from_json
+
+from shared.errors import PermanentError
 from shared.job import Closing, JobSpec, PastJob
 from shared.job_store import JobStore
 from shared.keys import output_manifest_key, rows_prefix
 from shared.pipeline import Frozen
-from shared.storage import BucketMissing, ObjectMissing, Store
+from shared.storage import Store
 
 MANIFEST_VERSION = 2
+# One of ours has some 200 bytes for each part. Users can write there, too.
+MAX_MANIFEST_BYTES = 4 * 2**20
 # Of two collectors that write at once, the last one to look sees what both have recorded.
 LOOKS = 5
 
@@ -70,9 +75,11 @@ def _entries(
 
 
 def _manifest(store: Store, job: JobSpec) -> dict[str, object] | None:
-    """What stands; None where there is none that is the job's."""
+    """What stands; None where there is none that can be read and is the job's."""
+    key = output_manifest_key(job)
     try:
-        found = json.loads(store.get(job.output_bucket, output_manifest_key(job)))
-    except (ObjectMissing, BucketMissing, ValueError):
+        _, data = store.get_object(job.output_bucket, key, max_bytes=MAX_MANIFEST_BYTES)
+        found = from_json(data, allow_inf_nan=False)
+    except (PermanentError, ValueError):
         return None
     return found if isinstance(found, dict) and found.get("job_uid") == job.job_uid else None

@@ -24,6 +24,7 @@ from shared.errors import HeadraceError, UsageError
 if TYPE_CHECKING:
     from producer.connections import Connections
     from producer.jobs import JobStatus
+    from shared.job import Accounting
 
 app = typer.Typer()
 
@@ -130,13 +131,13 @@ def status(
     connections = connect()
     job_id = job_id or latest_job_id(connections)
     if watch:
-        _show(_follow(connections, job_id, None), as_json)
+        _show(connections, _follow(connections, job_id, None), as_json)
     else:
         found = job_status(connections, job_id, warn)
         if not found.has_ended and found.images.pending is not None:  # the ledger answers
             uids = [connections.jobs.spec(job_id).job_uid]
             found.warnings = [str(finding) for finding in findings(connections, job_uids=uids)]
-        _show(found, as_json)
+        _show(connections, found, as_json)
 
 
 @app.command(epilog=example("wait classify-20261121-101502-3f9a --timeout 600"))
@@ -270,7 +271,7 @@ def _wait(
     timeout_seconds: float | None = None,
 ) -> None:
     ended = _follow(connections, job_id, timeout_seconds)
-    _show(ended, as_json)
+    _show(connections, ended, as_json)
     if ended.state != "succeeded":
         reason = f": {ended.error.rstrip('.')}" if ended.error else ""
         raise HeadraceError(f"job_{ended.state}", f"The job '{job_id}' is {ended.state}{reason}.")
@@ -304,10 +305,13 @@ def _follow(connections: Connections, job_id: str, timeout_seconds: float | None
     return look
 
 
-def _show(status: JobStatus, as_json: bool) -> None:
+def _show(connections: Connections, status: JobStatus, as_json: bool) -> None:
+    from producer.jobs import merged_with_retried
+
     if as_json:
         answer_json(status)
         return
+    merged = merged_with_retried(connections, status)
     images = status.images
     counts = {**images.model_dump(), "skipped": status.skipped}
     shown = [f"{counts.pop('listed') or 0:,} listed"]
@@ -320,6 +324,7 @@ def _show(status: JobStatus, as_json: bool) -> None:
         "job": status.job_id,
         "state": ": ".join(filter(None, (status.state, _REASONS.get(status.reason or "")))),
         "images": ", ".join(shown),
+        "": _with_retried(merged) if merged else "",
         "speed": ", ".join(filter(None, (took, rate, busy))),
         "pipeline": status.pipeline,
         "model": f"{status.model} {status.model_version[:12]}",
@@ -333,3 +338,9 @@ def _show(status: JobStatus, as_json: bool) -> None:
             answer(f"{name:<9} {printable(text)}")
     for warning in status.warnings:
         answer(f"{'warning':<9} {printable(warning)}")
+
+
+def _with_retried(merged: Accounting) -> str:
+    """Why a retry of which every image failed may have succeeded."""
+    counts = f"{merged.succeeded:,} succeeded, {merged.failed:,} failed"
+    return f"with the jobs that it retries: {counts}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TextIO
+from typing import Any, TextIO
 
 import typer
 
@@ -106,6 +108,23 @@ def printable_lines(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char in "\n\t" else _visible(char) for char in text)
+
+
+class Terminal(io.RawIOBase):
+    """stdout as a file of UTF-8 that a terminal shows and does not obey."""
+
+    def __init__(self) -> None:
+        self._decoder = getincrementaldecoder("utf-8")("backslashreplace")
+
+    def writable(self) -> bool:
+        """As any file to write to."""
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """All of ``data``, bytes or a buffer."""
+        given = bytes(data)
+        sys.stdout.write(printable_lines(self._decoder.decode(given)))
+        return len(given)
 
 
 def _visible(char: str) -> str:

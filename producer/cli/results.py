@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import IO, TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from producer.cli.output import JSON_HELP, answer, answer_json, example, printable, say, table, warn
+from producer.cli.output import (
+    JSON_HELP,
+    Terminal,
+    answer,
+    answer_json,
+    example,
+    printable,
+    say,
+    table,
+    warn,
+)
 from producer.cli.streams import writing_answer
 from shared.errors import UsageError
 
@@ -63,14 +73,15 @@ def results(
     spec = connections.jobs.any_spec(job_id)
     if connections.jobs.closing(job_id) is None:
         warn(f"the job '{job_id}' has not ended: these are its rows so far.")
-    place = place_for(connections, spec, file) if file and is_s3_url(file) else None
+    place = place_for(connections, file) if file and is_s3_url(file) else None
     shown = (limit or TABLE_ROWS) + 1 if chosen == "table" else limit
     rows = iter_rows(connections.store_of, connections.jobs, spec, status=status, limit=shown)
     if chosen == "table":
         _show([row for part in rows for row in part.to_pylist()], limit or TABLE_ROWS)
     elif file is None:
         with writing_answer():
-            write_rows(rows, cast("Format", chosen), sys.stdout.buffer)
+            out = Terminal() if sys.stdout.isatty() else sys.stdout.buffer
+            write_rows(rows, cast("Format", chosen), cast("IO[bytes]", out))
     else:
         form = cast("Format", chosen)
         count = write_object(rows, form, place) if place else write_file(rows, form, Path(file))

@@ -3,7 +3,7 @@
 from producer.jobs.following import all_specs, all_statuses, follow, latest_job_id
 from producer.jobs.lifecycle import cancel, purge, remove, require_removable, resume, retry
 from producer.jobs.requests import PROBE_PIPELINE, JobRequest, Submitted, parse_max_errors
-from producer.jobs.status import ImageCounts, JobStatus, job_status
+from producer.jobs.status import ImageCounts, JobStatus, job_status, merged_with_retried
 from producer.jobs.submission import submit
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "follow",
     "job_status",
     "latest_job_id",
+    "merged_with_retried",
     "parse_max_errors",
     "purge",
     "remove",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
 
@@ -117,7 +117,7 @@ def _may_be_further(store: Store, spec: JobSpec, tell: Say) -> bool:
     """Is there a key that is wanted? Also true where time ran out."""
     tell(f"looking for a key that is wanted by {_patterns(spec)}")
     ends_at = time.monotonic() + LOOK_SECONDS
-    for start in _starts(spec):
+    for start in sorted(_starts(spec)):
         for count, info in enumerate(store.list(spec.bucket, start), 1):
             if _is_wanted(spec, info):
                 return True
@@ -127,15 +127,12 @@ def _may_be_further(store: Store, spec: JobSpec, tell: Say) -> bool:
     return False
 
 
-def _starts(spec: JobSpec) -> Iterator[str]:
+def _starts(spec: JobSpec) -> set[str]:
     """The prefixes under which keys may be that the patterns want."""
-    if not spec.include:
-        yield spec.prefix
-    for start in {literal_start(pattern) for pattern in spec.include}:
-        if start.startswith(spec.prefix):
-            yield start
-        elif spec.prefix.startswith(start):
-            yield spec.prefix
+    starts = {literal_start(pattern) for pattern in spec.include} or {spec.prefix}
+    if any(spec.prefix.startswith(start) for start in starts):
+        return {spec.prefix}
+    return {start for start in starts if start.startswith(spec.prefix)}
 
 
 def _nothing_wanted(spec: JobSpec, found: list[str]) -> PermanentError:

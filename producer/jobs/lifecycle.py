@@ -8,7 +8,7 @@ from typing import Any
 from producer.connections import Connections
 from producer.jobs.checks import require_output
 from producer.jobs.code import Progress, described, silent
-from producer.jobs.following import all_specs, follow
+from producer.jobs.following import follow
 from producer.jobs.status import Warn, job_status
 from producer.jobs.submission import Tell, announce, resolved, room_of_slot, upload
 from producer.version import version
@@ -70,7 +70,7 @@ def retry(
             f"Run 'headrace wait {last}' first.",
         )
     parent = connections.jobs.spec(last)
-    first = connections.jobs.first_of(parent).job_id  # a cancelled retry did not come to all of it
+    first = connections.jobs.first_of(parent).job_id  # a cancelled retry did not reach all of them
     images = job_status(connections, first, warn).images
     if not images.failed:
         raise PermanentError(
@@ -150,7 +150,8 @@ def purge(connections: Connections, job_id: str) -> None:
 def require_removable(connections: Connections, job_id: str) -> JobSpec | PastJob | None:
     """The spec of a job that may be removed; None where an earlier removal has taken it.
 
-    Raises PermanentError ``no_such_job``, ``job_open``, or ``job_needed`` by a running retry.
+    Raises PermanentError ``no_such_job``, ``job_open``, or ``job_needed``: by a running retry, or,
+    where the job is a retry itself, by any later one, whose rows the first job would lose.
     """
     jobs = connections.jobs
     try:
@@ -165,15 +166,22 @@ def require_removable(connections: Connections, job_id: str) -> JobSpec | PastJo
         raise PermanentError(
             "job_open", f"The job '{job_id}' is not over.", f"Run 'headrace cancel {job_id}' first."
         )
-    for other in all_specs(connections):
-        if isinstance(other, PastJob):
-            continue
-        if other.retry_of == job_id and not jobs.closing(other.job_id):
+    later = jobs.all_retries(job_id)
+    for other in later:
+        if isinstance(other, JobSpec) and not jobs.closing(other.job_id):
             raise PermanentError(
                 "job_needed",
                 f"The job '{other.job_id}' retries '{job_id}' and is not over.",
                 f"Run 'headrace wait {other.job_id}' first.",
             )
+    is_retry = isinstance(spec, JobSpec) and spec.retry_of and jobs.has_spec(spec.retry_of)
+    if later and is_retry:
+        last = later[-1].job_id
+        raise PermanentError(
+            "job_needed",
+            f"The job '{last}' retries '{job_id}', which is a retry itself.",
+            f"Run 'headrace rm {last}' first.",
+        )
     return spec
 
 

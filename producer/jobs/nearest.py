@@ -7,11 +7,11 @@ import re
 import shlex
 from contextlib import suppress
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 from producer.connections import Connections
 from shared.errors import HeadraceError, PermanentError, UsageError
 from shared.job import JobSpec
+from shared.paths import exists, expanded
 from shared.storage import BucketMissing, Store, check_bucket_name, parse_s3_url
 
 SHOWN_NAMES = 8
@@ -23,7 +23,7 @@ def parse_source(url: str) -> tuple[str, str]:
     try:
         return parse_s3_url(url)
     except UsageError as error:
-        is_path = url.startswith(("/", ".", "~")) or Path(url).exists()
+        is_path = url.startswith(("/", ".", "~")) or exists(url)
         if "://" in url or not is_path:
             raise
         raise UsageError(
@@ -97,7 +97,7 @@ def _neighbours(store: Store, bucket: str, prefix: str) -> str:
 
 def _bucket_for(path: str) -> str:
     """The folder's name where it can be a bucket's."""
-    name = Path(path).expanduser().absolute().name.lower()
+    name = expanded(path).absolute().name.lower()
     try:
         check_bucket_name(name)
     except UsageError:

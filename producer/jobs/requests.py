@@ -11,6 +11,8 @@ from shared.errors import UsageError
 from shared.job import MaxErrors
 
 DEFAULT_CHUNK_ITEMS = 64
+# Of --max-errors: no job has so many images.
+MAX_DIGITS = 12
 # The pipeline of the job that 'doctor' runs over one image.
 PROBE_PIPELINE = "headrace-doctor"
 
@@ -32,14 +34,17 @@ class JobRequest:
 
 def parse_max_errors(text: str) -> MaxErrors:
     """What ``--max-errors`` means: ``100`` is a number of images, ``0.5%`` a share of the rows."""
-    number = re.fullmatch(r"([0-9]{1,12})(\.[0-9]{1,6})?(%?)", text.strip())
-    if number and number[3] and float(text.strip()[:-1]) <= 100:
-        return MaxErrors(percent=float(text.strip()[:-1]))
-    if number and not number[2] and not number[3]:
-        return MaxErrors(images=int(number[1]))
+    found = re.fullmatch(r"([0-9]*(?:\.[0-9]+)?)\s*(%?)", text.strip())
+    number, is_share = (found[1], bool(found[2])) if found else ("", False)
+    is_long = len(number.replace(".", "")) > MAX_DIGITS
+    if number and not is_long and is_share and float(number) <= 100:
+        return MaxErrors(percent=float(number))
+    if number and not is_long and not is_share and "." not in number:
+        return MaxErrors(images=int(number))
+    problem = f"may have at most {MAX_DIGITS} digits" if is_long else f"cannot be {text!a}"
     raise UsageError(
         "bad_max_errors",
-        f"--max-errors cannot be {text!a}.",
+        f"--max-errors {problem}.",
         "Give a number of images, as in 100, or a percentage of them from 0% to 100%, as in 0.5%.",
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, Field
 
 from producer.connections import Connections
-from shared.errors import PermanentError, TransientError
+from shared.errors import TransientError
 from shared.job import Accounting, Closing, EngineChoice, FailureReason, JobSpec, PastJob
 from shared.keys import manifest_prefix, output_root
 from shared.ledger import JobProgress
@@ -197,18 +197,31 @@ def _closed(spec: JobSpec | PastJob, closing: Closing) -> JobStatus:
 
 def _add_retries(connections: Connections, spec: JobSpec, status: JobStatus, warn: Warn) -> None:
     """Each image that a retry has fixed counts as succeeded and no longer as failed."""
-    retried = False
-    for retry_id in connections.jobs.retries(status.job_id):
-        try:
-            retry = job_status(connections, retry_id, warn)
-        except PermanentError:  # it was never written, or has been removed
-            continue
-        fixed, images = retry.images.succeeded or 0, status.images
+    images, has_ended = status.images, False
+    for retry in connections.jobs.all_retries(status.job_id):
+        closing = connections.jobs.closing(retry.job_id)
+        if closing is not None:
+            fixed = closing.accounting.succeeded
+        elif isinstance(retry, JobSpec):
+            fixed = JobWatch(connections, retry, warn).look().images.succeeded or 0
+        else:
+            fixed = 0
         images.succeeded = (images.succeeded or 0) + fixed
         images.failed = max(0, (images.failed or 0) - fixed)
-        retried |= retry.has_ended
-    if retried:
+        has_ended |= closing is not None
+    if has_ended:
         _decide_again(connections, spec, status)
+
+
+def merged_with_retried(connections: Connections, status: JobStatus) -> Accounting | None:
+    """Of a retry that has ended, the rows that decide how: those of all jobs from the first on."""
+    spec = connections.jobs.any_spec(status.job_id)
+    if not status.has_ended or isinstance(spec, PastJob) or spec.retry_of is None:
+        return None
+    ends = connections.jobs.closed_family(spec)
+    if not ends or ends[0][0] == spec.job_id:  # what it retries has been removed
+        return None
+    return Accounting.merged([closing.accounting for _, closing in ends])
 
 
 def _decide_again(connections: Connections, spec: JobSpec, status: JobStatus) -> None:

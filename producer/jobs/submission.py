@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -16,6 +15,7 @@ from producer.version import version
 from shared.catalog import Catalog, PackedClass, Resolved, resolve
 from shared.errors import PermanentError, TransientError, UsageError
 from shared.job import JobSpec, new_job_id
+from shared.paths import expanded
 from shared.pipeline import Pipeline
 from shared.settings import Settings
 from shared.storage import parse_s3_url
@@ -130,7 +130,7 @@ def _patterns(given: tuple[str, ...]) -> tuple[str, ...]:
 def _lasting(given: str) -> str:
     """A pipeline's name, or its file's path from wherever it is asked for again."""
     is_file = Catalog.is_path(given)
-    return str(Path(given).expanduser().absolute()) if is_file else given
+    return str(expanded(given).absolute()) if is_file else given
 
 
 def _refused(error: ValidationError) -> UsageError:
@@ -143,7 +143,8 @@ def _refused(error: ValidationError) -> UsageError:
             "Take up to 100 letters, digits, '-', '_' and '.', the first a letter or a digit.",
         )
     option = {"prefix": "the source's prefix", "output_prefix": "--output"}.get(field, f"--{field}")
-    problem = "a pattern is empty" if first["type"] == "string_too_short" else first["msg"]
+    problems = {"string_too_short": "a pattern is empty", "too_long": "at most 100 patterns"}
+    problem = problems.get(first["type"], first["msg"])
     return UsageError("bad_option", f"{option}: {problem}.", "See 'headrace enqueue --help'.")
 
 

@@ -13,6 +13,7 @@ from shared.catalog.documents import Document, one_line, read_document, suggesti
 from shared.catalog.files import FORMS, MODEL_FILE, ModelFile, PipelineFile, WeightsModelFile
 from shared.catalog.published import ModelConstants
 from shared.errors import UsageError
+from shared.paths import expanded
 from shared.pipeline import Name
 from shared.settings import PROJECT_ROOT
 
@@ -55,7 +56,7 @@ class Catalog:
     def pipeline(self, name_or_path: str) -> Entry[PipelineFile]:
         """A pipeline by name, or from a file where there is a slash or a ``.yaml`` in it."""
         if self.is_path(name_or_path):
-            return self.pipeline_file(Path(name_or_path).expanduser())
+            return self.pipeline_file(expanded(name_or_path))
         _require("pipeline", name_or_path, self.pipeline_names())
         entry = self.pipeline_file(self._pipelines / f"{name_or_path}{SUFFIX}")
         if entry.name != name_or_path:

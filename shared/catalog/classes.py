@@ -12,6 +12,7 @@ from shared.catalog.catalog import Entry
 from shared.catalog.files import PipelineFile
 from shared.catalog.packing import PackedCode, pack_class
 from shared.catalog.reading import Reader
+from shared.paths import expanded
 from shared.pipeline import MAX_FILE_BYTES, PackedFile, check_inside, class_sha256
 
 VARIABLE = "HEADRACE_PLUGINS"
@@ -63,7 +64,7 @@ def class_folders(pipeline: Path | None = None) -> list[Path]:
     """Where classes are looked for, in order. Only the command line looks."""
     beside = [] if pipeline is None else [pipeline.parent]
     named = os.environ.get(VARIABLE)
-    plugins = [Path(named).expanduser()] if named else []
+    plugins = [expanded(named)] if named else []
     folders = [*beside, *plugins, Path(DEFAULT_FOLDER)]
     return list(dict.fromkeys(folder.absolute() for folder in folders))
 

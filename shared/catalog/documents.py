@@ -122,8 +122,8 @@ def _read(path: Path) -> str:
             raise UsageError("bad_yaml", f"{path} is not a file.", hint)
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, ValueError) as error:  # ValueError: a name with NUL
+        reason = getattr(error, "strerror", None) or error
         raise UsageError("bad_yaml", f"Cannot read {path}: {reason}.", hint) from error
     if len(data) > MAX_FILE_BYTES:
         raise UsageError("bad_yaml", f"{path} is over {MAX_FILE_BYTES} bytes.", hint)

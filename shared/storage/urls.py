@@ -14,7 +14,7 @@ _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 
 def is_s3_url(text: str) -> bool:
     """Does it begin as one?"""
-    return text.startswith(SCHEME)
+    return text[: len(SCHEME)].lower() == SCHEME
 
 
 def parse_s3_url(url: str) -> tuple[str, str]:
@@ -30,7 +30,7 @@ def parse_s3_url(url: str) -> tuple[str, str]:
         url.encode()
     except UnicodeEncodeError as error:
         raise UsageError("bad_s3_url", f"{url!r} is not UTF-8.", "Keys are UTF-8.") from error
-    bucket, _, prefix = url.removeprefix(SCHEME).partition("/")
+    bucket, _, prefix = url[len(SCHEME) :].partition("/")
     check_bucket_name(bucket)
     return bucket, prefix
 

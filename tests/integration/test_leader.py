@@ -14,7 +14,7 @@ from shared.job import Accounting, Closing, JobStop, MaxErrors
 from shared.job_store import JobStore
 from shared.keys import cancel_key, chunks_prefix, closed_key, segment_key, spec_key
 from shared.manifest import ManifestReader
-from shared.storage import ObjectInfo
+from shared.storage import AccessDenied, ObjectInfo
 from tests.memory_store import MemoryStore
 from tests.yard import BOUND, Yard
 
@@ -89,6 +89,34 @@ def test_a_job_that_fails_too_often_is_stopped(yard: Yard) -> None:
     sent = Counter(uid for uid, _, _ in yard.broker.sent)
     yard.pass_time(leader, 3)
     assert Counter(uid for uid, _, _ in yard.broker.sent)[spec.job_uid] == sent[spec.job_uid]
+
+
+def test_a_stop_that_is_refused_is_said_once_and_holds_up_nothing(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    specs = [yard.add_job(6, job_id=name, max_errors=MaxErrors(images=0)) for name in ("a", "b")]
+    stop, refused = yard.jobs.stop, list[str]()
+
+    def refuse(job_id: str, uid: str, why: JobStop) -> bool:
+        refused[:] = refused or [job_id]  # the first that fails
+        if job_id in refused:
+            raise AccessDenied("access_denied", "no")
+        return stop(job_id, uid, why)
+
+    monkeypatch.setattr(yard.jobs, "stop", refuse)
+    leader = yard.lead()
+
+    def fail_a_chunk() -> bool:
+        chunk = yard.claim()
+        yard.finish(chunk, {"chunks": 1, "failed": len(chunk.items)})
+        yard.pass_time(leader, 1)
+        return any(map(yard.jobs.ends_early, specs))
+
+    yard.until(leader, lambda: yard.queued() == BOUND, "the queue at its bound")
+    yard.until(leader, fail_a_chunk, "the stop of the other job")
+    yard.pass_time(leader, 3)
+    assert [spec.job_id for spec in specs if not yard.jobs.ends_early(spec)] == refused
+    assert caplog.text.count(f"{refused[0]}: cannot be stopped: no") == 1
 
 
 def test_a_job_that_the_ledger_lost_can_be_cancelled(yard: Yard) -> None:

@@ -241,7 +241,7 @@ class Audit:
             if stop and stop["reason"] == "too_many_errors":
                 early.add(("failed", "too_many_errors"))
             elif stop:
-                early.add(("failed", "too_many_errors" if ok else "no_success"))
+                early.add(("failed", "not_closed" if ok else "no_success"))
             return early
         if not ok:
             return {("failed", "no_success")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from shared.job import Accounting, Closing
 from shared.keys import part_key
 from shared.rows import SCHEMA, to_parquet
 from tests.fake_connections import Fake, fake_connections
+
+HOSTILE = "é \x1b[31m \x07 \r \x7f \x9b \u202e.jpg"
 
 
 def row(number: int, *, failed: bool = False) -> dict[str, Any]:
@@ -104,6 +107,30 @@ def test_parquet_is_not_for_terminals(
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     assert run(["results", "job", "--format", "parquet"]) == 2
     assert "-o FILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_terminal_is_shown_no_control_characters(
+    fake: Fake,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    form: str,
+    is_terminal: bool,
+) -> None:
+    def one_row(*_: object, **__: object) -> Iterator[pa.Table]:
+        yield pa.Table.from_pylist([{**row(0), "key": HOSTILE}], SCHEMA)
+
+    monkeypatch.setattr("producer.results.iter_rows", one_row)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal)
+    assert run(["results", "job", "--format", form]) == 0
+    out = capfdbinary.readouterr().out
+    raw = {char for char in out.decode() if not char.isprintable()} - {"\n"}
+    if is_terminal:
+        assert raw == set()
+        assert ("é".encode() in out) or form == "jsonl"
+    elif form == "csv":
+        assert HOSTILE.encode() in out
 
 
 def test_a_job_that_has_not_ended_says_so(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:

@@ -204,7 +204,7 @@ def test_retry_links_a_new_job_and_the_parent_counts_what_it_mends(fake: Fake, j
         retry(fake.connections, job, fake.warnings.append)
 
 
-def test_what_a_cancelled_retry_did_not_come_to_can_be_retried(fake: Fake, job: str) -> None:
+def test_what_a_cancelled_retry_did_not_reach_can_be_retried(fake: Fake, job: str) -> None:
     close(fake, listed=10, succeeded=6, failed=4)
     first = retry(fake.connections, job, fake.warnings.append)
     close(fake, first.job_id, listed=4, succeeded=1, cancelled=3)

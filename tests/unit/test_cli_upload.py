@@ -91,9 +91,19 @@ def test_all_uploads_them_too(store: MemoryStore, tmp_path: Path) -> None:
 
 
 def test_a_folder_with_nothing_else_says_so(store: MemoryStore, tmp_path: Path) -> None:
-    with pytest.raises(HeadraceError, match=r"only hidden or system files: 2\. --all uploads them"):
+    with pytest.raises(
+        HeadraceError, match=r"besides hidden and system files: 2\. --all uploads them"
+    ):
         send(store, fill(tmp_path / "in", [".a", "Thumbs.db"]), "s3://photos", [])
     assert store.buckets == {}
+
+
+def test_a_broken_link_beside_hidden_files_is_said_too(store: MemoryStore, tmp_path: Path) -> None:
+    folder, warnings = fill(tmp_path / "in", [".a"]), list[str]()
+    (folder / "broken.jpg").symlink_to(tmp_path / "none")
+    with pytest.raises(HeadraceError, match=r"nothing to upload .* besides hidden .* files: 1\."):
+        send(store, folder, "s3://photos", warnings)
+    assert "a broken link" in warnings[0]
 
 
 @pytest.mark.parametrize(("names", "said"), [(HIDDEN, f"{len(HIDDEN)} hidden"), ([], "")])

@@ -126,7 +126,7 @@ def test_a_job_that_a_worker_stopped_fails_with_its_reason_and_keeps_its_rows(
     job.finish(0, 3, 4)
     job.collector().once()
     closing = job.closing()
-    assert (closing.state, closing.reason) == ("failed", "too_many_errors")
+    assert (closing.state, closing.reason) == ("failed", "not_closed")
     assert str(closing.error).startswith("the class is broken. Images not processed:")
     assert closing.accounting == Accounting(
         listed=16, succeeded=5, failed=1, cancelled=10, skipped=1

@@ -117,7 +117,7 @@ def test_a_job_that_was_stopped_for_its_errors_has_failed(by_seal: bool) -> None
     assert closing.accounting == Accounting(
         listed=16, succeeded=4, failed=4, cancelled=8, skipped=1
     )
-    others = "all others" if by_seal else "8"
+    others = "8 and those that were not listed yet" if by_seal else "8"
     assert closing.error == (
         "Stopped early: 4 of 8 images failed, and --max-errors allows 2, all of them as "
         "model_error, for example a photo 0004.jpg: too dark. See 'headrace errors job'. "
@@ -133,8 +133,8 @@ def test_a_stop_by_counters_that_counted_twice_says_the_true_numbers() -> None:
     closing = closed(job)
     assert closing.reason == "too_many_errors"
     assert str(closing.error).startswith(
-        "Stopped early: More images seemed to fail than --max-errors 2 allows; of the 6 that were "
-        "finished 1 failed."
+        "When it was stopped, more images had failed than --max-errors 2 allows; of the 6 finished "
+        "by the end, 1 failed. Images not processed: 10; to run them"
     )
 
 
@@ -167,6 +167,28 @@ def test_a_model_that_cannot_be_loaded_is_the_first_that_is_said() -> None:
     assert closing.error == (
         "There are no weights. Images not processed: 16; to run them, enqueue again."
     )
+
+
+def test_a_job_that_cannot_be_computed_any_more_was_not_run_to_its_end() -> None:
+    job = MemoryJob(8, max_errors=MaxErrors(images=100))
+    job.jobs.stop("job", job.spec.job_uid, JobStop(error="The class is broken."))
+    job.seal(cancelled=True)
+    job.finish(0)
+    closing = closed(job)
+    assert (closing.state, closing.reason) == ("failed", "not_closed")
+    assert closing.error == (
+        "The class is broken. Images not processed: 14 and those that were not listed yet; to run "
+        "them, enqueue again."
+    )
+
+
+def test_a_job_whose_parts_lack_rows_keeps_its_chunk_files() -> None:
+    job = MemoryJob(4)
+    job.seal(listed=9)
+    job.finish_all()
+    job.collector().once()
+    assert job.closing().reason == "not_closed"
+    assert len(job.chunk_files()) == 4
 
 
 @pytest.mark.parametrize(
@@ -215,6 +237,15 @@ def test_a_retry_that_fixes_nothing_ends_by_all_rows(
     closing = closed(retry)
     assert closing.reason == reason
     assert closing.accounting == Accounting(listed=4, failed=4, skipped=1), "its own"
+
+
+def test_what_a_retry_left_out_is_still_failed_in_the_first_job() -> None:
+    retry = family(Accounting(listed=9, failed=9))
+    retry.jobs.stop("job", retry.spec.job_uid, JobStop(error="There are no weights."))
+    assert closed(retry).error == (
+        "There are no weights. Images not processed: 4; to run them, say 'headrace retry first "
+        "--failed'."
+    )
 
 
 def test_a_retry_that_fixes_enough_turns_the_state() -> None:

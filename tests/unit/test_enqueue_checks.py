@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from producer.jobs import JobRequest, submit
-from producer.jobs.checks import PROBE
+from producer.jobs.checks import PROBE, _starts
 from producer.stack.store_identities import store_policies
 from shared.errors import HeadraceError
 from shared.job import JobSpec
@@ -126,6 +126,28 @@ def test_a_pattern_may_not_be_empty(fake: Fake) -> None:
     for option in ("include", "exclude"):
         error = refused(fake, **{option: ("*.jpg", "")})
         assert (error.message, error.exit_code) == (f"--{option}: a pattern is empty.", 2)
+
+
+def test_there_may_be_at_most_100_patterns(fake: Fake) -> None:
+    for option in ("include", "exclude"):
+        error = refused(fake, **{option: tuple(f"{number}*" for number in range(101))})
+        assert (error.message, error.exit_code) == (f"--{option}: at most 100 patterns.", 2)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "include", "starts"),
+    [
+        ("a/", (), {"a/"}),
+        ("a/", ("*.jpg", "*.png", "a*", "a/b*"), {"a/"}),
+        ("a/", ("a/b*", "a/b?", "a/c/*", "x*"), {"a/b", "a/c/"}),
+        ("a/", ("x*",), set()),
+    ],
+)
+def test_under_which_prefixes_is_looked_once(
+    fake: Fake, prefix: str, include: tuple[str, ...], starts: set[str]
+) -> None:
+    spec = enqueue(fake).model_copy(update={"prefix": prefix, "include": include})
+    assert _starts(spec) == starts
 
 
 def test_patterns_are_repeated_in_any_order(fake: Fake) -> None:

@@ -59,7 +59,9 @@ def test_a_job_is_stopped_when_more_fail_than_may(
 def test_counters_that_began_again_after_a_wipe_stop_nothing_by_their_share() -> None:
     assert stop_of(spec(TEN_PERCENT), progress(80, 20, missed=10)) is None
     assert stop_of(spec(TEN_PERCENT), progress(80, 30, missed=10)) is not None
-    assert stop_of(spec(TEN), progress(80, 20, missed=10)) is not None, "11 have failed for sure"
+    assert stop_of(spec(TEN), progress(80, 20, missed=10)) is None, "the closing decides"
+    assert stop_of(spec(TEN), progress(80, 200, missed=1)) is None
+    assert stop_of(spec(TEN), progress(80, 20)) is not None
 
 
 def test_a_chunk_that_was_counted_twice_stops_nothing() -> None:
@@ -83,6 +85,10 @@ def test_a_retry_is_stopped_by_a_number_alone() -> None:
         ("0.5%", MaxErrors(percent=0.5)),
         ("0%", MaxErrors(percent=0)),
         ("100.0%", MaxErrors(percent=100)),
+        ("5 %", MaxErrors(percent=5)),
+        (".5%", MaxErrors(percent=0.5)),
+        ("0.000001%", MaxErrors(percent=0.000001)),
+        ("9" * 12, MaxErrors(images=10**12 - 1)),
     ],
 )
 def test_what_max_errors_may_be(text: str, limit: MaxErrors) -> None:
@@ -93,12 +99,34 @@ def test_what_max_errors_may_be(text: str, limit: MaxErrors) -> None:
     "text",
     [
         *("", "%", "-1", "-1%", "1.5", "101%", "100.1%", "nan%", "inf", "1e3", "five", "5 percent"),
-        *("5%%", "½%", "٥", "1,000", "9" * 5000, "0x1", ".5%", "5.%"),
+        *("5%%", "½%", "٥", "1,000", "0x1", "5.%", ".%", ".5", "% 5", "5 5%"),
     ],
 )
 def test_what_max_errors_may_not_be(text: str) -> None:
     with pytest.raises(UsageError, match="Give a number of images, as in 100, or a percentage"):
         parse_max_errors(text)
+
+
+@pytest.mark.parametrize("text", ["9" * 13, "9" * 5000, "1." + "0" * 12 + "%", "0" * 13 + "%"])
+def test_a_number_that_is_too_long_is_said_plainly(text: str) -> None:
+    with pytest.raises(UsageError, match="--max-errors may have at most 12 digits"):
+        parse_max_errors(text)
+
+
+@pytest.mark.parametrize(
+    ("limit", "shown"),
+    [
+        (MaxErrors(percent=0.000001), "0.000001%"),
+        (MaxErrors(percent=99.9999999), "99.9999999%"),
+        (MaxErrors(percent=100), "100%"),
+        (MaxErrors(percent=10), "10%"),
+        (MaxErrors(percent=0), "0%"),
+        (MaxErrors(percent=0.5), "0.5%"),
+        (MaxErrors(images=1000), "1,000"),
+    ],
+)
+def test_how_a_limit_is_shown(limit: MaxErrors, shown: str) -> None:
+    assert str(limit) == shown
 
 
 def test_another_limit_is_another_job() -> None:

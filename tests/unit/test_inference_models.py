@@ -22,7 +22,7 @@ from tests.memory_store import MemoryStore
 from tests.packed import packed
 from tests.samples import class_model
 from workers.inference.artefacts import Artefacts
-from workers.inference.errors import ClassUnusable, EngineError, ModelUnusable
+from workers.inference.errors import ClassUnusable, EngineError, HostUnable, ModelUnusable
 from workers.inference.models import Load, LoadedModel, ModelKey, load_model
 from workers.inference.selection import SelfTest
 from workers.inference.user_code import UserCode
@@ -302,7 +302,7 @@ def test_a_store_that_does_not_answer_is_no_verdict(store: Store, load: Load) ->
     with pytest.raises(TransientError):
         load(key)
     store.answer = AccessDenied("access_denied", "It refuses.", "Check the keys.")
-    with pytest.raises(ModelUnusable, match=r"It refuses\. Check the keys\."):
+    with pytest.raises(HostUnable, match=r"It refuses\. Check the keys\."):
         load(key)
 
 

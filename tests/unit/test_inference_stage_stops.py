@@ -21,7 +21,7 @@ from tests.staged_batches import (
     slot_is_free,
     staged,
 )
-from workers.inference.errors import ClassUnusable, ModelUnusable
+from workers.inference.errors import ClassUnusable, HostUnable, ModelUnusable
 from workers.inference.models import LoadedModel, ModelKey
 from workers.inference.stage import InferenceStage
 from workers.runtime import Forward, GiveBack
@@ -49,6 +49,29 @@ def test_a_model_that_cannot_be_loaded_ends_its_job_at_once(
     assert isinstance(stage(staged(ring, 1, None), losses), GiveBack)
     assert stopped == ["There is no tiny/model.onnx. Run 'headrace models pull tiny'."]
     assert slot_is_free(ring)
+
+
+@pytest.mark.parametrize("losses", [0, SUSPECT_LOSSES])
+def test_a_machine_that_cannot_load_the_model_ends_no_job(
+    ring: StagingRing,
+    make_stage: MakeStage,
+    stopped: list[str],
+    losses: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def try_alone(*_: object) -> None:
+        raise HostUnable("There is no room.", "Make some.")
+
+    monkeypatch.setattr("workers.inference.stage.try_alone", try_alone)
+    stage = make_stage(try_alone)
+    for n in range(2):  # the second is refused without a try
+        result = result_of(stage(staged(ring, 1, None, chunk=n), losses))
+        assert labels(result) == ["model_error", "corrupt"]
+        failure = result.items[0].failure
+        assert failure is not None
+        assert failure.error_message == "There is no room. Make some."
+        assert slot_is_free(ring)
+    assert stopped == []
 
 
 @pytest.mark.parametrize("losses", [0, SUSPECT_LOSSES])

@@ -134,8 +134,12 @@ def test_a_filter_and_a_limit_hold_here_too(job: MemoryJob) -> None:
         ("s3://result/all.csv", "Did you mean 'results'?"),
         ("s3://models/all.csv", "Headrace's own"),
         ("s3://state/jobs/all.csv", "Headrace's own"),
-        ("s3://results/job/rows/all.parquet", "wrote itself"),
-        ("s3://results/8-retry/rows/all.parquet", "wrote itself"),
+        ("s3://results/job/", "Say --format"),
+        *(
+            (f"{place}{name}", "could be part of a job's own output")
+            for place in ("s3://results/job/", "S3://results/8-retry/", "s3://photos/others/job/")
+            for name in ("rows/all.parquet", "rows/deep/all.csv", "rows/part-00000.parquet")
+        ),
         ("s3://Results/all.csv", "is not a bucket name"),
     ],
 )
@@ -144,8 +148,34 @@ def test_where_nothing_may_be_written(
 ) -> None:
     before = {bucket: dict(objects) for bucket, objects in job.store.buckets.items()}
     assert run(["results", "job", "-o", place]) != 0
-    assert says in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert says in said
+    assert "/job/merged" not in said, "which 'rm' would delete"
     assert job.store.buckets == before
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "_SUCCESS"])
+@pytest.mark.parametrize("job_id", ["job", "9-retry", "of-another"])
+def test_no_marker_and_no_manifest_is_written(
+    job: MemoryJob, job_id: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = dict(job.store.buckets["results"])
+    place = f"s3://results/{job_id}/{name}"
+    assert run(["results", "job", "-o", place, "--format", "jsonl"]) != 0
+    assert "could be part of a job's own output" in capsys.readouterr().err
+    assert job.store.buckets["results"] == before
+
+
+def test_only_parts_are_read(job: MemoryJob) -> None:
+    before = merged(job)
+    for name in ("all.parquet", "notes.txt", "part-1.parquet", "sub/part-00000.parquet"):
+        job.store.put("results", f"job/rows/{name}", b"not ours")
+    assert merged(job) == before
+
+
+def test_the_scheme_may_be_in_capital_letters(job: MemoryJob) -> None:
+    assert run(["results", "job", "-o", "S3://results/all.csv"]) == 0
+    assert job.store.buckets["results"]["all.csv"]
 
 
 def test_the_folder_of_the_job_will_do(job: MemoryJob) -> None:

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
-from producer.jobs import purge
+from producer.jobs import remove
 from shared import keys
+from shared.errors import PermanentError
 from shared.job import Closing, JobStop
 from shared.job_store import JobStore
+from shared.retries import MAX_MANIFEST_BYTES
 from shared.storage import AccessDenied, StoreUnavailable
 from tests.fake_connections import fake_connections
 from tests.job_in_memory import Died, MemoryJob, SteppingStore
+from tests.samples import JOB_UID
 
 
 def parent() -> MemoryJob:
@@ -150,8 +153,24 @@ def test_two_retries_may_end_at_once() -> None:
         step += 1
 
 
-@pytest.mark.parametrize("standing", [None, b"no json", b"[]", b'{"job_uid": "another"}'])
-def test_a_job_without_a_manifest_of_its_own_is_left_alone(standing: bytes | None) -> None:
+HOSTILE = {
+    "none": None,
+    "no json": b"no json",
+    "a list": b"[]",
+    "of another": b'{"job_uid": "another"}',
+    "not UTF-8": b"\xff",
+    "deep": b"[" * 10**6,
+    "deep inside": b'{"a":' * 10**5,
+    "a long number": b'{"job_uid": ' + b"9" * 10_000 + b"}",
+    "no number": b'{"job_uid": "%s", "seconds": NaN}' % JOB_UID.encode(),
+    "large": b'{"job_uid": "%s", "a": "' % JOB_UID.encode() + b"a" * MAX_MANIFEST_BYTES + b'"}',
+}
+
+
+@pytest.mark.parametrize("standing", HOSTILE.values(), ids=HOSTILE)
+def test_a_job_without_a_manifest_of_its_own_is_left_alone(
+    standing: bytes | None, tmp_path: Path
+) -> None:
     job = parent()
     key = keys.output_manifest_key(job.spec)
     job.store.delete("results", key)
@@ -161,6 +180,27 @@ def test_a_job_without_a_manifest_of_its_own_is_left_alone(standing: bytes | Non
     retry.collector().once()
     assert job.jobs.is_closed("retry")
     assert job.store.buckets["results"].get(key) == standing
+    removed(tmp_path, job, "retry")
+    assert job.store.buckets["results"].get(key) == standing
+
+
+def test_a_manifest_that_may_not_be_read_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = parent()
+    key, get_object = keys.output_manifest_key(job.spec), job.store.get_object
+
+    def refuse(bucket: str, name: str, **options: Any) -> object:
+        if name == key:
+            raise AccessDenied("access_denied", "no")
+        return get_object(bucket, name, **options)
+
+    retry = retry_of(job, "retry")
+    monkeypatch.setattr(job.store, "get_object", refuse)
+    retry.collector().once()
+    assert job.jobs.is_closed("retry")
+    removed(tmp_path, job, "retry")
+    assert not job.jobs.has_spec("retry")
 
 
 def test_a_manifest_of_the_version_before_gets_the_list() -> None:
@@ -206,7 +246,7 @@ def removed(tmp_path: Path, job: MemoryJob, job_id: str) -> None:
     state = JobStore(job.store, "state")
     for name, value in (("jobs", state), ("store_of", lambda _bucket: job.store)):
         object.__setattr__(connections, name, value)
-    purge(connections, job_id)
+    remove(connections, job_id)
 
 
 def test_a_retry_that_is_removed_is_named_no_more(tmp_path: Path) -> None:
@@ -215,11 +255,41 @@ def test_a_retry_that_is_removed_is_named_no_more(tmp_path: Path) -> None:
     first.collector().once()
     retry_of(first, "of-first").collector().once()
     retry_of(job, "second").collector().once()
-    assert named(job) == ["first", "of-first", "second"]
-    removed(tmp_path, job, "first")
-    assert named(job) == ["second"], "nor what the job can no longer be followed to"
-    removed(tmp_path, job, "second")
+    names = ["first", "of-first", "second"]
+    assert named(job) == names
+    with pytest.raises(PermanentError, match=r"'of-first' retries .* Run 'headrace rm of-first'"):
+        removed(tmp_path, job, "first")
+    for name in ("of-first", "first", "second"):
+        assert named(job) == names
+        removed(tmp_path, job, name)
+        names.remove(name)
     assert named(job) == []
+
+
+def test_of_a_chain_the_last_is_removed_first(tmp_path: Path) -> None:
+    job = last = parent()
+    for name in ("a", "b", "c"):
+        last = retry_of(last, name)
+        last.collector().once()
+    for name in ("a", "b"):
+        with pytest.raises(PermanentError, match="Run 'headrace rm c' first") as caught:
+            removed(tmp_path, job, name)
+        assert caught.value.code == "job_needed"
+    removed(tmp_path, job, "job")
+    removed(tmp_path, job, "a")  # which is the first now
+    for name in ("c", "b"):
+        removed(tmp_path, job, name)
+    assert job.store.buckets["results"] == {}
+
+
+def test_no_job_is_removed_while_a_retry_of_its_retries_runs(tmp_path: Path) -> None:
+    job = parent()
+    first = retry_of(job, "first")
+    first.collector().once()
+    retry_of(first, "second")
+    for name in ("job", "first"):
+        with pytest.raises(PermanentError, match="Run 'headrace wait second' first"):
+            removed(tmp_path, job, name)
 
 
 def test_a_job_that_is_removed_leaves_its_retries(tmp_path: Path) -> None:

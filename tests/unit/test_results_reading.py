@@ -16,7 +16,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from producer.results import error_summary, iter_rows, retries_of, write_file, write_rows
+from producer.results import error_summary, iter_rows, write_file, write_rows
 from shared import keys
 from shared.errors import ITEM_ERROR_ADVICE, ItemErrorCode
 from shared.job import PastJob, read_spec
@@ -161,7 +161,7 @@ def test_of_retries_of_retries_the_last_row_wins(job: MemoryJob) -> None:
     first = retried(job, "z-first", failed, {failed[0].key})
     second = retried(first, "a-second", failed[1:], {failed[2].key})
     job.jobs.add_retry("job", "never-written")
-    assert [spec.job_id for spec in retries_of(job.jobs, job.spec)] == ["z-first", "a-second"]
+    assert [spec.job_id for spec in job.jobs.all_retries("job")] == ["z-first", "a-second"]
     states = {row["key"]: (row["job_id"], row["status"]) for row in read(job)}
     assert states[failed[0].key] == ("z-first", "ok")
     assert states[failed[1].key] == ("a-second", "failed")

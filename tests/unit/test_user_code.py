@@ -23,7 +23,7 @@ from tests.memory_store import MemoryStore
 from tests.odd_archives import ODD_ARCHIVES
 from tests.packed import packed
 from workers.inference import user_code as module
-from workers.inference.errors import ClassUnusable, ModelUnusable
+from workers.inference.errors import HostUnable, ModelUnusable
 from workers.inference.user_code import UserCode
 
 _T = TypeVar("_T")
@@ -296,17 +296,17 @@ def test_the_models_own_files_do_not_make_room(
     labels = code._cache / hashlib.sha256(b"cat").hexdigest()
     labels.unlink()
     disk[0] = sum(path.stat().st_size for path in code._cache.iterdir())
-    with pytest.raises(ClassUnusable):
+    with pytest.raises(HostUnable):
         code.lay_out(model, again(folder))
     assert (code._cache / hashlib.sha256(WEIGHTS).hexdigest()).exists()
 
 
-def test_files_that_do_not_fit_end_the_job(
+def test_files_that_do_not_fit_are_this_machines_trouble(
     store: Store, code: UserCode, model: Model, folder: Path, disk: list[int]
 ) -> None:
     new = kept(code, "new", 60)
     disk[0] = 1000 + len(WEIGHTS)
-    with pytest.raises(ClassUnusable, match=r"need 0\.0 MiB, and 0\.0 MiB are free in .*cache on"):
+    with pytest.raises(HostUnable, match=r"need 0\.0 MiB, and 0\.0 MiB are free in .*cache on"):
         code.lay_out(model, folder)
     assert new.exists()
     assert store.asked == []
@@ -320,7 +320,7 @@ def test_what_is_no_file_in_the_cache_is_named(
     code._cache.mkdir()
     path = code._cache / (str(model.code_sha256), model.files[0].sha256)[which]
     make(path)
-    with pytest.raises(ModelUnusable, match=rf"{path} on .* is not a file\. Remove it"):
+    with pytest.raises(HostUnable, match=rf"{path} on .* is not a file\. Remove it"):
         code.lay_out(model, folder)
 
 
@@ -331,7 +331,7 @@ def test_what_the_store_advises_is_passed_on(
         raise AccessDenied("access_denied", "It refuses.", "Check the credentials.")
 
     monkeypatch.setattr(store, "pieces", denied)
-    with pytest.raises(ModelUnusable, match=r"^It refuses\. Check the credentials\.$"):
+    with pytest.raises(HostUnable, match=r"^It refuses\. Check the credentials\.$"):
         code.lay_out(model, folder)
 
 

@@ -49,8 +49,9 @@ def name_retry(jobs: JobStore, output: Store, spec: JobSpec, closing: Closing) -
 
 
 def drop_chunk_files(jobs: JobStore, spec: JobSpec, closing: Closing) -> None:
-    """Delete what the parts hold. A job that could not be closed keeps its chunk files."""
-    if closing.reason != "not_closed":
+    """Delete them where the parts hold all rows: else they are all that is left of some."""
+    counted = closing.accounting
+    if closing.reason != "not_closed" or (counted.listed and counted.adds_up):
         found = jobs.store.list(jobs.bucket, keys.chunks_prefix(spec.job_id))
         jobs.store.delete_many(jobs.bucket, [info.key for info in found])
 

@@ -85,7 +85,7 @@ class OpenJob:
             seal,
             parts,
             ends_early=self._ends_early,
-            beside=circumstances(self._jobs, self.spec, ends_early=self._ends_early),
+            circumstances=circumstances(self._jobs, self.spec, ends_early=self._ends_early),
             ended_at=datetime.now(UTC),
         )
         ended = closings.close(self._jobs, self._output, self.spec, proposed)

@@ -112,7 +112,7 @@ def summarise(
     parts: Sequence[Part],
     *,
     ends_early: bool,
-    beside: Circumstances = Circumstances(),
+    circumstances: Circumstances = Circumstances(),
     ended_at: datetime,
 ) -> OutputManifest:
     """The manifest of a job whose parts all stand.
@@ -123,7 +123,7 @@ def summarise(
     accounting = account(seal, parts, ends_early=ends_early)
     rows = accounting.succeeded + accounting.failed
     failures = total_failures(kind for footer in footers for kind in footer.failures)
-    verdict = judge(spec, seal, accounting, failures, beside)
+    verdict = judge(spec, seal, accounting, failures, circumstances)
     spent = durations.total(footer.durations for footer in footers)
     seconds = round(max(0.0, (ended_at - spec.created_at).total_seconds()), 3)
     return OutputManifest(

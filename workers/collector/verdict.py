@@ -25,13 +25,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What else decides beside a job's own rows.
+    """What decides how a job ended, besides its own rows.
 
-    ``earlier``: of a retry, how the jobs that it retries ended, the first one first. ``stop``: why
-    the job was stopped; ``is_cancelled``: whether its user has cancelled it.
+    ``earlier``: of a retry, how the jobs that it retries ended, the first one first, whose id is
+    ``first``. ``stop``: why the job was stopped; ``is_cancelled``: whether its user has cancelled
+    it.
     """
 
     earlier: Sequence[Accounting] = ()
+    first: str | None = None
     stop: JobStop | None = None
     is_cancelled: bool = False
 
@@ -39,11 +41,12 @@ class Circumstances:
 def circumstances(jobs: JobStore, spec: JobSpec, *, ends_early: bool) -> Circumstances:
     """As the bucket has them. Raises the store's errors."""
     family = jobs.closed_family(spec) if spec.retry_of is not None else []
-    earlier = [closing.accounting for job_id, closing in family if job_id != spec.job_id]
+    before = {job_id: closing.accounting for job_id, closing in family if job_id != spec.job_id}
+    earlier, first = list(before.values()), next(iter(before), None)
     if not ends_early:
-        return Circumstances(earlier)
+        return Circumstances(earlier, first)
     stop = jobs.stopped(spec.job_id, spec.job_uid)
-    return Circumstances(earlier, stop, jobs.is_cancelled(spec.job_id))
+    return Circumstances(earlier, first, stop, jobs.is_cancelled(spec.job_id))
 
 
 def judge(
@@ -51,31 +54,44 @@ def judge(
     seal: Seal,
     own: Accounting,
     failures: Sequence[FailureCount],
-    beside: Circumstances,
+    circumstances: Circumstances,
 ) -> Verdict:
     """The verdict on a job whose parts all stand. ``failures``: the most frequent first."""
     if not own.adds_up:
         rows = own.succeeded + own.failed
         return _failed("not_closed", f"The parts have {rows} rows for {own.listed} listed images.")
-    merged = Accounting.merged([*beside.earlier, own])
+    merged = Accounting.merged([*circumstances.earlier, own])
     reason = spec.failure(succeeded=merged.succeeded, failed=merged.failed)
-    stop, is_cut_short = beside.stop, bool(seal.cancelled or own.cancelled)
+    stop, is_cut_short = circumstances.stop, bool(seal.cancelled or own.cancelled)
     if not is_cut_short:  # whoever wanted to end it came too late
         return _failed(reason, _why(spec, merged, failures)) if reason else Verdict("succeeded")
-    others = "" if seal.cancelled else f" {own.cancelled:,}"
-    left_out = f"Images not processed:{others or ' all others'}; to run them, enqueue again."
+    left_out = _left_out(seal, own, circumstances.first)
     if stop is not None and stop.reason == "cannot_compute":
-        reason = "too_many_errors" if merged.succeeded else "no_success"
-        return _failed(reason, f"{stop.error} {left_out}")
-    if stop is None or beside.is_cancelled:
-        return Verdict("cancelled")
-    why = _why(spec, merged, failures)
-    if reason is None:  # the ledger had counted a chunk twice
-        why = (
-            f"More images seemed to fail than --max-errors {spec.max_errors} allows; of the "
-            f"{merged.succeeded + merged.failed:,} that were finished {merged.failed:,} failed."
+        return _failed(
+            "not_closed" if merged.succeeded else "no_success", f"{stop.error} {left_out}"
         )
-    return _failed("too_many_errors", f"Stopped early: {why} {left_out}")
+    if stop is None or circumstances.is_cancelled:
+        return Verdict("cancelled")
+    if reason:
+        return _failed(
+            "too_many_errors", f"Stopped early: {_why(spec, merged, failures)} {left_out}"
+        )
+    # What was under way at the stop has succeeded since, or the ledger had counted a chunk twice.
+    rows = merged.succeeded + merged.failed
+    said = (
+        f"When it was stopped, more images had failed than --max-errors {spec.max_errors} allows; "
+        f"of the {rows:,} finished by the end, {merged.failed:,} failed."
+    )
+    return _failed("too_many_errors", f"{said} {left_out}")
+
+
+def _left_out(seal: Seal, own: Accounting, first: str | None) -> str:
+    """``first``: the job that was retried first, in which what a retry leaves out is failed."""
+    parts = [f"{own.cancelled:,}"] if own.cancelled else []
+    if seal.cancelled:
+        parts.append("those that were not listed yet")
+    how = f"say 'headrace retry {first} --failed'" if first else "enqueue again"
+    return f"Images not processed: {' and '.join(parts)}; to run them, {how}."
 
 
 def _failed(reason: FailureReason, error: str) -> Verdict:

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from shared.catalog.published import LABELS, ONNX, WEIGHTS, model_key
-from shared.errors import TransientError
+from shared.errors import PermanentError, TransientError
 from shared.pipeline import Model
 from shared.storage import BucketMissing, ObjectMissing, Store
-from workers.inference.errors import ModelUnusable
+from workers.inference.errors import HostUnable, ModelUnusable
 
 
 class Artefacts:
     """Fetches each file once and keeps it. Only files that passed their check are ever cached.
 
-    Methods raise ModelUnusable for a file that is missing or fails its check, and TransientError
-    where the store does not answer or the disk is full.
+    Methods raise ModelUnusable for a file that is missing or fails its check, HostUnable where the
+    store refuses it, and TransientError where the store does not answer or the disk is full.
     """
 
     def __init__(self, store: Store, bucket: str, cache: Path) -> None:
@@ -66,6 +66,8 @@ class Artefacts:
                 f"There is no {key} in the bucket '{self._bucket}'.",
                 f"Run 'headrace models pull {model.name}'.",
             ) from error
+        except PermanentError as error:  # this machine's rights, or its clock
+            raise HostUnable(error.message, error.hint) from error
         check(data)
         try:
             _write(path, data)

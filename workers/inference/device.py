@@ -149,8 +149,9 @@ class DeviceLoop:
             try:
                 under_way = self._run(batch, renew)
             except (ModelUnusable, TransientError) as error:
-                if isinstance(error, ClassUnusable):
+                if isinstance(error, ModelUnusable):
                     self._write_prints(batch, error.prints)
+                if isinstance(error, ClassUnusable):
                     batch += self._waiting_like(batch)
                 if isinstance(error, HostNotStarted):  # what is short may be with the others
                     renew(NO_DEADLINE)

@@ -13,25 +13,28 @@ _OUT_OF_MEMORY = (
     *("bad_alloc", "bad allocation", "can't allocate memory", "cannot allocate memory"),
     *("not enough memory", "memoryerror"),
 )
+# As they say that the device or its driver is in trouble.
+_DEVICE_TROUBLE = ("cuda error", "cuda driver", "cuda initialization", "cublas_", "cudnn_")
 
 
 class ModelUnusable(PermanentError):
-    """The model cannot be loaded, now or later: no image of the job can be answered."""
+    """The model cannot be loaded, now or later: no image of the job can be answered.
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__("model_unusable", message, hint)
-        self.args = (message, hint)
-
-
-class ClassUnusable(ModelUnusable):
-    """A user's class cannot be constructed, or kills every process: its job ends with that.
-
-    ``prints``: what it printed before.
+    ``prints``: what a user's class printed before.
     """
 
     def __init__(self, message: str, hint: str = "", prints: str = "") -> None:
-        super().__init__(message, hint)
+        super().__init__("model_unusable", message, hint)
+        self.args = (message, hint)
         self.prints = prints
+
+
+class ClassUnusable(ModelUnusable):
+    """A user's class cannot be constructed, or kills every process: its job ends with that."""
+
+
+class HostUnable(ModelUnusable):
+    """This machine cannot load the model, for which the model is not to blame: no job ends."""
 
 
 class HostNotStarted(TransientError):
@@ -65,8 +68,21 @@ def one_line(error: BaseException) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Is it that a batch was too large for the device, whichever library says so?"""
+    return isinstance(error, MemoryError) or says_out_of_memory(_said(error))
+
+
+def says_out_of_memory(text: str) -> bool:
+    """Does an exception's text say so?"""
+    return any(words in text.lower() for words in _OUT_OF_MEMORY)
+
+
+def load_error(name: str, error: BaseException) -> ModelUnusable:
+    """For what a library raised as it loaded the model: is it the model's fault, or the host's?"""
     said = _said(error).lower()
-    return isinstance(error, MemoryError) or any(words in said for words in _OUT_OF_MEMORY)
+    is_hosts = isinstance(error, (OSError, ImportError)) or is_out_of_memory(error)
+    is_hosts |= any(words in said for words in _DEVICE_TROUBLE)
+    kind = HostUnable if is_hosts else ModelUnusable
+    return kind(f"'{name}' cannot be loaded: {one_line(error)}")
 
 
 def _said(error: BaseException) -> str:

@@ -20,7 +20,12 @@ from workers.inference.artefacts import Artefacts
 from workers.inference.engines import Engine
 from workers.inference.engines.choose import Candidate, candidates, pick
 from workers.inference.engines.hardware import has_cuda
-from workers.inference.errors import ClassUnusable, ModelUnusable, is_out_of_memory, one_line
+from workers.inference.errors import (
+    ClassUnusable,
+    ModelUnusable,
+    is_out_of_memory,
+    load_error,
+)
 from workers.inference.selection import Open, SelfTest
 from workers.inference.user_code import UserCode
 
@@ -136,7 +141,7 @@ class LoadedModels:
         self._refused = {k: v for k, v in self._refused.items() if now - v[0] < REFUSED_SECONDS}
         if key in self._refused:
             error = self._refused[key][1]
-            raise ModelUnusable(error.message, error.hint)
+            raise type(error)(error.message, error.hint)
 
 
 def loader(settings: Settings, batches: Sequence[int] = (1,)) -> Load:
@@ -167,7 +172,8 @@ def load_model(
 ) -> LoadedModel:
     """Choose the engine, fetch what it needs, load it, and warm it where that is safe.
 
-    Raises ModelUnusable for all that trying again will not mend, else TransientError.
+    Raises ModelUnusable where trying again does not help, HostUnable where another machine may do
+    better, else TransientError.
     """
     started = time.monotonic()
     try:
@@ -180,7 +186,7 @@ def load_model(
     except HeadraceError as error:
         raise ModelUnusable(error.message, error.hint) from error
     except BaseException as error:
-        raise ModelUnusable(f"'{key.model.name}' cannot be loaded: {one_line(error)}") from error
+        raise load_error(key.model.name, error) from error
     log.info(
         "model '%s' %s: %s %s on %s, because %s; ready in %.1f s",
         *(key.model.name, key.model.sha256[:12], engine.name, engine.precision or ""),

@@ -21,7 +21,7 @@ from workers.inference.alone import Alone
 from workers.inference.answer_sizes import fitting
 from workers.inference.device import DeviceLoop
 from workers.inference.engines import Images
-from workers.inference.errors import ClassUnusable, EngineError, ModelUnusable
+from workers.inference.errors import ClassUnusable, EngineError, HostUnable, ModelUnusable
 from workers.inference.models import ModelKey
 from workers.inference.pins import JobPins
 from workers.inference.postprocess import Answer, answers, model_failure
@@ -48,9 +48,9 @@ class InferenceStage:
 
     A batch on which the engine raises, or a user's class ends its process, is narrowed to single
     images at once, so that only those that do so alone fail. A model that cannot be loaded ends its
-    job; where a worker has computed some of the job before, the trouble is this worker's own, and
-    the images fail. A store that does not answer fails none, and is waited for. A batch that was
-    computed in another precision than its job's is computed again.
+    job. Where the trouble is this worker's own, as where another has computed some of the job, only
+    the images here fail. A store that does not answer fails none, and is waited for. A batch that
+    was computed in another precision than its job's is computed again.
     ``note`` tells the ledger which image of a chunk is on trial, and asks how often that was lost.
     ``stop_job`` ends a job as failed, whose model is to blame, not its images.
     """
@@ -97,6 +97,8 @@ class InferenceStage:
                 )
         except ClassUnusable as error:
             return self._stop(batch, error)
+        except HostUnable as error:
+            return _failed(batch, batch.staged.images, error)
         except ModelUnusable as error:
             return self._without_model(batch, batch.staged.images, error)
         except (SlotGone, TransientError):  # or the worker stops before the model can be had
@@ -110,7 +112,7 @@ class InferenceStage:
         except TransientError:  # the worker stops
             return GiveBack()
         if is_computed:
-            return _forward(batch, _Outcome([model_failure(str(error))] * images))
+            return _failed(batch, images, error)
         return self._stop(batch, error)
 
     def _stop(self, batch: Batch, error: ModelUnusable) -> GiveBack:
@@ -210,6 +212,10 @@ class InferenceStage:
 
 def _answers(run: Inferred, postprocess: Postprocess) -> list[Answer]:
     return answers(run.outputs, run.model.labels, postprocess)
+
+
+def _failed(batch: Batch, images: int, error: ModelUnusable) -> Forward:
+    return _forward(batch, _Outcome([model_failure(str(error))] * images))
 
 
 def _forward(batch: Batch, outcome: _Outcome) -> Forward:

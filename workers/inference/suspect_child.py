@@ -15,7 +15,7 @@ import numpy as np
 from shared.errors import TransientError
 from shared.pipeline import Pipeline
 from shared.settings import load_settings
-from workers.inference.errors import ModelUnusable, one_line
+from workers.inference.errors import HostUnable, ModelUnusable, one_line
 from workers.inference.models import LoadedModel, ModelKey, loader
 from workers.inference.postprocess import Answer, answers, model_failure
 from workers.inference.suspects import Unusable
@@ -32,7 +32,8 @@ def begin(first: Frame) -> tuple[Frame, AnswerFrame]:
     try:
         model = loader(load_settings())(ModelKey.of(pipeline))
     except ModelUnusable as error:
-        return _unusable(Unusable(message=error.message, hint=error.hint))
+        hosts_own = isinstance(error, HostUnable)
+        return _unusable(Unusable(message=error.message, hint=error.hint, hosts_own=hosts_own))
     except TransientError as error:
         return _unusable(Unusable(message=error.message, transient=True))
 

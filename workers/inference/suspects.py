@@ -12,7 +12,7 @@ from shared.job import EngineChoice
 from shared.messages import ItemFailure, Prediction
 from shared.pipeline import Pipeline
 from workers.inference.engines import Images
-from workers.inference.errors import ModelUnusable
+from workers.inference.errors import HostUnable, ModelUnusable
 from workers.inference.models import ModelKey
 from workers.inference.postprocess import Answer
 from workers.suspects import ChildUnstartable, Deadly, Note, Trial
@@ -26,13 +26,16 @@ _ANSWER: TypeAdapter[Answer] = TypeAdapter(list[Prediction] | ItemFailure)
 
 
 class Unusable(BaseModel):
-    """Why the child has no model; ``transient``: it may have one later."""
+    """Why the child has no model. ``transient``: it may have one later; ``hosts_own``: another
+    machine may.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     message: str
     hint: str = ""
     transient: bool = False
+    hosts_own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,8 @@ def try_alone(pipeline: Pipeline, images: Images, note: Note, stopping: threadin
     """Run the ``images``, uint8 (images, height, width, 3), one after the other in a child.
 
     An image that kills it twice fails as ``killed_worker``; ``note`` notes each. Raises
-    ModelUnusable where the model cannot be loaded, or kills the process that loads it, and
-    TransientError.
+    ModelUnusable where the model cannot be loaded, HostUnable where that may be this machine's own
+    trouble, such as a child that cannot be started, and TransientError.
     """
     trial = Trial(
         CHILD,
@@ -65,7 +68,7 @@ def try_alone(pipeline: Pipeline, images: Images, note: Note, stopping: threadin
             tried = (trial.run(row, image.tobytes()) for row, image in enumerate(images))
             return Tried([_verdict(answer) for answer in tried], engine)
         except ChildUnstartable as error:
-            raise ModelUnusable(f"'{pipeline.model.name}' cannot be loaded. {error}") from error
+            raise HostUnable(f"'{pipeline.model.name}' cannot be loaded. {error}") from error
 
 
 def _engine(ready: Frame) -> EngineChoice:
@@ -74,7 +77,8 @@ def _engine(ready: Frame) -> EngineChoice:
     unusable = Unusable.model_validate(ready.header["unusable"])
     if unusable.transient:
         raise TransientError("model_not_at_hand", unusable.message)
-    raise ModelUnusable(unusable.message, unusable.hint)
+    kind = HostUnable if unusable.hosts_own else ModelUnusable
+    raise kind(unusable.message, unusable.hint)
 
 
 def _verdict(answer: Answer | Deadly) -> Answer:

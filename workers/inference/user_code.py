@@ -18,8 +18,8 @@ from pathlib import Path
 from shared.errors import PermanentError, TransientError
 from shared.keys import code_key, file_key
 from shared.pipeline import MAX_CODE_BYTES, Model, check_inside
-from shared.storage import Store
-from workers.inference.errors import ClassUnusable, ModelUnusable
+from shared.storage import BucketMissing, ObjectMissing, ObjectTooLarge, Store
+from workers.inference.errors import HostUnable, ModelUnusable
 
 # An archive has the names of its modules beside their source.
 MAX_ARCHIVE_BYTES = 2 * MAX_CODE_BYTES
@@ -47,9 +47,9 @@ class UserCode:
     def lay_out(self, model: Model, folder: Path) -> None:
         """Put a class's packed code, and links to its files, into an empty folder.
 
-        Raises ModelUnusable for what is missing, or is not what its hash says, ClassUnusable
-        where its files do not fit on the disk, and TransientError where the store does not answer
-        or nothing can be written.
+        Raises ModelUnusable for what is missing, or is not what its hash says, HostUnable for what
+        this machine may not fetch or has no room for, and TransientError where the store does not
+        answer or nothing can be written.
         """
         assert model.code_sha256 is not None
         try:
@@ -65,7 +65,10 @@ class UserCode:
         except OSError as error:
             raise _not_written(error, self._cache) from error
         if hashlib.sha256(archive).hexdigest() != sha256:
-            raise self._wrong(key, "changed while it was read")
+            raise HostUnable(
+                f"{self._cache / sha256} on {socket.gethostname()} changed while it was read.",
+                "Remove it, and enqueue the job again.",
+            )
         try:
             _unpack(archive, folder)
             for name, cached in files.items():
@@ -97,7 +100,7 @@ class UserCode:
             if shutil.disk_usage(self._cache).free >= needed:
                 return
         free_mib = shutil.disk_usage(self._cache).free / 2**20
-        raise ClassUnusable(
+        raise HostUnable(
             f"The files of '{model.name}' need {needed / 2**20:.1f} MiB, and {free_mib:.1f} MiB "
             f"are free in {self._cache} on {socket.gethostname()}.",
             "Make room there, and enqueue the job again.",
@@ -119,7 +122,7 @@ class UserCode:
 
     def _is_right(self, path: Path, sha256: str) -> bool:
         if path.exists() and not path.is_file():
-            raise ModelUnusable(
+            raise HostUnable(
                 f"{path} on {socket.gethostname()} is not a file.",
                 "Remove it, and enqueue the job again.",
             )
@@ -154,7 +157,9 @@ class UserCode:
             if isinstance(error, ModelUnusable):
                 raise
             hint = error.hint or "Enqueue the job again."
-            raise ModelUnusable(error.message, hint) from error
+            is_missing = isinstance(error, (ObjectMissing, BucketMissing, ObjectTooLarge))
+            kind = ModelUnusable if is_missing else HostUnable
+            raise kind(error.message, hint) from error
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.errors import PermanentError
 from shared.pipeline import EngineName, Model, Precision
 from workers.inference.engines.exported import METADATA_KEY, require_exported_for
 from workers.inference.engines.lanes import Lanes, Run, lanes_and_threads
 from workers.inference.engines.port import Images, Outputs
+from workers.inference.errors import HostUnable
 
 # Importing OpenVINO reports that to its makers, unless this package is not there.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
@@ -43,8 +43,7 @@ class OpenVinoEngine:
         hint, capability = _NAMES[precision]
         core = openvino.Core()
         if capability not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise PermanentError(
-                "no_such_precision",
+            raise HostUnable(
                 f"OpenVINO does not compute in {precision} on this CPU.",
                 "Choose engine: torch, or precision: float32.",
             )

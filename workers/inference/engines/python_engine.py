@@ -15,7 +15,15 @@ from workers.inference.class_host.memory import Area
 from workers.inference.class_host.process import HostProcess
 from workers.inference.class_host.values import unpack
 from workers.inference.engines.port import Images, Outputs, Ran
-from workers.inference.errors import ClassUnusable, EngineError, HostDied, Miscounted, NotBegun
+from workers.inference.errors import (
+    ClassUnusable,
+    EngineError,
+    HostDied,
+    HostUnable,
+    Miscounted,
+    NotBegun,
+    says_out_of_memory,
+)
 from workers.suspects.frame import Frame
 
 
@@ -23,8 +31,9 @@ class PythonEngine:
     """Has a host call the class's one instance with uint8 RGB batches (images, height, width, 3).
 
     ``folder`` has the class's code in ``code``; the host removes it when it ends. The class is
-    constructed here, without arguments. Raises ClassUnusable where that raises, HostDied where it
-    ends its process or takes longer than ``load_seconds``, and OSError where none can be started.
+    constructed here, without arguments. Raises ClassUnusable where that raises, HostUnable where
+    there is no memory for it, HostDied where it ends its process or takes longer than
+    ``load_seconds``, and OSError where none can be started.
     """
 
     name: EngineName = "python"
@@ -47,7 +56,8 @@ class PythonEngine:
             ready = self._host.receive(load_seconds).header
             if "error" in ready:
                 reason = f"'{python_class}' cannot be constructed: {ready['error']}"
-                raise ClassUnusable(reason, prints=self._host.take_prints())
+                kind = HostUnable if says_out_of_memory(reason) else ClassUnusable
+                raise kind(reason, prints=self._host.take_prints())
         except BaseException as error:
             self._die()
             if isinstance(error, HostDied):
