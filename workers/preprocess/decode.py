@@ -110,7 +110,7 @@ def _decode(data: bytes, name: str, preprocess: Preprocess) -> Decoded:
         width, height = image.size
         if pixels is None:
             pixels = _decode_slow(image, data, name, preprocess)
-        if name == "PNG" and has_damaged_pixels(data):
+        if name == "PNG" and has_damaged_pixels(image, data):
             warning = "damaged_data"
         if warning and preprocess.decode == "strict":
             raise ItemError(
