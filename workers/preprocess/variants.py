@@ -81,7 +81,7 @@ def _jpeg_frame(marker: int, bits: int, components: int) -> str | None:
 
 
 def _png(data: bytes, _unread: bool) -> str | None:
-    return "A PNG of Apple's own kind (CgBI), as in iOS apps" if data[12:16] == b"CgBI" else None
+    return "A PNG of Apple's own kind (CgBI, as in iOS apps)" if data[12:16] == b"CgBI" else None
 
 
 def _tiff(data: bytes, unread: bool) -> str | None:
