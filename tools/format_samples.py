@@ -116,6 +116,72 @@ def jpeg_of(marker: int, bits: int = 8, components: int = 3) -> bytes:
     return b"\xff\xd8" + segment + scan + b"\xff\xd9"
 
 
+def tiled_tiff() -> bytes:
+    """One tile, uncompressed."""
+    strips = tiff(values(200).astype(np.uint8), 1, t322=SIDE, t323=SIDE)
+    for strip, tile in (
+        (273, 324),
+        (279, 325),
+    ):  # offsets and sizes of strips become those of tiles
+        entry = struct.pack("<HHI", strip, 4, 1)
+        strips = strips.replace(entry, struct.pack("<HHI", tile, 4, 1))
+    return strips
+
+
+def big_endian_bigtiff() -> bytes:
+    """Pillow writes none, and reads none."""
+    pixels, place = values(200).astype(np.uint8).tobytes(), 16
+    tags = {256: SIDE, 257: SIDE, 258: 8, 259: 1, 262: 1, 273: place, 277: 1, 278: SIDE}
+    tags[279] = len(pixels)
+    entries = b"".join(
+        struct.pack(">HHQI4x", tag, 4, 1, value) for tag, value in sorted(tags.items())
+    )
+    start = struct.pack(">4sHHQ", b"MM\0+", 8, 0, place + len(pixels))
+    return start + pixels + struct.pack(">Q", len(tags)) + entries + bytes(8)
+
+
+def bmp_of(compression: int, header_bytes: int = 40) -> bytes:
+    """A BMP that says that its pixels are compressed."""
+    data = bytearray(saved("BMP"))
+    data[14], data[30] = header_bytes, compression
+    return bytes(data[:54]) + bytes(header_bytes - 40) + bytes(data[54:])
+
+
+def rle_bmp() -> bytes:
+    """8 bits, each row a run of one colour."""
+    rows = b"".join(bytes((SIDE, row, 0, 0)) for row in range(SIDE)) + b"\0\1"
+    head = struct.pack("<IiiHHIIiiII", 40, SIDE, SIDE, 1, 8, 1, len(rows), 0, 0, 256, 0)
+    palette = bytes(value for level in range(256) for value in (level, level, level, 0))
+    start = 14 + len(head) + len(palette)
+    return struct.pack("<2sIII", b"BM", start + len(rows), 0, start) + head + palette + rows
+
+
+def jpeg_of_unknown_height() -> bytes:
+    """Its height is 0, and follows the scan (DNL)."""
+    data = saved("JPEG")
+    place = data.index(b"\xff\xc0") + 5
+    return data[:place] + bytes(2) + data[place + 2 : -2] + b"\xff\xdc\0\4\0\x20\xff\xd9"
+
+
+def jpeg2000(bits: int, top: int) -> bytes:
+    """Gray up to ``top``, as a codestream that declares ``bits``."""
+    sink = io.BytesIO()
+    kind, written_bits = (np.uint8, 8) if bits <= 8 else (np.uint16, 16)
+    # Its samples are stored less half of their range.
+    samples = values(top)[:, :, 0].astype(np.int32) + (1 << written_bits - 1) - (1 << bits - 1)
+    Image.fromarray(samples.astype(kind)).save(sink, "JPEG2000", no_jp2=True)
+    data = bytearray(sink.getvalue())
+    data[42] = bits - 1
+    return bytes(data)
+
+
+def garbled_png() -> bytes:
+    """Whose pixels have a wrong checksum."""
+    data = saved("PNG")
+    place = data.index(b"IEND") - 8
+    return data[:place] + b"\0\0\0\0" + data[place + 4 :]
+
+
 def values(top: int, channels: int = 1) -> Array:
     """uint16 up to ``top``."""
     count = SIDE * SIDE * channels
@@ -158,6 +224,7 @@ _PLAIN: dict[str, dict[str, Callable[[], bytes]]] = {
         "lossless": lambda: jpeg_of(0xC3, bits=16, components=1),
         "hierarchical": lambda: jpeg_of(0xC5),
         "two components": lambda: jpeg_of(0xC0, components=2),
+        "height that follows the scan (DNL)": jpeg_of_unknown_height,
         "JPEG-LS": lambda: jpeg_of(0xF7),
         "cut": lambda: saved("JPEG")[:-80],
     },
@@ -174,6 +241,7 @@ _PLAIN: dict[str, dict[str, Callable[[], bytes]]] = {
         "damaged text, profile or time": lambda: png_with(png_chunk(b"tEXt", b"a\0b", 1)),
         "text of any length": lambda: png_with(png_chunk(b"zTXt", b"a\0\0" + _zeros())),
         "Apple's own (CgBI)": png_of_apple,
+        "garbled": garbled_png,
         "cut": lambda: saved("PNG")[:-40],
     },
     "WEBP": {
@@ -190,7 +258,9 @@ _PLAIN: dict[str, dict[str, Callable[[], bytes]]] = {
         "1 to 8 bits": lambda: saved("BMP", "P"),
         "24 bits": lambda: saved("BMP"),
         "32 bits": lambda: saved("BMP", "RGBA"),
-        "that holds a JPEG": lambda: saved("BMP")[:30] + b"\4" + saved("BMP")[31:],
+        "RLE": rle_bmp,
+        "OS/2, RLE24": lambda: bmp_of(4, header_bytes=64),
+        "that holds a JPEG": lambda: bmp_of(4),
     },
     "TIFF": {
         "uncompressed": lambda: saved("TIFF"),
@@ -201,6 +271,8 @@ _PLAIN: dict[str, dict[str, Callable[[], bytes]]] = {
         "CCITT group 4": lambda: saved("TIFF", "1", compression="group4"),
         "CMYK": lambda: saved("TIFF", "CMYK"),
         "BigTIFF": lambda: saved("TIFF", big_tiff=True),
+        "big-endian BigTIFF": big_endian_bigtiff,
+        "tiled": tiled_tiff,
         "several pages: the first": lambda: animated("TIFF"),
         "16 bits gray": lambda: tiff(values(65535), 1),
         "16 bits colour": lambda: tiff(values(65535, 3), 2),
@@ -208,6 +280,8 @@ _PLAIN: dict[str, dict[str, Callable[[], bytes]]] = {
         "12 bits in 16": lambda: tiff(values(4095), 1),
         "damaged tags": lambda: tiff(values(65535), 1, t305=2**32 - 1, t33432=2**31),
         "more bands than colours": lambda: tiff(values(65535, 5), 1),
+        "3, 5, 7, 9, 11, 13 or 15 bits gray": lambda: tiff(values(9), 1, t258=9),
+        "signed": lambda: tiff(values(100).astype(np.int8), 1),
         "32 bits gray": lambda: saved("TIFF", "I"),
         "floating-point gray": lambda: saved("TIFF", "F"),
         "floating-point colour": lambda: tiff(values(1, 3).astype(np.float32), 2),
@@ -227,6 +301,9 @@ _PLAIN: dict[str, dict[str, Callable[[], bytes]]] = {
         "codestream": lambda: saved("JPEG2000", no_jp2=True),
         "gray": lambda: saved("JPEG2000", "L"),
         "lossy": lambda: saved("JPEG2000", irreversible=True),
+        "4 bits gray": lambda: jpeg2000(4, 15),
+        "12 bits gray": lambda: jpeg2000(12, 4095),
+        "16 bits gray": lambda: jpeg2000(16, 65535),
         "cut": lambda: saved("JPEG2000")[:-200],
     },
 }

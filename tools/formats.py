@@ -49,10 +49,10 @@ def table() -> str:
 def result(sample: Sample) -> str:
     """What becomes of it, with the message of its row where it fails."""
     try:
-        decode(sample.make(), Preprocess())
+        decoded = decode(sample.make(), Preprocess())
     except ItemError as error:
         return f"`{error.item_code.value}`: {error.message}"
-    return "decoded"
+    return f"decoded, `warning: {decoded.warning}`" if decoded.warning else "decoded"
 
 
 if __name__ == "__main__":

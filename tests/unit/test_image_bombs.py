@@ -128,6 +128,93 @@ def jp2_in_boxes(stream: bytes, claims: tuple[int, int]) -> bytes:
     return header + stream
 
 
+def segment(marker: int, body: bytes) -> bytes:
+    return b"\xff" + bytes([marker]) + struct.pack("!H", len(body) + 2) + body
+
+
+def jp2_divided(
+    side: int,
+    *,
+    levels: int = 0,
+    precinct: int | None = None,
+    block: int = 4,
+    layers: int = 1,
+    place: str = "image",
+    data_bytes: int = 1000,
+) -> bytes:
+    """A gray codestream of one tile of zeros. ``block`` and the halves of ``precinct`` are
+    exponents; ``place``: of the image, of a component or of the tile they are."""
+    sizes = struct.pack("!8I", side, side, 0, 0, side, side, 0, 0)
+    siz = segment(0x51, b"\0\0" + sizes + b"\0\1\7\1\1")
+    has_precincts = bytes([precinct is not None])
+    style = bytes([levels, block, block, 0, 1]) + bytes([precinct or 0] * (levels + 1))
+    style = style if precinct is not None else style[:5]
+    usual = segment(0x52, bytes([0, 0, 0, 1, 0, levels, 4, 4, 0, 1]))
+    odd = segment(0x52, has_precincts + b"\0" + struct.pack("!H", layers) + b"\0" + style)
+    if "component" in place:
+        odd = segment(0x53, b"\0" + has_precincts + style)
+    of_image = odd if place == "image" else usual + (b"" if "tile" in place else odd)
+    tile = (odd if "tile" in place else b"") + b"\xff\x93" + bytes(data_bytes)
+    part = segment(0x90, b"\0\0" + struct.pack("!I", 12 + len(tile)) + b"\0\1")
+    quantization = segment(0x5C, b"\x40" * (2 + 3 * levels))
+    return b"\xff\x4f" + siz + of_image + quantization + part + tile + b"\xff\xd9"
+
+
+def jp2_behind_a_small_one() -> bytes:
+    """A box before the codestream holds the header of a small image."""
+    small = jp2_divided(64)[:47]
+    box = struct.pack("!I4s", 8 + len(small), b"uuid") + small
+    data = jp2_in_boxes(jp2_divided(9_000, levels=1, precinct=0x11), (9_000, 9_000))
+    place = data.index(b"jp2h") - 4
+    return data[:place] + box + data[place:]
+
+
+def tiff_of_tags(count: int, big: bool = False) -> bytes:
+    """Each of them claims a long list of values."""
+    entry = struct.pack("<HHQQ" if big else "<HHII", 300, 4, 2**31 - 1, 8)
+    start = struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, count)
+    start = start if big else b"II*\0\x08\0\0\0" + struct.pack("<H", count)
+    return start + entry * count + bytes(100_000)
+
+
+# What would take a decoder gigabytes, or us minutes; each in a few kilobytes.
+COSTLY: dict[str, tuple[Callable[[], bytes], str]] = {
+    "jp2 of precincts of a pixel": (lambda: jp2_divided(3_000, precinct=0), "bomb"),
+    "jp2 of small precincts": (lambda: jp2_divided(9_000, levels=1, precinct=0x11), "bomb"),
+    "jp2 of small code blocks": (lambda: jp2_divided(9_000, levels=5, block=0), "bomb"),
+    "jp2 of many layers": (
+        lambda: jp2_divided(300, precinct=0x22, layers=65_535, data_bytes=100_000),
+        "bomb",
+    ),
+    "jp2 of many layers and blocks": (lambda: jp2_divided(9_000, block=2, layers=65_535), "bomb"),
+    **{
+        f"jp2 of small precincts of a {place}": (
+            lambda place=place: jp2_divided(3_000, precinct=0, place=place),
+            "bomb",
+        )
+        for place in ("component", "tile", "tile's component")
+    },
+    "jp2 of small precincts behind a sound header": (jp2_behind_a_small_one, "bomb"),
+    "jp2 of usual precincts": (lambda: jp2_divided(3_000, levels=5, precinct=0x77), "ok"),
+    "jp2 of usual layers": (lambda: jp2_divided(3_000, levels=5, block=3, layers=20), "ok"),
+    "jpeg of many segments": (
+        lambda: b"\xff\xd8\xff\xe0\0\5abcX" + b"\xff\xe0\0\2" * 10_000,
+        "truncated",
+    ),
+    "jpeg of many wrong lengths": (lambda: b"\xff\xd8" + b"\xff\xe0" * 500_000, "truncated"),
+    "webp of many headers": (
+        lambda: b"RIFF\0\0\0\0WEBP" + (b"VP8X\x0a\0\0\0" + bytes(10)) * 50_000,
+        "corrupt",
+    ),
+    "webp of many wrong lengths": (
+        lambda: b"RIFF\0\0\0\0WEBP" + b"abcd\xff\xff\xff\xff" * 50_000,
+        "corrupt",
+    ),
+    "tiff of many tags": (lambda: tiff_of_tags(65_535), "bomb"),
+    "tiff of fewer tags": (lambda: tiff_of_tags(4_096), "corrupt"),
+    "bigtiff of many tags": (lambda: tiff_of_tags(500_000, big=True), "bomb"),
+}
+
 HARMFUL: dict[str, tuple[Callable[[], bytes], str]] = {
     "jpeg that claims much": (claiming_jpeg, "bomb"),
     "webp that claims much": (claiming_webp, "bomb"),
@@ -161,6 +248,7 @@ HARMFUL: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: jp2_in_boxes(jp2_of(HUGE, HUGE), (48, 64)),
         "bomb",
     ),
+    **COSTLY,
     "zip": (zipped, "not_an_image"),
     "zip behind a jpeg": (lambda: encoded(picture(), "JPEG") + zipped(), "ok"),
     "zip bomb behind a png": (lambda: encoded(picture()) + zipped(bytes(1 << 28)), "ok"),
@@ -195,6 +283,9 @@ def test_a_bomb_names_its_limit_and_what_would_change_it() -> None:
         "65500x65500 pixels, 4290250000 in all, more than the": (jp2_of(HUGE, HUGE), Preprocess()),
         "max_pixels of 100": (encoded(picture()), Preprocess(max_pixels=100)),
         "AVIF is decoded up to": (avif_of(30_000, 30_000), Preprocess(max_pixels=10**9)),
+        "Save it with larger ones": (jp2_divided(3_000, precinct=0), Preprocess()),
+        "Save it with fewer layers": (jp2_divided(3_000, layers=65_535), Preprocess()),
+        "no pipeline takes more than 4096": (tiff_of_tags(5_000), Preprocess()),
         "Save it with larger tiles": (jp2_of(255, 255, tile=1), Preprocess()),
     }
     for text, (data, preprocess) in limits.items():

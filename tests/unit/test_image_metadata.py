@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from itertools import product
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -165,7 +166,16 @@ def test_a_png_without_its_palette_is_damaged() -> None:
         assert caught.value.item_code is ItemErrorCode.CORRUPT
 
 
-def test_a_sound_file_is_tried_once() -> None:
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF", "JPEG 2000"])
+def test_a_sound_file_is_tried_once(format: str) -> None:
+    data = encoded(picture(), format.replace(" ", ""))
+    with mock.patch.object(Image, "open", side_effect=Image.open) as opened:
+        decode(data, Preprocess())
+    assert opened.call_count == 1
+    assert all(len(one) <= len(data) for one in simpler(format, data))
+
+
+def test_what_cannot_be_simplified_is_not_tried_again() -> None:
     assert list(simpler("PNG", encoded(picture()))) == []
     assert list(simpler("GIF", b"GIF89a")) == []
     assert list(simpler("TIFF", tiff(values(9), 1)[:100])) == []

@@ -9,7 +9,15 @@ from shared.errors import ItemError
 from shared.pipeline import Preprocess
 from tests.pictures import encoded, picture
 from tools import formats
-from tools.format_samples import jpeg_of, saved, tiff, values
+from tools.format_samples import (
+    big_endian_bigtiff,
+    bmp_of,
+    jpeg_of,
+    jpeg_of_unknown_height,
+    saved,
+    tiff,
+    values,
+)
 from workers.preprocess.decode import decode
 
 
@@ -42,6 +50,34 @@ def test_the_table_of_formats_is_current() -> None:
         (tiff(values(9).astype(np.float64), 1), "1 band of 64 floating-point bits"),
         (tiff(values(9, 2), 1), "A TIFF with 2 bands of 16 bits (gray)"),
         (tiff(values(9).astype(np.int16), 1), "signed samples"),
+        *(
+            (tiff(values(9), 1, t258=bits), f"A TIFF with 1 band of {bits} bits (gray)")
+            for bits in (3, 5, 7, 9, 11, 13, 15)
+        ),
+        (tiff(values(9, 4), 5, planes=2), "A TIFF with 4 bands of 16 bits (CMYK)"),
+        (tiff(values(9, 3).astype(np.uint8), 6, planes=2), "3 bands of 8 bits (YCbCr)"),
+        *(
+            (tiff(values(9, bands).astype(kind), 1, planes=2), f"{bands} bands of")
+            for bands in (2, 5)
+            for kind in (np.uint8, np.uint16)
+        ),
+        *(
+            (tiff(values(9, bands).astype(kind), 1 + bands // 3, planes=planes), "signed")
+            for bands in (1, 3)
+            for kind in (np.int8, np.int16)
+            for planes in (1, 2)
+        ),
+        (tiff(values(9, 3).astype(np.float32), 2, planes=2), "3 bands of 32 floating-point"),
+        *(
+            (tiff(values(9, 5).astype(kind), 1, planes=2, t259=5), "A TIFF with 5 bands of")
+            for kind in (np.uint8, np.uint16)
+        ),
+        (big_endian_bigtiff(), "A big-endian BigTIFF is not decoded: convert it to an 8-bit"),
+        (jpeg_of_unknown_height(), "A JPEG whose height follows its first scan (DNL)"),
+        (bmp_of(4), "A BMP that holds a JPEG"),
+        (bmp_of(5), "A BMP that holds a PNG"),
+        (bmp_of(4, header_bytes=64), "An OS/2 BMP with RLE24 compression"),
+        (bmp_of(3, header_bytes=64), "An OS/2 BMP with Huffman compression"),
         (tiff(values(9), 1, t259=50002), "A TIFF with JPEG XL compression"),
         (tiff(values(9), 32803), "colour filter array"),
         (tiff(values(9), 32803, t50706=0x00000401), "A camera raw file"),

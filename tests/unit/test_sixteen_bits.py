@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from shared.pipeline import Preprocess
-from tools.format_samples import Array, png16, tiff, values
+from tools.format_samples import Array, jpeg2000, png16, tiff, values
 from workers.preprocess.decode import decode
 
 HIGH_BYTE = Preprocess(sixteen_bit="high_byte")
@@ -56,13 +57,26 @@ def test_a_tiff_may_declare_more_bits_than_its_values_fill() -> None:
     assert decode(tiff(values(65535), 1, t281=4095), Preprocess()).pixels.max() == 255
 
 
-def test_zero_is_white_where_the_tiff_says_so() -> None:
-    found = decode(tiff(values(4095), 0), Preprocess()).pixels
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_zero_is_white_where_the_tiff_says_so(order: Literal["<", ">"]) -> None:
+    found = decode(tiff(values(4095), 0, order), Preprocess()).pixels
     assert np.array_equal(found[:, :, 0], 255 - (values(4095) >> 4)[:, :, 0])
 
 
-def test_a_jpeg_2000_is_scaled_by_the_bits_that_it_declares() -> None:
-    sink = io.BytesIO()
-    Image.fromarray(values(65535)[:, :, 0]).save(sink, "JPEG2000")
-    found = decode(sink.getvalue(), Preprocess()).pixels
-    assert np.array_equal(found[:, :, 0], values(65535)[:, :, 0] >> 8)
+@pytest.mark.parametrize("bits", [9, 10, 12, 15, 16])
+@pytest.mark.parametrize("preprocess", [Preprocess(), HIGH_BYTE])
+def test_a_jpeg_2000_is_scaled_by_the_bits_that_it_declares(
+    bits: int, preprocess: Preprocess
+) -> None:
+    for top in ((1 << bits) - 1, (1 << bits) // 3, 255):  # the last ones are dark
+        found = decode(jpeg2000(bits, top), preprocess).pixels
+        assert np.array_equal(found[:, :, 0], values(top)[:, :, 0] >> (bits - 8)), top
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_white_is_white_in_a_jpeg_2000_of_few_bits(bits: int) -> None:
+    white = (1 << bits) - 1
+    found = decode(jpeg2000(bits, white), Preprocess()).pixels[:, :, 0]
+    exact = values(white)[:, :, 0].astype(float) * 255 / white
+    assert (found.min(), found.max()) == (0, 255)
+    assert np.abs(found - exact).max() < 1

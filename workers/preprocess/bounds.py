@@ -9,6 +9,10 @@ from PIL import Image
 
 from shared.errors import ItemError, ItemErrorCode
 from shared.messages import MAX_SIDE_PIXELS
+from workers.preprocess.jpeg2000 import jpeg2000_header, too_much
+from workers.preprocess.signatures import undecoded
+from workers.preprocess.tiff_tags import MOST_TAGS, tag_count
+from workers.preprocess.variants import variant
 
 # The highest that any pipeline may have as its ``max_pixels``. Pillow warns above it, unheard, and
 # refuses at twice as much; images between are refused here.
@@ -16,14 +20,10 @@ MOST_PIXELS = 10**9
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 # libavif decodes no more.
 _MOST_AVIF_PIXELS = 2**28
-# Each tile of a JPEG 2000 costs OpenJPEG some 10 kB before it is read: as much as so many pixels.
-_LEAST_TILE_PIXELS = 64 * 64
-_FREE_TILES = 256
 
 BOMB_ERRORS = (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 _ISPE = re.compile(rb"\0\0\0\x14ispe\0{4}(.{8})", re.DOTALL)
-_SIZ = re.compile(rb"\xff\x4f\xff\x51.{4}(.{32})(..)", re.DOTALL)
 
 
 def bomb(error: Exception) -> ItemError:
@@ -65,22 +65,15 @@ def check_claims(data: bytes, name: str, max_pixels: int) -> None:
                     f"It claims {width}x{height} pixels, and AVIF is decoded up to "
                     f"{_MOST_AVIF_PIXELS} in all, in any pipeline. Make it smaller."
                 )
-    elif name == "JPEG 2000" and (found := _SIZ.search(data)):
-        _check_jpeg2000(struct.unpack("!8I", found[1]), max_pixels)
-
-
-def _check_jpeg2000(sizes: tuple[int, ...], max_pixels: int) -> None:
-    """Sizes of the whole and its offset, of a tile and the first one's offset."""
-    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top = sizes
-    width, height = right - left, bottom - top
-    check_size((width, height), max_pixels)
-    if not (tile_width and tile_height and width > 0 and height > 0):
-        return  # no decoder reads it
-    tiles = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
-    if tiles > max(_FREE_TILES, width * height // _LEAST_TILE_PIXELS):
+    elif name == "JPEG 2000" and (header := jpeg2000_header(data)):
+        check_size((header.width, header.height), max_pixels)
+        if header.components > 4:  # which would cost before Pillow refuses them
+            raise undecoded(variant(name, data, unread=True) or name)
+        if too_many := too_much(header, data):
+            raise _refusal(too_many)
+    elif name == "TIFF" and (count := tag_count(data)) > MOST_TAGS:
         raise _refusal(
-            f"It claims {tiles} tiles for {width}x{height} pixels: no pipeline takes more than one "
-            f"for each {_LEAST_TILE_PIXELS} pixels. Save it with larger tiles."
+            f"It claims {count} tags: no pipeline takes more than {MOST_TAGS}. Save it with fewer."
         )
 
 

@@ -13,7 +13,7 @@ from PIL import UnidentifiedImageError
 
 from shared.errors import ItemError, ItemErrorCode
 from workers.preprocess.bounds import BOMB_ERRORS, bomb
-from workers.preprocess.signatures import HEIC, format_of
+from workers.preprocess.signatures import HEIC, format_of, undecoded
 from workers.preprocess.variants import variant
 
 # Is the end missing? Only looked at when the image does not decode.
@@ -69,9 +69,10 @@ def explain(data: bytes, error: Exception) -> ItemError:
         name = format_of(data)
     except ItemError as other:
         return other
-    unread = isinstance(error, UnidentifiedImageError)
+    # The second is what Pillow says of pixels that it has no unpacker for.
+    unread = isinstance(error, UnidentifiedImageError) or "unknown raw mode" in str(error)
     if kind := variant(name, data, unread):
-        return ItemError(ItemErrorCode.UNSUPPORTED, f"{kind}: not decoded. Convert it.")
+        return undecoded(kind)
     # Pillow's own text for an unread header names an address in memory.
     reason = "no decoder reads its header" if unread else f"{type(error).__name__}: {error}"
     ends_early = _ENDS_EARLY.get(name)

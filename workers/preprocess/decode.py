@@ -1,7 +1,7 @@
 """Bytes to pixels: uint8 RGB, upright, whatever the format, the mode and the orientation were.
 
-Pillow reads every header first and decodes what the fast decoder does not take or refuses, which
-is more than is really damaged.
+Pillow reads every header first. It also decodes what the fast decoder for JPEG does not take, or
+refuses: not all of that is damaged.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from workers.preprocess import jpeg
 from workers.preprocess.bounds import check_claims, check_size
 from workers.preprocess.damage import explained
 from workers.preprocess.essentials import simpler
-from workers.preprocess.signatures import DECODES_HEIC, format_of, pillow_name
+from workers.preprocess.jpeg2000 import stretched
+from workers.preprocess.png import has_damaged_pixels
+from workers.preprocess.signatures import DECODES_HEIC, format_of, pillow_name, undecoded
 from workers.preprocess.sixteen import fix_planes, gray, has_more, scale_colours
-from workers.preprocess.variants import holds_preview
+from workers.preprocess.variants import misread
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -39,13 +41,11 @@ if DECODES_HEIC:
 # What matters about an image is in its row; the log is not to be flooded by odd metadata.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-_DAMAGED = (
-    "Parts of the JPEG's data are damaged; 'decode: lenient' keeps the picture with a warning."
-)
 _ORIENTATION_TAG = 0x0112
 _CONVERTIBLE = frozenset(
     ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV")
 )
+_UNPALETTED = frozenset(("L", "RGB", "RGBA"))
 _UNCONVERTIBLE = {
     "I": "32-bit or signed samples",
     "F": "floating-point samples",
@@ -80,8 +80,8 @@ def decode(data: bytes, preprocess: Preprocess) -> Decoded:
     """Decode the first frame or page. Raises ItemError, and nothing else that is an Exception."""
     with explained(data):
         name = format_of(data)
-        if name == "TIFF" and (kind := holds_preview(data)):
-            raise ItemError(ItemErrorCode.UNSUPPORTED, f"{kind}: not decoded. Convert it.")
+        if kind := misread(name, data):
+            raise undecoded(kind)
         last_error: Exception | None = None
         for essentials in chain([data], simpler(name, data)):
             try:
@@ -110,8 +110,14 @@ def _decode(data: bytes, name: str, preprocess: Preprocess) -> Decoded:
         width, height = image.size
         if pixels is None:
             pixels = _decode_slow(image, data, name, preprocess)
+        if name == "PNG" and has_damaged_pixels(image, data):
+            warning = "damaged_data"
         if warning and preprocess.decode == "strict":
-            raise ItemError(ItemErrorCode.CORRUPT, _DAMAGED)
+            raise ItemError(
+                ItemErrorCode.CORRUPT,
+                f"Parts of the {name}'s data are damaged; 'decode: lenient' keeps the picture with "
+                "a warning.",
+            )
         # After loading: Pillow turns a TIFF itself, and then no longer names its orientation.
         orientation = _orientation(image)
         if orientation in _TURNS:
@@ -136,6 +142,8 @@ def _decode_slow(
     scale = preprocess.sixteen_bit == "scale"
     more = scale and has_more(image)
     pixels = _rgb(_loaded(image, data, 2 * preprocess.resize_shorter_pixels), scale)
+    if name == "JPEG 2000" and image.mode in _UNPALETTED:
+        return stretched(pixels, data)
     if not more or pixels.max(initial=0) >= 128:
         return pixels  # in 8 bits, or they fill all 16
     with _opened(data, name) as again:
@@ -148,7 +156,7 @@ def _loaded(image: ImageFile.ImageFile, data: bytes, least_pixels: int) -> Image
     Whole, OpenJPEG takes 18 bytes a pixel and seconds for a photo.
     """
     halvings = next((n for n in (3, 2, 1) if min(image.size) >= least_pixels << n), 0)
-    if image.format == "JPEG2000" and image.mode in {"L", "RGB", "RGBA"} and halvings:
+    if image.format == "JPEG2000" and image.mode in _UNPALETTED and halvings:
         with suppress(OSError):  # it has fewer resolutions
             small = _opened(data, "JPEG 2000")
             small.reduce = halvings  # type: ignore[assignment, method-assign]
@@ -160,15 +168,13 @@ def _loaded(image: ImageFile.ImageFile, data: bytes, least_pixels: int) -> Image
 
 def _rgb(image: Image.Image, scale: bool) -> Pixels:
     if image.mode.startswith("I;16"):
-        return gray(image, scale)
+        # Pillow makes 16 bits of those that a JPEG 2000 declares.
+        return gray(image, scale and image.format != "JPEG2000")
     if image.mode == "La":
         image = image.convert("LA")
     if image.mode not in _CONVERTIBLE:
         kind = _UNCONVERTIBLE.get(image.mode, f"{image.mode} pixels")
-        raise ItemError(
-            ItemErrorCode.UNSUPPORTED,
-            f"A {image.format} of {kind}: there is no agreed way to RGB. Convert it to 8 bits.",
-        )
+        raise undecoded(f"A {image.format} with {kind}")
     return np.array(image.convert("RGB"))
 
 

@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 
+from workers.preprocess.jpeg_segments import MAX_SEGMENTS
 from workers.preprocess.tiff_tags import directory, entries
 
 _LARGEST_PNG_TEXT_BYTES = 2**20  # Pillow refuses longer ones
@@ -76,23 +77,27 @@ def _may_turn_png(chunk: bytes) -> bool:
 
 _ADOBE, _EXIF = b"\xff\xee", b"\xff\xe1"
 _ADOBE_BYTES = 16
+_JPEG_FILL = re.compile(rb"\xff*(?=\xff)")
+_JPEG_TABLES = re.compile(rb"\xff[\xc0-\xc2\xc4\xdb\xdd\xe0-\xef]")
 
 
 def _jpeg(data: bytes, keep_orientation: bool) -> bytes:
     """All segments but APPn and comments; Adobe's says which colours the components are."""
-    kept, place = [data[:2]], 2
-    while place + 4 <= len(data):
+    kept, place, is_lost = [data[:2]], 2, False
+    for _ in range(MAX_SEGMENTS):
+        fill = _JPEG_FILL.match(data, place)
+        place = fill.end() if fill else place
         marker = data[place : place + 2]
-        if marker[0] != 0xFF or marker == b"\xff\xda":
+        if len(data) < place + 4 or marker[0] != 0xFF or marker == b"\xff\xda":
             break
-        if marker[1] == 0xFF:
-            place += 1
-            continue
         end = place + 2 + int.from_bytes(data[place + 2 : place + 4])
         if not (0xE0 <= marker[1] <= 0xEF or marker[1] == 0xFE):
             kept.append(data[place:end])
         elif data[end : end + 1] != b"\xff":  # its length is wrong: where do the tables begin?
-            end = _jpeg_tables(data, place)
+            tables = None if is_lost else _jpeg_tables(data, place)
+            if tables is None:
+                break
+            end, is_lost = tables, True
         elif (marker == _ADOBE and end - place >= _ADOBE_BYTES) or (
             keep_orientation and marker == _EXIF and data[place + 4 : place + 8] == b"Exif"
         ):
@@ -101,40 +106,51 @@ def _jpeg(data: bytes, keep_orientation: bool) -> bytes:
     return b"".join([*kept, data[place:]])
 
 
-def _jpeg_tables(data: bytes, place: int) -> int:
+def _jpeg_tables(data: bytes, place: int) -> int | None:
     """Where a run of segments to a scan begins. Of the largest image: the others are thumbnails."""
-    best = (0, place + 2)
-    for found in re.finditer(rb"\xff[\xc0-\xc2\xc4\xdb\xdd\xe0-\xef]", data[place + 2 :]):
-        start = place + 2 + found.start()
-        area = _area_of_run(data, start)
-        best = max(best, (area, start), key=lambda one: one[0])
-        if data[start : start + 2] == b"\xff\xda":
+    best, best_start = 0, None
+    areas: dict[int, int | None] = {}
+    for found in _JPEG_TABLES.finditer(data, place + 2):
+        if found.start() in areas:
+            continue  # it lies in a run that is at least as good
+        area = _area_of_run(data, found.start(), areas)
+        if area > best:
+            best, best_start = area, found.start()
+    return best_start
+
+
+def _area_of_run(data: bytes, place: int, areas: dict[int, int | None]) -> int:
+    """Pixels of the last frame in the run of segments that begins here; 0 where it is none.
+
+    ``areas`` remembers the runs from all places seen, None where no scan follows: runs that meet
+    are walked once.
+    """
+    frames: list[tuple[int, int]] = []  # place and area of each segment
+    while place not in areas:
+        marker = data[place + 1] if data[place : place + 1] == b"\xff" else 0
+        if marker == 0xDA or not 0xC0 <= marker <= 0xFE or place + 4 > len(data):
+            areas[place] = 0 if marker == 0xDA else None
             break
-    return best[1]
-
-
-def _area_of_run(data: bytes, place: int) -> int:
-    """Pixels of the frame in the run of segments that begins here; 0 where it is none."""
-    area = 0
-    while data[place : place + 1] == b"\xff" and place + 4 <= len(data):
-        marker = data[place + 1]
-        if marker == 0xDA:
-            return area
-        if marker in {0xC0, 0xC1, 0xC2}:
+        if marker in {0xC1, 0xC2, 0xC0} and place + 9 <= len(data):
             height, width = struct.unpack_from("!HH", data, place + 5)
-            area = height * width
-        elif not (0xC4 <= marker <= 0xFE):
-            return 0
+            frames.append((place, height * width))
+        else:
+            frames.append((place, 0))
         place += 2 + int.from_bytes(data[place + 2 : place + 4])
-    return 0
+    area = areas[place]
+    for start, own in reversed(frames):
+        area = areas[start] = None if area is None else area or own
+    return area or 0
 
 
 _WEBP_PIXELS = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF")
+_WEBP_IMAGE = re.compile(rb"VP8[ L]|ALPH|ANIM|ANMF")
 _WEBP_ALPHA, _WEBP_EXIF, _WEBP_ANIMATION = 0x10, 0x08, 0x02  # flags of VP8X
 
 
 def _webp(data: bytes, keep_orientation: bool) -> bytes:
     kept, place = [], 12
+    animation = _WEBP_ANIMATION if b"ANMF" in data else 0
     while place + 8 <= len(data):
         kind, length = (
             data[place : place + 4],
@@ -143,13 +159,13 @@ def _webp(data: bytes, keep_orientation: bool) -> bytes:
         end = place + 8 + length + length % 2
         if kind == b"VP8X":
             flags = _WEBP_ALPHA | (_WEBP_EXIF if keep_orientation else 0)
-            flags = data[place + 8] & flags | (_WEBP_ANIMATION if b"ANMF" in data else 0)
+            flags = data[place + 8] & flags | animation
             kept.append(data[place : place + 8] + bytes([flags]) + data[place + 9 : end])
         elif kind in _WEBP_PIXELS or (keep_orientation and kind == b"EXIF" and end <= len(data)):
             kept.append(data[place:end])
         elif end > len(data) or not data[end : end + 3].strip(b"\0").isalnum():
-            found = re.search(rb"VP8[ L]|ALPH|ANIM|ANMF", data[place + 8 :])
-            end = place + 8 + found.start() if found else len(data)
+            found = _WEBP_IMAGE.search(data, place + 8)
+            end = found.start() if found else len(data)
         place = end
     body = b"WEBP" + b"".join(kept)
     return b"RIFF" + struct.pack("<I", len(body)) + body
@@ -160,6 +176,9 @@ def _gif(data: bytes, _keep_orientation: bool) -> bytes:
     start = 13 + ((3 << (data[10] & 7) + 1) if data[10] & 0x80 else 0)
     control, place = _gif_image(data, start)
     return data[:start] + control + data[place:]
+
+
+_GIF_IMAGE = re.compile(rb"(?:!\xf9\x04.{4}\0)?(?=,)", re.DOTALL)
 
 
 def _gif_image(data: bytes, place: int) -> tuple[bytes, int]:
@@ -175,9 +194,9 @@ def _gif_image(data: bytes, place: int) -> tuple[bytes, int]:
     if data[place : place + 1] == b",":
         return control, place
     # The length of an extension is wrong: look for an image that fits.
-    for found in re.finditer(rb"(?:!\xf9\x04.{4}\0)?(?=,)", data[start:], re.DOTALL):
-        if _fits_gif(data, start + found.end()):
-            return found[0], start + found.end()
+    for found in _GIF_IMAGE.finditer(data, start):
+        if _fits_gif(data, found.end()):
+            return found[0], found.end()
     return b"", start
 
 

@@ -12,8 +12,7 @@ picture whose sampling factors simplejpeg does not take.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,14 @@ import simplejpeg
 from PIL import Image
 
 from shared.messages import ImageWarning
+from workers.preprocess.jpeg_segments import (
+    END_OF_IMAGE,
+    FRAMES,
+    SCAN,
+    START_OF_IMAGE,
+    Segment,
+    segments,
+)
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -29,34 +36,18 @@ _FORMATS = frozenset(("JPEG", "MPO"))
 
 # What is decoded by simplejpeg, by Pillow's modes, and to what.
 _COLOURS = {"RGB": "RGB", "L": "RGB", "CMYK": "CMYK"}
-_START_OF_IMAGE, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xd9"
-_SCAN, _END = 0xDA, 0xD9
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE_FRAMES = frozenset((0xC2, 0xCA))
 # Frames, Huffman and quantization tables, restart interval and scans: all that decoding needs.
 _NEEDED = frozenset((*range(0xC0, 0xD0), 0xDA, 0xDB, 0xDD))
-_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
-_MARKER = re.compile(rb"\xff([\x01-\xfe])")
-# Restart markers are part of a scan.
-_AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 # Of a repeated byte at the end of coded data, the first ones may be data.
 _PADDING_LEFT = 2
 _COEFFICIENTS = 64
 # The first and the last of them, and no bits left for later scans.
 _ALL_COEFFICIENTS = bytes((0, _COEFFICIENTS - 1, 0))
-# A sound file has dozens, of 64 KiB at most each outside the scans.
-_MAX_SEGMENTS = 10_000
 
 _NO_END = "Premature end of JPEG file"
 _DAMAGE = re.compile(r"Corrupt JPEG data|Inconsistent progression")
 _LEFT_OVER = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
-
-
-class _Segment(NamedTuple):
-    """``body`` is what follows the length; ``marker`` is None for the coded data of a scan."""
-
-    marker: int | None
-    body: bytes
 
 
 def decode_jpeg(
@@ -64,7 +55,7 @@ def decode_jpeg(
 ) -> tuple[Pixels | None, ImageWarning | None]:
     """Decode to RGB, halved while the shorter side stays above ``least_pixels``.
 
-    The pixels are None where Pillow has the last word.
+    The pixels are None where the picture is left to Pillow.
     """
     if image.format not in _FORMATS or image.mode not in _COLOURS:
         return None, None
@@ -76,8 +67,8 @@ def decode_jpeg(
         if str(error) != _NO_END:
             return None, None
         # All is there but the end marker, which Pillow cannot do without.
-        return _decode_fast(image, data + _END_OF_IMAGE, least_pixels, strict=False), None
-    return pixels, None if _is_complete(_segments(data)) else "damaged_data"
+        return _decode_fast(image, data + END_OF_IMAGE, least_pixels, strict=False), None
+    return pixels, None if _is_complete(segments(data)) else "damaged_data"
 
 
 def _decode_fast(
@@ -107,16 +98,16 @@ def _check_size(image: Image.Image, data: bytes) -> None:
 
 def _is_damaged(image: Image.Image, data: bytes) -> bool:
     """Is there a warning that neither metadata nor padding nor a missing end explains?"""
-    segments = _needed(data)
-    warning = _warning(image, segments)
+    needed = _needed(data)
+    warning = _warning(image, needed)
     if _left_over_bytes(warning):
-        coded = segments[-1].body
-        segments[-1] = _Segment(None, _without_padding(coded))
-        is_padded = segments[-1].body != coded or coded.endswith(b"\0")
-        warning = _warning(image, segments)
+        coded = needed[-1].body
+        needed[-1] = Segment(None, _without_padding(coded))
+        is_padded = needed[-1].body != coded or coded.endswith(b"\0")
+        warning = _warning(image, needed)
         if is_padded and 0 < _left_over_bytes(warning) <= _PADDING_LEFT:
-            return not _is_complete(segments)
-    return bool(_DAMAGE.match(warning)) or not _is_complete(segments)
+            return not _is_complete(needed)
+    return bool(_DAMAGE.match(warning)) or not _is_complete(needed)
 
 
 def _left_over_bytes(warning: str) -> int:
@@ -125,9 +116,9 @@ def _left_over_bytes(warning: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _warning(image: Image.Image, segments: Iterable[_Segment]) -> str:
-    """The first warning, or the error, of the picture made of ``segments``; else nothing."""
-    data = b"".join((_START_OF_IMAGE, *map(_bytes, segments), _END_OF_IMAGE))
+def _warning(image: Image.Image, picture: Iterable[Segment]) -> str:
+    """The first warning, or the error, of the picture made of ``picture``; else nothing."""
+    data = b"".join((START_OF_IMAGE, *map(_bytes, picture), END_OF_IMAGE))
     try:
         _check_size(image, data)
         simplejpeg.decode_jpeg(data, _COLOURS[image.mode], min_height=1, min_width=1)
@@ -141,56 +132,43 @@ def _without_padding(data: bytes) -> bytes:
     return data[: len(data.rstrip(data[-1:])) + _PADDING_LEFT]
 
 
-def _segments(data: bytes) -> Iterator[_Segment]:
-    """The segments of the first picture up to its end, as libjpeg finds them."""
-    position = len(_START_OF_IMAGE)
-    for _ in range(_MAX_SEGMENTS):
-        found = _MARKER.search(data, position)
-        if found is None or found[1][0] == _END:
-            return
-        marker, position = found[1][0], found.end()
-        if marker in _WITHOUT_LENGTH:
-            continue
-        length = int.from_bytes(data[position : position + 2])
-        yield _Segment(marker, data[position + 2 : position + length])
-        position += length
-        if marker == _SCAN:
-            after = _AFTER_SCAN.search(data, position)
-            start, position = position, after.start() if after else len(data)
-            yield _Segment(None, data[start:position])
-
-
-def _needed(data: bytes) -> list[_Segment]:
+def _needed(data: bytes) -> list[Segment]:
     """The segments without metadata, and with the parameters that sequential scans should have."""
-    segments = [each for each in _segments(data) if each.marker in {None, *_NEEDED}]
-    if any(each.marker in _PROGRESSIVE_FRAMES for each in segments):
-        return segments
+    needed = [each for each in segments(data) if each.marker in {None, *_NEEDED}]
+    if any(each.marker in _PROGRESSIVE_FRAMES for each in needed):
+        return needed
     return [
-        each._replace(body=each.body[:-3] + _ALL_COEFFICIENTS) if each.marker == _SCAN else each
-        for each in segments
+        each._replace(body=each.body[:-3] + _ALL_COEFFICIENTS) if each.marker == SCAN else each
+        for each in needed
     ]
 
 
-def _bytes(segment: _Segment) -> bytes:
+def _bytes(segment: Segment) -> bytes:
     if segment.marker is None:
         return segment.body
     return bytes((0xFF, segment.marker)) + (len(segment.body) + 2).to_bytes(2) + segment.body
 
 
-def _is_complete(segments: Iterable[_Segment]) -> bool:
+def _is_complete(picture: Iterable[Segment]) -> bool:
     """Do the scans give all bits of all coefficients of all components?"""
     missing: dict[int, bytearray] = {}  # bits still to come, of each coefficient
     is_progressive = False
-    for marker, body in segments:
-        if marker in _FRAMES and not missing:
+    for marker, body in picture:
+        if marker in FRAMES and not missing:
             missing = {component: bytearray(b"\xff" * _COEFFICIENTS) for component in body[6::3]}
             is_progressive = marker in _PROGRESSIVE_FRAMES
-        elif marker == _SCAN and len(body) >= 6:  # one component at least
-            first, last, bits = body[-3:] if is_progressive else _ALL_COEFFICIENTS
-            for component in body[1:-3:2]:
-                if component in missing:
-                    count = len(missing[component][first : last + 1])
-                    missing[component][first : last + 1] = bytes((bits & 15,)) * count
-            if missing and not any(map(any, missing.values())):
+        elif marker == SCAN and missing and len(body) >= 6:  # one component at least
+            components = missing.keys() & body[1:-3:2]
+            if not is_progressive:
+                for component in components:
+                    del missing[component]
+                if not missing:
+                    return True
+                continue
+            first, last, bits = body[-3:]
+            for component in components:
+                count = len(missing[component][first : last + 1])
+                missing[component][first : last + 1] = bytes((bits & 15,)) * count
+            if not any(map(any, missing.values())):
                 return True
     return False

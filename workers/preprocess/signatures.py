@@ -122,7 +122,7 @@ def format_of(data: bytes) -> str:
             "docs/FORMATS.md."
         )
     if name is not None:
-        raise _unsupported(f"{name} is not decoded: convert it to JPEG or PNG.")
+        raise undecoded(name)
     if video := _first(_VIDEO_PATTERNS, data):
         raise _unsupported(f"A video ({video}): only images are decoded.")
     if packed := _first(_PACKED_PATTERNS, data):
@@ -153,6 +153,11 @@ def _container(data: bytes) -> str | None:
 
 def _first(patterns: list[tuple[str, re.Pattern[bytes]]], data: bytes) -> str | None:
     return next((name for name, pattern in patterns if pattern.match(data)), None)
+
+
+def undecoded(kind: str) -> ItemError:
+    """Of a sound file of a ``kind`` that is not decoded."""
+    return _unsupported(f"{kind} is not decoded: convert it to an 8-bit JPEG or PNG.")
 
 
 def _unsupported(message: str) -> ItemError:

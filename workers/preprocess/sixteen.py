@@ -1,7 +1,7 @@
 """Samples of 16 bits become 8, by as many bits as the image's largest value fills.
 
 12 bits of a microscope in 16 would come out nearly black where the upper byte were taken. Pillow
-takes it of colours; the lower bytes come of a second decoding, which few images need.
+takes it of colours, so the few that need their lower bytes are decoded twice.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import sys
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, TiffImagePlugin
 
 Pixels = npt.NDArray[np.uint8]
+
+# Pillow lacks the big-endian one of gray of which zero is white; of the other order it has both.
+TiffImagePlugin.OPEN_INFO[(b"MM", 0, (1,), 1, (16,), ())] = ("I;16B", "I;16B")
 
 _BITS_TAG, _COLOUR_TAG, _MAX_SAMPLE_VALUE_TAG, _PLANES_TAG = 258, 262, 281, 284
 # Pixels and planes of 16 bits a sample. Of CMYK, and of colours multiplied with their alpha, the
@@ -24,7 +27,8 @@ def gray(image: Image.Image, scale: bool) -> Pixels:
     """RGB of a loaded image of one 16-bit channel."""
     samples = np.asarray(image)
     shift = _bits(int(samples.max(initial=0)), image) - 8 if scale else 8
-    levels = np.minimum(samples >> shift, 255).astype(np.uint8)
+    shifted = samples >> shift
+    levels = np.minimum(shifted, 255, out=shifted).astype(np.uint8)
     if image.format == "TIFF" and _tag(image, _COLOUR_TAG, 1) == 0:  # zero is white
         levels = 255 - levels
     return np.repeat(levels[:, :, np.newaxis], 3, axis=2)
@@ -54,19 +58,20 @@ def _codec(image: ImageFile.ImageFile) -> str:
 
 
 def scale_colours(upper: Pixels, image: ImageFile.ImageFile) -> Pixels:
-    """Colours by the bits that they fill.
+    """Colours by the bits that they fill, in place of ``upper``: their upper bytes as RGB.
 
-    ``upper`` are their upper bytes as RGB; ``image``, the same file and not loaded yet, gives the
-    lower ones.
+    ``image``, the same file and not loaded yet, gives the lower ones.
     """
     is_gray = _raw_mode(image.tile[0]) == "LA;16B"
     image.tile = [_with(tile, _lower(tile)) for tile in image.tile]
     image.load()
-    lower = np.asarray(image)
-    samples = upper.astype(np.uint16) << 8 | (lower[:, :, 1:2] if is_gray else lower[:, :, :3])
-    shift = _bits(int(samples.max(initial=0)), image) - 8
-    scaled: Pixels = np.minimum(samples >> shift, 255).astype(np.uint8)
-    return scaled
+    lower = np.array(image)[:, :, 1:2] if is_gray else np.array(image)[:, :, :3]
+    largest = int(upper.max(initial=0)) << 8 or int(lower.max(initial=0))
+    shift = _bits(largest, image) - 8
+    lower >>= shift
+    upper <<= 8 - shift  # no bit of it is lost: that many are 0
+    upper |= lower
+    return upper
 
 
 def _with(tile: ImageFile._Tile, raw_mode: str | None) -> ImageFile._Tile:

@@ -22,16 +22,19 @@ from workers.preprocess.resize import use_one_thread
 from workers.suspects.frame import Frame
 from workers.suspects.serve import Answer, serve
 
-# Beyond what it takes to be ready: the bytes, the pixels, and their few copies while resizing.
+# Beyond what it takes to be ready: the file, twice, and what decoders take, which is most for a
+# JPEG 2000 with alpha: 25 bytes a pixel.
 _SPARE_BYTES = 2**30
-_COPIES = 16
+_BYTES_PER_PIXEL = 26
 
 
 def begin(first: Frame) -> tuple[Frame, Answer]:
     """Get ready to preprocess as the first frame says."""
     preprocess = Preprocess.model_validate(first.header)
     use_one_thread()
-    _limit_memory(_SPARE_BYTES + _COPIES * preprocess.max_pixels + 2 * preprocess.max_object_bytes)
+    _limit_memory(
+        _SPARE_BYTES + _BYTES_PER_PIXEL * preprocess.max_pixels + 2 * preprocess.max_object_bytes
+    )
 
     def answer(data: bytes) -> Frame:
         crop = preprocess.crop_pixels

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 
 # Sizes of the types that say something about pixels: BYTE, SHORT, LONG, LONG8.
 _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
-# More values than any image has of those that are asked for here.
+# Those that tell what the pixels are.
+_READ = frozenset((254, 256, 257, 258, 259, 262, 273, 277, 284, 324, 330, 339, 50706))
+# More values than any image has of those.
 _MOST_VALUES = 4096
+# A sound file has dozens of tags, and no more than some 500 have a meaning.
+MOST_TAGS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,21 @@ class Tags:
         return self.all(tag, (default,))[0]
 
 
+def tag_count(data: bytes) -> int:
+    """How many the first directory claims; 0 where there is none."""
+    found = _claimed(data)
+    return found.count if found else 0
+
+
 def directory(data: bytes) -> Directory | None:
-    """The first directory, or None where it does not lie inside ``data``."""
+    """The first directory, or None where it has absurdly many tags or ends beyond ``data``."""
+    found = _claimed(data)
+    if found is None or found.count > MOST_TAGS:
+        return None
+    return found if found.start + found.count * found.entry_bytes <= len(data) else None
+
+
+def _claimed(data: bytes) -> Directory | None:
     order = "<" if data.startswith(b"II") else ">"
     big = b"+" in data[2:4]
     offset_kind, count_kind = ("Q", "Q") if big else ("I", "H")
@@ -56,8 +73,7 @@ def directory(data: bytes) -> Directory | None:
     except (struct.error, OverflowError):
         return None
     start = offset + (8 if big else 2)
-    found = Directory(order, big, start, count)
-    return found if start + count * found.entry_bytes <= len(data) else None
+    return Directory(order, big, start, count)
 
 
 def entries(data: bytes, found: Directory) -> Iterator[tuple[int, bytes]]:
@@ -69,12 +85,14 @@ def entries(data: bytes, found: Directory) -> Iterator[tuple[int, bytes]]:
 
 
 def first_tags(data: bytes) -> Tags | None:
-    """The first directory's tags, without those whose values cannot be read."""
+    """Those of ``_READ`` in the first directory whose values can be read."""
     found = directory(data)
     if found is None:
         return None
     values: dict[int, tuple[int, ...]] = {}
     for tag, entry in entries(data, found):
+        if tag not in _READ or tag in values:
+            continue
         kind, count = struct.unpack_from(found.order + ("HQ" if found.big else "HI"), entry, 2)
         if kind not in _TYPES or not count:
             continue
@@ -89,5 +107,5 @@ def first_tags(data: bytes) -> Tags | None:
                 read = struct.unpack_from(shown, data, offset)
         except (struct.error, OverflowError):
             continue
-        values.setdefault(tag, read)
+        values[tag] = read
     return Tags(values)

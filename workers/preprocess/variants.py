@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Callable
 
+from workers.preprocess.jpeg2000 import jpeg2000_header
+from workers.preprocess.jpeg_segments import FRAMES, SCAN, segments
 from workers.preprocess.tiff_tags import Tags, first_tags
 
 _LOSSLESS = frozenset((0xC3, 0xC7, 0xCB, 0xCF))
-_HIERARCHICAL = frozenset((0xC5, 0xC6, 0xCD, 0xCE, 0xDE))
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xDE}
+_HIERARCHICAL = frozenset((0xC5, 0xC6, 0xCD, 0xCE))
+_HIERARCHY, _JPEG_LS = 0xDE, 0xF7
+_HEIGHT_AFTER_SCAN = b"\xff\xdc\0\4"
 _JPEG_DEPTHS = range(2, 17)
 
 _COMPRESSIONS = {
@@ -30,7 +32,10 @@ _COLOURS = {
     34892: "linear raw",
 }  # fmt: skip
 _SAMPLES = {1: "", 2: " signed", 3: " floating-point", 4: "", 5: " complex", 6: " complex"}
-_DEPTHS = frozenset((1, 2, 4, 6, 8, 10, 12, 14, 16, 24, 32, 64, 128))
+_DEPTHS = frozenset((*range(1, 17), 24, 32, 64, 128))
+_OS2_HEADER_BYTES = 64
+_OS2_BMP = {3: "An OS/2 BMP with Huffman compression", 4: "An OS/2 BMP with RLE24 compression"}
+_BMP = {4: "A BMP that holds a JPEG", 5: "A BMP that holds a PNG"}
 _CAMERA_RAW = "A camera raw file (DNG, NEF, ARW or the like)"
 # Where a file with one of these fails, it is damaged.
 _DECODED_COMPRESSIONS = frozenset(
@@ -50,26 +55,23 @@ def variant(name: str, data: bytes, unread: bool) -> str | None:
 
 
 def _jpeg(data: bytes, _unread: bool) -> str | None:
-    place = 2
-    while place + 10 <= len(data):
-        if data[place] != 0xFF:
-            return None
-        marker = data[place + 1]
-        if marker in _FRAMES:
-            return _jpeg_frame(marker, data[place + 4], data[place + 9])
-        if marker in {0x01, 0xFF, *range(0xD0, 0xD9)}:
-            place += 1 if marker == 0xFF else 2
-        elif marker == 0xF7:
+    for marker, body in segments(data):
+        if marker == _JPEG_LS:
             return "A JPEG-LS file"
-        else:
-            place += 2 + int.from_bytes(data[place + 2 : place + 4])
+        if marker in FRAMES or marker == _HIERARCHY:
+            has_height = body[1:3] != b"\0\0" or _HEIGHT_AFTER_SCAN not in data
+            return _jpeg_frame(marker, body[0], body[5]) or (
+                None if has_height else "A JPEG whose height follows its first scan (DNL)"
+            )
+        if marker == SCAN:
+            break
     return None
 
 
 def _jpeg_frame(marker: int, bits: int, components: int) -> str | None:
     if marker in _LOSSLESS and bits in _JPEG_DEPTHS:
         return f"A lossless JPEG with {bits} bits a sample"
-    if marker in _HIERARCHICAL and bits in {8, 12}:
+    if (marker in _HIERARCHICAL or marker == _HIERARCHY) and bits in {8, 12}:
         return "A hierarchical JPEG"
     if bits == 12:
         return "A JPEG with 12 bits a sample"
@@ -79,7 +81,7 @@ def _jpeg_frame(marker: int, bits: int, components: int) -> str | None:
 
 
 def _png(data: bytes, _unread: bool) -> str | None:
-    return "A PNG of Apple's own kind (CgBI), as in iOS apps" if data[12:16] == b"CgBI" else None
+    return "A PNG of Apple's own kind (CgBI, as in iOS apps)" if data[12:16] == b"CgBI" else None
 
 
 def _tiff(data: bytes, unread: bool) -> str | None:
@@ -100,15 +102,27 @@ def _tiff(data: bytes, unread: bool) -> str | None:
         and _has_data(tags)
     ):
         return None
+    if data.startswith(b"MM\0+"):
+        return "A big-endian BigTIFF"
     if compression not in _DECODED_COMPRESSIONS:
         return f"A TIFF with {_COMPRESSIONS[compression]} compression"
     return _layout(colour, bits, samples, kinds) if unread else None
 
 
-def holds_preview(data: bytes) -> str | None:
-    """Its name, if this TIFF is a camera's raw file: what decodes of it would be a thumbnail."""
-    tags = first_tags(data)
-    return _CAMERA_RAW if tags is not None and _begins_with_preview(tags) else None
+def misread(name: str, data: bytes) -> str | None:
+    """What kind this is, if it is one of which wrong pixels would be decoded."""
+    tags = first_tags(data) if name == "TIFF" else None
+    if tags is None:
+        return None
+    if _begins_with_preview(tags):
+        return _CAMERA_RAW
+    colour, bits, samples = tags.one(262, 0), tags.all(258, (1,)), tags.one(277, 1)
+    kinds = tags.all(339, (1,))
+    is_signed = kinds[0] == 2 and bits[0] == 8
+    are_packed_planes = tags.one(284, 1) == 2 and tags.one(259, 1) != 1 and samples > 4
+    if colour in _COLOURS and kinds[0] in _SAMPLES and (is_signed or are_packed_planes):
+        return _layout(colour, bits, samples, kinds)
+    return None
 
 
 def _begins_with_preview(tags: Tags) -> bool:
@@ -129,19 +143,17 @@ def _layout(colour: int, bits: tuple[int, ...], samples: int, kinds: tuple[int, 
 
 def _bmp(data: bytes, _unread: bool) -> str | None:
     compression = int.from_bytes(data[30:34], "little")
-    if data[14] >= 40 and compression in {4, 5}:
-        return f"A BMP that holds a {('JPEG', 'PNG')[compression - 4]}"
-    return None
+    kinds = _OS2_BMP if data[14] == _OS2_HEADER_BYTES else _BMP
+    return kinds.get(compression) if data[14] >= 40 else None
 
 
 def _jpeg2000(data: bytes, _unread: bool) -> str | None:
-    found = re.search(rb"\xff\x4f\xff\x51.{36}(..)(.)", data, re.DOTALL)
-    if found is None:
+    header = jpeg2000_header(data)
+    if header is None:
         return None
-    components, bits = int.from_bytes(found[1]), (found[2][0] & 0x7F) + 1
-    if components > 4:
-        return f"A JPEG 2000 with {components} components"
-    return f"A JPEG 2000 with {bits} bits a sample" if bits > 16 else None
+    if header.components > 4:
+        return f"A JPEG 2000 with {header.components} components"
+    return f"A JPEG 2000 with {header.bits} bits a sample" if header.bits > 16 else None
 
 
 _NAMERS: dict[str, Callable[[bytes, bool], str | None]] = {
