@@ -113,6 +113,8 @@ def _jpeg_tables(data: bytes, place: int) -> int | None:
     for found in _JPEG_TABLES.finditer(data, place + 2):
         if found.start() in areas:
             continue  # it lies in a run that is at least as good
+        if len(areas) > MAX_SEGMENTS:  # no sound file has so many
+            break
         area = _area_of_run(data, found.start(), areas)
         if area > best:
             best, best_start = area, found.start()
@@ -126,18 +128,18 @@ def _area_of_run(data: bytes, place: int, areas: dict[int, int | None]) -> int:
     are walked once.
     """
     frames: list[tuple[int, int]] = []  # place and area of each segment
-    while place not in areas:
+    while place not in areas and len(frames) < MAX_SEGMENTS:
         marker = data[place + 1] if data[place : place + 1] == b"\xff" else 0
         if marker == 0xDA or not 0xC0 <= marker <= 0xFE or place + 4 > len(data):
             areas[place] = 0 if marker == 0xDA else None
             break
-        if marker in {0xC1, 0xC2, 0xC0} and place + 9 <= len(data):
+        if marker in {0xC0, 0xC1, 0xC2} and place + 9 <= len(data):
             height, width = struct.unpack_from("!HH", data, place + 5)
             frames.append((place, height * width))
         else:
             frames.append((place, 0))
         place += 2 + int.from_bytes(data[place + 2 : place + 4])
-    area = areas[place]
+    area = areas.get(place)
     for start, own in reversed(frames):
         area = areas[start] = None if area is None else area or own
     return area or 0
