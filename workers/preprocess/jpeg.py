@@ -17,7 +17,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image
+from PIL import Image, ImageFile
 
 from shared.messages import ImageWarning
 from workers.preprocess.jpeg_segments import (
@@ -51,7 +51,7 @@ _LEFT_OVER = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marke
 
 
 def decode_jpeg(
-    image: Image.Image, data: bytes, least_pixels: int
+    image: ImageFile.ImageFile, data: bytes, least_pixels: int
 ) -> tuple[Pixels | None, ImageWarning | None]:
     """Decode to RGB, halved while the shorter side stays above ``least_pixels``.
 
@@ -59,6 +59,7 @@ def decode_jpeg(
     """
     if image.format not in _FORMATS or image.mode not in _COLOURS:
         return None, None
+    has_one_scan = _has_one_scan(image, data)
     try:
         pixels = _decode_fast(image, data, least_pixels)
     except Exception as error:  # noqa: BLE001 - whatever it is, Pillow may decode it
@@ -68,7 +69,19 @@ def decode_jpeg(
             return None, None
         # All is there but the end marker, which Pillow cannot do without.
         return _decode_fast(image, data + END_OF_IMAGE, least_pixels, strict=False), None
-    return pixels, None if _is_complete(segments(data)) else "damaged_data"
+    is_complete = has_one_scan or _is_complete(segments(data))
+    return pixels, None if is_complete else "damaged_data"
+
+
+def _has_one_scan(image: ImageFile.ImageFile, data: bytes) -> bool:
+    """Is it sequential, with all components in the first scan? So are most photos.
+
+    Pillow has read up to the end of that scan's header. Where it has not, this is False.
+    """
+    count = getattr(image, "layers", 0)
+    header = b"\xff\xda" + (6 + 2 * count).to_bytes(2) + bytes((count,))
+    start = image.fp.tell() - len(header) - 2 * count - 3 if image.fp else -1
+    return start > 0 and "progressive" not in image.info and data.startswith(header, start)
 
 
 def _decode_fast(
