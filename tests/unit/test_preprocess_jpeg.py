@@ -214,9 +214,11 @@ def test_cmyk_is_decoded_as_pillow_does() -> None:
         assert difference(decode(KINDS[kind], LENIENT).pixels, plain) == 0
 
 
-def test_segments_without_end_are_damage() -> None:
-    data = KINDS["gray"]
-    assert warning(data[:2] + b"\xff\xfe\0\x02" * 10**4 + data[2:]) == "damaged_data"
+def test_no_more_segments_are_looked_at_than_a_sound_file_has() -> None:
+    comments = b"\xff\xfe\0\x02" * 10**4
+    for kind, expected in (("gray", None), ("progressive", "damaged_data")):
+        data = KINDS[kind]
+        assert warning(data[:2] + comments + data[2:]) == expected
 
 
 @pytest.mark.shared_data
