@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from producer.connections import Connections
-from producer.jobs.nearest import bucket_missing
+from producer.jobs.checks import store_for
 from producer.results import Format, write_file
-from shared.errors import PermanentError, UsageError
+from shared.errors import UsageError
 from shared.storage import Store, parse_s3_url
 
 Place = tuple[Store, str, str]
@@ -23,16 +23,9 @@ def place_for(connections: Connections, url: str) -> Place:
     Raises UsageError where it names no object, or one that could be part of a job's output: a
     marker, a manifest, or anything in a folder ``rows``, which readers take whole.
     """
-    settings = connections.settings
     bucket, key = parse_s3_url(url)
     if not key or key.endswith("/"):
         raise UsageError("bad_output", f"{url!r} names no object.", _advice(bucket))
-    if bucket in (settings.state_bucket, settings.models_bucket):
-        raise PermanentError(
-            "output_not_writable",
-            f"The bucket '{bucket}' is Headrace's own, and no results may be written there.",
-            "Take another place.",
-        )
     *folders, name = key.split("/")
     if "rows" in folders or name in ("_SUCCESS", "manifest.json"):
         raise UsageError(
@@ -41,12 +34,7 @@ def place_for(connections: Connections, url: str) -> Place:
             "'manifest.json'.",
             _advice(bucket),
         )
-    store = connections.store_of(bucket)
-    if not store.bucket_exists(bucket):
-        if bucket != settings.results_bucket:
-            problem = f"There is no bucket '{bucket}' for the rows."
-            raise bucket_missing(connections, bucket, problem)
-        store.make_bucket(bucket)
+    store = store_for(connections, bucket, purpose="rows", hint="Take another place.")
     return store, bucket, key
 
 

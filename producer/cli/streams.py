@@ -31,7 +31,7 @@ def writing_answer() -> Iterator[None]:
     """Around what writes to stdout: a full disk is an error of one line."""
     try:
         yield
-    except BrokenPipeError:  # whoever read us has enough, which is no error
+    except BrokenPipeError:  # the reader has enough, which is no error
         raise
     except OSError as error:
         raise not_written(error) from error

@@ -52,19 +52,8 @@ def require_output(connections: Connections, spec: JobSpec, warn: Say) -> None:
     The collector's rights count, not those of who enqueues: see ``producer.stack.store_identities``
     for our own store. In other stores all have the same.
     """
-    settings, bucket = connections.settings, spec.output_bucket
-    if bucket in (settings.state_bucket, settings.models_bucket):
-        raise PermanentError(
-            "output_not_writable",
-            f"The bucket '{bucket}' is Headrace's own, and no results may be written there.",
-            "Take another --output.",
-        )
-    store = connections.store_of(bucket)
-    if not store.bucket_exists(bucket):
-        if bucket != settings.results_bucket:
-            problem = f"There is no bucket '{bucket}' for the output."
-            raise bucket_missing(connections, bucket, problem)
-        store.make_bucket(bucket)
+    bucket = spec.output_bucket
+    store = store_for(connections, bucket, purpose="output", hint="Take another --output.")
     _require_free(connections, store, spec)
     _try_to_write(store, spec)
     if spec.bucket == bucket and _is_listed(spec, part_key(spec, 0)):
@@ -72,6 +61,27 @@ def require_output(connections: Connections, spec: JobSpec, warn: Say) -> None:
             f"the output lies under the source, s3://{bucket}/{spec.prefix}: what is written there "
             "is listed as images from the next job on. Take another --output, or --exclude it."
         )
+
+
+def store_for(connections: Connections, bucket: str, *, purpose: str, hint: str) -> Store:
+    """The store of a bucket that results may be written to; our own is made where it is missing.
+
+    ``purpose`` names in errors what is to be written, and ``hint`` says what else to do.
+    """
+    settings = connections.settings
+    if bucket in (settings.state_bucket, settings.models_bucket):
+        raise PermanentError(
+            "output_not_writable",
+            f"The bucket '{bucket}' is Headrace's own, and no results may be written there.",
+            hint,
+        )
+    store = connections.store_of(bucket)
+    if not store.bucket_exists(bucket):
+        if bucket != settings.results_bucket:
+            problem = f"There is no bucket '{bucket}' for the {purpose}."
+            raise bucket_missing(connections, bucket, problem)
+        store.make_bucket(bucket)
+    return store
 
 
 def _require_free(connections: Connections, store: Store, spec: JobSpec) -> None:

@@ -71,7 +71,8 @@ class WorkerIdentity:
 class LiveWorker:
     """A worker whose lease stands, and the names of the chunks it holds.
 
-    ``stopping``: it takes no more messages. ``lease_left_seconds``: until its lease ends.
+    ``stopping``: whether it has stopped taking messages. ``lease_left_seconds``: until its lease
+    ends.
     """
 
     name: str

@@ -83,7 +83,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def typed(
     monkeypatch: pytest.MonkeyPatch, encoding: str, *arguments: str, is_terminal: bool = False
 ) -> tuple[int, bytes, bytes]:
-    """Type a command at such a terminal. Returns its code and what came out."""
+    """Run a command on such a terminal. Returns its exit code and its output."""
     out, err = (terminal(encoding, is_terminal=is_terminal) for _ in range(2))
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", out)

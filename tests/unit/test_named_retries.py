@@ -1,4 +1,4 @@
-"""``manifest.json`` names the retries of its job, whoever dies or works beside whom."""
+"""``manifest.json`` names the retries of its job, through deaths and races of collectors."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_collector_may_die_at_any_step() -> None:
         retry = retry_of(job, "retry")
         is_further = dies_at(job.store, retry, step)
         if job.jobs.is_closed("retry"):
-            assert named(job) == ["retry"], "whoever sees its end finds its name"
+            assert named(job) == ["retry"], "it has ended and is not named"
         retry.collector().once()
         assert named(job) == ["retry"]
         step += 1

@@ -63,7 +63,7 @@ def judge(
     merged = Accounting.merged([*circumstances.earlier, own])
     reason = spec.failure(succeeded=merged.succeeded, failed=merged.failed)
     stop, is_cut_short = circumstances.stop, bool(seal.cancelled or own.cancelled)
-    if not is_cut_short:  # whoever wanted to end it came too late
+    if not is_cut_short:  # a stop or cancellation came too late to leave anything out
         return _failed(reason, _why(spec, merged, failures)) if reason else Verdict("succeeded")
     left_out = _left_out(seal, own, circumstances.first)
     if stop is not None and stop.reason == "cannot_compute":
