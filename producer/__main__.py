@@ -15,10 +15,8 @@ def main() -> NoReturn:
     settle(**{TERMINAL_ENCODING: encoding})
     # Libraries read their variables when they are imported.
     from producer.cli.exits import run
-    from producer.cli.streams import prepare
 
-    prepare(encoding)
-    code = run(sys.argv[1:])
+    code = run(sys.argv[1:], encoding)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -20,10 +20,13 @@ from producer.cli.streams import not_written, prepare, writing_answer
 from shared.errors import HeadraceError
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command. Never raises; returns the exit code."""
+def run(arguments: Sequence[str], encoding: str | None = None) -> int:
+    """Run one command. Never raises; returns the exit code.
+
+    ``encoding``: what stdout and stderr show, where it is not what Python takes it for.
+    """
     as_json = "--json" in arguments
-    prepare()
+    prepare(encoding)
     try:
         from producer.cli.app import app
 
