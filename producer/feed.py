@@ -10,7 +10,7 @@ from shared.job import JobSpec
 from shared.ledger import ChunkRef, Ledger
 from shared.manifest import ManifestReader, Seal
 from shared.messages import Chunk, ItemFailure, Message, Result, ResultItem, Timings
-from shared.queues import PREPROCESS_TASK, RESULTS_TASK, preprocess_queue, results_queue
+from shared.stages import PREPROCESS, RESULTS, queue_name
 
 # So many chunks one script looks at: where most are done, the ledger is not to stand still.
 SPAN_CHUNKS = 4096
@@ -89,7 +89,7 @@ class JobFeed:
             bucket=spec.bucket,
             items=list(self._reader.items(ref.chunk)),
         )
-        self._sender.send(PREPROCESS_TASK, preprocess_queue(), chunk)
+        self._sender.send(PREPROCESS.task, queue_name(PREPROCESS), chunk)
 
     def send_given_up(self, ref: ChunkRef) -> None:
         """Send the result of a chunk that could not pass: every item of it failed."""
@@ -108,7 +108,7 @@ class JobFeed:
             device=None,
             timings=Timings(),
         )
-        self._sender.send(RESULTS_TASK, results_queue(), result)
+        self._sender.send(RESULTS.task, queue_name(RESULTS), result)
 
     def has_left(self, seal: Seal) -> bool:
         """Is something undone and nothing live, at the end?

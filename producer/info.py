@@ -16,8 +16,8 @@ from producer.standing import Finding, findings
 from shared.errors import HeadraceError
 from shared.ledger import Ledger, LiveWorker
 from shared.profile import uses_docker
-from shared.queues import queues
 from shared.settings import S3Settings, default_home, load_settings
+from shared.stages import queues
 
 MASK = "***"
 
@@ -91,7 +91,10 @@ def stack_info() -> StackInfo:
         staging_url=settings.staging_url,
         s3=settings.s3,
         flower_url=settings.flower_url,
-        queues=[QueueRow(name=q.name, role=q.role, task=q.task) for q in queues(settings.host_id)],
+        queues=[
+            QueueRow(name=queue.name, role=queue.stage.role, task=queue.stage.task)
+            for queue in queues(settings.host_id)
+        ],
         processes=[
             ProcessPid(role=process.role, name=process.name, pid=process.pid)
             for process in processes(settings.home)

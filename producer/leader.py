@@ -21,8 +21,8 @@ from shared.job import Accounting, Closing, JobSpec, PastJob
 from shared.job_store import JobStore
 from shared.ledger import ChunkRef, Ledger, Stale
 from shared.manifest import ManifestReader
-from shared.queues import results_queue
 from shared.settings import Settings
+from shared.stages import RESULTS, queue_name
 
 log = logging.getLogger(__name__)
 
@@ -306,7 +306,7 @@ class Leader:
 
     def _give_up(self) -> int:
         """End the chunks that no worker takes."""
-        refs = self._ledger.give_up(self._incarnation, results_queue())
+        refs = self._ledger.give_up(self._incarnation, queue_name(RESULTS))
         for ref in refs:
             log.error("gave up %s: its messages are refused", ref.name)
             self._send(ref, JobFeed.send_given_up)

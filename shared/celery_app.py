@@ -22,10 +22,10 @@ from shared import rabbitmq
 from shared.broker_errors import no_answer
 from shared.errors import PermanentError
 from shared.messages import MAX_MESSAGE_BYTES, Message
-from shared.queues import VERSION
 from shared.redis_client import redis_client
 from shared.settings import Settings, load_settings
 from shared.signing import sign
+from shared.stages import VERSION
 from shared.tls import amqp_options, redis_options
 
 # Messages go to queues directly: an exchange's binding would be lost with a wiped broker.

@@ -5,7 +5,7 @@ Every field is bounded and unknown fields are refused: what does not validate is
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -115,12 +115,20 @@ class Address(Frozen):
         return ChunkRef(self.incarnation, self.job_uid, self.chunk, self.attempt)
 
 
+M = TypeVar("M", bound="Message")
+
+
 class Message(Address):
     """What every message begins with."""
 
     schema_version: Literal[3] = 3
     job_id: JobId
     pipeline: Pipeline
+
+    def onward(self, kind: type[M], **fields: Any) -> M:
+        """The next message about the same attempt: this one's head, with ``fields`` of its own."""
+        head = {name: getattr(self, name) for name in Message.model_fields}
+        return kind(**{**head, **fields})
 
 
 class Chunk(Message):

@@ -11,10 +11,10 @@ from typing import cast
 import numpy as np
 
 from shared.errors import TransientError
-from shared.ledger import ChunkRef, Stage
+from shared.ledger import ChunkRef
 from shared.messages import Batch, Chunk, Item, Slot
-from shared.queues import INFERENCE_TASK, inference_queue
 from shared.settings import RingSettings
+from shared.stages import INFERENCE, queue_name
 from shared.staging import NetworkStaging, StagingRing, WriteHold, create_ring, open_ring
 from tests.fake_network import Parcels
 from tests.fake_store import FakeStore
@@ -91,8 +91,8 @@ def chunk(items: list[Item], number: int = 1) -> Chunk:
 
 def batch_of(outcome: Forward | GiveBack, host: str = "here") -> Batch:
     assert isinstance(outcome, Forward)
-    assert (outcome.stage, outcome.task) == (Stage.INFERENCE, INFERENCE_TASK)
-    assert outcome.queue == inference_queue(host)
+    assert outcome.stage == INFERENCE
+    assert outcome.queue == queue_name(INFERENCE, host=host)
     assert isinstance(outcome.message, Batch)
     return Batch.model_validate_json(outcome.message.model_dump_json())
 

@@ -7,15 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from shared.ledger import ChunkRef, Ledger, Stage, Stale, WorkerIdentity, connect
-from shared.queues import inference_queue, preprocess_queue, results_queue
+from shared.ledger import ChunkRef, Ledger, Stale, WorkerIdentity, connect
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, Stage, queue_name
 from tests import samples
 
 LEASE_SECONDS = 0.5
-FIRST, SECOND, THIRD = preprocess_queue(), inference_queue("testhost"), results_queue()
+FIRST, SECOND, THIRD = (
+    queue_name(PREPROCESS),
+    queue_name(INFERENCE, host="testhost"),
+    queue_name(RESULTS),
+)
 FLOW = [
-    (Stage.PREPROCESS, Stage.INFERENCE, SECOND),
-    (Stage.INFERENCE, Stage.RESULTS, THIRD),
+    (PREPROCESS, INFERENCE, SECOND),
+    (INFERENCE, RESULTS, THIRD),
 ]
 INC, UID = samples.INCARNATION, samples.JOB_UID
 A = WorkerIdentity("preprocess", "a", "testhost", pid=1, nonce="a")
@@ -44,13 +48,13 @@ def take_to(ledger: Ledger, ref: ChunkRef, stage: Stage, worker: WorkerIdentity 
         if here == stage:
             return
         ledger.advance(ref, here, worker, following, queue)
-    ledger.claim(ref, Stage.RESULTS, worker)
+    ledger.claim(ref, RESULTS, worker)
 
 
 def lose(ledger: Ledger, ref: ChunkRef, *, on_trial: int | None = None) -> list[ChunkRef]:
     """Its holder dies, perhaps while it runs an item alone. What is rescued at once."""
-    ledger.claim(ref, Stage.PREPROCESS, A)
+    ledger.claim(ref, PREPROCESS, A)
     if on_trial is not None:
-        ledger.note_trial(ref, Stage.PREPROCESS, A, on_trial)
+        ledger.note_trial(ref, PREPROCESS, A, on_trial)
     ledger.depart(INC, A)
     return ledger.rescue_held(INC)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from shared.errors import ItemErrorCode
-from shared.ledger import ChunkRef, Stage
+from shared.ledger import ChunkRef
 from shared.messages import Batch, Item, ItemFailure, Parcel, Result, Slot, StagedItem, Timings
-from shared.queues import RESULTS_TASK, results_queue
+from shared.stages import RESULTS, queue_name
 from shared.staging import StagingRing
 from tests.fake_engine import images_of
 from tests.samples import INCARNATION, JOB_UID, pipeline
@@ -59,8 +59,8 @@ def batch_of(items: list[StagedItem], where: Slot | Parcel | None, chunk: int) -
 
 def result_of(outcome: Forward | GiveBack) -> Result:
     assert isinstance(outcome, Forward)
-    assert (outcome.stage, outcome.task) == (Stage.RESULTS, RESULTS_TASK)
-    assert outcome.queue == results_queue()
+    assert outcome.stage == RESULTS
+    assert outcome.queue == queue_name(RESULTS)
     assert isinstance(outcome.message, Result)
     return Result.model_validate_json(outcome.message.model_dump_json())
 

@@ -20,12 +20,12 @@ from shared import rabbitmq
 from shared.celery_app import Publisher, make_app
 from shared.dead_letters import DeadLetters
 from shared.dead_letters import connect as connect_dead_letters
-from shared.ledger import ChunkRef, Ledger, Stage, WorkerIdentity
+from shared.ledger import ChunkRef, Ledger, WorkerIdentity
 from shared.ledger import connect as connect_ledger
 from shared.messages import Batch, Chunk, Message, Result
-from shared.queues import queues
 from shared.rabbitmq import RabbitQueues
 from shared.settings import S3Settings, load_settings, save_settings
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, queues
 from tests import samples
 from tests.amqp_deliveries import delivery_of
 from tests.integration.echo_worker import NOWHERE
@@ -72,10 +72,10 @@ class Stand:
     def pass_on(self, ref: ChunkRef) -> None:
         """From the first stage to the worker's."""
         helper = WorkerIdentity("test", "helper", "testhost")
-        stage = {"inference": Stage.INFERENCE, "collector": Stage.RESULTS}.get(self.role)
+        stage = {"inference": INFERENCE, "collector": RESULTS}.get(self.role)
         if stage is not None:
-            self.ledger.claim(ref, Stage.PREPROCESS, helper)
-            self.ledger.advance(ref, Stage.PREPROCESS, helper, stage, self.target.queue)
+            self.ledger.claim(ref, PREPROCESS, helper)
+            self.ledger.advance(ref, PREPROCESS, helper, stage, self.target.queue)
 
     def send(self, message: Message) -> None:
         self.publisher.send(self.target.task, self.target.queue, message)
@@ -158,7 +158,7 @@ def start(
         stderr=(directory / "worker.log").open("wb"),
         cwd=Path(__file__).parents[1],
     )
-    (info,) = (queue for queue in queues(settings.host_id) if queue.role == role)
+    (info,) = (queue for queue in queues(settings.host_id) if queue.stage.role == role)
     try:
         wait_for(lambda: ledger.workers(), what="the worker's lease")
         stand = (RabbitStand if rabbit_url else Stand)(

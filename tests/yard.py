@@ -13,22 +13,20 @@ from shared.errors import TransientError
 from shared.job import JobSpec
 from shared.job_store import JobStore
 from shared.keys import chunk_key
-from shared.ledger import Ledger, Stage, WorkerIdentity
+from shared.ledger import Ledger, WorkerIdentity
 from shared.manifest import ManifestReader
 from shared.messages import Chunk, Message
-from shared.queues import (
-    PREPROCESS_TASK,
-    RESULTS_TASK,
-    inference_queue,
-    preprocess_queue,
-    results_queue,
-)
 from shared.settings import Settings
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name
 from tests import samples
 from tests.memory_store import MemoryStore
 from tests.waiting import wait_for
 
-FIRST, SECOND, THIRD = preprocess_queue(), inference_queue("testhost"), results_queue()
+FIRST, SECOND, THIRD = (
+    queue_name(PREPROCESS),
+    queue_name(INFERENCE, host="testhost"),
+    queue_name(RESULTS),
+)
 BOUND = 4
 LEASE_SECONDS = 2.0
 WORKER = WorkerIdentity("preprocess", "p-1", "testhost", pid=1, nonce="1")
@@ -45,7 +43,7 @@ class Lists:
     def send(self, task: str, queue: str, message: Message) -> None:
         if self.is_down:
             raise TransientError("broker_unavailable", "The broker does not answer.")
-        assert (task, queue) in ((PREPROCESS_TASK, FIRST), (RESULTS_TASK, THIRD))
+        assert (task, queue) in ((PREPROCESS.task, FIRST), (RESULTS.task, THIRD))
         self.sent[message.job_uid, message.chunk, message.attempt] += 1
         self.client.rpush(queue, message.model_dump_json())
 
@@ -142,20 +140,20 @@ class Yard:
         """Take a message, and the chunk with it."""
         message = self.broker.take()
         assert message is not None
-        self.ledger.claim(message.ref, Stage.PREPROCESS, WORKER)
+        self.ledger.claim(message.ref, PREPROCESS, WORKER)
         return message
 
     def stage(self) -> Chunk:
         """Take a chunk through preprocessing: its batch waits for the inference worker."""
         message = self.claim()
-        self.ledger.advance(message.ref, Stage.PREPROCESS, WORKER, Stage.INFERENCE, SECOND)
+        self.ledger.advance(message.ref, PREPROCESS, WORKER, INFERENCE, SECOND)
         self.client.rpush(SECOND, message.model_dump_json())
         return message
 
     def finish(self, message: Chunk, counters: dict[str, float] | None = None) -> None:
         """From held(preprocess) to done, with its chunk file."""
         ref = message.ref
-        self.ledger.advance(ref, Stage.PREPROCESS, WORKER, Stage.RESULTS, THIRD)
-        self.ledger.claim(ref, Stage.RESULTS, WORKER)
+        self.ledger.advance(ref, PREPROCESS, WORKER, RESULTS, THIRD)
+        self.ledger.claim(ref, RESULTS, WORKER)
         self.store.put("state", chunk_key(message.job_id, message.chunk), b"rows")
         self.ledger.finish(ref, WORKER, counters or {})

@@ -18,11 +18,11 @@ from shared.dead_letters import LIMITS, Limits
 from shared.dead_letters import connect as connect_dead_letters
 from shared.errors import HeadraceError
 from shared.lease import LeaseKeeper
-from shared.ledger import Stage, WorkerIdentity
+from shared.ledger import WorkerIdentity
 from shared.ledger import connect as connect_ledger
 from shared.messages import Batch, Chunk, Message, Result
-from shared.queues import queues
 from shared.settings import Settings, load_settings
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, Stage, queues
 from shared.storage import Store, resolve_store, wait_until_admitted
 from workers.quarantine import consumer, transport
 from workers.quarantine.inspection import Contract
@@ -35,9 +35,9 @@ from workers.task_pool import TaskPool
 Setup = Callable[[Runtime], StageFunction]
 
 _ROLES: dict[str, tuple[Stage, type[Message]]] = {
-    "preprocess": (Stage.PREPROCESS, Chunk),
-    "inference": (Stage.INFERENCE, Batch),
-    "collector": (Stage.RESULTS, Result),
+    "preprocess": (PREPROCESS, Chunk),
+    "inference": (INFERENCE, Batch),
+    "collector": (RESULTS, Result),
 }
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def make_task(
         except BaseException:
             # Nothing may leave a task: Celery keeps the place of one that raised MemoryError taken
             # for ever. Acknowledged all the same, the message is missed, and its chunk comes back.
-            log.exception("a message failed at %s before its chunk was held", stage)
+            log.exception("a message failed at %s before its chunk was held", stage.name)
 
 
 def run_worker(
@@ -73,9 +73,9 @@ def run_worker(
         settings = load_settings()
         runtime = _runtime(settings, role)
         stage, message_type = _ROLES[role]
-        (info,) = (q for q in queues(settings.host_id) if q.role == role)
+        (info,) = (q for q in queues(settings.host_id) if q.stage == stage)
         check = staged_check(settings) if message_type is Batch else _no_check
-        contract = Contract(info.name, info.task, message_type, settings.signing_keys, check)
+        contract = Contract(info.name, stage.task, message_type, settings.signing_keys, check)
         store = resolve_store(settings, settings.state_bucket)
         wait_until_admitted(store, settings.state_bucket, runtime.stopping)
         if rabbitmq.speaks_amqp(settings.broker_url):  # Celery would not say why it is refused

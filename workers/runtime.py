@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from shared.errors import PermanentError, TransientError
-from shared.ledger import ChunkRef, Ledger, Stage, Stale, WorkerIdentity
+from shared.ledger import ChunkRef, Ledger, Stale, WorkerIdentity
 from shared.messages import Batch, Chunk, Message, Result
 from shared.patience import patiently
-from shared.queues import PREPROCESS_TASK, preprocess_queue
 from shared.settings import Settings
+from shared.stages import PREPROCESS, Stage, queue_name
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -36,7 +36,6 @@ class Forward:
     """
 
     stage: Stage
-    task: str
     queue: str
     message: Message
     release: Callable[[], None] = _nothing
@@ -113,7 +112,7 @@ class Runtime:
             log.info("%s was given to somebody else: %s", message.ref.name, stale.reason)
         except BaseException:
             # Left unnamed from here on, the chunk comes back through two renewals.
-            log.exception("%s failed at %s", message.ref.name, stage)
+            log.exception("%s failed at %s", message.ref.name, stage.name)
         finally:
             self.in_hand.discard(message.ref.name)
 
@@ -139,7 +138,7 @@ class Runtime:
         outcome.release()
         try:
             self.patiently(
-                lambda: self.publisher.send(outcome.task, outcome.queue, outcome.message)
+                lambda: self.publisher.send(outcome.stage.task, outcome.queue, outcome.message)
             )
         except PermanentError as error:  # the same message would be made again
             log.error("%s cannot be sent on: %s", message.ref.name, error)
@@ -149,7 +148,8 @@ class Runtime:
         again = self.patiently(lambda: self.ledger.give_back(message.ref, stage, self.identity))
         chunk = _as_chunk(message, again.attempt)
         if chunk is not None:
-            self.patiently(lambda: self.publisher.send(PREPROCESS_TASK, preprocess_queue(), chunk))
+            queue = queue_name(PREPROCESS)
+            self.patiently(lambda: self.publisher.send(PREPROCESS.task, queue, chunk))
 
 
 def _as_chunk(message: Message, attempt: int) -> Chunk | None:
@@ -161,13 +161,4 @@ def _as_chunk(message: Message, attempt: int) -> Chunk | None:
         return None
     assert isinstance(message, Chunk | Batch)
     items = [i if isinstance(message, Chunk) else i.item for i in message.items]  # type: ignore[union-attr]
-    return Chunk(
-        incarnation=message.incarnation,
-        job_id=message.job_id,
-        job_uid=message.job_uid,
-        chunk=message.chunk,
-        attempt=attempt,
-        pipeline=message.pipeline,
-        bucket=message.bucket,
-        items=items,
-    )
+    return message.onward(Chunk, attempt=attempt, bucket=message.bucket, items=items)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from producer.connections import Connections
-from producer.standing.finding import ROLES, described_worker
+from producer.standing.finding import described_worker
 from shared.job import JobSpec
 from shared.ledger import ChunkPlace
 
@@ -99,4 +99,4 @@ def _where(place: ChunkPlace | None, step: int, seconds: float) -> str:
 
 
 def _step_of(place: ChunkPlace) -> int:
-    return STEPS.index(ROLES[place.stage])
+    return STEPS.index(place.stage.role)

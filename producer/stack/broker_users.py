@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from shared.queues import inference_queue, preprocess_queue, queues, results_queue
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name, queues
 
 ADMIN = "admin"
 
@@ -78,8 +78,8 @@ def acl_file(passwords: Mapping[str, str]) -> str:
 
 
 def _rules() -> dict[str, str]:
-    first, results = preprocess_queue(), results_queue()
-    inference = inference_queue("*")  # of every host
+    first, results = queue_name(PREPROCESS), queue_name(RESULTS)
+    inference = queue_name(INFERENCE, host="*")  # of every host
     return {
         "producer": _join(
             _basics(),
@@ -110,7 +110,7 @@ def _rules() -> dict[str, str]:
 
 
 def _worker(role: str, ledger_keys: str, publishes: Iterable[str]) -> str:
-    own = [queue.name for queue in queues("*") if queue.role == role]
+    own = [queue.name for queue in queues("*") if queue.stage.role == role]
     return _join(
         _basics(),
         f"({_LEDGER} {ledger_keys})",

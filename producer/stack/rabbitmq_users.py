@@ -16,12 +16,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shared.environment import settle
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name, queues
 
 if __name__ == "__main__":
     settle()
 
 from producer.stack.broker_users import ADMIN
-from shared.queues import inference_queue, preprocess_queue, queues, results_queue
 
 # The name under which the exchange without a name is judged.
 _DIRECT = "amq.default"
@@ -42,7 +42,11 @@ class Rights:
 
 def rabbitmq_rights() -> dict[str, Rights]:
     """The rights of every role, and of the command line under ``admin``."""
-    first, results, inference = preprocess_queue(), results_queue(), inference_queue("*")
+    first, results, inference = (
+        queue_name(PREPROCESS),
+        queue_name(RESULTS),
+        queue_name(INFERENCE, host="*"),
+    )
     return {
         ADMIN: _rights([first, inference, results], [_DIRECT], []),  # who replays dead letters
         # It empties queues of hosts that are gone.
@@ -59,7 +63,7 @@ def rabbitmq_rights() -> dict[str, Rights]:
 
 
 def _worker(role: str, sends_to: Iterable[str]) -> Rights:
-    own = [queue.name for queue in queues("*") if queue.role == role]
+    own = [queue.name for queue in queues("*") if queue.stage.role == role]
     return _rights(
         [*own, *sends_to, _EVENTS, _QUESTIONS, _QUESTION_QUEUES, _ANSWERS],
         [_DIRECT, _EVENTS, _QUESTION_QUEUES, _ANSWERS],

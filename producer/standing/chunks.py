@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Collection
 
 from producer.connections import Connections
-from producer.standing.finding import ROLES, Finding, described_worker
+from producer.standing.finding import Finding, described_worker
 from shared.errors import PermanentError
 from shared.job import JobSpec
-from shared.ledger import ChunkPlace, Stage
+from shared.ledger import ChunkPlace
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, Stage
 
 # What an inference worker gives a model to load.
 LOAD_SECONDS = 600.0
@@ -24,9 +25,9 @@ COLLECT_SECONDS = 300.0
 SLOW_AFTER = 0.1
 # The shortest deadlines that a pipeline can have: below these its spec need not be read.
 _LEAST_SECONDS = {
-    Stage.PREPROCESS: DEVICE_BATCHES * LOAD_SECONDS,
-    Stage.INFERENCE: DEVICE_BATCHES * LOAD_SECONDS,
-    Stage.RESULTS: COLLECT_SECONDS,
+    PREPROCESS: DEVICE_BATCHES * LOAD_SECONDS,
+    INFERENCE: DEVICE_BATCHES * LOAD_SECONDS,
+    RESULTS: COLLECT_SECONDS,
 }
 
 
@@ -34,9 +35,9 @@ def deadline_seconds(spec: JobSpec, stage: Stage) -> float:
     """How long a chunk of this job may be held at a stage without progress."""
     batch_seconds = spec.pipeline.batch_seconds
     device = DEVICE_BATCHES * (max(LOAD_SECONDS, batch_seconds) + batch_seconds)
-    if stage == Stage.INFERENCE:
+    if stage == INFERENCE:
         return device
-    if stage == Stage.PREPROCESS:
+    if stage == PREPROCESS:
         # Before it is decoded a chunk may wait for a slot, which the device has to empty first.
         item_seconds = spec.pipeline.preprocess.item_seconds
         return PREPROCESS_CHUNKS * spec.chunk_items * item_seconds + device
@@ -84,7 +85,7 @@ def _spec(connections: Connections, uid: str) -> JobSpec | None:
 def _finding(spec: JobSpec, worker: str, places: list[ChunkPlace], *, is_warning: bool) -> Finding:
     oldest = max(places, key=lambda place: place.seconds)
     numbers = ", ".join(str(place.chunk) for place in places)
-    role, place = ROLES[oldest.stage], described_worker(worker)
+    role, place = oldest.stage.role, described_worker(worker)
     deadline = deadline_seconds(spec, oldest.stage)
     if is_warning:
         detail = (

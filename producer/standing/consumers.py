@@ -16,9 +16,9 @@ from producer.standing.finding import Finding
 from shared import rabbitmq
 from shared.errors import HeadraceError
 from shared.ledger import Ledger, LiveWorker
-from shared.queues import queues
 from shared.redis_client import redis_client
 from shared.settings import Settings
+from shared.stages import STAGES, queues
 
 # Of a lease. A worker that lives has renewed it by then, and has said there if it is stopping; one
 # that has just lost its connection is back.
@@ -50,7 +50,7 @@ def missing_consumers(
     return [_finding(settings, role, *counts) for role, counts in missing.items()]
 
 
-_CONSUMERS = {queue.role for queue in queues("")}
+_CONSUMERS = {stage.role for stage in STAGES.values()}
 
 
 def _taking(workers: Iterable[LiveWorker]) -> Counter[tuple[str, str]]:
@@ -97,7 +97,10 @@ def _at_rabbitmq(settings: Settings, alive: Counter[tuple[str, str]]) -> Counter
     found: Counter[str] = Counter()
     with closing(rabbitmq.connect(settings)) as broker:
         names = {
-            (q.role, q.name) for _, host in alive for q in queues(host) if (q.role, host) in alive
+            (q.stage.role, q.name)
+            for _, host in alive
+            for q in queues(host)
+            if (q.stage.role, host) in alive
         }
         for role, name in names:
             found[role] += broker.consumers(name)

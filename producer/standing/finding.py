@@ -4,15 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.ledger import Stage
-
-# Whose work each stage is.
-ROLES = {
-    Stage.PREPROCESS: "preprocess",
-    Stage.INFERENCE: "inference",
-    Stage.RESULTS: "collector",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:

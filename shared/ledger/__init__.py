@@ -7,7 +7,6 @@ from shared.ledger.records import (
     Claim,
     JobProgress,
     LiveWorker,
-    Stage,
     WorkerIdentity,
 )
 
@@ -18,7 +17,6 @@ __all__ = [
     "JobProgress",
     "Ledger",
     "LiveWorker",
-    "Stage",
     "Stale",
     "WorkerIdentity",
     "connect",

@@ -23,12 +23,11 @@ from shared.ledger.records import (
     Claim,
     JobProgress,
     LiveWorker,
-    Stage,
     WorkerIdentity,
 )
-from shared.queues import preprocess_queue
 from shared.redis_client import redis_client
 from shared.settings import Settings
+from shared.stages import INFERENCE, PREPROCESS, STAGES, Stage, queue_name
 
 _T = TypeVar("_T")
 _SCRIPTS = Path(__file__).parent / "scripts"
@@ -117,7 +116,7 @@ class Ledger:
     def claim(self, ref: ChunkRef, stage: Stage, worker: WorkerIdentity) -> Claim:
         """queued(stage) -> held. A held chunk is never claimed again, not even by its holder."""
         answer = self._checked(
-            "claim", *_args(ref), stage, worker.name, self._lease_ms, worker.describe()
+            "claim", *_args(ref), stage.name, worker.name, self._lease_ms, worker.describe()
         )
         return Claim(ref, int(answer[0]))
 
@@ -125,7 +124,7 @@ class Ledger:
         self, ref: ChunkRef, stage: Stage, worker: WorkerIdentity, next_stage: Stage, queue: str
     ) -> None:
         """held(stage) -> queued(next_stage) on ``queue``. Repeating it is success."""
-        self._checked("advance", *_args(ref), stage, worker.name, next_stage, queue)
+        self._checked("advance", *_args(ref), stage.name, worker.name, next_stage.name, queue)
 
     def finish(self, ref: ChunkRef, worker: WorkerIdentity, counters: dict[str, float]) -> None:
         """held(results) -> done, adding the counters once. Repeating it is success."""
@@ -134,7 +133,7 @@ class Ledger:
 
     def give_back(self, ref: ChunkRef, stage: Stage, worker: WorkerIdentity) -> ChunkRef:
         """held -> queued(preprocess), unharmed. The new attempt's message is the caller's."""
-        answer = self._checked("give_back", *_args(ref), stage, worker.name, self._first_queue)
+        answer = self._checked("give_back", *_args(ref), stage.name, worker.name, self._first_queue)
         return ChunkRef(ref.incarnation, ref.job_uid, ref.chunk, int(answer[0]))
 
     def renew(
@@ -161,7 +160,7 @@ class Ledger:
         ``item`` is the place in the chunk. Returns how many runs of it were lost at this stage.
         """
         place = "-" if item is None else item
-        answer = self._checked("note_trial", *_args(ref), stage, worker.name, place)
+        answer = self._checked("note_trial", *_args(ref), stage.name, worker.name, place)
         return int(answer[0])
 
     def rescue_held(self, incarnation: str) -> list[ChunkRef]:
@@ -188,7 +187,7 @@ class Ledger:
 
         Raises Stale where it was not the chunk's last: that counts for nothing.
         """
-        self._checked("refuse", *_args(ref), stage, MOST_REFUSALS, self._pause_ms)
+        self._checked("refuse", *_args(ref), stage.name, MOST_REFUSALS, self._pause_ms)
 
     def give_up(self, incarnation: str, queue: str) -> list[ChunkRef]:
         """Queue on ``queue``, for the results stage, what was refused too often.
@@ -211,16 +210,16 @@ class Ledger:
 
     def staged(self, refs: list[ChunkRef]) -> list[bool]:
         """For each chunk: is this very attempt queued for, or held by, the inference stage?"""
-        return self._attempts_at(Stage.INFERENCE, refs)
+        return self._attempts_at(INFERENCE, refs)
 
     def awaited(self, refs: list[ChunkRef]) -> list[bool]:
         """For each chunk: the same, or is this very attempt still with the preprocess stage?"""
-        return self._attempts_at(Stage.PREPROCESS, refs)
+        return self._attempts_at(PREPROCESS, refs)
 
     def _attempts_at(self, earliest: Stage, refs: list[ChunkRef]) -> list[bool]:
         if not refs:
             return []
-        answer = self._run("staged", earliest, *(part for ref in refs for part in _args(ref)))
+        answer = self._run("staged", earliest.name, *(part for ref in refs for part in _args(ref)))
         return [bool(value) for value in answer]
 
     def queued_count(self, queue: str) -> int:
@@ -376,11 +375,11 @@ def _refs(incarnation: str, flat: list[Any]) -> list[ChunkRef]:
 
 def _place(uid: str, chunk: str, line: str, now: float) -> ChunkPlace | None:
     fields = line.split()
-    if len(fields) != _LIVE_FIELDS:
+    if len(fields) != _LIVE_FIELDS or fields[1] not in STAGES:
         return None
     state, stage, attempt, owner, *_, since_ms = fields
     seconds = max(0.0, now - int(since_ms) / 1000)
-    return ChunkPlace(uid, int(chunk), state, Stage(stage), int(attempt), owner, seconds)
+    return ChunkPlace(uid, int(chunk), state, STAGES[stage], int(attempt), owner, seconds)
 
 
 def connect(settings: Settings) -> Ledger:
@@ -392,4 +391,4 @@ def connect(settings: Settings) -> Ledger:
         health_check_interval=15,
         retry=Retry(NoBackoff(), 1),
     )
-    return Ledger(client, first_queue=preprocess_queue(), lease_seconds=settings.lease_seconds)
+    return Ledger(client, first_queue=queue_name(PREPROCESS), lease_seconds=settings.lease_seconds)

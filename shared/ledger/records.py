@@ -7,15 +7,8 @@ import os
 import secrets
 import socket
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 
-
-class Stage(StrEnum):
-    """The three stages a chunk passes, in order."""
-
-    PREPROCESS = "preprocess"
-    INFERENCE = "inference"
-    RESULTS = "results"
+from shared.stages import Stage
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,8 @@ Arguments: the role; then, where wanted, how many dead letters the broker keeps,
 import sys
 
 from shared.dead_letters import LIMITS, Limits
-from shared.ledger import Stage
 from shared.messages import Message
-from shared.queues import INFERENCE_TASK
+from shared.stages import RESULTS
 from workers.celery_worker import run_worker
 from workers.runtime import Done, Forward, Outcome
 
@@ -22,7 +21,7 @@ def finish(_: Message, _losses: int) -> Outcome:
 
 def pass_on(message: Message, _losses: int) -> Outcome:
     """What a stage before it says."""
-    return Forward(Stage.RESULTS, INFERENCE_TASK, NOWHERE, message)
+    return Forward(RESULTS, NOWHERE, message)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ import threading
 
 import redis
 
-from shared.ledger import ChunkRef, Ledger, Stage, WorkerIdentity
-from shared.queues import preprocess_queue
+from shared.ledger import ChunkRef, Ledger, WorkerIdentity
+from shared.stages import PREPROCESS, queue_name
 from tests import samples
 from workers.suspects import Deadly, Trial
 from workers.suspects.frame import Frame
@@ -23,17 +23,17 @@ def main() -> int:
     """Claim the first chunk and run its item, which may take this process along."""
     url, attempt, payload = sys.argv[1], int(sys.argv[2]), sys.argv[3].encode()
     client = redis.Redis.from_url(url, decode_responses=True)
-    ledger = Ledger(client, first_queue=preprocess_queue(), lease_seconds=0.2)
+    ledger = Ledger(client, first_queue=queue_name(PREPROCESS), lease_seconds=0.2)
     worker = WorkerIdentity("preprocess", "lone", "testhost")
     ref = ChunkRef(samples.INCARNATION, samples.JOB_UID, 0, attempt)
-    ledger.claim(ref, Stage.PREPROCESS, worker)
+    ledger.claim(ref, PREPROCESS, worker)
     trial: Trial[str] = Trial(
         "tests.suspect_child",
         Frame({}),
         lambda frame: str(frame.payload),
         start_seconds=30,
         item_seconds=30,
-        note=lambda item: ledger.note_trial(ref, Stage.PREPROCESS, worker, item),
+        note=lambda item: ledger.note_trial(ref, PREPROCESS, worker, item),
         stopping=threading.Event(),
     )
     with trial:

@@ -18,15 +18,15 @@ from shared.dead_letters import connect as connect_dead_letters
 from shared.errors import TransientError
 from shared.ledger import connect as connect_ledger
 from shared.messages import Chunk
-from shared.queues import PREPROCESS_TASK, preprocess_queue
 from shared.settings import Settings, save_settings
+from shared.stages import PREPROCESS, queue_name
 from tests import samples
 from tests.servers import HOST, RunningValkey, free_ports
 from tests.tls import Authority, TlsFront
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
-QUEUE = preprocess_queue()
+QUEUE = queue_name(PREPROCESS)
 
 
 def behind(front: TlsFront, valkey: RunningValkey, home: Path, ca_file: Path | None) -> Settings:
@@ -90,7 +90,7 @@ def test_a_worker_takes_a_chunk_and_flower_sees_the_queues(
     chunk = samples.chunk().model_copy(update={"incarnation": incarnation, "attempt": ref.attempt})
     assert isinstance(chunk, Chunk)
     publisher = Publisher(settings)
-    publisher.send(PREPROCESS_TASK, QUEUE, chunk)
+    publisher.send(PREPROCESS.task, QUEUE, chunk)
     wait_for(lambda: ledger.queued_count(QUEUE) == 0, what="the chunk's way")
     assert publisher.ready_length(QUEUE) == 0
     assert connect_dead_letters(settings).list() == []

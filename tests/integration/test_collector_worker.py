@@ -25,12 +25,12 @@ from shared import keys
 from shared.celery_app import Publisher
 from shared.job import Closing, JobSpec
 from shared.job_store import JobStore
-from shared.ledger import ChunkRef, Ledger, Stage, WorkerIdentity
+from shared.ledger import ChunkRef, Ledger, WorkerIdentity
 from shared.ledger import connect as connect_ledger
 from shared.manifest import Seal, Segment, encode_seal, encode_segment
 from shared.messages import Item, Prediction, Result, ResultItem, Timings
-from shared.queues import RESULTS_TASK, results_queue
 from shared.settings import S3Settings, Settings, save_settings
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name
 from shared.storage import Store, connect
 from tests import samples
 from tests.servers import start_seaweedfs, start_valkey
@@ -97,12 +97,12 @@ class Stand:
 
     def bring(self, spec: JobSpec, chunks: list[tuple[Item, ...]], ref: ChunkRef) -> None:
         """Take one attempt at a chunk through the first two stages."""
-        for stage, after in ((Stage.PREPROCESS, Stage.INFERENCE), (Stage.INFERENCE, Stage.RESULTS)):
+        for stage, after in ((PREPROCESS, INFERENCE), (INFERENCE, RESULTS)):
             self.ledger.claim(ref, stage, HELPER)
-            queue = results_queue() if after is Stage.RESULTS else "elsewhere"
+            queue = queue_name(RESULTS) if after is RESULTS else "elsewhere"
             self.ledger.advance(ref, stage, HELPER, after, queue)
         message = result(spec, ref, chunks[ref.chunk])
-        self.publisher.send(RESULTS_TASK, results_queue(), message)
+        self.publisher.send(RESULTS.task, queue_name(RESULTS), message)
 
     def rows(self, spec: JobSpec) -> Counter[tuple[str, str]]:
         found: Counter[tuple[str, str]] = Counter()

@@ -13,8 +13,9 @@ import pytest
 from producer.leader import RESCUE_SECONDS, Leader
 from shared.errors import TransientError
 from shared.keys import chunk_key
-from shared.ledger import Ledger, Stage, Stale
+from shared.ledger import Ledger, Stale
 from shared.messages import Chunk, Result
+from shared.stages import INFERENCE, PREPROCESS, RESULTS
 from tests.waiting import wait_for
 from tests.yard import BOUND, FIRST, LEASE_SECONDS, SECOND, THIRD, WORKER, Yard
 
@@ -75,7 +76,7 @@ def test_two_leaders_feed_nothing_twice(yard: Yard) -> None:
     def consume() -> bool:
         while message := yard.broker.take():
             try:
-                yard.ledger.claim(message.ref, Stage.PREPROCESS, WORKER)
+                yard.ledger.claim(message.ref, PREPROCESS, WORKER)
             except Stale:  # what another leader is about to send again
                 continue
             yard.finish(message)
@@ -109,7 +110,7 @@ def test_a_wiped_ledger_is_rebuilt_from_the_bucket(yard: Yard) -> None:
     assert [message.chunk for message in fed] == [2, 3, 4, 5]
     assert {message.incarnation for message in fed} == {yard.ledger.incarnation()}
     with pytest.raises(Stale, match="incarnation"):
-        yard.ledger.advance(held.ref, Stage.PREPROCESS, WORKER, Stage.INFERENCE, SECOND)
+        yard.ledger.advance(held.ref, PREPROCESS, WORKER, INFERENCE, SECOND)
 
 
 def test_a_new_leader_goes_on_where_the_last_one_was(yard: Yard) -> None:
@@ -239,10 +240,10 @@ def test_a_chunk_that_nobody_takes_ends_as_failed_items(yard: Yard) -> None:
 
     refused, taken = Chunk.model_validate_json(sent(FIRST)), yard.claim()
     for attempt in (2, 3):
-        yard.ledger.refuse(refused.ref, Stage.PREPROCESS)
+        yard.ledger.refuse(refused.ref, PREPROCESS)
         refused = Chunk.model_validate_json(sent(FIRST))
         assert (refused.chunk, refused.attempt) == (0, attempt)
-    yard.ledger.refuse(refused.ref, Stage.PREPROCESS)
+    yard.ledger.refuse(refused.ref, PREPROCESS)
 
     result = Result.model_validate_json(sent(THIRD))
     assert (result.job_id, result.chunk, result.attempt) == (spec.job_id, 0, 4)
@@ -250,7 +251,7 @@ def test_a_chunk_that_nobody_takes_ends_as_failed_items(yard: Yard) -> None:
     assert [item.item for item in result.items] == refused.items
     failures = [item.failure.error_code for item in result.items if item.failure]
     assert failures == ["undeliverable"] * len(refused.items)
-    yard.ledger.claim(result.ref, Stage.RESULTS, WORKER)
+    yard.ledger.claim(result.ref, RESULTS, WORKER)
     yard.ledger.finish(result.ref, WORKER, {})
     yard.finish(taken)
     assert yard.ledger.done_between(spec.job_uid, 0, 2) == 2

@@ -20,12 +20,12 @@ import torchvision
 
 from shared.celery_app import Publisher
 from shared.keys import code_key
-from shared.ledger import Ledger, Stage, WorkerIdentity
+from shared.ledger import Ledger, WorkerIdentity
 from shared.ledger import connect as connect_ledger
 from shared.messages import Batch, Item, Result, Slot, StagedItem, Timings
 from shared.pipeline import Model, Pipeline
-from shared.queues import INFERENCE_TASK, inference_queue, results_queue
 from shared.settings import RingSettings, S3Settings, Settings, save_settings
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name
 from shared.staging import StagingRing, create_ring, open_ring
 from shared.storage import Store, connect
 from tests import samples
@@ -62,12 +62,12 @@ class Stand:
         _, (ref,) = self.ledger.feed(
             samples.INCARNATION, samples.JOB_UID, chunk, chunk + 1, bound=100
         )
-        self.ledger.claim(ref, Stage.PREPROCESS, HELPER)
+        self.ledger.claim(ref, PREPROCESS, HELPER)
         pixels = np.repeat(np.array(values, np.uint8), PIXELS * PIXELS * 3)
         hold = self.ring.take(pixels.size, ref, staged=self.ledger.staged, stopping=lambda: False)
         hold.pixels[: pixels.size] = pixels
-        queue = inference_queue("testhost")
-        self.ledger.advance(ref, Stage.PREPROCESS, HELPER, Stage.INFERENCE, queue)
+        queue = queue_name(INFERENCE, host="testhost")
+        self.ledger.advance(ref, PREPROCESS, HELPER, INFERENCE, queue)
         hold.release()
         batch = Batch(
             incarnation=samples.INCARNATION,
@@ -81,19 +81,19 @@ class Stand:
             staged=Slot(host_id="testhost", index=hold.index, images=len(values)),
             timings=Timings(),
         )
-        self.publisher.send(INFERENCE_TASK, queue, batch)
+        self.publisher.send(INFERENCE.task, queue, batch)
         return chunk
 
     def results(self, count: int) -> dict[int, Result]:
         """The next ``count`` messages for the collector, by chunk."""
         wait_for(
-            lambda: self.client.llen(results_queue()) >= count,
+            lambda: self.client.llen(queue_name(RESULTS)) >= count,
             what=f"{count} results: {self.log.read_text()[-2000:]}",
             deadline_seconds=60,
         )
         found = {}
         for _ in range(count):
-            envelope = json.loads(self.client.rpop(results_queue()))  # type: ignore[arg-type]
+            envelope = json.loads(self.client.rpop(queue_name(RESULTS)))  # type: ignore[arg-type]
             (body, _signature), _, _ = json.loads(base64.b64decode(envelope["body"]))
             result = Result.model_validate_json(body)
             found[result.chunk] = result

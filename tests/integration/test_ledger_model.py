@@ -19,13 +19,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from shared.ledger import ChunkRef, Ledger, Stage, Stale, WorkerIdentity
+from shared.ledger import ChunkRef, Ledger, Stale, WorkerIdentity
 from shared.ledger.ledger import MOST_REFUSALS
-from shared.queues import inference_queue, preprocess_queue, results_queue
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, STAGES, Stage, queue_name
 from tests import samples
 from tests.servers import RunningValkey
 
-FIRST, SECOND, THIRD = preprocess_queue(), inference_queue("testhost"), results_queue()
+FIRST, SECOND, THIRD = (
+    queue_name(PREPROCESS),
+    queue_name(INFERENCE, host="testhost"),
+    queue_name(RESULTS),
+)
 UID = samples.JOB_UID
 HOUR = 3600.0  # leases and pauses end where a rule says so, and not before
 CHUNKS = st.integers(0, 2)
@@ -33,8 +37,9 @@ WORKERS = [
     WorkerIdentity("any", name, "testhost", pid=n, nonce=name) for n, name in enumerate("xy")
 ]
 WORKER = st.sampled_from(WORKERS)
-QUEUES = {Stage.PREPROCESS: FIRST, Stage.INFERENCE: SECOND, Stage.RESULTS: THIRD}
-NEXT = {Stage.PREPROCESS: Stage.INFERENCE, Stage.INFERENCE: Stage.RESULTS}
+STAGE = st.sampled_from(list(STAGES.values()))
+QUEUES = {PREPROCESS: FIRST, INFERENCE: SECOND, RESULTS: THIRD}
+NEXT = {PREPROCESS: INFERENCE, INFERENCE: RESULTS}
 
 
 @dataclass
@@ -107,12 +112,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def given_back(self, chunk: int, attempt: int) -> None:
         assert attempt == self.live[chunk].attempt + 1
-        self.live[chunk] = self.live[chunk].moved(Stage.PREPROCESS, attempt)
+        self.live[chunk] = self.live[chunk].moved(PREPROCESS, attempt)
 
     def set_aside(self, chunk: int, aside: str = "waiting") -> None:
         place = self.live[chunk]
         self.live[chunk] = place.moved(
-            Stage.PREPROCESS, place.attempt + 1, aside=aside, rescues=place.rescues + 1
+            PREPROCESS, place.attempt + 1, aside=aside, rescues=place.rescues + 1
         )
 
     def due(self, aside: str) -> set[int]:
@@ -134,19 +139,19 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(first=CHUNKS, count=st.integers(1, 3), bound=st.integers(1, 4))
     def feed(self, first: int, count: int, bound: int) -> None:
-        queued = sum(p.is_queued and p.stage == Stage.PREPROCESS for p in self.live.values())
+        queued = sum(p.is_queued and p.stage == PREPROCESS for p in self.live.values())
         room = 0 if self.is_cancelled else bound - queued
         wanted = [c for c in range(first, first + count) if c not in self.live | self.done_map()]
         _, refs = self.ledger.feed(self.incarnation, UID, first, first + count, bound=bound)
         assert [ref.chunk for ref in refs] == wanted[: max(0, room)]
         for ref in refs:
-            self.live[ref.chunk] = Place(Stage.PREPROCESS, ref.attempt)
+            self.live[ref.chunk] = Place(PREPROCESS, ref.attempt)
             assert ref.attempt > self.highest[ref.chunk]
 
     def done_map(self) -> dict[int, Place]:
-        return dict.fromkeys(self.done, Place(Stage.RESULTS, 0))
+        return dict.fromkeys(self.done, Place(RESULTS, 0))
 
-    @rule(chunk=CHUNKS, worker=WORKER, stage=st.sampled_from(Stage), late=st.integers(0, 1))
+    @rule(chunk=CHUNKS, worker=WORKER, stage=STAGE, late=st.integers(0, 1))
     def claim(self, chunk: int, worker: WorkerIdentity, stage: Stage, late: int) -> None:
         place = self.live.get(chunk)
         attempt = (place.attempt if place else 1) - late
@@ -176,11 +181,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def finish(self, chunk: int, worker: WorkerIdentity, late: int) -> None:
         place = self.live.get(chunk)
         attempt = (place.attempt if place else 1) - late
-        ends = (
-            place is not None
-            and not late
-            and (place.stage, place.holder) == (Stage.RESULTS, worker)
-        )
+        ends = place is not None and not late and (place.stage, place.holder) == (RESULTS, worker)
         ref = self.ref(chunk, attempt)
         self.goes(ends or chunk in self.done, lambda: self.ledger.finish(ref, worker, {"n": 1}))
         if ends:
@@ -205,7 +206,7 @@ class LedgerMachine(RuleBasedStateMachine):
             else:
                 self.finish(chunk, place.holder, 0)
 
-    @rule(chunk=CHUNKS, worker=WORKER, stage=st.sampled_from(Stage))
+    @rule(chunk=CHUNKS, worker=WORKER, stage=STAGE)
     def give_back(self, chunk: int, worker: WorkerIdentity, stage: Stage) -> None:
         place = self.live.get(chunk)
         ref = self.ref(chunk, place.attempt if place else 1)
@@ -245,16 +246,16 @@ class LedgerMachine(RuleBasedStateMachine):
             self.set_aside(chunk)
         due = self.due("waiting")
         refs = self.ledger.rescue_held(self.incarnation)
-        self.check_queued(refs, Stage.PREPROCESS, due)
+        self.check_queued(refs, PREPROCESS, due)
 
-    @rule(stage=st.sampled_from(Stage), count=st.integers(1, 4))
+    @rule(stage=STAGE, count=st.integers(1, 4))
     def rescue_queued(self, stage: Stage, count: int) -> None:
         oldest = self.raw.zrange(f"hr:queued:{QUEUES[stage]}", 0, count - 1)
         for name in oldest:
             self.set_aside(int(name.split()[1]))
         due = self.due("waiting")
         refs = self.ledger.rescue_queued(self.incarnation, QUEUES[stage], count)
-        self.check_queued(refs, Stage.PREPROCESS, due)
+        self.check_queued(refs, PREPROCESS, due)
 
     @rule()
     def time_passes(self) -> None:
@@ -263,7 +264,7 @@ class LedgerMachine(RuleBasedStateMachine):
             for name in self.raw.zrange(f"hr:{aside}", 0, -1):
                 self.raw.zadd(f"hr:{aside}", {name: 0})
 
-    @rule(chunk=CHUNKS, stage=st.sampled_from(Stage), late=st.integers(0, 1))
+    @rule(chunk=CHUNKS, stage=STAGE, late=st.integers(0, 1))
     def refuse(self, chunk: int, stage: Stage, late: int) -> None:
         place = self.live.get(chunk)
         ref = self.ref(chunk, (place.attempt if place else 1) - late)
@@ -277,9 +278,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def give_up(self) -> None:
         due = self.due("refused")
         refs = self.ledger.give_up(self.incarnation, THIRD)
-        self.check_queued(refs, Stage.RESULTS, due)
+        self.check_queued(refs, RESULTS, due)
 
-    @rule(chunk=CHUNKS, worker=WORKER, stage=st.sampled_from(Stage), item=st.integers(-1, 1))
+    @rule(chunk=CHUNKS, worker=WORKER, stage=STAGE, item=st.integers(-1, 1))
     def note_trial(self, chunk: int, worker: WorkerIdentity, stage: Stage, item: int) -> None:
         place, noted = self.live.get(chunk), None if item < 0 else item
         ref = self.ref(chunk, place.attempt if place else 1)
@@ -323,7 +324,7 @@ class LedgerMachine(RuleBasedStateMachine):
             int(chunk): line.split() for chunk, line in self.raw.hgetall(f"hr:{UID}:live").items()
         }
         assert {c: (line[0], line[1], int(line[2])) for c, line in lines.items()} == {
-            c: (place.state, place.stage.value, place.attempt) for c, place in self.live.items()
+            c: (place.state, place.stage.name, place.attempt) for c, place in self.live.items()
         }
         owners = {
             c: place.holder.name if place.holder else QUEUES[place.stage]

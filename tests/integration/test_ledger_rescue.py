@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import redis
 
-from shared.ledger import ChunkRef, Ledger, Stage
+from shared.ledger import ChunkRef, Ledger
+from shared.stages import INFERENCE, PREPROCESS, RESULTS
 from tests.ledger_steps import (
     FIRST,
     INC,
@@ -63,10 +64,10 @@ def test_what_waits_is_rescued_when_its_pause_is_over(hasty: Ledger) -> None:
     (ref,) = feed(hasty)
     (ref,) = lose(hasty, ref)
     assert lose(hasty, ref) == []
-    assert stale(lambda: hasty.claim(replace(ref, attempt=3), Stage.PREPROCESS, B)) == "state"
+    assert stale(lambda: hasty.claim(replace(ref, attempt=3), PREPROCESS, B)) == "state"
     again = rescued(hasty)
     assert again == replace(ref, attempt=3)
-    assert hasty.claim(again, Stage.PREPROCESS, B).losses == 2
+    assert hasty.claim(again, PREPROCESS, B).losses == 2
 
 
 def test_a_message_that_is_lost_again_is_sent_after_a_pause(hasty: Ledger) -> None:
@@ -80,8 +81,8 @@ def test_a_message_that_is_lost_again_is_sent_after_a_pause(hasty: Ledger) -> No
 def test_giving_back_never_makes_a_chunk_wait(ledger: Ledger) -> None:
     (ref,) = feed(ledger)
     for _ in range(5):
-        ledger.claim(ref, Stage.PREPROCESS, A)
-        ref = ledger.give_back(ref, Stage.PREPROCESS, A)
+        ledger.claim(ref, PREPROCESS, A)
+        ref = ledger.give_back(ref, PREPROCESS, A)
         assert ledger.queued_count(FIRST) == 1
     assert lose(ledger, ref) == [replace(ref, attempt=7)]  # the first loss of all
 
@@ -92,58 +93,58 @@ def test_a_lost_run_counts_against_the_item_on_trial_alone(hasty: Ledger) -> Non
         lose(hasty, ref, on_trial=item)
         ref = replace(ref, attempt=ref.attempt + 1)
         wait_for(lambda: hasty.rescue_held(INC) or hasty.queued_count(FIRST), what="it again")
-    hasty.claim(ref, Stage.PREPROCESS, A)
-    counts = [hasty.note_trial(ref, Stage.PREPROCESS, A, item) for item in (4, 7, 5)]
+    hasty.claim(ref, PREPROCESS, A)
+    counts = [hasty.note_trial(ref, PREPROCESS, A, item) for item in (4, 7, 5)]
     assert counts == [2, 1, 0]
-    hasty.advance(ref, Stage.PREPROCESS, A, Stage.INFERENCE, SECOND)
-    hasty.claim(ref, Stage.INFERENCE, A)
-    assert hasty.note_trial(ref, Stage.INFERENCE, A, 4) == 0  # another stage, another matter
+    hasty.advance(ref, PREPROCESS, A, INFERENCE, SECOND)
+    hasty.claim(ref, INFERENCE, A)
+    assert hasty.note_trial(ref, INFERENCE, A, 4) == 0  # another stage, another matter
 
 
 def test_no_item_pays_for_a_run_that_was_over_or_given_back(ledger: Ledger) -> None:
     (ref,) = feed(ledger)
-    ledger.claim(ref, Stage.PREPROCESS, A)
-    ledger.note_trial(ref, Stage.PREPROCESS, A, 0)
-    ref = ledger.give_back(ref, Stage.PREPROCESS, A)
-    ledger.claim(ref, Stage.PREPROCESS, A)
-    ledger.note_trial(ref, Stage.PREPROCESS, A, 0)
-    ledger.note_trial(ref, Stage.PREPROCESS, A, None)
+    ledger.claim(ref, PREPROCESS, A)
+    ledger.note_trial(ref, PREPROCESS, A, 0)
+    ref = ledger.give_back(ref, PREPROCESS, A)
+    ledger.claim(ref, PREPROCESS, A)
+    ledger.note_trial(ref, PREPROCESS, A, 0)
+    ledger.note_trial(ref, PREPROCESS, A, None)
     ledger.depart(INC, A)
     (ref,) = ledger.rescue_held(INC)
-    ledger.claim(ref, Stage.PREPROCESS, A)
-    assert ledger.note_trial(ref, Stage.PREPROCESS, A, 0) == 0
+    ledger.claim(ref, PREPROCESS, A)
+    assert ledger.note_trial(ref, PREPROCESS, A, 0) == 0
 
 
 def test_only_a_holder_notes_a_trial(ledger: Ledger) -> None:
     (ref,) = feed(ledger)
-    assert stale(lambda: ledger.note_trial(ref, Stage.PREPROCESS, A, 0)) == "attempt"
-    ledger.claim(ref, Stage.PREPROCESS, A)
-    assert stale(lambda: ledger.note_trial(ref, Stage.PREPROCESS, B, 0)) == "attempt"
-    assert stale(lambda: ledger.note_trial(replace(ref, chunk=9), Stage.PREPROCESS, A, 0)) == "done"
+    assert stale(lambda: ledger.note_trial(ref, PREPROCESS, A, 0)) == "attempt"
+    ledger.claim(ref, PREPROCESS, A)
+    assert stale(lambda: ledger.note_trial(ref, PREPROCESS, B, 0)) == "attempt"
+    assert stale(lambda: ledger.note_trial(replace(ref, chunk=9), PREPROCESS, A, 0)) == "done"
 
 
 def test_a_refused_chunk_comes_again_and_is_given_up_at_the_third_time(hasty: Ledger) -> None:
     (ref,) = feed(hasty)
     for attempt in (2, 3):
-        hasty.refuse(ref, Stage.PREPROCESS)
+        hasty.refuse(ref, PREPROCESS)
         assert hasty.give_up(INC, THIRD) == []
         ref = rescued(hasty)
         assert ref.attempt == attempt
-    hasty.refuse(ref, Stage.PREPROCESS)
+    hasty.refuse(ref, PREPROCESS)
     assert hasty.queues() == []
     (given_up,) = wait_for(lambda: hasty.give_up(INC, THIRD), what="the end of its pause")
     assert given_up == replace(ref, attempt=4)
     assert hasty.rescue_held(INC) == []
-    hasty.claim(given_up, Stage.RESULTS, B)
+    hasty.claim(given_up, RESULTS, B)
     hasty.finish(given_up, B, {})
     assert hasty.done_between(UID, 0, 1) == 1
 
 
 def test_only_the_last_message_of_a_chunk_can_be_refused(ledger: Ledger) -> None:
     (ref,) = feed(ledger)
-    assert stale(lambda: ledger.refuse(ref, Stage.INFERENCE)) == "state"
-    assert stale(lambda: ledger.refuse(replace(ref, attempt=2), Stage.PREPROCESS)) == "attempt"
-    assert stale(lambda: ledger.refuse(replace(ref, chunk=9), Stage.PREPROCESS)) == "done"
-    ledger.claim(ref, Stage.PREPROCESS, A)
-    assert stale(lambda: ledger.refuse(ref, Stage.PREPROCESS)) == "state"
-    assert ledger.give_back(ref, Stage.PREPROCESS, A).attempt == 2
+    assert stale(lambda: ledger.refuse(ref, INFERENCE)) == "state"
+    assert stale(lambda: ledger.refuse(replace(ref, attempt=2), PREPROCESS)) == "attempt"
+    assert stale(lambda: ledger.refuse(replace(ref, chunk=9), PREPROCESS)) == "done"
+    ledger.claim(ref, PREPROCESS, A)
+    assert stale(lambda: ledger.refuse(ref, PREPROCESS)) == "state"
+    assert ledger.give_back(ref, PREPROCESS, A).attempt == 2

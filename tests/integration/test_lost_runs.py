@@ -9,7 +9,7 @@ import sys
 import redis
 
 from shared.ledger import Ledger
-from shared.queues import preprocess_queue
+from shared.stages import PREPROCESS, queue_name
 from tests import samples
 from tests.servers import RunningValkey
 from tests.waiting import wait_for
@@ -19,7 +19,7 @@ from workers.suspects import MOST_LOST_RUNS
 def test_five_lost_runs_end_an_item(valkey: RunningValkey) -> None:
     client = redis.Redis.from_url(valkey.url, decode_responses=True)
     client.flushall()
-    ledger = Ledger(client, first_queue=preprocess_queue(), pause_seconds=0.01)
+    ledger = Ledger(client, first_queue=queue_name(PREPROCESS), pause_seconds=0.01)
     ledger.begin(samples.INCARNATION)
     ledger.open_job(samples.INCARNATION, samples.JOB_UID, "job")
     _, (ref,) = ledger.feed(samples.INCARNATION, samples.JOB_UID, 0, 1, bound=1)

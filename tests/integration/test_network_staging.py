@@ -12,8 +12,8 @@ import pytest
 import redis
 
 from shared.errors import PermanentError, TransientError
-from shared.ledger import ChunkRef, Ledger, Stage, WorkerIdentity
-from shared.queues import inference_queue, results_queue
+from shared.ledger import ChunkRef, Ledger, WorkerIdentity
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name
 from shared.staging import NetworkStaging, Parcelling, SlotGone, network
 from tests.ledger_steps import INC, UID
 from tests.servers import RunningValkey
@@ -240,20 +240,20 @@ def test_the_ledger_awaits_an_attempt_until_it_is_inferred(make: Make, ledger: L
         seen.append((ledger.awaited([inferred]), ledger.staged([inferred])))
 
     look()
-    ledger.claim(inferred, Stage.PREPROCESS, worker)
+    ledger.claim(inferred, PREPROCESS, worker)
     look()
-    ledger.advance(inferred, Stage.PREPROCESS, worker, Stage.INFERENCE, inference_queue("b"))
+    ledger.advance(inferred, PREPROCESS, worker, INFERENCE, queue_name(INFERENCE, host="b"))
     look()
-    ledger.claim(inferred, Stage.INFERENCE, worker)
+    ledger.claim(inferred, INFERENCE, worker)
     look()
-    ledger.advance(inferred, Stage.INFERENCE, worker, Stage.RESULTS, results_queue())
+    ledger.advance(inferred, INFERENCE, worker, RESULTS, queue_name(RESULTS))
     look()
     assert [(a[0], s[0]) for a, s in seen] == [
         *((True, False), (True, False), (True, True), (True, True)),
         (False, False),
     ]
-    ledger.claim(returned, Stage.PREPROCESS, worker)
-    again = ledger.give_back(returned, Stage.PREPROCESS, worker)
+    ledger.claim(returned, PREPROCESS, worker)
+    again = ledger.give_back(returned, PREPROCESS, worker)
     assert ledger.awaited([returned, again, ChunkRef("0" * 16, UID, 1, 1)]) == [False, True, False]
     staging = make(ledger.awaited)
     staging.take(BUDGET, returned, stopping=never)

@@ -19,8 +19,8 @@ from shared.celery_app import Publisher
 from shared.ledger import Ledger
 from shared.ledger import connect as connect_ledger
 from shared.messages import Batch, Chunk, Item, Slot
-from shared.queues import PREPROCESS_TASK, inference_queue, preprocess_queue
 from shared.settings import RingSettings, S3Settings, Settings, save_settings
+from shared.stages import INFERENCE, PREPROCESS, queue_name
 from shared.staging import StagingRing, create_ring, open_ring
 from shared.storage import Store, connect
 from tests import samples
@@ -65,12 +65,12 @@ class Stand:
             bucket=BUCKET,
             items=items,
         )
-        self.publisher.send(PREPROCESS_TASK, preprocess_queue(), chunk)
+        self.publisher.send(PREPROCESS.task, queue_name(PREPROCESS), chunk)
         return number
 
     def next_batch(self) -> Batch:
         """The next message for inference."""
-        queue = inference_queue("testhost")
+        queue = queue_name(INFERENCE, host="testhost")
         wait_for(lambda: self.client.llen(queue), what="a batch", deadline_seconds=60)
         envelope = json.loads(self.client.rpop(queue))  # type: ignore[arg-type]
         (body, _signature), _, _ = json.loads(base64.b64decode(envelope["body"]))
@@ -168,5 +168,5 @@ def test_a_worker_that_finds_no_free_slot_gives_its_chunks_back_when_told_to_sto
     assert len(waiting[0]) == 2
     stand.process.terminate()
     assert stand.process.wait(20) == 0
-    assert stand.publisher.ready_length(preprocess_queue()) == 2
-    assert stand.ledger.queued_count(preprocess_queue()) == 2
+    assert stand.publisher.ready_length(queue_name(PREPROCESS)) == 2
+    assert stand.ledger.queued_count(queue_name(PREPROCESS)) == 2

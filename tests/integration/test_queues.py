@@ -12,8 +12,8 @@ from shared.dead_letters import DeadLetter
 from shared.dead_letters import connect as connect_dead_letters
 from shared.errors import TransientError
 from shared.messages import MAX_MESSAGE_BYTES
-from shared.queues import PREPROCESS_TASK
 from shared.settings import Settings
+from shared.stages import PREPROCESS
 from tests import samples
 from tests.servers import HOST, RunningValkey, free_ports
 
@@ -38,13 +38,13 @@ def test_a_queue_that_is_not_there_is_empty_and_may_be_asked_again(
     publisher: Publisher, queue: str
 ) -> None:
     assert [publisher.ready_length(queue) for _ in range(3)] == [0, 0, 0]
-    publisher.send(PREPROCESS_TASK, queue, samples.chunk())
+    publisher.send(PREPROCESS.task, queue, samples.chunk())
     assert publisher.ready_length(queue) == 1
 
 
 def test_each_message_counts_in_its_own_queue(publisher: Publisher, queue: str) -> None:
     for count in range(1, 21):
-        publisher.send(PREPROCESS_TASK, queue, samples.chunk(count))
+        publisher.send(PREPROCESS.task, queue, samples.chunk(count))
         assert publisher.ready_length(queue) == count
     assert publisher.ready_length(f"{queue}.other") == 0
 
@@ -52,7 +52,7 @@ def test_each_message_counts_in_its_own_queue(publisher: Publisher, queue: str) 
 def test_another_process_counts_the_same(
     publisher: Publisher, settings: Settings, queue: str
 ) -> None:
-    publisher.send(PREPROCESS_TASK, queue, samples.chunk())
+    publisher.send(PREPROCESS.task, queue, samples.chunk())
     assert Publisher(settings).ready_length(queue) == 1
 
 
@@ -61,7 +61,7 @@ def test_the_largest_message_is_taken(publisher: Publisher, queue: str) -> None:
     item = chunk.items[0].model_copy(update={"key": "k" * 1000})
     large = chunk.model_copy(update={"items": [item] * 7000})
     assert MAX_MESSAGE_BYTES * 3 / 4 < len(large.model_dump_json()) < MAX_MESSAGE_BYTES
-    publisher.send(PREPROCESS_TASK, queue, large)
+    publisher.send(PREPROCESS.task, queue, large)
     assert publisher.ready_length(queue) == 1
 
 
@@ -70,10 +70,10 @@ def test_what_waits_can_be_dropped_and_the_queue_used_again(
 ) -> None:
     publisher.discard(queue)
     for count in range(1, 4):
-        publisher.send(PREPROCESS_TASK, queue, samples.chunk(count))
+        publisher.send(PREPROCESS.task, queue, samples.chunk(count))
     publisher.discard(queue)
     assert publisher.ready_length(queue) == 0
-    publisher.send(PREPROCESS_TASK, queue, samples.chunk())
+    publisher.send(PREPROCESS.task, queue, samples.chunk())
     assert publisher.ready_length(queue) == 1
 
 
@@ -86,7 +86,7 @@ def test_a_broker_that_does_not_answer_is_an_error_of_one_line(
     publisher = Publisher(settings.model_copy(update={"broker_url": nowhere}))
     for ask in (
         lambda: publisher.ready_length(queue),
-        lambda: publisher.send(PREPROCESS_TASK, queue, samples.chunk()),
+        lambda: publisher.send(PREPROCESS.task, queue, samples.chunk()),
         lambda: publisher.discard(queue),
     ):
         with pytest.raises(TransientError) as caught:

@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 import redis
 
-from shared.ledger import ChunkRef, Ledger, Stage, Stale, WorkerIdentity
-from shared.queues import inference_queue, preprocess_queue, results_queue
+from shared.ledger import ChunkRef, Ledger, Stale, WorkerIdentity
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, STAGES, queue_name
 from tests.samples import JOB_UID
 from tests.servers import RunningValkey
 from tests.simulation.client import Client
@@ -18,7 +18,11 @@ from tests.simulation.clock import Clock, Process
 from tests.simulation.gate import Gate
 from tests.simulation.valkey import Valkey
 
-FIRST, SECOND, THIRD = preprocess_queue(), inference_queue("testhost"), results_queue()
+FIRST, SECOND, THIRD = (
+    queue_name(PREPROCESS),
+    queue_name(INFERENCE, host="testhost"),
+    queue_name(RESULTS),
+)
 WORKERS = [WorkerIdentity("any", name, "testhost", pid=1, nonce=name) for name in "xy"]
 UIDS = [JOB_UID, "3" * 16]
 STEPS = 200
@@ -115,11 +119,11 @@ def _open_gate() -> Gate:
 
 def step(pair: Pair, incarnation: str) -> None:
     chance, uid = pair.chance, pair.chance.choice(UIDS)
-    stage, worker = chance.choice(list(Stage)), chance.choice(WORKERS)
+    stage, worker = chance.choice(list(STAGES.values())), chance.choice(WORKERS)
     ref = ChunkRef(incarnation, uid, chance.randrange(6), chance.randrange(1, 4))
     following = {
-        Stage.PREPROCESS: (Stage.INFERENCE, SECOND),
-        Stage.INFERENCE: (Stage.RESULTS, THIRD),
+        PREPROCESS: (INFERENCE, SECOND),
+        INFERENCE: (RESULTS, THIRD),
     }
     queue = chance.choice([FIRST, SECOND, THIRD])
     calls: list[Callable[[], Any]] = [

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.messages import Message
-from shared.queues import INFERENCE_TASK, PREPROCESS_TASK, RESULTS_TASK
 from shared.signing import sign
+from shared.stages import INFERENCE, PREPROCESS, RESULTS
 
-_TASKS = {"preprocess": PREPROCESS_TASK, "inference": INFERENCE_TASK, "collector": RESULTS_TASK}
+_TASKS = {"preprocess": PREPROCESS.task, "inference": INFERENCE.task, "collector": RESULTS.task}
 
 
 @dataclass(frozen=True)

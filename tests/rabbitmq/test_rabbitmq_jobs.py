@@ -12,8 +12,8 @@ from typing import Any
 import amqp
 import pytest
 
-from shared.queues import preprocess_queue, results_queue
 from shared.rabbitmq import Address, RabbitQueues
+from shared.stages import PREPROCESS, RESULTS, queue_name
 from tests.amqp_deliveries import OWN, delivery_of
 from tests.injection.watch import Watch
 from tests.malformed import CASES, Target
@@ -128,12 +128,12 @@ def test_malformed_messages_in_the_middle_of_a_job_are_kept_and_can_be_replayed(
     job = ground.enqueue()
     raws = [
         case.make(Target("preprocess", queue, "a key of somebody else's", chunk()))
-        for queue in (preprocess_queue(), results_queue())
+        for queue in (queue_name(PREPROCESS), queue_name(RESULTS))
         for case in (*OWN.values(), CASES["signature: invented"], CASES["compression: a bomb"])
     ]
     with closing(RabbitQueues(ground.rabbit.url, None)) as queues:
         for number, raw in enumerate(raws):
-            queue = (preprocess_queue(), results_queue())[number * 2 // len(raws)]
+            queue = (queue_name(PREPROCESS), queue_name(RESULTS))[number * 2 // len(raws)]
             queues.put(queue, delivery_of(raw).as_it_was())
     finish(ground, job)
     found = wait_for(

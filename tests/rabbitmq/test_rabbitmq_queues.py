@@ -15,9 +15,9 @@ import pytest
 from producer import doctor
 from shared.celery_app import Publisher
 from shared.errors import PermanentError, TransientError
-from shared.queues import PREPROCESS_TASK
 from shared.rabbitmq import QUORUM, Address, RabbitQueues, connect
 from shared.settings import Settings, save_settings
+from shared.stages import PREPROCESS
 from tests import samples
 from tests.rabbitmq_server import RabbitServer
 from tests.stand import Stand, start
@@ -57,11 +57,11 @@ def test_what_is_sent_survives_a_restart(
 ) -> None:
     publisher = Publisher(settings)
     for count in range(5):
-        publisher.send(PREPROCESS_TASK, queue, samples.chunk(count))
+        publisher.send(PREPROCESS.task, queue, samples.chunk(count))
     # In good order: killed, RabbitMQ itself forgets queues that were made in the seconds before.
     rabbit.kill(signal.SIGTERM)
     with pytest.raises(TransientError):
-        publisher.send(PREPROCESS_TASK, queue, samples.chunk())
+        publisher.send(PREPROCESS.task, queue, samples.chunk())
     rabbit.start()
     wait_for(lambda: length(publisher, queue) == 5, what="all five again")
 
@@ -70,10 +70,10 @@ def test_a_queue_that_was_deleted_is_there_again_with_the_next_message(
     settings: Settings, channel: amqp.Channel, queue: str
 ) -> None:
     publisher = Publisher(settings)
-    publisher.send(PREPROCESS_TASK, queue, samples.chunk())
+    publisher.send(PREPROCESS.task, queue, samples.chunk())
     channel.queue_delete(queue)
     assert publisher.ready_length(queue) == 0
-    publisher.send(PREPROCESS_TASK, queue, samples.chunk())
+    publisher.send(PREPROCESS.task, queue, samples.chunk())
     assert publisher.ready_length(queue) == 1
 
 
@@ -101,7 +101,7 @@ def test_a_queue_that_is_deleted_and_made_anew_at_once_is_consumed_on(
 def test_queues_are_durable_quorum_queues(
     settings: Settings, channel: amqp.Channel, queue: str
 ) -> None:
-    Publisher(settings).send(PREPROCESS_TASK, queue, samples.chunk())
+    Publisher(settings).send(PREPROCESS.task, queue, samples.chunk())
     channel.queue_declare(queue, durable=True, auto_delete=False, arguments=QUORUM)
     with pytest.raises(amqp.PreconditionFailed):
         channel.queue_declare(queue, durable=True, auto_delete=False)
@@ -112,7 +112,7 @@ def test_a_queue_of_another_kind_is_an_error_of_one_line(
 ) -> None:
     channel.queue_declare(queue, auto_delete=False)
     with pytest.raises(TransientError, match="PRECONDITION_FAILED") as caught:
-        Publisher(settings).send(PREPROCESS_TASK, queue, samples.chunk())
+        Publisher(settings).send(PREPROCESS.task, queue, samples.chunk())
     assert "\n" not in str(caught.value)
     channel.queue_delete(queue)
 
@@ -193,7 +193,7 @@ def test_only_who_is_certified_by_whom_we_trust_is_spoken_to(
 ) -> None:
     with TlsFront(rabbit.port, authority.certify()) as front:
         trusting = Publisher(behind(front, settings, authority.ca_file))
-        trusting.send(PREPROCESS_TASK, queue, samples.chunk())
+        trusting.send(PREPROCESS.task, queue, samples.chunk())
         assert trusting.ready_length(queue) == 1
         for ca_file in (stranger.ca_file, None):
             with pytest.raises(TransientError, match="its certificate is not trusted"):

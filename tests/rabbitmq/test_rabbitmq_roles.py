@@ -19,9 +19,9 @@ import pytest
 
 from producer.stack.rabbitmq_users import commands, rabbitmq_rights
 from shared.celery_app import Publisher
-from shared.queues import inference_queue, preprocess_queue, results_queue
 from shared.rabbitmq import QUORUM, Address, RabbitQueues
 from shared.settings import Settings, load_settings
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name
 from shared.tls import amqp_options
 from tests.conftest import PLUGIN
 from tests.integration.test_privileges import PIPELINE, STORE_ROLES, WORKERS
@@ -33,9 +33,13 @@ from tests.waiting import wait_for
 
 VHOST = "headrace"
 REFUSED = "access_refused"
-FIRST, ELSEWHERE, RESULTS = preprocess_queue(), inference_queue("host-9"), results_queue()
+FIRST, ELSEWHERE, LAST = (
+    queue_name(PREPROCESS),
+    queue_name(INFERENCE, host="host-9"),
+    queue_name(RESULTS),
+)
 MAILBOX, ANSWERS, EVENTS = "a@b.celery.pidbox", "a.reply.celery.pidbox", "celeryev.a"
-QUEUES = (FIRST, ELSEWHERE, RESULTS, MAILBOX, ANSWERS, EVENTS, "v3.somebodys")
+QUEUES = (FIRST, ELSEWHERE, LAST, MAILBOX, ANSWERS, EVENTS, "v3.somebodys")
 EXCHANGES = ("celery.pidbox", "reply.celery.pidbox", "celeryev", "amq.fanout")
 DIRECT = ""
 # Who sends at all may send to any queue: what it says is signed or not.
@@ -44,17 +48,17 @@ _WORKER = {
     *(("send", "celeryev"), ("send", "reply.celery.pidbox"), ("send", DIRECT)),
 }
 MAY = {
-    "admin": {("send", DIRECT), *(("declare", queue) for queue in (FIRST, ELSEWHERE, RESULTS))},
+    "admin": {("send", DIRECT), *(("declare", queue) for queue in (FIRST, ELSEWHERE, LAST))},
     "producer": {
-        *(("send", DIRECT), ("declare", FIRST), ("declare", RESULTS)),
+        *(("send", DIRECT), ("declare", FIRST), ("declare", LAST)),
         ("take", ELSEWHERE),  # which emptying a queue wants
     },
     "preprocess": {*_WORKER, ("declare", FIRST), ("declare", ELSEWHERE), ("take", FIRST)},
     "inference": {
-        *(*_WORKER, ("declare", FIRST), ("declare", ELSEWHERE), ("declare", RESULTS)),
+        *(*_WORKER, ("declare", FIRST), ("declare", ELSEWHERE), ("declare", LAST)),
         ("take", ELSEWHERE),
     },
-    "collector": {*_WORKER, ("declare", FIRST), ("declare", RESULTS), ("take", RESULTS)},
+    "collector": {*_WORKER, ("declare", FIRST), ("declare", LAST), ("take", LAST)},
     "flower": {
         *((verb, queue) for verb in ("declare", "take", "bind") for queue in (ANSWERS, EVENTS)),
         *(("hear", "celeryev"), ("hear", "reply.celery.pidbox"), ("send", "celery.pidbox")),
@@ -274,5 +278,5 @@ def test_whom_another_authority_has_certified_no_worker_and_no_command_speaks_to
 def test_a_worker_with_anothers_user_says_so_in_one_line(guarded: Guarded) -> None:
     elses = {"HEADRACE_BROKER_URL": guarded.urls["preprocess"]}
     said = said_by_a_worker(guarded, "collector", **elses)
-    assert f"access to queue '{RESULTS}'" in said
+    assert f"access to queue '{LAST}'" in said
     assert "refused for user 'preprocess'" in said

@@ -12,9 +12,9 @@ from producer.role import Role
 from shared.errors import TransientError
 from shared.job_store import JobStore
 from shared.lease import LeaseKeeper
-from shared.ledger import Ledger, Stage, WorkerIdentity
-from shared.queues import inference_queue, preprocess_queue, results_queue
+from shared.ledger import Ledger, WorkerIdentity
 from shared.settings import Settings
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, Stage, queue_name
 from shared.staging import NetworkStaging, open_ring
 from tests.simulation.broker import Broker
 from tests.simulation.client import Client
@@ -72,7 +72,7 @@ class Services:
         """A connection of its own to the ledger."""
         client = cast(Any, Client(self.server, self.gate, leader_key))
         seconds = self.settings.lease_seconds
-        return Ledger(client, first_queue=preprocess_queue(), lease_seconds=seconds)
+        return Ledger(client, first_queue=queue_name(PREPROCESS), lease_seconds=seconds)
 
 
 class Running:
@@ -114,18 +114,18 @@ class Running:
             ring = open_ring(settings.ring, settings.host_id)
             network = self._services.network(ledger)
             routes = Routes(settings.host_id, partial(waiting_chunks, ledger))
-            note = partial(runtime.note_trial, Stage.PREPROCESS)
+            note = partial(runtime.note_trial, PREPROCESS)
             return PreprocessStage(
                 *(fetcher, ring, network, routes, ledger.staged, note, runtime.stopping)
             )
 
-        self._worker(Stage.PREPROCESS, preprocess_queue(), 2, setup)
+        self._worker(PREPROCESS, queue_name(PREPROCESS), 2, setup)
 
     def _inference(self) -> None:
         def setup(runtime: Runtime) -> StageFunction:
             ring = open_ring(runtime.settings.ring, runtime.settings.host_id)
             jobs = JobStore(self._services.store, runtime.settings.state_bucket)
-            note = partial(runtime.note_trial, Stage.INFERENCE)
+            note = partial(runtime.note_trial, INFERENCE)
             device = cast(Any, self._services.stand_ins)
             network = self._services.network(runtime.ledger)
             stop = partial(stop_job, jobs, runtime.ledger)
@@ -133,7 +133,7 @@ class Running:
                 *(ring, network, device, JobPins(jobs), note, stop, runtime.stopping)
             )
 
-        self._worker(Stage.INFERENCE, inference_queue(self._settings.host_id), 3, setup)
+        self._worker(INFERENCE, queue_name(INFERENCE, host=self._settings.host_id), 3, setup)
 
     def _collector(self) -> None:
         def setup(runtime: Runtime) -> StageFunction:
@@ -145,7 +145,7 @@ class Running:
             stage = CollectStage(files, runtime.stopping)
             return lambda result, _losses: stage(result)
 
-        self._worker(Stage.RESULTS, results_queue(), 2, setup)
+        self._worker(RESULTS, queue_name(RESULTS), 2, setup)
 
     def _worker(
         self, stage: Stage, queue: str, threads: int, setup: Callable[[Runtime], StageFunction]

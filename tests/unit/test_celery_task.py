@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from shared.ledger import Stage
 from shared.messages import Chunk
+from shared.stages import PREPROCESS
 from tests.samples import chunk
 from workers.celery_worker import make_task
 from workers.quarantine import consumer
@@ -23,7 +23,7 @@ def task_that(process: Process) -> Any:
     app = Celery(set_as_current=False)
     contract: Any = SimpleNamespace(task="headrace.test", message_type=Chunk)
     runtime: Any = SimpleNamespace(process=process)
-    make_task(app, contract, Stage.PREPROCESS, runtime, lambda *_: None)  # type: ignore[arg-type,return-value]
+    make_task(app, contract, PREPROCESS, runtime, lambda *_: None)  # type: ignore[arg-type,return-value]
     return app.tasks["headrace.test"]
 
 

@@ -10,7 +10,8 @@ from producer.jobs import JobRequest, job_status, submit
 from producer.standing import lookout
 from producer.standing.chunks import deadline_seconds
 from producer.standing.lookout import Lookout
-from shared.ledger import ChunkPlace, JobProgress, Stage
+from shared.ledger import ChunkPlace, JobProgress
+from shared.stages import INFERENCE
 from tests.fake_connections import fake_connections
 
 
@@ -22,12 +23,12 @@ def test_what_stands_still_is_said_once_and_nothing_while_the_job_moves(
     fake.put_images("photos", "a.jpg")
     request = JobRequest("s3://photos", str(fake.pipeline), job_id="job")
     spec = submit(fake.connections, request, fake.warnings.append)
-    uid, deadline = spec.job_uid, deadline_seconds(spec, Stage.INFERENCE)
+    uid, deadline = spec.job_uid, deadline_seconds(spec, INFERENCE)
     fake.ledger.open_jobs[uid] = JobProgress(uid, "job", 0, 1, False, {})
     status = job_status(fake.connections, "job", fake.warnings.append)
 
     def held(seconds: float) -> None:
-        place = ChunkPlace(uid, 0, "held", Stage.INFERENCE, 1, "inference-1@h:7:a", seconds)
+        place = ChunkPlace(uid, 0, "held", INFERENCE, 1, "inference-1@h:7:a", seconds)
         fake.ledger.held = [place]
 
     watch = Lookout(fake.connections)

@@ -15,10 +15,11 @@ from producer.probe import run, send_probe
 from producer.probe.passage import CLOSING, ENDED, STEPS, Passage, Way, stands
 from shared.errors import HeadraceError
 from shared.job import Accounting, Closing
-from shared.ledger import ChunkPlace, JobProgress, Stage
+from shared.ledger import ChunkPlace, JobProgress
+from shared.stages import INFERENCE, PREPROCESS, RESULTS
 from tests.fake_connections import Fake, fake_connections
 
-STAGES = {1: Stage.PREPROCESS, 2: Stage.INFERENCE, 3: Stage.RESULTS}
+STAGES = {1: PREPROCESS, 2: INFERENCE, 3: RESULTS}
 IMAGE = (Path(probe.__file__).parent / "probe.jpg").read_bytes()
 
 
@@ -72,7 +73,7 @@ def test_a_job_that_waits_for_room_in_the_first_queue_is_busy() -> None:
 
 
 def test_who_holds_it_is_named() -> None:
-    place = ChunkPlace("u", 0, "held", Stage.INFERENCE, 1, "inference-1@host:7:abcd", 9.0)
+    place = ChunkPlace("u", 0, "held", INFERENCE, 1, "inference-1@host:7:abcd", 9.0)
     passage = stands(cast(Way, Place({}, place)), 2, 30.0, {})
     assert "inference-1@host (pid 7) has held the probe image for 30 s." in passage.detail
 

@@ -22,9 +22,9 @@ from producer.standing.slots import full_ring
 from shared.errors import TransientError
 from shared.job import JobSpec
 from shared.keys import spec_key
-from shared.ledger import ChunkPlace, ChunkRef, JobProgress, Ledger, LiveWorker, Stage
-from shared.queues import queues
+from shared.ledger import ChunkPlace, ChunkRef, JobProgress, Ledger, LiveWorker
 from shared.settings import Settings
+from shared.stages import INFERENCE, PREPROCESS, STAGES, Stage, queues
 from shared.staging import Layout, create_ring, open_ring
 from tests import samples
 from tests.fake_connections import Fake, fake_connections
@@ -65,7 +65,7 @@ def test_the_deadlines_are_those_of_the_workers(spec: JobSpec) -> None:
     assert COLLECTED * 60 < chunks.COLLECT_SECONDS  # its files take a second
 
 
-@pytest.mark.parametrize("stage", Stage)
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
 def test_a_chunk_that_is_held_for_too_long_is_named_with_its_worker(
     fake: Fake, spec: JobSpec, stage: Stage
 ) -> None:
@@ -85,7 +85,7 @@ def test_a_chunk_that_is_held_for_too_long_is_named_with_its_worker(
     assert found.worker == WORKER
     assert not found.is_warning
     assert "inference-1@host (pid 7) has held chunk 3, 4 of job" in found.detail
-    role = {"results": "collector"}.get(stage, stage.value)
+    role = {"results": "collector"}.get(stage.name, stage.name)
     assert found.role == role
     assert f"headrace restart {role}" in found.hint
     assert overdue_chunks(fake.connections, [spec.job_uid]) == [found]
@@ -96,12 +96,12 @@ def test_a_slow_pipeline_has_later_deadlines(spec: JobSpec) -> None:
     slow = spec.model_copy(
         update={"pipeline": spec.pipeline.model_copy(update={"batch_seconds": 7200.0})}
     )
-    for stage in (Stage.PREPROCESS, Stage.INFERENCE):
+    for stage in (PREPROCESS, INFERENCE):
         assert deadline_seconds(slow, stage) > deadline_seconds(spec, stage)
 
 
 def test_a_job_without_a_readable_spec_has_no_chunk_to_name(fake: Fake, spec: JobSpec) -> None:
-    hold(fake, spec, Stage.INFERENCE, 1e6, 0)
+    hold(fake, spec, INFERENCE, 1e6, 0)
     fake.store.put("state", spec_key("job"), b'{"version": 99}')
     assert overdue_chunks(fake.connections) == []
     fake.store.delete("state", spec_key("job"))
@@ -357,7 +357,7 @@ def test_at_rabbitmq_the_consumers_of_each_queue_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumers, "LOOK_AGAIN_AFTER", 0.001)
-    names = {queue.role: queue.name for queue in queues("host")}
+    names = {queue.stage.role: queue.name for queue in queues("host")}
     counts = {names["preprocess"]: 1, names["inference"]: 2, names["collector"]: 0}
 
     class Rabbit:

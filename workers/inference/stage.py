@@ -11,11 +11,11 @@ from functools import partial
 
 from shared.errors import TransientError
 from shared.job import EngineChoice
-from shared.ledger import ChunkRef, Stage
+from shared.ledger import ChunkRef
 from shared.messages import Batch, ItemFailure, Parcel, Result, ResultItem, Slot, Timings
 from shared.patience import patiently
 from shared.pipeline import Postprocess
-from shared.queues import RESULTS_TASK, results_queue
+from shared.stages import RESULTS, queue_name
 from shared.staging import NetworkStaging, SlotGone, StagingRing
 from workers.inference.alone import Alone
 from workers.inference.answer_sizes import fitting
@@ -233,7 +233,7 @@ def _forward(batch: Batch, outcome: _Outcome) -> Forward:
         device=engine and engine.device,
         timings=_timings(batch.timings, outcome.runs),
     )
-    return Forward(Stage.RESULTS, RESULTS_TASK, results_queue(), result)
+    return Forward(RESULTS, queue_name(RESULTS), result)
 
 
 def _items(batch: Batch, given: list[Answer]) -> list[ResultItem]:

@@ -8,8 +8,9 @@ from functools import partial
 
 from shared.job import JobStop
 from shared.job_store import JobStore
-from shared.ledger import Ledger, Stage
+from shared.ledger import Ledger
 from shared.messages import Batch
+from shared.stages import INFERENCE
 from shared.staging import open_ring
 from shared.staging.network import connect as connect_network
 from shared.storage import connect
@@ -61,7 +62,7 @@ def setup(runtime: Runtime) -> InferenceStage:
     jobs = JobStore(connect(settings.s3), settings.state_bucket)
     pins = JobPins(jobs)
     network = connect_network(settings, runtime.ledger.awaited)
-    note = partial(runtime.note_trial, Stage.INFERENCE)
+    note = partial(runtime.note_trial, INFERENCE)
     stop = partial(stop_job, jobs, runtime.ledger)
     return InferenceStage(ring, network, device, pins, note, stop, runtime.stopping)
 

@@ -10,7 +10,7 @@ from shared.environment import settle
 if __name__ == "__main__":
     settle(OMP_NUM_THREADS="1")  # images of a chunk are resized one after another
 
-from shared.ledger import Stage
+from shared.stages import PREPROCESS
 from shared.staging import open_ring
 from shared.staging.network import connect as connect_network
 from shared.storage import resolve_store
@@ -33,7 +33,7 @@ def setup(runtime: Runtime) -> PreprocessStage:
     ring = open_ring(settings.ring, settings.host_id)
     network = connect_network(settings, ledger.awaited)
     routes = Routes(settings.host_id, partial(waiting_chunks, ledger) if network else dict)
-    note = partial(runtime.note_trial, Stage.PREPROCESS)
+    note = partial(runtime.note_trial, PREPROCESS)
     return PreprocessStage(fetcher, ring, network, routes, ledger.staged, note, runtime.stopping)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from shared.errors import TransientError
 from shared.ledger import Ledger
-from shared.queues import inference_queue
+from shared.stages import INFERENCE, queue_name
 
 LOOK_SECONDS = 1.0
 
@@ -19,7 +19,7 @@ Waiting = Callable[[], dict[str, int]]
 def waiting_chunks(ledger: Ledger) -> dict[str, int]:
     """What the ledger knows of the hosts, as a ``Waiting`` gives it."""
     hosts = ledger.hosts("inference")
-    return {host: ledger.queued_count(inference_queue(host)) for host in sorted(hosts)}
+    return {host: ledger.queued_count(queue_name(INFERENCE, host=host)) for host in sorted(hosts)}
 
 
 class Routes:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from shared.errors import ItemError, ItemErrorCode, PermanentError, TransientError
-from shared.ledger import ChunkRef, Stage
+from shared.ledger import ChunkRef
 from shared.messages import Batch, Chunk, Item, ItemFailure, Parcel, Slot, StagedItem, Timings
 from shared.patience import patiently
 from shared.pipeline import Preprocess
-from shared.queues import INFERENCE_TASK, inference_queue
+from shared.stages import INFERENCE, queue_name
 from shared.staging import NetworkStaging, Parcelling, SlotGone, StagingRing, WriteHold
 from shared.staging.ring import Pixels, StagedQuery
 from workers.preprocess.encoding import Encoded
@@ -174,10 +174,10 @@ class PreprocessStage:
             timings=Timings(**staging.seconds),
         )
         is_here = isinstance(staged, Slot)
-        queue = inference_queue(self._ring.host_id if is_here else self._routes.host())
+        queue = queue_name(INFERENCE, host=self._ring.host_id if is_here else self._routes.host())
         if hold is None:
-            return Forward(Stage.INFERENCE, INFERENCE_TASK, queue, batch)
-        return Forward(Stage.INFERENCE, INFERENCE_TASK, queue, batch, hold.release, hold.abandon)
+            return Forward(INFERENCE, queue, batch)
+        return Forward(INFERENCE, queue, batch, hold.release, hold.abandon)
 
     def _place(self, staging: _Staging) -> Slot | Parcel | None:
         """Where the pixels are; a parcel's are sent. Raises SlotGone, TransientError."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from shared.queues import inference_queue
+from shared.stages import INFERENCE, queue_name
 from tests.e2e.hosts.namespaces import inside, two_namespaces, why_no_namespaces
 from tests.e2e.hosts.system import System, system
 from tests.injection.slots import job_uid
@@ -164,7 +164,7 @@ def test_a_host_that_vanishes_is_drained(
 ) -> None:
     both.workers(first="preprocess inference", second="preprocess inference")
     job = enqueue(both, base, "SlowDigest")
-    queue = inference_queue(both.second.name)
+    queue = queue_name(INFERENCE, host=both.second.name)
     wait_for(lambda: both.ledger.queued_count(queue), what="chunks on that host", every=0.01)
     both.second.freeze("inference")  # so that they are there still when it is gone
     wait_for(lambda: both.ledger.queued_count(queue) >= 2, what="more of them")

@@ -1,0 +1,92 @@
+"""The stages that a chunk passes, one row each, and the names of their queues.
+
+A new stage is a row here, a role in ``producer/stack/roles.py`` and a package of its own in
+``workers/``. ``python -m shared.stages --json`` prints the table.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args
+
+# A newer schema has queues of its own, so that workers of two versions can run side by side.
+VERSION = "v3"
+
+# In order of priority: what is interactive goes first.
+Lane = Literal["interactive", "bulk"]
+LANES: tuple[Lane, ...] = get_args(Lane)
+FED_LANES: tuple[Lane, ...] = ("bulk",)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of a chunk's route.
+
+    ``role``: the kind of process that takes its messages.
+    ``task``: the Celery task that such a message is for.
+    ``per_host``: each host has queues of its own, because pixels lie there.
+    ``long``: a chunk may stay for hours; losing its holder says nothing against its items.
+    """
+
+    name: str
+    role: str
+    task: str
+    per_host: bool = False
+    long: bool = False
+
+
+PREPROCESS = Stage("preprocess", role="preprocess", task="headrace.preprocess")
+INFERENCE = Stage("inference", role="inference", task="headrace.inference", per_host=True)
+RESULTS = Stage("results", role="collector", task="headrace.results")
+
+# By name, in the order of the flow.
+STAGES: dict[str, Stage] = {stage.name: stage for stage in (PREPROCESS, INFERENCE, RESULTS)}
+
+
+@dataclass(frozen=True, slots=True)
+class QueueInfo:
+    """One queue, and the stage whose messages it carries."""
+
+    name: str
+    stage: Stage
+    lane: Lane
+
+
+def queue_name(stage: Stage, lane: Lane = "bulk", host: str = "") -> str:
+    """The name of a stage's queue of one lane. ``host``: needed where a stage is ``per_host``."""
+    if stage.per_host != bool(host):
+        raise ValueError(f"stage {stage.name} has {'a' if stage.per_host else 'no'} queue per host")
+    name = f"{VERSION}.{stage.name}.{lane}"
+    return f"{name}.{host}" if stage.per_host else name
+
+
+def queue_host(queue: str) -> str | None:
+    """The host that a queue is of; None for queues of stages that have no queue per host."""
+    version, name, _, host = [*queue.split(".", 3), "", "", ""][:4]
+    stage = STAGES.get(name)
+    return host or None if version == VERSION and stage and stage.per_host else None
+
+
+def stage_of_role(role: str) -> Stage:
+    """The stage whose messages a role takes. Raises KeyError where it takes none."""
+    for stage in STAGES.values():
+        if stage.role == role:
+            return stage
+    raise KeyError(role)
+
+
+def queues(host: str) -> Iterator[QueueInfo]:
+    """Every queue that workers of a host consume, in the order of the flow and of priority."""
+    for stage in STAGES.values():
+        for lane in FED_LANES:
+            name = queue_name(stage, lane, host if stage.per_host else "")
+            yield QueueInfo(name, stage, lane)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--json"]:
+        sys.exit("usage: python -m shared.stages --json")
+    print(json.dumps([asdict(stage) for stage in STAGES.values()], indent=2))  # noqa: T201
