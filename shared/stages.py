@@ -12,6 +12,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
+from shared.environment import settle
+
+if __name__ == "__main__":
+    settle()
+
 # A newer schema has queues of its own, so that workers of two versions can run side by side.
 VERSION = "v3"
 

@@ -16,12 +16,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shared.environment import settle
-from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name, queues
 
 if __name__ == "__main__":
     settle()
 
 from producer.stack.broker_users import ADMIN
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name, queues
 
 # The name under which the exchange without a name is judged.
 _DIRECT = "amq.default"
