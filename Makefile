@@ -99,7 +99,7 @@ test-fault: install-dev ## Try all of every fault and write docs/FAULTS.md; AGAI
 	@failed=0; $(FULL_FAULTS) FAULT_LINES=$(CURDIR)/$(FAULT_LINES) FAULT_VERSION=$(FAULT_VERSION) \
 	  $(RUN) -m pytest -n 2 --dist loadfile $(or $(AGAIN),tests/fault) --timeout=1800 $(ARGS) \
 	  || failed=$$?; \
-	$(FULL_FAULTS) $(RUN) -m tests.injection.table $(FAULT_LINES) > docs/FAULTS.md; exit $$failed
+	$(FULL_FAULTS) $(RUN) -m tests.support.injection.table $(FAULT_LINES) > docs/FAULTS.md; exit $$failed
 
 test-compose: install-dev ## Prove docker-compose.yml by a job in containers; skipped without an engine
 	@$(RUN) -m pytest -s tests/e2e/compose/proof.py $(ARGS)
@@ -111,11 +111,11 @@ simulate: install-dev ## Play SEEDS=10000 seeds of the simulation; SEED=... tell
 	@$(RUN) -m tests.simulation $(if $(filter command line environment,$(origin SEED)),--seed $(SEED),--seeds $(SEEDS))
 
 fuzz: install-dev ## Search for messages that break their inspection, for SECONDS=60
-	@FUZZ_SECONDS=$(SECONDS) $(RUN) -m pytest tests/unit/test_inspection_fuzz.py \
-	  tests/unit/test_guided_fuzz.py --timeout $$(($(SECONDS) + 300)) $(ARGS)
+	@FUZZ_SECONDS=$(SECONDS) $(RUN) -m pytest tests/unit/workers/quarantine/test_inspection_fuzz.py \
+	  tests/unit/workers/quarantine/test_guided_fuzz.py --timeout $$(($(SECONDS) + 300)) $(ARGS)
 
 chaos: install-dev ## Run several jobs under random faults for MINUTES=10; SEED=... draws again
-	@$(RUN) -m tests.injection.chaos --minutes $(MINUTES) --seed $(SEED)
+	@$(RUN) -m tests.support.injection.chaos --minutes $(MINUTES) --seed $(SEED)
 
 flood: install-dev ## Send MESSAGES=1000000 malformed messages to one worker, and measure
 	@FLOOD_MESSAGES=$(or $(MESSAGES),1000000) $(RUN) -m pytest --timeout 7200 -s -k bounded \

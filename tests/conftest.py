@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.injection.places import Places
-from tests.rabbitmq_server import RabbitServer, start_rabbitmq
-from tests.servers import BROKER
-from tests.stack import Stack
-from tests.tls import Authority, make_authority
+from tests.support.injection.places import Places
+from tests.support.rabbitmq_server import RabbitServer, start_rabbitmq
+from tests.support.servers import BROKER
+from tests.support.stack import Stack
+from tests.support.tls import Authority, make_authority
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 

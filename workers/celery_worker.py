@@ -12,10 +12,10 @@ from typing import Any
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
 
-from shared import rabbitmq
-from shared.celery_app import Publisher, consume, make_app
-from shared.dead_letters import LIMITS, Limits
-from shared.dead_letters import connect as connect_dead_letters
+from shared.broker import rabbitmq
+from shared.broker.celery_app import Publisher, consume, make_app
+from shared.broker.dead_letters import LIMITS, Limits
+from shared.broker.dead_letters import connect as connect_dead_letters
 from shared.errors import HeadraceError
 from shared.lease import LeaseKeeper
 from shared.ledger import WorkerIdentity

@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmarks.figures.sampling import sampled
 from benchmarks.stack import BUCKET, ROOT, BenchStack
-from producer.lister import Lister
+from producer.lead.lister import Lister
 from shared.job_store import JobStore
 from shared.messages import Item
 

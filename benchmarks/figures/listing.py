@@ -13,7 +13,7 @@ from benchmarks.figures.bench import MIB, Bench
 from benchmarks.figures.overhead import cpu_seconds
 from benchmarks.figures.sampling import sampled
 from benchmarks.stack import BUCKET
-from producer.listing import BucketListing
+from producer.sources.listing import BucketListing
 
 BROKER_SECONDS = 30.0
 REAL_ROUNDS = 2

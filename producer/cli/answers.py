@@ -6,14 +6,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from producer.dead_letters import DeadLetterCount, DeadLetterDetail, DeadLetterRow
-from producer.doctor import Checks
-from producer.info import ProcessRow, StackInfo
+from producer.doctor.checks import Checks
+from producer.exports.results import ErrorSummary
 from producer.jobs import JobStatus, Submitted
+from producer.jobs.dead_letters import DeadLetterCount, DeadLetterDetail, DeadLetterRow
 from producer.models import ModelStatus, PulledModel
 from producer.pipelines import PipelineView
-from producer.results import ErrorSummary
-from producer.upload import UploadReport
+from producer.sources.upload import UploadReport
+from producer.stack.info import ProcessRow, StackInfo
 from shared.catalog import PipelineSummary
 
 

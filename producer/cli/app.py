@@ -52,7 +52,7 @@ def _root(
     """
     os.environ[PROFILE_VARIABLE] = profile
     if uses_docker():
-        from producer.containers.broker_place import follow
+        from producer.stack.containers.broker_place import follow
         from shared.settings import default_home
 
         follow(default_home())

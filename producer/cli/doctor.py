@@ -25,7 +25,7 @@ def doctor(
 
     One small image goes through every stage, as a job that is removed again.
     """
-    from producer.doctor import Check, Checks, examine
+    from producer.doctor.checks import Check, Checks, examine
 
     checks: list[Check] = []
     with closing(examine(warn, timeout)) as found:  # interrupted, it removes its probe

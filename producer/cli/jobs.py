@@ -125,8 +125,8 @@ def status(
 ) -> None:
     """Show how far a job is, or how it ended."""
     from producer.connections import connect
+    from producer.doctor.stalls import findings
     from producer.jobs import job_status, latest_job_id
-    from producer.standing import findings
 
     connections = connect()
     job_id = job_id or latest_job_id(connections)
@@ -287,8 +287,8 @@ def _wait(
 
 def _follow(connections: Connections, job_id: str, timeout_seconds: float | None) -> JobStatus:
     """Show a job's progress to its end, and what stands still. Ctrl-C leaves the job alone."""
+    from producer.doctor.stalls.lookout import Lookout
     from producer.jobs import follow
-    from producer.standing.lookout import Lookout
 
     lookout = Lookout(connections)
     looks = follow(connections, job_id, warn, timeout_seconds=timeout_seconds)

@@ -23,7 +23,7 @@ from producer.cli.streams import writing_answer
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
-    from producer.results import Format
+    from producer.exports.results import Format
 
 app = typer.Typer()
 
@@ -62,8 +62,8 @@ def results(
     An image that was retried has its newest row. FILE is replaced if it is there.
     """
     from producer.connections import connect
-    from producer.merged import place_for, write_object
-    from producer.results import iter_rows, write_file, write_rows
+    from producer.exports.merged import place_for, write_object
+    from producer.exports.results import iter_rows, write_file, write_rows
     from shared.storage import is_s3_url
 
     chosen = _format(given, file)
@@ -94,7 +94,7 @@ def errors(
 ) -> None:
     """Count the failed images of a job by error, with an example of each and what to do."""
     from producer.connections import connect
-    from producer.results import error_summary, iter_rows
+    from producer.exports.results import error_summary, iter_rows
 
     connections = connect()
     spec = connections.jobs.any_spec(job_id)

@@ -27,7 +27,7 @@ def up(
 
     Returns when every role answers.
     """
-    from producer.info import masked_url
+    from producer.stack.info import masked_url
     from shared.settings import default_home
 
     settings = _stack().up(default_home(), _counts(workers), say)
@@ -51,7 +51,7 @@ def down() -> None:
 @app.command(epilog=example("ps", "ps --json"))
 def ps(as_json: AsJson = False) -> None:
     """Show the processes of the stack, and how many chunks each has in hand."""
-    from producer.info import process_rows
+    from producer.stack.info import process_rows
     from shared.settings import default_home
 
     rows = process_rows(warn)
@@ -125,7 +125,7 @@ def restart(
 @app.command(epilog=example("info", "info --json"))
 def info(as_json: AsJson = False) -> None:
     """Show where everything is. With --json the credentials are shown, else masked."""
-    from producer.info import stack_info
+    from producer.stack.info import stack_info
 
     found = stack_info()
     if as_json:
@@ -141,7 +141,8 @@ def info(as_json: AsJson = False) -> None:
 
 def _stack() -> Any:
     """The stack that this command is about: that of this machine, or the one in containers."""
-    from producer import containers, stack
+    from producer.stack import containers
+    from producer.stack import local as stack
     from shared.profile import uses_docker
 
     return containers if uses_docker() else stack

@@ -9,7 +9,7 @@ from itertools import islice
 
 from producer.connections import Connections
 from producer.jobs.nearest import bucket_missing, is_nearly_wanted, literal_start, nothing_there
-from producer.listing import is_folder_marker, wants
+from producer.sources.listing import is_folder_marker, wants
 from shared.errors import PermanentError
 from shared.job import JobSpec
 from shared.keys import output_manifest_key, output_root, part_key, rows_prefix, success_key
@@ -49,8 +49,8 @@ def require_source(connections: Connections, spec: JobSpec, tell: Say) -> None:
 def require_output(connections: Connections, spec: JobSpec, warn: Say) -> None:
     """Raise unless the collector can write the output; our own bucket is made where it is missing.
 
-    The collector's rights count, not those of who enqueues: see ``producer.stack.store_identities``
-    for our own store. In other stores all have the same.
+    The collector's rights count, not those of who enqueues: for our own store they stand in
+    ``producer.stack.rights.store_identities``; in other stores all have the same.
     """
     bucket = spec.output_bucket
     store = store_for(connections, bucket, purpose="output", hint="Take another --output.")

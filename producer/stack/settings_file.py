@@ -12,8 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from producer.stack.broker_users import ADMIN
-from producer.stack.credentials import (
+from producer.stack.home import Home, write_private
+from producer.stack.ports import HOST
+from producer.stack.record import StackRecord
+from producer.stack.rights.broker_users import ADMIN
+from producer.stack.rights.credentials import (
     BROKER_ROLES,
     broker_url,
     flower_config,
@@ -21,9 +24,6 @@ from producer.stack.credentials import (
     signing_key,
     store_key,
 )
-from producer.stack.home import Home, write_private
-from producer.stack.ports import HOST
-from producer.stack.record import StackRecord
 from shared.errors import UsageError
 from shared.settings import SETTINGS_FILE, S3Settings, Settings, load_settings
 

@@ -16,7 +16,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.broker_errors import FAILURES, no_answer
+from shared.broker.errors import FAILURES, no_answer
+from shared.broker.redis_client import redis_client
 from shared.ledger.records import (
     ChunkPlace,
     ChunkRef,
@@ -25,7 +26,6 @@ from shared.ledger.records import (
     LiveWorker,
     WorkerIdentity,
 )
-from shared.redis_client import redis_client
 from shared.settings import Settings
 from shared.stages import INFERENCE, PREPROCESS, STAGES, Stage, queue_name
 

@@ -21,10 +21,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.broker_errors import FAILURES, no_answer
+from shared.broker.errors import FAILURES, no_answer
+from shared.broker.redis_client import redis_client
 from shared.errors import PermanentError, TransientError
 from shared.ledger import ChunkRef
-from shared.redis_client import redis_client
 from shared.settings import Settings
 from shared.staging.ring import Pixels, SlotGone, StagedQuery
 

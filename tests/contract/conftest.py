@@ -15,8 +15,8 @@ import pytest
 
 from shared.settings import S3Settings
 from shared.storage import Store, connect
-from tests.minio_server import start_minio
-from tests.servers import start_seaweedfs
+from tests.support.minio_server import start_minio
+from tests.support.servers import start_seaweedfs
 
 
 class RunningServer(Protocol):

@@ -20,7 +20,7 @@ from shared.storage import (
 )
 from shared.storage.credentials import Keys
 from shared.storage.s3 import S3ObjectStore
-from tests.injection.strict_store import StrictStore
+from tests.support.injection.strict_store import StrictStore
 from workers.preprocess.fetch import Fetcher
 
 OBJECTS = 200

@@ -16,8 +16,8 @@ from shared.settings import S3Settings
 from shared.storage import AccessDenied, CredentialsExpired, Store
 from shared.storage.credentials import FileCredentials, Keys
 from shared.storage.s3 import S3ObjectStore
-from tests.injection.strict_store import StrictStore
-from tests.waiting import wait_for
+from tests.support.injection.strict_store import StrictStore
+from tests.support.waiting import wait_for
 
 KEYS = ("plain", "odd\nkey")
 ONLY_READ = {

@@ -21,8 +21,8 @@ from shared.storage import (
     connect,
     pace,
 )
-from tests.injection.http_proxy import HttpProxy
-from tests.injection.proxy import Fate
+from tests.support.injection.http_proxy import HttpProxy
+from tests.support.injection.proxy import Fate
 
 OPERATIONS: dict[str, Callable[[Store, str], object]] = {
     "get": lambda store, bucket: store.get(bucket, "a"),

@@ -10,7 +10,7 @@ import pytest
 from shared.errors import UsageError
 from shared.settings import S3Settings
 from shared.storage import Store, StoreUnavailable, connect
-from tests.tls import Authority, TlsFront
+from tests.support.tls import Authority, TlsFront
 
 OPERATIONS: dict[str, Callable[[Store, str], object]] = {
     "get": lambda store, bucket: store.get(bucket, "a"),

@@ -10,7 +10,7 @@ import torchvision
 from PIL import Image
 from torchvision.transforms import v2 as transforms
 
-from tests.stack import Stack
+from tests.support.stack import Stack
 
 LEAST_AGREEMENT = 0.99
 

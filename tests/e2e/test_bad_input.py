@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack import Stack, small_images
+from tests.support.stack import Stack, small_images
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ import redis
 from producer.stack.settings_file import role_settings_file
 from shared.settings import SETTINGS_FILE_VARIABLE, load_settings
 from shared.staging import Layout
-from tests.servers import RunningValkey, start_valkey
-from tests.stack import Stack, small_images
-from tests.waiting import wait_for
+from tests.support.servers import RunningValkey, start_valkey
+from tests.support.stack import Stack, small_images
+from tests.support.waiting import wait_for
 
 STEPS = ("producer", "preprocess", "inference", "collector", "closing")
 LOCK = """

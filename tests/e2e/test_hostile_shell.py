@@ -12,11 +12,11 @@ import psutil
 import pytest
 
 from producer.stack.home import find_home
-from producer.stack.leftovers import find_processes
+from producer.stack.local.leftovers import find_processes
 from shared.environment import CHOSEN, PASSED
 from tests.conftest import PLUGIN
-from tests.hostile import Listener, variables
-from tests.stack import Stack, small_images
+from tests.support.hostile_shell import Listener, variables
+from tests.support.stack import Stack, small_images
 
 IMAGES = 12
 # What supervisord says to its children, and what we say to SeaweedFS.

@@ -11,10 +11,10 @@ import yaml
 
 from shared.settings import S3Settings
 from shared.storage import connect
-from tests.injection.strict_store import StrictStore
-from tests.servers import RunningSeaweed, start_seaweedfs
-from tests.stack import Stack, small_images
-from tests.waiting import wait_for
+from tests.support.injection.strict_store import StrictStore
+from tests.support.servers import RunningSeaweed, start_seaweedfs
+from tests.support.stack import Stack, small_images
+from tests.support.waiting import wait_for
 
 BUCKET = "foreign-photos"
 IMAGES = 200

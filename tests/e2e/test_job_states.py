@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.stack import Stack
+from tests.support.stack import Stack
 
 DARK, BRIGHT = 12, 108
 PIPELINE = (

@@ -11,8 +11,8 @@ import pandas
 import pyarrow.dataset
 import pytest
 
-from tests.stack import Stack, small_images
-from tests.waiting import wait_for
+from tests.support.stack import Stack, small_images
+from tests.support.waiting import wait_for
 
 IMAGES = 300
 

@@ -7,8 +7,8 @@ import io
 import pytest
 from PIL import Image
 
-from tests.stack import Stack, small_images
-from tests.waiting import wait_for
+from tests.support.stack import Stack, small_images
+from tests.support.waiting import wait_for
 
 ODD_NAMES = [
     "with space.jpg",

@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.stack import Stack, small_images
-from tests.waiting import wait_for
+from tests.support.stack import Stack, small_images
+from tests.support.waiting import wait_for
 
 IMAGES = 6
 PREPROCESS = "preprocess: {resize_shorter_pixels: 32, crop_pixels: 32}\n"

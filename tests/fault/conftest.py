@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.injection.disk import Disk
-from tests.injection.extent import FULL, SEED
-from tests.injection.far import Far, labels_of
-from tests.injection.fingerprints import Fingerprints
-from tests.injection.outage import kill_for_good
-from tests.injection.post_mortem import post_mortem
-from tests.injection.routing import routed
-from tests.injection.seen import Seen
-from tests.injection.table import note_end
-from tests.stack import Stack, small_images
+from tests.support.injection.disk import Disk
+from tests.support.injection.extent import FULL, SEED
+from tests.support.injection.fingerprints import Fingerprints
+from tests.support.injection.outage import kill_for_good
+from tests.support.injection.post_mortem import post_mortem
+from tests.support.injection.proxied_stack import Far, labels_of
+from tests.support.injection.recording_model import Seen
+from tests.support.injection.routing import routed
+from tests.support.injection.table import note_end
+from tests.support.stack import Stack, small_images
 
 
 def pytest_report_header() -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.injection.far import Far
-from tests.injection.proxy import Fate
-from tests.injection.table import Line, note
-from tests.waiting import wait_for
+from tests.support.injection.proxied_stack import Far
+from tests.support.injection.proxy import Fate
+from tests.support.injection.table import Line, note
+from tests.support.waiting import wait_for
 
 RATE = 0.05  # of each fate
 FATES = (Fate.FAIL, Fate.STALL, Fate.AMBIGUOUS)

@@ -10,10 +10,10 @@ import redis
 
 from shared.settings import load_settings
 from shared.staging import Layout
-from tests.injection.extent import FULL, JOB_SECONDS
-from tests.injection.table import Line, note
-from tests.stack import Stack, small_images
-from tests.waiting import wait_for
+from tests.support.injection.extent import FULL, JOB_SECONDS
+from tests.support.injection.table import Line, note
+from tests.support.stack import Stack, small_images
+from tests.support.waiting import wait_for
 
 # In the short case just enough chunks for all slots and a whole queue, and as many to wait.
 IMAGES, BATCH = (5000, 64) if FULL else (1000, 16)

@@ -14,12 +14,12 @@ import redis
 
 from shared.ledger import connect
 from shared.settings import load_settings
-from tests.injection.far import BATCH, Far
-from tests.injection.outage import frozen, killed
-from tests.injection.seen import finished, listed
-from tests.injection.table import Line, note
-from tests.injection.watch import Watch
-from tests.waiting import wait_for
+from tests.support.injection.outage import frozen, killed
+from tests.support.injection.proxied_stack import BATCH, Far
+from tests.support.injection.recording_model import finished, listed
+from tests.support.injection.table import Line, note
+from tests.support.injection.watch import Watch
+from tests.support.waiting import wait_for
 
 # A ledger of another birth makes everything in flight anew: two full queues and what is held.
 MOST_IN_FLIGHT_CHUNKS = 48

@@ -21,10 +21,10 @@ import redis
 
 from shared.ledger import LiveWorker, connect
 from shared.settings import load_settings
-from tests.injection.slow_model import SlowModel
-from tests.injection.table import Line, note
-from tests.stack import ROOT, Stack, small_images
-from tests.waiting import wait_for
+from tests.support.injection.slow_model import SlowModel
+from tests.support.injection.table import Line, note
+from tests.support.stack import ROOT, Stack, small_images
+from tests.support.waiting import wait_for
 
 HOUR = 3600
 BATCH = 8

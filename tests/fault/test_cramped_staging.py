@@ -12,12 +12,12 @@ import pytest
 
 from shared.settings import load_settings
 from shared.staging import Layout
-from tests.injection.extent import FULL, JOB_SECONDS
-from tests.injection.fingerprints import Fingerprints
-from tests.injection.places import Places
-from tests.injection.table import Line, note
-from tests.stack import Stack
-from tests.waiting import wait_for
+from tests.support.injection.extent import FULL, JOB_SECONDS
+from tests.support.injection.fingerprints import Fingerprints
+from tests.support.injection.places import Places
+from tests.support.injection.table import Line, note
+from tests.support.stack import Stack
+from tests.support.waiting import wait_for
 
 RUNS = 6
 # In half of it are three slots for chunks of 16 images; in half of the other not even two.

@@ -6,12 +6,12 @@ import random
 import time
 from pathlib import Path
 
-from tests.injection.extent import JOB_SECONDS
-from tests.injection.slow_model import SlowModel
-from tests.injection.table import Line, note
-from tests.injection.watch import Watch
-from tests.stack import Stack, small_images
-from tests.waiting import wait_for
+from tests.support.injection.extent import JOB_SECONDS
+from tests.support.injection.slow_model import SlowModel
+from tests.support.injection.table import Line, note
+from tests.support.injection.watch import Watch
+from tests.support.stack import Stack, small_images
+from tests.support.waiting import wait_for
 
 BATCH = 16
 # What an inference worker may have in hand: one chunk running, one arriving, one leaving.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.injection.places import EARLY_STOP, Places
-from tests.injection.table import Line, note
-from tests.stack import Stack, small_images
+from tests.support.injection.places import EARLY_STOP, Places
+from tests.support.injection.table import Line, note
+from tests.support.stack import Stack, small_images
 
 CLASS = """\
 import time

@@ -17,10 +17,10 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.injection.extent import FULL
-from tests.injection.table import Line, note
-from tests.stack import Stack, small_images
-from tests.waiting import wait_for
+from tests.support.injection.extent import FULL
+from tests.support.injection.table import Line, note
+from tests.support.stack import Stack, small_images
+from tests.support.waiting import wait_for
 
 IMAGES = 60
 CHUNK = 16

@@ -11,11 +11,11 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from tests.injection.extent import FULL
-from tests.injection.table import Line, note
-from tests.injection.watch import Watch
-from tests.stack import Stack, chunks_of, small_images
-from tests.waiting import wait_for
+from tests.support.injection.extent import FULL
+from tests.support.injection.table import Line, note
+from tests.support.injection.watch import Watch
+from tests.support.stack import Stack, chunks_of, small_images
+from tests.support.waiting import wait_for
 
 IMAGES, BATCH = (3000, 16) if FULL else (1000, 8)
 RESUME_TARGET_SECONDS = 10.0

@@ -11,11 +11,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tests.injection.extent import JOB_SECONDS
-from tests.injection.places import Places
-from tests.injection.table import Line, note
-from tests.stack import Stack, chunks_of, small_images
-from tests.waiting import wait_for
+from tests.support.injection.extent import JOB_SECONDS
+from tests.support.injection.places import Places
+from tests.support.injection.table import Line, note
+from tests.support.stack import Stack, chunks_of, small_images
+from tests.support.waiting import wait_for
 
 BUCKET = "listing"
 BATCH = 8

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.injection.extent import FULL
-from tests.injection.fingerprints import Fingerprints
-from tests.injection.places import Places
-from tests.injection.table import Line, note
-from tests.stack import Stack
+from tests.support.injection.extent import FULL
+from tests.support.injection.fingerprints import Fingerprints
+from tests.support.injection.places import Places
+from tests.support.injection.table import Line, note
+from tests.support.stack import Stack
 
 RAISED = ("builtins.RuntimeError", "torch.OutOfMemoryError", "builtins.MemoryError")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.injection.extent import FULL, SEED
-from tests.injection.fingerprints import Fingerprints
-from tests.injection.places import PLACES, Places
-from tests.injection.table import Line, note
-from tests.stack import Stack
+from tests.support.injection.extent import FULL, SEED
+from tests.support.injection.fingerprints import Fingerprints
+from tests.support.injection.places import PLACES, Places
+from tests.support.injection.table import Line, note
+from tests.support.stack import Stack
 
 JOBS = 2
 ROLES = ("producer", "preprocess", "inference", "collector")

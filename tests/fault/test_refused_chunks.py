@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.injection.table import Line, note
-from tests.stack import Stack, small_images
+from tests.support.injection.table import Line, note
+from tests.support.stack import Stack, small_images
 
 # So many labels of this length, for so many images, are more than a message takes; a quarter of
 # them, which the first chunk has, are not.

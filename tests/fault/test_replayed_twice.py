@@ -8,10 +8,10 @@ from typing import Any
 
 import redis
 
-from shared.dead_letters import DeadLetter, DeadLetters
-from tests.injection.table import Line, note
-from tests.stack import Stack, small_images
-from tests.waiting import wait_for
+from shared.broker.dead_letters import DeadLetter, DeadLetters
+from tests.support.injection.table import Line, note
+from tests.support.stack import Stack, small_images
+from tests.support.waiting import wait_for
 
 BATCH = 8
 

@@ -13,12 +13,12 @@ import pytest
 
 from shared.ledger import connect
 from shared.settings import load_settings
-from tests.injection.extent import FULL
-from tests.injection.fingerprints import Fingerprints
-from tests.injection.places import PLACES, Places
-from tests.injection.table import Line, note
-from tests.stack import Stack
-from tests.waiting import wait_for
+from tests.support.injection.extent import FULL
+from tests.support.injection.fingerprints import Fingerprints
+from tests.support.injection.places import PLACES, Places
+from tests.support.injection.table import Line, note
+from tests.support.stack import Stack
+from tests.support.waiting import wait_for
 
 STOP_SECONDS = 60.0
 ROLES = ("preprocess", "inference", "collector")

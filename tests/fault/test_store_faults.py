@@ -10,12 +10,12 @@ from collections.abc import Callable
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.injection.far import BATCH, Far
-from tests.injection.outage import frozen, killed
-from tests.injection.proxy import Fate
-from tests.injection.table import Line, note
-from tests.injection.watch import Watch
-from tests.waiting import wait_for
+from tests.support.injection.outage import frozen, killed
+from tests.support.injection.proxied_stack import BATCH, Far
+from tests.support.injection.proxy import Fate
+from tests.support.injection.table import Line, note
+from tests.support.injection.watch import Watch
+from tests.support.waiting import wait_for
 
 # Rates, and how many answers have to meet their fate, ten times as many in full.
 ANSWERS: dict[str, tuple[dict[Fate, float], int]] = {

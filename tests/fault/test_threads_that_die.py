@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.injection.fingerprints import Fingerprints
-from tests.injection.places import THREADS, Places, thread_place
-from tests.injection.table import Line, note
-from tests.stack import Stack
-from tests.waiting import wait_for
+from tests.support.injection.fingerprints import Fingerprints
+from tests.support.injection.places import THREADS, Places, thread_place
+from tests.support.injection.table import Line, note
+from tests.support.stack import Stack
+from tests.support.waiting import wait_for
 
 # Threading passes over SystemExit in silence, and Celery over all but MemoryError in its timers.
 RAISED = {"main": "MemoryError", "pump": "MemoryError"}

@@ -8,13 +8,13 @@ import signal
 import time
 from pathlib import Path
 
-from tests.injection.extent import JOB_SECONDS
-from tests.injection.places import Places
-from tests.injection.slots import job_uid, taken_slots
-from tests.injection.slow_model import SlowModel
-from tests.injection.table import Line, note
-from tests.stack import Stack, small_images
-from tests.waiting import wait_for
+from tests.support.injection.extent import JOB_SECONDS
+from tests.support.injection.places import Places
+from tests.support.injection.slots import job_uid, taken_slots
+from tests.support.injection.slow_model import SlowModel
+from tests.support.injection.table import Line, note
+from tests.support.stack import Stack, small_images
+from tests.support.waiting import wait_for
 
 BATCH = 16
 FREE_SECONDS = 10.0

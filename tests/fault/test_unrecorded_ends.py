@@ -6,11 +6,11 @@ import random
 
 import pytest
 
-from tests.injection.extent import FULL
-from tests.injection.fingerprints import Fingerprints
-from tests.injection.places import PLACES, Places
-from tests.injection.table import Line, note
-from tests.stack import Stack
+from tests.support.injection.extent import FULL
+from tests.support.injection.fingerprints import Fingerprints
+from tests.support.injection.places import PLACES, Places
+from tests.support.injection.table import Line, note
+from tests.support.stack import Stack
 
 RAISED = ("builtins.RuntimeError", "builtins.MemoryError", "builtins.SystemExit")
 # One of each role: within a stage, between the ledger and the broker, and outside of both.

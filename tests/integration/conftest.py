@@ -10,10 +10,10 @@ import pytest
 import redis
 
 from shared.ledger import Ledger, connect
-from tests import samples
-from tests.ledger_steps import INC, UID, connect_to
-from tests.servers import RunningValkey, start_valkey
-from tests.yard import BOUND, LEASE_SECONDS, Yard
+from tests.support import samples
+from tests.support.ledger_steps import INC, UID, connect_to
+from tests.support.producer_harness import BOUND, LEASE_SECONDS, Yard
+from tests.support.servers import RunningValkey, start_valkey
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ Arguments: the role; then, where wanted, how many dead letters the broker keeps,
 
 import sys
 
-from shared.dead_letters import LIMITS, Limits
+from shared.broker.dead_letters import LIMITS, Limits
 from shared.messages import Message
 from shared.stages import RESULTS
 from workers.celery_worker import run_worker

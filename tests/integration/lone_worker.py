@@ -12,7 +12,7 @@ import redis
 
 from shared.ledger import ChunkRef, Ledger, WorkerIdentity
 from shared.stages import PREPROCESS, queue_name
-from tests import samples
+from tests.support import samples
 from workers.suspects import Deadly, Trial
 from workers.suspects.frame import Frame
 
@@ -28,7 +28,7 @@ def main() -> int:
     ref = ChunkRef(samples.INCARNATION, samples.JOB_UID, 0, attempt)
     ledger.claim(ref, PREPROCESS, worker)
     trial: Trial[str] = Trial(
-        "tests.suspect_child",
+        "tests.support.suspect_child",
         Frame({}),
         lambda frame: str(frame.payload),
         start_seconds=30,

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.auditor import Auditor
-from tests.servers import RunningSeaweed, start_seaweedfs
+from tests.support.auditor import Auditor
+from tests.support.servers import RunningSeaweed, start_seaweedfs
 
 KEYS = [f"photos/{number}.jpg" for number in range(5)]
 

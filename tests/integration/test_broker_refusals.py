@@ -16,13 +16,13 @@ import redis
 from shared.errors import TransientError
 from shared.ledger import Ledger, connect
 from shared.settings import Settings, save_settings
-from tests import samples
-from tests.servers import RunningValkey, start_valkey
-from tests.waiting import wait_for
+from tests.support import samples
+from tests.support.servers import RunningValkey, start_valkey
+from tests.support.waiting import wait_for
 
 COMMANDS = {
     "preprocess": ("tests.integration.echo_worker", "preprocess"),
-    "producer": ("producer.role",),
+    "producer": ("producer.lead.role",),
 }
 ATTEMPTS = 5
 

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from producer import doctor
-from shared.celery_app import Publisher
-from shared.dead_letters import connect as connect_dead_letters
+from producer.doctor import checks as doctor
+from shared.broker.celery_app import Publisher
+from shared.broker.dead_letters import connect as connect_dead_letters
 from shared.errors import TransientError
 from shared.ledger import connect as connect_ledger
 from shared.messages import Chunk
 from shared.settings import Settings, save_settings
 from shared.stages import PREPROCESS, queue_name
-from tests import samples
-from tests.servers import HOST, RunningValkey, free_ports
-from tests.tls import Authority, TlsFront
-from tests.waiting import wait_for
+from tests.support import samples
+from tests.support.servers import HOST, RunningValkey, free_ports
+from tests.support.tls import Authority, TlsFront
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 QUEUE = queue_name(PREPROCESS)
@@ -81,7 +81,14 @@ def test_a_worker_takes_a_chunk_and_flower_sees_the_queues(
     process("tests.integration.echo_worker", "preprocess", HEADRACE_PROCESS="preprocess-1")
     wait_for(ledger.workers, what="the worker's lease")
     (port,) = free_ports(1)
-    flower = ("celery", "-A", "shared.celery_app", "flower", f"--address={HOST}", f"--port={port}")
+    flower = (
+        "celery",
+        "-A",
+        "shared.broker.celery_app",
+        "flower",
+        f"--address={HOST}",
+        f"--port={port}",
+    )
     process(*flower, FLOWER_UNAUTHENTICATED_API="true")
 
     incarnation = ledger.incarnation()

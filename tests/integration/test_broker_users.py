@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import redis
 
-from producer.stack.broker_users import ADMIN
-from producer.stack.credentials import BROKER_ROLES
-from shared.dead_letters import DeadLetter, DeadLetters
+from producer.stack.rights.broker_users import ADMIN
+from producer.stack.rights.credentials import BROKER_ROLES
+from shared.broker.dead_letters import DeadLetter, DeadLetters
 from shared.ledger import ChunkRef
 from shared.staging import NetworkStaging
-from tests.broker_accounts import add_users, url_as
 from tests.integration.test_privileges import FOREIGN, NEVER, allowed
-from tests.servers import RunningValkey, start_valkey
+from tests.support.broker_accounts import add_users, url_as
+from tests.support.servers import RunningValkey, start_valkey
 
 OTHERS = (
     *("CLIENT LIST", "CLIENT KILL TYPE normal", "CLIENT PAUSE 1", "CLIENT UNBLOCK 1"),

@@ -18,11 +18,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from producer.leader import RESCUE_SECONDS
-from producer.rescue import Rescuer
-from producer.results import iter_rows
+from producer.exports.results import iter_rows
+from producer.lead.leader import RESCUE_SECONDS
+from producer.lead.rescue import Rescuer
 from shared import keys
-from shared.celery_app import Publisher
+from shared.broker.celery_app import Publisher
 from shared.job import Closing, JobSpec
 from shared.job_store import JobStore
 from shared.ledger import ChunkRef, Ledger, WorkerIdentity
@@ -32,9 +32,9 @@ from shared.messages import Item, Prediction, Result, ResultItem, Timings
 from shared.settings import S3Settings, Settings, save_settings
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name
 from shared.storage import Store, connect
-from tests import samples
-from tests.servers import start_seaweedfs, start_valkey
-from tests.waiting import wait_for
+from tests.support import samples
+from tests.support.servers import start_seaweedfs, start_valkey
+from tests.support.waiting import wait_for
 
 REPOSITORY = Path(__file__).parents[2]
 HELPER = WorkerIdentity("inference", "helper", "testhost")

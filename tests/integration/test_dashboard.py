@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from flower.urls import handlers
 
-from producer import dashboard
-from tests.stack import Stack
+from producer.stack import dashboard
+from tests.support.stack import Stack
 
 # "OK", "you are logged out", the page that is not there, and files that are no secret.
 OPEN = (r"/healthcheck", r"/logout", r"/static/(.*)", r".*")

@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
-import producer.dead_letters
+import producer.jobs.dead_letters
 from producer.cli.exits import run
-from shared.dead_letters import DeadLetter, DeadLetters, Limits, connect
+from shared.broker.dead_letters import DeadLetter, DeadLetters, Limits, connect
 from shared.settings import save_settings
-from tests import samples
-from tests.memory_store import MemoryStore
-from tests.servers import start_valkey
+from tests.support import samples
+from tests.support.memory_store import MemoryStore
+from tests.support.servers import start_valkey
 from workers.quarantine.overflow import Overflow
 
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
     store = MemoryStore("state")
-    monkeypatch.setattr(producer.dead_letters, "resolve_store", lambda *_: store)
+    monkeypatch.setattr(producer.jobs.dead_letters, "resolve_store", lambda *_: store)
     return store
 
 

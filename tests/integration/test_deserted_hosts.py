@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from producer.leader import RESCUE_SECONDS, Leader
-from producer.rescue import DRAIN_LEASES
+from producer.lead.leader import RESCUE_SECONDS, Leader
+from producer.lead.rescue import DRAIN_LEASES
 from shared.ledger import WorkerIdentity
-from tests.yard import LEASE_SECONDS, SECOND, Yard
+from tests.support.producer_harness import LEASE_SECONDS, SECOND, Yard
 
 PATIENCE_SECONDS = DRAIN_LEASES * LEASE_SECONDS
 OWN = WorkerIdentity("inference", "i-1", "testhost", pid=1, nonce="1")

@@ -10,14 +10,14 @@ from collections import Counter
 
 import pytest
 
-from producer.leader import RESCUE_SECONDS, Leader
+from producer.lead.leader import RESCUE_SECONDS, Leader
 from shared.errors import TransientError
 from shared.keys import chunk_key
 from shared.ledger import Ledger, Stale
 from shared.messages import Chunk, Result
 from shared.stages import INFERENCE, PREPROCESS, RESULTS
-from tests.waiting import wait_for
-from tests.yard import BOUND, FIRST, LEASE_SECONDS, SECOND, THIRD, WORKER, Yard
+from tests.support.producer_harness import BOUND, FIRST, LEASE_SECONDS, SECOND, THIRD, WORKER, Yard
+from tests.support.waiting import wait_for
 
 HOUR = 3600.0
 

@@ -14,15 +14,15 @@ import psutil
 import pytest
 import redis
 
-from shared.dead_letters import QUARANTINE, DeadLetter, DeadLetters, Limits
+from shared.broker.dead_letters import QUARANTINE, DeadLetter, DeadLetters, Limits
 from shared.ledger import ChunkRef
 from shared.settings import S3Settings
 from shared.storage import Store, StoreUnavailable, connect
-from tests.malformed import CASES
-from tests.memory_store import MemoryStore
-from tests.servers import RunningSeaweed, start_seaweedfs, start_valkey
-from tests.stand import Stand, start
-from tests.waiting import wait_for
+from tests.support.malformed import CASES
+from tests.support.memory_store import MemoryStore
+from tests.support.servers import RunningSeaweed, start_seaweedfs, start_valkey
+from tests.support.waiting import wait_for
+from tests.support.worker_harness import Stand, start
 from workers.quarantine.overflow import Overflow
 from workers.quarantine.ward import Ward
 

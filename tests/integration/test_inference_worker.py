@@ -18,7 +18,7 @@ import redis
 import torch
 import torchvision
 
-from shared.celery_app import Publisher
+from shared.broker.celery_app import Publisher
 from shared.keys import code_key
 from shared.ledger import Ledger, WorkerIdentity
 from shared.ledger import connect as connect_ledger
@@ -28,10 +28,10 @@ from shared.settings import RingSettings, S3Settings, Settings, save_settings
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name
 from shared.staging import StagingRing, create_ring, open_ring
 from shared.storage import Store, connect
-from tests import samples
-from tests.packed import packed
-from tests.servers import start_seaweedfs, start_valkey
-from tests.waiting import wait_for
+from tests.support import samples
+from tests.support.packed_class import packed
+from tests.support.servers import start_seaweedfs, start_valkey
+from tests.support.waiting import wait_for
 
 PIXELS = 32
 REPOSITORY = Path(__file__).parents[2]

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from producer.leader import LOOK_SECONDS, RESCUE_SECONDS
+from producer.lead.leader import LOOK_SECONDS, RESCUE_SECONDS
 from shared.errors import TransientError
 from shared.job import Accounting, Closing, JobStop, MaxErrors
 from shared.job_store import JobStore
 from shared.keys import cancel_key, chunks_prefix, closed_key, segment_key, spec_key
 from shared.manifest import ManifestReader
 from shared.storage import AccessDenied, ObjectInfo
-from tests.memory_store import MemoryStore
-from tests.yard import BOUND, Yard
+from tests.support.memory_store import MemoryStore
+from tests.support.producer_harness import BOUND, Yard
 
 ENDED = Closing(state="succeeded", accounting=Accounting())
 

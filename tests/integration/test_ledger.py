@@ -10,7 +10,7 @@ import pytest
 from shared.errors import TransientError
 from shared.ledger import ChunkRef, Ledger, Stale
 from shared.stages import INFERENCE, PREPROCESS, RESULTS
-from tests.ledger_steps import (
+from tests.support.ledger_steps import (
     FIRST,
     INC,
     SECOND,
@@ -24,7 +24,7 @@ from tests.ledger_steps import (
     stale,
     take_to,
 )
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 
 def test_an_empty_ledger_is_begun_once(client: Any, ledger: Ledger) -> None:

@@ -22,8 +22,8 @@ from hypothesis.stateful import (
 from shared.ledger import ChunkRef, Ledger, Stale, WorkerIdentity
 from shared.ledger.ledger import MOST_REFUSALS
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, STAGES, Stage, queue_name
-from tests import samples
-from tests.servers import RunningValkey
+from tests.support import samples
+from tests.support.servers import RunningValkey
 
 FIRST, SECOND, THIRD = (
     queue_name(PREPROCESS),

@@ -10,7 +10,7 @@ import redis
 
 from shared.ledger import ChunkRef, Ledger
 from shared.stages import INFERENCE, PREPROCESS, RESULTS
-from tests.ledger_steps import (
+from tests.support.ledger_steps import (
     FIRST,
     INC,
     SECOND,
@@ -22,8 +22,8 @@ from tests.ledger_steps import (
     lose,
     stale,
 )
-from tests.servers import RunningValkey
-from tests.waiting import wait_for
+from tests.support.servers import RunningValkey
+from tests.support.waiting import wait_for
 
 PAUSE_SECONDS = 0.4
 

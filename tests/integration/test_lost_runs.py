@@ -10,9 +10,9 @@ import redis
 
 from shared.ledger import Ledger
 from shared.stages import PREPROCESS, queue_name
-from tests import samples
-from tests.servers import RunningValkey
-from tests.waiting import wait_for
+from tests.support import samples
+from tests.support.servers import RunningValkey
+from tests.support.waiting import wait_for
 from workers.suspects import MOST_LOST_RUNS
 
 

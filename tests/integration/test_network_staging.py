@@ -15,9 +15,9 @@ from shared.errors import PermanentError, TransientError
 from shared.ledger import ChunkRef, Ledger, WorkerIdentity
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name
 from shared.staging import NetworkStaging, Parcelling, SlotGone, network
-from tests.ledger_steps import INC, UID
-from tests.servers import RunningValkey
-from tests.waiting import wait_for
+from tests.support.ledger_steps import INC, UID
+from tests.support.servers import RunningValkey
+from tests.support.waiting import wait_for
 
 PARCEL = 1000
 BUDGET = 3 * PARCEL

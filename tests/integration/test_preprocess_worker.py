@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import redis
 
-from shared.celery_app import Publisher
+from shared.broker.celery_app import Publisher
 from shared.ledger import Ledger
 from shared.ledger import connect as connect_ledger
 from shared.messages import Batch, Chunk, Item, Slot
@@ -23,10 +23,10 @@ from shared.settings import RingSettings, S3Settings, Settings, save_settings
 from shared.stages import INFERENCE, PREPROCESS, queue_name
 from shared.staging import StagingRing, create_ring, open_ring
 from shared.storage import Store, connect
-from tests import samples
-from tests.pictures import encoded, picture
-from tests.servers import start_seaweedfs, start_valkey
-from tests.waiting import wait_for
+from tests.support import samples
+from tests.support.pictures import encoded, picture
+from tests.support.servers import start_seaweedfs, start_valkey
+from tests.support.waiting import wait_for
 
 PIXELS = 16
 IMAGE_BYTES = PIXELS * PIXELS * 3

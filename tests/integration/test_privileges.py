@@ -20,8 +20,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shared.settings import SETTINGS_FILE, S3Settings, Settings, load_settings
-from tests.stack import Stack, small_images
-from tests.waiting import wait_for
+from tests.support.stack import Stack, small_images
+from tests.support.waiting import wait_for
 
 WORKERS = ("preprocess", "inference", "collector")
 STORE_ROLES = ("producer", *WORKERS)

@@ -1,4 +1,4 @@
-"""``python -m producer.role`` as a process: it leads or stands by, waits, and stops quickly."""
+"""The producer as a process: it leads or stands by, waits, and stops quickly."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 from shared.errors import TransientError
 from shared.ledger import Ledger, connect
 from shared.settings import save_settings
-from tests import samples
-from tests.servers import start_valkey
-from tests.waiting import wait_for
-from tests.yard import Yard
+from tests.support import samples
+from tests.support.producer_harness import Yard
+from tests.support.servers import start_valkey
+from tests.support.waiting import wait_for
 
 
 def start_role(home: Path, process: str = "producer-1") -> subprocess.Popen[bytes]:
     with (home / f"{process}.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "producer.role"],
+            [sys.executable, "-m", "producer.lead.role"],
             env={**os.environ, "HEADRACE_HOME": str(home), "HEADRACE_PROCESS": process},
             cwd=Path(__file__).parents[2],
             stderr=log,

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from kombu import Exchange
 
-from shared.celery_app import make_app
-from shared.dead_letters import DeadLetter
+from shared.broker.celery_app import make_app
+from shared.broker.dead_letters import DeadLetter
 from shared.messages import Message
 from shared.settings import load_settings
-from tests import amqp_deliveries, malformed, samples
-from tests.malformed import CASES, IGNORED, Target, set_at, signed, valid
-from tests.servers import BROKER
-from tests.stand import ROLES, Stand, start
-from tests.waiting import wait_for
+from tests.support import amqp_deliveries, malformed, samples
+from tests.support.malformed import CASES, IGNORED, Target, set_at, signed, valid
+from tests.support.servers import BROKER
+from tests.support.waiting import wait_for
+from tests.support.worker_harness import ROLES, Stand, start
 
 cases = amqp_deliveries.cases if BROKER == "rabbitmq" else malformed.cases
 # A bomb of a quarter of a gigabyte would show.

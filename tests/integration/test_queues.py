@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from shared.celery_app import Publisher
-from shared.dead_letters import DeadLetter
-from shared.dead_letters import connect as connect_dead_letters
+from shared.broker.celery_app import Publisher
+from shared.broker.dead_letters import DeadLetter
+from shared.broker.dead_letters import connect as connect_dead_letters
 from shared.errors import TransientError
 from shared.messages import MAX_MESSAGE_BYTES
 from shared.settings import Settings
 from shared.stages import PREPROCESS
-from tests import samples
-from tests.servers import HOST, RunningValkey, free_ports
+from tests.support import samples
+from tests.support.servers import HOST, RunningValkey, free_ports
 
 
 @pytest.fixture

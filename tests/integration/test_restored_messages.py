@@ -9,10 +9,10 @@ from typing import Any
 import redis
 from kombu import Connection, Consumer
 
-from shared.celery_app import make_app, queue_of
-from tests import samples
-from tests.malformed import Target, valid
-from tests.servers import start_valkey
+from shared.broker.celery_app import make_app, queue_of
+from tests.support import samples
+from tests.support.malformed import Target, valid
+from tests.support.servers import start_valkey
 from workers.quarantine.transport import Transport
 
 QUEUE = "v3.results.bulk"

@@ -11,12 +11,12 @@ import redis
 
 from shared.ledger import ChunkRef, Ledger, Stale, WorkerIdentity
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, STAGES, queue_name
-from tests.samples import JOB_UID
-from tests.servers import RunningValkey
 from tests.simulation.client import Client
 from tests.simulation.clock import Clock, Process
 from tests.simulation.gate import Gate
 from tests.simulation.valkey import Valkey
+from tests.support.samples import JOB_UID
+from tests.support.servers import RunningValkey
 
 FIRST, SECOND, THIRD = (
     queue_name(PREPROCESS),

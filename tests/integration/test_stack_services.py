@@ -19,9 +19,9 @@ import redis
 from minio import Minio
 from minio.error import S3Error
 
-from producer.stack import Program, down, logs, processes, restart, scale, up
 from producer.stack.home import find_home
-from producer.stack.leftovers import find_processes
+from producer.stack.local import Program, down, logs, processes, restart, scale, up
+from producer.stack.local.leftovers import find_processes
 from producer.stack.ports import HOST
 from producer.stack.ring import ring_directories
 from shared.errors import HeadraceError, UsageError
@@ -44,7 +44,7 @@ while True:
 UP = """
 import signal, sys
 from pathlib import Path
-from producer.stack import Program, running, up
+from producer.stack.local import Program, running, up
 SLEEP = (sys.executable, "-c", "import time; time.sleep(600)")
 running.flower = lambda record: Program("flower", SLEEP, is_role=False)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it

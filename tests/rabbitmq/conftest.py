@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.injection.seen import Seen
-from tests.rabbitmq_server import RabbitServer
-from tests.stack import Stack, small_images
+from tests.support.injection.recording_model import Seen
+from tests.support.rabbitmq_server import RabbitServer
+from tests.support.stack import Stack, small_images
 
 IMAGES, BATCH = 800, 8
 

@@ -12,15 +12,15 @@ from typing import Any
 import amqp
 import pytest
 
-from shared.rabbitmq import Address, RabbitQueues
+from shared.broker.rabbitmq import Address, RabbitQueues
 from shared.stages import PREPROCESS, RESULTS, queue_name
-from tests.amqp_deliveries import OWN, delivery_of
-from tests.injection.watch import Watch
-from tests.malformed import CASES, Target
 from tests.rabbitmq.conftest import BATCH, IMAGES, Ground
-from tests.samples import chunk
-from tests.stack import chunks_of
-from tests.waiting import wait_for
+from tests.support.amqp_deliveries import OWN, delivery_of
+from tests.support.injection.watch import Watch
+from tests.support.malformed import CASES, Target
+from tests.support.samples import chunk
+from tests.support.stack import chunks_of
+from tests.support.waiting import wait_for
 
 CHUNKS = chunks_of(IMAGES, BATCH)
 AWAY_SECONDS = 3

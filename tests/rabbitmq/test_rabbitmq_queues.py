@@ -12,17 +12,17 @@ from urllib.parse import urlsplit
 import amqp
 import pytest
 
-from producer import doctor
-from shared.celery_app import Publisher
+from producer.doctor import checks as doctor
+from shared.broker.celery_app import Publisher
+from shared.broker.rabbitmq import QUORUM, Address, RabbitQueues, connect
 from shared.errors import PermanentError, TransientError
-from shared.rabbitmq import QUORUM, Address, RabbitQueues, connect
 from shared.settings import Settings, save_settings
 from shared.stages import PREPROCESS
-from tests import samples
-from tests.rabbitmq_server import RabbitServer
-from tests.stand import Stand, start
-from tests.tls import Authority, TlsFront
-from tests.waiting import wait_for
+from tests.support import samples
+from tests.support.rabbitmq_server import RabbitServer
+from tests.support.tls import Authority, TlsFront
+from tests.support.waiting import wait_for
+from tests.support.worker_harness import Stand, start
 
 
 @pytest.fixture

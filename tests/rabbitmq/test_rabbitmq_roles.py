@@ -17,19 +17,19 @@ from typing import Any
 import amqp
 import pytest
 
-from producer.stack.rabbitmq_users import commands, rabbitmq_rights
-from shared.celery_app import Publisher
-from shared.rabbitmq import QUORUM, Address, RabbitQueues
+from producer.stack.rights.rabbitmq_users import commands, rabbitmq_rights
+from shared.broker.celery_app import Publisher
+from shared.broker.rabbitmq import QUORUM, Address, RabbitQueues
 from shared.settings import Settings, load_settings
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name
 from shared.tls import amqp_options
 from tests.conftest import PLUGIN
 from tests.integration.test_privileges import PIPELINE, STORE_ROLES, WORKERS
-from tests.rabbitmq_server import RabbitServer, start_rabbitmq
-from tests.servers import HOST
-from tests.stack import ROOT, Stack, small_images
-from tests.tls import Authority
-from tests.waiting import wait_for
+from tests.support.rabbitmq_server import RabbitServer, start_rabbitmq
+from tests.support.servers import HOST
+from tests.support.stack import ROOT, Stack, small_images
+from tests.support.tls import Authority
+from tests.support.waiting import wait_for
 
 VHOST = "headrace"
 REFUSED = "access_refused"

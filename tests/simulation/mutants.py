@@ -92,7 +92,7 @@ MUTANTS = (
     ),
     Mutant(
         "lost messages are not missed",
-        "producer/rescue.py",
+        "producer/lead/rescue.py",
         "lost = min(missing, before.get(queue, 0))",
         "lost = 0",
     ),
@@ -131,19 +131,19 @@ MUTANTS = (
     ),
     Mutant(
         "a segment is put, not created",
-        "producer/lister.py",
+        "producer/lead/lister.py",
         "if self._insist(lambda: store.create(bucket, key, data)):",
         "if self._insist(lambda: store.put(bucket, key, data)) is None:",
     ),
     Mutant(
         "a refused segment counts as written",
-        "producer/lister.py",
+        "producer/lead/lister.py",
         'raise ManifestTaken("manifest_taken"',
         'log.debug("%s: %s", "manifest_taken"',
     ),
     Mutant(
         "a listing that goes on skips nothing",
-        "producer/lister.py",
+        "producer/lead/lister.py",
         "if isinstance(item, Item) and not (is_resumed and item.key in seen):",
         "if isinstance(item, Item):",
     ),
@@ -188,7 +188,7 @@ MUTANTS = (
     ),
     Mutant(
         "a job is stopped by one failure",
-        "producer/error_limit.py",
+        "producer/lead/error_limit.py",
         "if not limit.exceeded(succeeded=succeeded, failed=failed):",
         "if not failed:",
     ),
@@ -200,19 +200,19 @@ MUTANTS = (
     ),
     Mutant(
         "the feed's cursor skips a chunk",
-        "producer/feed.py",
+        "producer/lead/feed.py",
         "            self._unsent.extend(refs)\n",
         "            self._cursor += len(refs) > 1\n            self._unsent.extend(refs)\n",
         also=Mutant(
             "nor begins again",
-            "producer/feed.py",
+            "producer/lead/feed.py",
             "return bool(progress and progress.live_chunks == 0",
             "return bool(False and progress.live_chunks == 0",
         ),
     ),
     Mutant(
         "what the bucket shows to be done is not entered",
-        "producer/leader.py",
+        "producer/lead/leader.py",
         "self._ledger.open_job(incarnation, uid, job_id, done)",
         "pass",
     ),

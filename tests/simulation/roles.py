@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
-from producer.role import Role
+from producer.lead.role import Role
 from shared.errors import TransientError
 from shared.job_store import JobStore
 from shared.lease import LeaseKeeper

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from shared.storage import ObjectInfo
-from tests.memory_store import MemoryStore
 from tests.simulation.gate import Gate
+from tests.support.memory_store import MemoryStore
 
 _T = TypeVar("_T")
 

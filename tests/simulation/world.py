@@ -16,7 +16,6 @@ from shared.job_store import JobStore
 from shared.keys import closed_key
 from shared.settings import RingSettings, Settings
 from shared.staging import create_ring
-from tests import samples
 from tests.simulation.audit import Audit
 from tests.simulation.broker import Broker
 from tests.simulation.clock import Clock, Process
@@ -27,6 +26,7 @@ from tests.simulation.stand_ins import IMAGE_BYTES, PIPELINE, StandIns
 from tests.simulation.store import SimulatedStore
 from tests.simulation.threads import EPOCH, EPOCH_SECONDS
 from tests.simulation.valkey import Valkey
+from tests.support import samples
 
 # What has to be waited for in turn: a lease, looks at all jobs, pauses at their longest.
 PATIENCE_SECONDS = 120.0

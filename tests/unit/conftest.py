@@ -14,11 +14,11 @@ import pytest
 from shared.job_store import JobStore
 from shared.settings import RingSettings
 from shared.staging import NetworkStaging, StagingRing, create_ring, open_ring
-from tests.fake_engine import FakeEngine, loop_over
-from tests.fake_network import Parcels
-from tests.hosted import OpenClass, hosted
-from tests.inference_stages import MakeStage, Noted
-from tests.memory_store import MemoryStore
+from tests.support.fake_engine import FakeEngine, loop_over
+from tests.support.fake_network import Parcels
+from tests.support.hosted_class import OpenClass, hosted
+from tests.support.inference_stages import MakeStage, Noted
+from tests.support.memory_store import MemoryStore
 from workers.inference.device import DeviceLoop
 from workers.inference.engines.python_engine import PythonEngine
 from workers.inference.models import LoadedModel, ModelKey

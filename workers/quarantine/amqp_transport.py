@@ -13,7 +13,7 @@ from typing import Any
 from amqp import serialization, spec
 from kombu.transport import pyamqp
 
-from shared.deliveries import Delivery
+from shared.broker.deliveries import Delivery
 from workers.quarantine.envelope import open_properties
 from workers.quarantine.inspection import Malformed
 

@@ -12,8 +12,8 @@ from celery.worker.control import Panel
 from celery.worker.state import maybe_shutdown, reserved_requests
 from vine import promise
 
-from shared import rabbitmq
-from shared.broker_errors import no_answer
+from shared.broker import rabbitmq
+from shared.broker.errors import no_answer
 from shared.ledger import ChunkRef
 from shared.messages import Message
 from shared.patience import Outage

@@ -9,13 +9,13 @@ from typing import Any
 
 from pydantic import ConfigDict, ValidationError
 
+from shared.broker.signing import verify
 from shared.ledger import ChunkRef
 from shared.messages import MAX_MESSAGE_BYTES, Address, Message
-from shared.signing import verify
 
 
 class Malformed(Exception):
-    """``layer`` says where the message is wrong, as in ``shared.dead_letters.DeadLetter``.
+    """``layer`` says where the message is wrong, as in ``shared.broker.dead_letters.DeadLetter``.
 
     ``accused`` is the chunk that a message is about which carries our signature all the same.
     """

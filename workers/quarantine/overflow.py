@@ -12,7 +12,7 @@ import threading
 
 import redis
 
-from shared.dead_letters import QUARANTINE, DeadLetter, DeadLetters, Limits
+from shared.broker.dead_letters import QUARANTINE, DeadLetter, DeadLetters, Limits
 from shared.errors import HeadraceError
 from shared.patience import Outage
 from shared.storage import Store

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import redis
 
-from shared.dead_letters import DeadLetter, DeadLetters, Limits, Load
+from shared.broker.dead_letters import DeadLetter, DeadLetters, Limits, Load
 from shared.errors import TransientError
 from shared.ledger import ChunkRef, Stale
 from shared.patience import Outage

@@ -12,7 +12,7 @@ import boto3
 
 from shared.settings import S3Settings
 from shared.storage import connect
-from tests.minio_server import RunningMinio, start_minio
+from tests.support.minio_server import RunningMinio, start_minio
 
 PATTERN = "foreign-*"
 BUCKET = "foreign-photos"

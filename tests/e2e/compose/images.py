@@ -10,7 +10,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from tests.stack import ROOT
+from tests.support.stack import ROOT
 
 HERE = Path(__file__).parent
 PULL_SECONDS = 300

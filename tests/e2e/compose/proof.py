@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from producer.stack.credentials import STORE_ROLES
+from producer.stack.rights.credentials import STORE_ROLES
 from shared.profile import PROFILE_VARIABLE
 from shared.settings import S3Settings
 from tests.e2e.compose.elsewhere import BUCKET, elsewhere
@@ -34,8 +34,8 @@ from tests.integration.test_privileges import (
     is_done,
     tried,
 )
-from tests.stack import Stack, small_images
-from tests.waiting import wait_for
+from tests.support.stack import Stack, small_images
+from tests.support.waiting import wait_for
 
 IMAGES, FEW_IMAGES = 6000, 100
 UP_SECONDS = 1800

@@ -18,9 +18,9 @@ import pytest
 from shared.stages import INFERENCE, queue_name
 from tests.e2e.hosts.namespaces import inside, two_namespaces, why_no_namespaces
 from tests.e2e.hosts.system import System, system
-from tests.injection.slots import job_uid
-from tests.stack import chunks_of, small_images
-from tests.waiting import wait_for
+from tests.support.injection.slots import job_uid
+from tests.support.stack import chunks_of, small_images
+from tests.support.waiting import wait_for
 
 IMAGES, BROKEN, CHUNK_ITEMS = 480, 5, 16
 SIDE_PIXELS = 224

@@ -21,17 +21,17 @@ from typing import Any
 import psutil
 import redis
 
-from producer.stack.broker_users import ADMIN
+from producer.stack.rights.broker_users import ADMIN
 from shared.ledger import Ledger, connect
 from shared.settings import SETTINGS_FILE, load_settings
-from tests.broker_accounts import add_users, url_as
 from tests.e2e.hosts.namespaces import Namespace
-from tests.servers import RunningSeaweed, RunningValkey, start_seaweedfs, start_valkey
-from tests.stack import ROOT, Stack
-from tests.waiting import wait_for
+from tests.support.broker_accounts import add_users, url_as
+from tests.support.servers import RunningSeaweed, RunningValkey, start_seaweedfs, start_valkey
+from tests.support.stack import ROOT, Stack
+from tests.support.waiting import wait_for
 
 MODULES = {
-    "producer": "producer.role",
+    "producer": "producer.lead.role",
     "collector": "workers.collector",
     "preprocess": "workers.preprocess",
     "inference": "workers.inference",

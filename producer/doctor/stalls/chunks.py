@@ -1,0 +1,102 @@
+"""Chunks that a worker has held without progress for longer than they may take."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+
+from producer.connections import Connections
+from producer.doctor.stalls.finding import Finding, described_worker
+from shared.errors import PermanentError
+from shared.job import JobSpec
+from shared.ledger import ChunkPlace
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, Stage
+
+# What an inference worker gives a model to load.
+LOAD_SECONDS = 600.0
+# A preprocess worker decodes one chunk while the next is fetched.
+PREPROCESS_CHUNKS = 2
+# A device runs what its worker holds one batch after the other: three chunks of a batch each on a
+# CPU, twelve in batches of four on a GPU. Each may be of another model, which is loaded first.
+DEVICE_BATCHES = 3
+# One small file to write. A store that is away for so long is worth a line, too.
+COLLECT_SECONDS = 300.0
+# Of its deadline; from then on a chunk is worth a warning.
+SLOW_AFTER = 0.1
+# The shortest deadlines that a pipeline can have: below these its spec need not be read.
+_LEAST_SECONDS = {
+    PREPROCESS: DEVICE_BATCHES * LOAD_SECONDS,
+    INFERENCE: DEVICE_BATCHES * LOAD_SECONDS,
+    RESULTS: COLLECT_SECONDS,
+}
+
+
+def deadline_seconds(spec: JobSpec, stage: Stage) -> float:
+    """How long a chunk of this job may be held at a stage without progress."""
+    batch_seconds = spec.pipeline.batch_seconds
+    device = DEVICE_BATCHES * (max(LOAD_SECONDS, batch_seconds) + batch_seconds)
+    if stage == INFERENCE:
+        return device
+    if stage == PREPROCESS:
+        # Before it is decoded a chunk may wait for a slot, which the device has to empty first.
+        item_seconds = spec.pipeline.preprocess.item_seconds
+        return PREPROCESS_CHUNKS * spec.chunk_items * item_seconds + device
+    return COLLECT_SECONDS
+
+
+def overdue_chunks(
+    connections: Connections, job_uids: Collection[str] | None = None
+) -> list[Finding]:
+    """A finding for each worker and job, of these jobs or of all: a warning before the deadline.
+
+    Raises TransientError.
+    """
+    ledger = connections.ledger
+    uids = ledger.jobs() if job_uids is None else job_uids
+    slow: dict[tuple[str, str], list[ChunkPlace]] = defaultdict(list)
+    for place in ledger.places(uids):
+        if place.state == "held" and place.seconds > SLOW_AFTER * _LEAST_SECONDS[place.stage]:
+            slow[place.job_uid, place.owner].append(place)
+    found = []
+    for (uid, worker), places in slow.items():
+        spec = _spec(connections, uid)
+        if spec is not None:
+            late, early = (_held_for(spec, places, share) for share in (1.0, SLOW_AFTER))
+            if late or early:
+                found.append(_finding(spec, worker, late or early, is_warning=not late))
+    return found
+
+
+def _held_for(spec: JobSpec, places: list[ChunkPlace], share: float) -> list[ChunkPlace]:
+    """Those that have been held for longer than this share of their deadline."""
+    return [p for p in places if p.seconds > share * deadline_seconds(spec, p.stage)]
+
+
+def _spec(connections: Connections, uid: str) -> JobSpec | None:
+    progress = connections.ledger.progress(uid)
+    if progress is None:
+        return None
+    try:
+        return connections.jobs.spec(progress.job_id)
+    except (PermanentError, ValueError):  # it was removed, or is of another version
+        return None
+
+
+def _finding(spec: JobSpec, worker: str, places: list[ChunkPlace], *, is_warning: bool) -> Finding:
+    oldest = max(places, key=lambda place: place.seconds)
+    numbers = ", ".join(str(place.chunk) for place in places)
+    role, place = oldest.stage.role, described_worker(worker)
+    deadline = deadline_seconds(spec, oldest.stage)
+    if is_warning:
+        detail = (
+            f"Chunk {numbers} of {spec.job_id} at {place} has not moved for "
+            f"{oldest.seconds / 60:,.1f} min; it may take {deadline / 60:,.0f} min."
+        )
+        hint = f"A slow model takes its time; else see 'headrace logs {role}'."
+    else:
+        detail = (
+            f"{place} has held chunk {numbers} of {spec.job_id} without progress "
+            f"for {oldest.seconds:,.0f} s; it may take {deadline:,.0f} s."
+        )
+        hint = f"See 'headrace logs {role}', then run 'headrace restart {role}'."
+    return Finding(detail, hint, role, worker, is_warning)

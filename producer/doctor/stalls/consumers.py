@@ -1,0 +1,119 @@
+"""Workers that live by their leases and take messages from another broker than the settings'."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable
+from contextlib import closing
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+
+from producer.doctor.stalls.finding import Finding
+from producer.stack.rights.broker_users import ADMIN
+from shared.broker import rabbitmq
+from shared.broker.redis_client import redis_client
+from shared.errors import HeadraceError
+from shared.ledger import Ledger, LiveWorker
+from shared.settings import Settings
+from shared.stages import STAGES, queues
+
+# Of a lease. A worker that lives has renewed it by then, and has said there if it is stopping; one
+# that has just lost its connection is back.
+LOOK_AGAIN_AFTER = 0.5
+
+Missing = dict[str, tuple[int, int]]
+
+
+def missing_consumers(
+    settings: Settings, ledger: Ledger, workers: Collection[LiveWorker]
+) -> list[Finding]:
+    """A finding for each role of which more workers live than take messages at this broker.
+
+    A worker that stops takes none and is left out, and so is one that was killed: its lease runs
+    on, but nobody renews it between two looks. The producer only sends. Nothing is said where a
+    service does not answer, or the broker does not tell who is connected.
+    """
+    pause_seconds = LOOK_AGAIN_AFTER * settings.lease_seconds
+    try:
+        alive = _taking(workers)
+        if not alive or not _missing(settings, alive):
+            return []
+        time.sleep(pause_seconds)
+        until = settings.lease_seconds - pause_seconds
+        alive = _taking(w for w in ledger.workers() if w.lease_left_seconds > until)
+        missing = _missing(settings, alive)
+    except (redis.RedisError, HeadraceError):
+        return []
+    return [_finding(settings, role, *counts) for role, counts in missing.items()]
+
+
+_CONSUMERS = {stage.role for stage in STAGES.values()}
+
+
+def _taking(workers: Iterable[LiveWorker]) -> Counter[tuple[str, str]]:
+    """How many workers should be taking messages, by role and host."""
+    return Counter((w.role, w.host_id) for w in workers if w.role in _CONSUMERS and not w.stopping)
+
+
+def _missing(settings: Settings, alive: Counter[tuple[str, str]]) -> Missing:
+    """For each role that misses any: how many live, and how many of them are connected."""
+    if rabbitmq.speaks_amqp(settings.broker_url):
+        found = _at_rabbitmq(settings, alive)
+    else:
+        found = _at_redis(settings)
+    living: Counter[str] = Counter()
+    for (role, _), count in alive.items():
+        living[role] += count
+    if found.keys() - _CONSUMERS:  # one user for all roles: which of them is missing is not known
+        connected = sum(found.values())
+        return {} if connected >= living.total() else {role: (n, 0) for role, n in living.items()}
+    return {role: (n, found[role]) for role, n in living.items() if found[role] < n}
+
+
+def _at_redis(settings: Settings) -> Counter[str]:
+    """How many workers are connected, by the role whose user they are.
+
+    Each has one connection that listens for Celery's remote control, and keeps it while it works.
+    Its other connections prove nothing: dead letters go to the settings' broker in any case.
+    """
+    url = settings.broker_url
+    client: Any = redis_client(url, settings.ca_file, timeout_seconds=3)
+    database = str(client.connection_pool.connection_kwargs.get("db") or 0)
+    by_role = urlsplit(url).username == ADMIN
+    found: Counter[str] = Counter()
+    with closing(client):
+        for connection in client.client_list():
+            listens = connection["db"] == database and connection["psub"] != "0"
+            user = connection.get("user", "")
+            if listens and (user in _CONSUMERS or not by_role):
+                found[user] += 1
+    return found
+
+
+def _at_rabbitmq(settings: Settings, alive: Counter[tuple[str, str]]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    with closing(rabbitmq.connect(settings)) as broker:
+        names = {
+            (q.stage.role, q.name)
+            for _, host in alive
+            for q in queues(host)
+            if (q.stage.role, host) in alive
+        }
+        for role, name in names:
+            found[role] += broker.consumers(name)
+    return found
+
+
+def _finding(settings: Settings, role: str, alive: int, connected: int) -> Finding:
+    place = urlsplit(settings.broker_url).netloc.rpartition("@")[2]
+    living = f"{alive} {role} worker{'s live' if alive > 1 else ' lives'}"
+    taking = {0: "none takes", 1: "only one takes"}.get(connected, f"only {connected} take")
+    return Finding(
+        f"{living}, but {taking} messages from the broker that the settings name, {place}.",
+        "Set HEADRACE_BROKER_URL here and at 'headrace up' to the same, or to nothing; then run "
+        f"'headrace restart {role}', and see 'headrace logs {role}'.",
+        role,
+    )

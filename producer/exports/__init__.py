@@ -1,0 +1,1 @@
+"""A job's rows, read back and written in formats of others."""

@@ -1,0 +1,1 @@
+"""The producer that leads: lists, feeds, and rescues what is lost."""

@@ -1,6 +1,0 @@
-"""One image that ``doctor`` sends through every stage as a job of its own."""
-
-from producer.probe.passage import Passage
-from producer.probe.run import send_probe
-
-__all__ = ["Passage", "send_probe"]

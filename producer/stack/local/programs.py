@@ -1,0 +1,62 @@
+"""What the stack runs, as a table: the services, our roles, and Flower."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from producer.stack.ports import HOST
+from producer.stack.record import StackRecord
+from producer.stack.settings_file import FLOWER_CONFIG, role_settings_file
+from shared.settings import SETTINGS_FILE_VARIABLE
+
+WORKER_STOP_SECONDS = 120
+SERVICE_STOP_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One kind of process. ``is_role``: it is one of ours, so it scales and holds a lease."""
+
+    role: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    stop_seconds: int = WORKER_STOP_SECONDS
+    is_role: bool = True
+
+
+def _role(role: str, module: str) -> Program:
+    own = {SETTINGS_FILE_VARIABLE: str(role_settings_file(role))}
+    return Program(role, (sys.executable, "-m", module), own)
+
+
+# In the order of the flow, which is also the order in which they stop: each finishes what it has.
+ROLES: tuple[Program, ...] = (
+    _role("producer", "producer.lead.role"),
+    _role("preprocess", "workers.preprocess"),
+    _role("inference", "workers.inference"),
+    _role("collector", "workers.collector"),
+)
+
+
+def flower(record: StackRecord) -> Program:
+    """Flower, which reads the broker's address from the settings like every worker."""
+    port = record.ports["flower"]
+    return Program(
+        "flower",
+        (
+            *(sys.executable, "-m", "producer.stack.dashboard", FLOWER_CONFIG),
+            *(f"--address={HOST}", f"--port={port}"),
+        ),
+        {SETTINGS_FILE_VARIABLE: str(role_settings_file("flower"))},
+        stop_seconds=10,
+        is_role=False,
+    )
+
+
+def process_names(program: Program, scale: Mapping[str, int]) -> list[str]:
+    """The names of a program's processes: those of roles are numbered."""
+    if not program.is_role:
+        return [program.role]
+    return [f"{program.role}-{number + 1}" for number in range(scale.get(program.role, 0))]

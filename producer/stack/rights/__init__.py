@@ -1,0 +1,1 @@
+"""Who may do what: users and rights at the broker and at the store."""

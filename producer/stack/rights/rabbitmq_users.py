@@ -1,0 +1,92 @@
+"""Who may do what at a RabbitMQ, with a user for each role.
+
+``python -m producer.stack.rights.rabbitmq_users VHOST`` prints the commands that make them.
+
+RabbitMQ judges queues and exchanges by their names: *configure* declares and deletes, *write* sends
+to an exchange or binds a queue, *read* takes from a queue, empties it or binds to an exchange. All
+messages go through the exchange without a name, so that who may send at all may send to any queue.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from shared.environment import settle
+
+if __name__ == "__main__":
+    settle()
+
+from producer.stack.rights.broker_users import ADMIN
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name, queues
+
+# The name under which the exchange without a name is judged.
+_DIRECT = "amq.default"
+# Celery's events (workers tell, Flower listens) and remote control (Flower asks, workers answer).
+_EVENTS, _EVENT_QUEUES = "celeryev", "celeryev.*"
+_QUESTIONS, _QUESTION_QUEUES = "celery.pidbox", "*@*.celery.pidbox"
+_ANSWERS, _ANSWER_QUEUES = "reply.celery.pidbox", "*.reply.celery.pidbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """One user's three patterns, in the order in which RabbitMQ wants them."""
+
+    configure: str
+    write: str
+    read: str
+
+
+def rabbitmq_rights() -> dict[str, Rights]:
+    """The rights of every role, and of the command line under ``admin``."""
+    first, results, inference = (
+        queue_name(PREPROCESS),
+        queue_name(RESULTS),
+        queue_name(INFERENCE, host="*"),
+    )
+    return {
+        ADMIN: _rights([first, inference, results], [_DIRECT], []),  # who replays dead letters
+        # It empties queues of hosts that are gone.
+        "producer": _rights([first, results], [_DIRECT], [inference]),
+        "preprocess": _worker("preprocess", [inference]),
+        "inference": _worker("inference", [results, first]),
+        "collector": _worker("collector", [first]),
+        "flower": _rights(
+            [_EVENTS, _EVENT_QUEUES, _QUESTIONS, _ANSWERS, _ANSWER_QUEUES],
+            [_EVENT_QUEUES, _QUESTIONS, _ANSWER_QUEUES],
+            [_EVENTS, _EVENT_QUEUES, _ANSWERS, _ANSWER_QUEUES],
+        ),
+    }
+
+
+def _worker(role: str, sends_to: Iterable[str]) -> Rights:
+    own = [queue.name for queue in queues("*") if queue.stage.role == role]
+    return _rights(
+        [*own, *sends_to, _EVENTS, _QUESTIONS, _QUESTION_QUEUES, _ANSWERS],
+        [_DIRECT, _EVENTS, _QUESTION_QUEUES, _ANSWERS],
+        [*own, _QUESTIONS, _QUESTION_QUEUES],
+    )
+
+
+def _rights(*names: list[str]) -> Rights:
+    return Rights(*map(_pattern, names))
+
+
+def _pattern(names: list[str]) -> str:
+    """Just these names, ``*`` being any text."""
+    return "^(" + "|".join(re.escape(name).replace(r"\*", ".+") for name in names) + ")$"
+
+
+def commands(vhost: str) -> Iterable[str]:
+    """What an administrator of RabbitMQ types; it asks for each password."""
+    for name, rights in rabbitmq_rights().items():
+        yield f"rabbitmqctl add_user {name}"
+        allowed = (rights.configure, rights.write, rights.read)
+        yield shlex.join(("rabbitmqctl", "set_permissions", "-p", vhost, name, *allowed))
+
+
+if __name__ == "__main__":
+    sys.stdout.writelines(f"{line}\n" for line in commands(*(sys.argv[1:] or ["/"])))

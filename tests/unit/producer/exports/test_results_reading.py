@@ -1,0 +1,230 @@
+"""Reading rows back: by others' tools from a glob, and by us with the newest row of each item."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+
+from producer.exports.results import error_summary, iter_rows, write_file, write_rows
+from shared import keys
+from shared.errors import ITEM_ERROR_ADVICE, ItemErrorCode
+from shared.job import PastJob, read_spec
+from shared.messages import Item, Prediction, ResultItem
+from shared.rows import SCHEMA, from_parquet, table_of, to_parquet
+from tests.support.job_in_memory import MemoryJob
+
+CHUNKS = 8
+
+
+@pytest.fixture
+def job() -> MemoryJob:
+    return ended(MemoryJob(CHUNKS))
+
+
+def ended(job: MemoryJob) -> MemoryJob:
+    job.seal()
+    job.finish_all()
+    job.collector().once()
+    return job
+
+
+def read(job: MemoryJob, **options: Any) -> list[dict[str, Any]]:
+    tables = iter_rows(lambda _bucket: job.store, job.jobs, job.spec, **options)
+    return [row for table in tables for row in table.to_pylist()]
+
+
+def test_rows_of_a_job_of_another_version_stay_readable(job: MemoryJob) -> None:
+    before = read(job)
+    for name, data in job.output("rows/").items():  # parts had no warnings then
+        table, metadata = from_parquet(data)
+        key = f"{keys.output_root(job.spec)}{name}"
+        job.store.put(job.spec.output_bucket, key, to_parquet(table.drop(["warning"]), metadata))
+    spec = {**job.spec.model_dump(mode="json"), "version": 1}
+    past = read_spec(job.spec.job_id, json.dumps(spec).encode())
+    assert isinstance(past, PastJob)
+    tables = iter_rows(lambda _bucket: job.store, job.jobs, past)
+    assert [row for table in tables for row in table.to_pylist()] == before
+
+
+def listed(job: MemoryJob) -> list[str]:
+    return [item.key for items in job.chunks for item in items]
+
+
+def failed_items(job: MemoryJob) -> list[Item]:
+    found = read(job, status="failed")
+    return [Item(key=row["key"], etag=row["etag"], size=row["size"]) for row in found]
+
+
+def retried(job: MemoryJob, job_id: str, items: list[Item], mended: set[str]) -> MemoryJob:
+    """A retry of ``items`` in which those whose key is in ``mended`` succeed."""
+    retry = MemoryJob(
+        [tuple(items)], store=job.store, job_id=job_id, job_uid="6" * 16, retry_of=job.spec.job_id
+    )
+    job.jobs.add_retry(job.spec.job_id, job_id)
+    outcomes = retry.result(0).items
+    good = [Prediction(label="dog", score=1.0)]
+    rows = [
+        ResultItem(item=row.item, width=9, height=9, predictions=good)
+        if row.item.key in mended
+        else row
+        for row in outcomes
+    ]
+    retry.finish(0, items=rows)
+    retry.seal()
+    retry.collector().once()
+    return retry
+
+
+def test_every_reader_of_a_glob_sees_the_same_rows(job: MemoryJob, tmp_path: Path) -> None:
+    for name, data in job.output("rows/").items():
+        (tmp_path / Path(name).name).write_bytes(data)
+    expected = sorted(listed(job))
+    glob = f"{tmp_path}/*.parquet"
+    by_duckdb = duckdb.sql(f"select key, label, predictions[1].label from '{glob}' order by key")
+    rows = by_duckdb.fetchall()
+    assert [row[0] for row in rows] == expected
+    assert all(label == first for _, label, first in rows)
+    frame = pandas.read_parquet(tmp_path)
+    assert sorted(frame["key"]) == expected
+    table = pyarrow.dataset.dataset(tmp_path).to_table()
+    assert sorted(table["key"].to_pylist()) == expected
+    assert table.schema.remove_metadata().equals(SCHEMA)
+
+
+def test_rows_come_in_the_order_of_the_manifest_whatever_the_stores(
+    job: MemoryJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = job.store.list
+
+    def backwards(bucket: str, prefix: str = "") -> Iterator[Any]:
+        return reversed(list(whole(bucket, prefix)))
+
+    monkeypatch.setattr(job.store, "list", backwards)
+    assert [row["key"] for row in read(job)] == listed(job)
+
+
+def test_a_running_job_shows_the_parts_that_stand() -> None:
+    job = MemoryJob(CHUNKS)
+    job.finish(0, 1, 2, 5)
+    assert read(job) == []
+    job.collector().once()
+    assert [row["key"] for row in read(job)] == listed(job)[:6]
+
+
+@pytest.mark.parametrize("limit", [0, 1, 5, 6, 16, 99])
+def test_limit_counts_rows_after_the_filter(job: MemoryJob, limit: int) -> None:
+    assert len(read(job, limit=limit)) == min(limit, 16)
+    assert [r["status"] for r in read(job, limit=limit, status="failed")] == ["failed"] * min(
+        limit, 3
+    )
+
+
+def test_limit_reads_no_more_parts_than_it_needs(job: MemoryJob) -> None:
+    fetched: list[str] = []
+    get = job.store.get_object
+
+    def noting(bucket: str, key: str, **options: Any) -> Any:
+        fetched.append(key)
+        return get(bucket, key, **options)
+
+    job.store.get_object = noting  # type: ignore[method-assign]
+    read(job, limit=2)
+    assert fetched == [keys.part_key(job.spec, 0)]
+
+
+def test_a_retried_item_shows_its_newest_row_in_its_place(job: MemoryJob) -> None:
+    before = read(job)
+    failed = failed_items(job)
+    retried(job, "retry", failed, {failed[1].key})
+    after = read(job)
+    assert [row["key"] for row in after] == listed(job)
+    changed = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert [row["key"] for row in changed] == [item.key for item in failed]
+    assert [row["status"] for row in changed] == ["failed", "ok", "failed"]
+    assert {row["job_id"] for row in changed} == {"retry"}
+    assert len(read(job, status="failed")) == 2
+
+
+def test_of_retries_of_retries_the_last_row_wins(job: MemoryJob) -> None:
+    failed = failed_items(job)
+    first = retried(job, "z-first", failed, {failed[0].key})
+    second = retried(first, "a-second", failed[1:], {failed[2].key})
+    job.jobs.add_retry("job", "never-written")
+    assert [spec.job_id for spec in job.jobs.all_retries("job")] == ["z-first", "a-second"]
+    states = {row["key"]: (row["job_id"], row["status"]) for row in read(job)}
+    assert states[failed[0].key] == ("z-first", "ok")
+    assert states[failed[1].key] == ("a-second", "failed")
+    assert states[failed[2].key] == ("a-second", "ok")
+    assert [row["status"] for row in read(second)] == ["failed", "ok"]
+
+
+def test_errors_are_counted_with_an_example_and_advice(job: MemoryJob) -> None:
+    tables = list(iter_rows(lambda _bucket: job.store, job.jobs, job.spec))
+    (only,) = error_summary(tables)
+    assert (only.code, only.count) == ("corrupt", 3)
+    assert (only.example_key, only.example_message) == (listed(job)[4], "It is damaged.")
+    assert only.advice == ITEM_ERROR_ADVICE[ItemErrorCode.CORRUPT]
+
+
+def test_an_error_of_a_newer_version_has_no_advice_here(job: MemoryJob) -> None:
+    table = pa.concat_tables(iter_rows(lambda _bucket: job.store, job.jobs, job.spec))
+    index = SCHEMA.get_field_index("error_code")
+    table = table.set_column(index, "error_code", pa.array(["later"] * table.num_rows))
+    (only,) = error_summary([table])
+    assert (only.code, only.count, only.advice) == ("later", 3, "")
+
+
+def write(job: MemoryJob, form: Any) -> io.BytesIO:
+    file = io.BytesIO()
+    tables = iter_rows(lambda _bucket: job.store, job.jobs, job.spec)
+    assert write_rows(tables, form, file) == 16
+    return io.BytesIO(file.getvalue())
+
+
+def test_parquet_holds_the_rows_as_they_are(job: MemoryJob) -> None:
+    assert pq.read_table(write(job, "parquet")).to_pylist() == read(job)
+
+
+def test_jsonl_holds_the_rows_as_they_are(job: MemoryJob) -> None:
+    lines = write(job, "jsonl").read().decode().splitlines()
+    assert [json.loads(line) for line in lines] == read(job)
+
+
+def test_csv_has_predictions_as_json_text(job: MemoryJob) -> None:
+    rows = list(csv.DictReader(io.StringIO(write(job, "csv").read().decode())))
+    expected = read(job)
+    assert list(rows[0]) == SCHEMA.names
+    assert [row["key"] for row in rows] == listed(job)
+    for row, want in zip(rows, expected, strict=True):
+        assert json.loads(row["predictions"]) == want["predictions"]
+        assert row["error_code"] == (want["error_code"] or "")
+
+
+def test_odd_keys_survive_every_format(tmp_path: Path) -> None:
+    odd = ['a,"b"\nc.jpg', "d;é💧 .jpg", "-=1+1.jpg", "e" * 1024]
+    job = MemoryJob([tuple(Item(key=key, etag="e1", size=1) for key in odd)])
+    ended(job)
+    tables = list(iter_rows(lambda _bucket: job.store, job.jobs, job.spec))
+    path = tmp_path / "rows.csv"
+    assert write_file(tables, "csv", path) == 4
+    with path.open(newline="") as file:
+        assert [row["key"] for row in csv.DictReader(file)] == odd
+    assert write_file(tables, "jsonl", tmp_path / "rows.jsonl") == 4
+    lines = (tmp_path / "rows.jsonl").read_text().split("\n")[:-1]
+    assert [json.loads(line)["key"] for line in lines] == odd
+
+
+def test_a_footer_keeps_our_names_apart() -> None:
+    data = to_parquet(table_of(MemoryJob(1).result(0)), {"chunk": "0"})
+    assert pq.read_schema(io.BytesIO(data)).metadata[b"headrace.chunk"] == b"0"

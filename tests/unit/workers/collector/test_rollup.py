@@ -1,0 +1,127 @@
+"""Chunk files become parts while the job runs, each row once."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+
+import pyarrow.parquet as pq
+import pytest
+
+from shared import keys
+from tests.support.job_in_memory import Died, MemoryJob
+
+
+@pytest.fixture
+def job() -> MemoryJob:
+    return MemoryJob(8)
+
+
+def footer(data: bytes) -> dict[str, object]:
+    raw = pq.read_metadata(io.BytesIO(data)).metadata
+    return {
+        name.decode().removeprefix("headrace."): json.loads(value)
+        for name, value in raw.items()
+        if name.startswith(b"headrace.")
+    }
+
+
+def test_a_part_is_written_when_its_range_is_complete(job: MemoryJob) -> None:
+    collector = job.collector()
+    for chunk, parts in ((1, 0), (0, 1), (2, 2), (4, 2), (3, 2), (6, 2), (5, 3), (7, 3)):
+        job.finish(chunk)
+        collector.once()
+        assert sorted(job.output()) == [f"rows/part-{n:05}.parquet" for n in range(parts)]
+    job.seal()  # only now is it known that chunk 7 is the last
+    collector.once()
+    assert job.rows() == job.images
+    assert len(job.output("rows/")) == 4
+
+
+def test_parts_keep_the_order_of_the_manifest(job: MemoryJob) -> None:
+    job.seal()
+    job.finish(*reversed(range(8)))
+    job.collector().once()
+    data = job.output()["rows/part-00002.parquet"]
+    read = pq.read_table(io.BytesIO(data))["key"].to_pylist()
+    assert read == [item.key for items in job.chunks[3:7] for item in items]
+
+
+def test_a_part_says_what_it_holds(job: MemoryJob) -> None:
+    job.seal()
+    job.finish_all()
+    job.collector().once()
+    said = footer(job.output()["rows/part-00001.parquet"])
+    assert (said["first_chunk"], said["end_chunk"], said["chunks"]) == (1, 3, 2)
+    assert (said["rows"], said["succeeded"], said["failed"]) == (4, 3, 1)
+    assert said["input_bytes"] == 102 + 103 + 104 + 105
+    engine = {"engine": "onnxruntime", "precision": "float32", "device": "cpu", "images": 3}
+    assert said["engines"] == [engine]
+    durations = said["durations"]
+    assert isinstance(durations, dict)
+    assert durations["fetch_seconds"] == pytest.approx(0.2)
+    assert (durations["device_started_at"], durations["device_ended_at"]) == (1001.0, 1002.5)
+    runs = said["device_runs"]
+    assert isinstance(runs, list)
+    assert [start for start, _, _ in runs] == [1001.0, 1002.0]
+    assert sum(seconds for _, _, seconds in runs) == pytest.approx(durations["device_seconds"])
+
+
+def test_a_missing_chunk_file_is_computed_again(job: MemoryJob) -> None:
+    job.seal()
+    job.finish_all()
+    job.store.delete("state", keys.chunk_key("job", 5))
+    collector = job.collector()
+    collector.once()
+    assert job.ledger.reopened == [5]
+    assert len(job.output("rows/")) == 2
+    collector.once()
+    assert job.ledger.reopened == [5]
+    job.finish(5)
+    collector.once()
+    assert job.closing().state == "succeeded"
+    assert job.rows() == job.images
+
+
+def test_files_that_another_collector_has_cleared_away_are_not_missing(
+    job: MemoryJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One looks for a part; the other closes the job and dies; then the first goes on."""
+    job.seal()
+    job.finish_all()
+
+    def die(*_: object) -> None:
+        raise Died
+
+    def close_meanwhile(_step: int) -> None:
+        job.store.at_step = lambda _step: None
+        with monkeypatch.context() as patch:
+            patch.setattr(job.ledger, "close_job", die)
+            with pytest.raises(Died):
+                job.collector().once()
+
+    def wait_for_a_chunk_file(step: int) -> None:
+        if threading.current_thread().name.startswith("roll-up"):
+            close_meanwhile(step)
+
+    job.store.at_step = wait_for_a_chunk_file
+    job.collector().once()
+    assert job.ledger.reopened == []
+    assert job.ledger.jobs() == []
+    assert job.rows() == job.images
+
+
+def test_a_chunk_file_that_is_not_of_its_manifest_fails_the_job(job: MemoryJob) -> None:
+    job.seal()
+    job.finish_all()
+    key = keys.chunk_key("job", 2)
+    job.store.delete("state", key)
+    job.chunks[2] = job.chunks[3]
+    job.finish(2)
+    job.collector().once()
+    assert job.closing().state == "failed"
+    assert "is not of its manifest" in (job.closing().error or "")
+    assert list(job.output()) == ["rows/part-00000.parquet"]
+    assert len(job.chunk_files()) == 8
+    assert job.ledger.jobs() == []

@@ -1,0 +1,212 @@
+"""How the stage chooses a job's precision, waits for the store, and ends jobs."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from shared.errors import ItemErrorCode, TransientError
+from shared.job import EngineChoice
+from shared.job_store import JobStore
+from shared.messages import Batch
+from shared.staging import StagingRing
+from tests.support.fake_engine import POISON, FakeEngine
+from tests.support.inference_stages import MakeStage, Noted
+from tests.support.samples import class_model
+from tests.support.staged_batches import (
+    PIPELINE,
+    labels,
+    result_of,
+    slot_is_free,
+    staged,
+)
+from workers.inference.errors import ClassUnusable, HostUnable, ModelUnusable
+from workers.inference.models import LoadedModel, ModelKey
+from workers.inference.stage import InferenceStage
+from workers.runtime import Forward, GiveBack
+from workers.suspects import MOST_LOST_RUNS, SUSPECT_LOSSES
+
+
+def without_weights(key: ModelKey) -> LoadedModel:
+    raise ModelUnusable("There is no tiny/model.onnx.", "Run 'headrace models pull tiny'.")
+
+
+@pytest.mark.parametrize("losses", [0, SUSPECT_LOSSES])
+def test_a_model_that_cannot_be_loaded_ends_its_job_at_once(
+    ring: StagingRing,
+    make_stage: MakeStage,
+    stopped: list[str],
+    losses: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def try_alone(*_: object) -> None:
+        without_weights(ModelKey.of(PIPELINE))
+
+    monkeypatch.setattr("workers.inference.stage.STOPPED_JOB_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("workers.inference.stage.try_alone", try_alone)
+    stage = make_stage(without_weights)
+    assert isinstance(stage(staged(ring, 1, None), losses), GiveBack)
+    assert stopped == ["There is no tiny/model.onnx. Run 'headrace models pull tiny'."]
+    assert slot_is_free(ring)
+
+
+@pytest.mark.parametrize("losses", [0, SUSPECT_LOSSES])
+def test_a_machine_that_cannot_load_the_model_ends_no_job(
+    ring: StagingRing,
+    make_stage: MakeStage,
+    stopped: list[str],
+    losses: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def try_alone(*_: object) -> None:
+        raise HostUnable("There is no room.", "Make some.")
+
+    monkeypatch.setattr("workers.inference.stage.try_alone", try_alone)
+    stage = make_stage(try_alone)
+    for n in range(2):  # the second is refused without a try
+        result = result_of(stage(staged(ring, 1, None, chunk=n), losses))
+        assert labels(result) == ["model_error", "corrupt"]
+        failure = result.items[0].failure
+        assert failure is not None
+        assert failure.error_message == "There is no room. Make some."
+        assert slot_is_free(ring)
+    assert stopped == []
+
+
+@pytest.mark.parametrize("losses", [0, SUSPECT_LOSSES])
+def test_a_model_that_others_have_loaded_fails_every_image_with_the_reason(
+    ring: StagingRing,
+    make_stage: MakeStage,
+    jobs: JobStore,
+    stopped: list[str],
+    losses: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def try_alone(*_: object) -> None:
+        without_weights(ModelKey.of(PIPELINE))
+
+    monkeypatch.setattr("workers.inference.stage.try_alone", try_alone)
+    batch = staged(ring, 1, None)
+    others = EngineChoice(engine="torch", precision="float32", device="cpu", reason="")
+    jobs.settle_engine(batch.job_id, batch.job_uid, others)
+    result = result_of(make_stage(without_weights)(batch, losses))
+    assert stopped == []
+    assert labels(result) == ["model_error", "corrupt"]
+    failure = result.items[0].failure
+    assert failure is not None
+    assert failure.error_message.startswith("There is no tiny/model.onnx. Run")
+    assert result.engine is None
+    assert slot_is_free(ring)
+
+
+def engine_of_precision(key: ModelKey) -> LoadedModel:
+    """As a machine whose self-test prefers bfloat16."""
+    engine = FakeEngine()
+    engine.precision = "bfloat16" if key.precision == "auto" else key.precision
+    return LoadedModel(engine, reason="fast")
+
+
+def test_the_first_choice_is_recorded(
+    ring: StagingRing, jobs: JobStore, make_stage: MakeStage
+) -> None:
+    batch = staged(ring, 1)
+    assert result_of(make_stage(engine_of_precision)(batch)).precision == "bfloat16"
+    recorded = jobs.engine(batch.job_id, batch.job_uid)
+    assert recorded is not None
+    assert (recorded.engine, recorded.precision, recorded.reason) == ("torch", "bfloat16", "fast")
+
+
+def test_another_machine_computes_in_the_precision_that_the_job_has(
+    ring: StagingRing, jobs: JobStore, make_stage: MakeStage
+) -> None:
+    first = EngineChoice(engine="openvino", precision="float32", device="cpu", reason="")
+    stage = make_stage(engine_of_precision)
+    for n in range(2):
+        batch = staged(ring, n, chunk=n)
+        jobs.settle_engine(batch.job_id, batch.job_uid, first)
+        result = result_of(stage(batch))
+        assert (result.precision, labels(result)) == ("float32", [str(n)])
+    assert jobs.engine(batch.job_id, batch.job_uid) == first
+
+
+def test_a_store_that_does_not_answer_is_waited_for(
+    ring: StagingRing, engine: FakeEngine, make_stage: MakeStage
+) -> None:
+    attempts: list[ModelKey] = []
+
+    def load(key: ModelKey) -> LoadedModel:
+        attempts.append(key)
+        if len(attempts) < 3:
+            raise TransientError("store_unavailable", "It does not answer.")
+        return LoadedModel(engine)
+
+    assert labels(result_of(make_stage(load)(staged(ring, 5)))) == ["5"]
+    assert len(attempts) == 3
+
+
+def test_stopping_ends_the_wait_for_the_store(
+    ring: StagingRing, make_stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.patience._STOPPING_GRACE_SECONDS", 0.01)
+    stopping = threading.Event()
+
+    def load(key: ModelKey) -> LoadedModel:
+        stopping.set()
+        raise TransientError("store_unavailable", "It does not answer.")
+
+    assert isinstance(make_stage(load, stopping)(staged(ring, 5)), GiveBack)
+    assert slot_is_free(ring)
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_class_that_is_to_blame_ends_its_job_and_fails_no_image(
+    ring: StagingRing,
+    make_stage: MakeStage,
+    stopped: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    stops: bool,
+) -> None:
+    def load(_: ModelKey) -> LoadedModel:
+        raise ClassUnusable("'own:Own' cannot be constructed: own.py:3: OSError: no")
+
+    monkeypatch.setattr("workers.inference.stage.STOPPED_JOB_PAUSE_SECONDS", 0.0)
+    stopping = threading.Event()
+    if stops:
+        stopping.set()
+    stage = make_stage(load, stopping)
+    assert isinstance(stage(staged(ring, 1, 2)), GiveBack)
+    assert stopped == ["'own:Own' cannot be constructed: own.py:3: OSError: no"]
+    staged(ring, 3)  # the only slot is free
+
+
+OWN = PIPELINE.model_copy(update={"model": class_model("own:Own")})
+
+
+def suspect(stage: InferenceStage, batch: Batch) -> Forward | GiveBack:
+    return stage(batch.model_copy(update={"pipeline": OWN}), SUSPECT_LOSSES)
+
+
+def test_the_images_of_a_suspect_class_run_alone_and_are_noted(
+    ring: StagingRing, make_stage: MakeStage, engine: FakeEngine, noted: Noted
+) -> None:
+    outcome = suspect(make_stage(engine), staged(ring, 3, None, POISON, 7))
+    codes = [item.failure and item.failure.error_code for item in result_of(outcome).items]
+    assert codes == [None, ItemErrorCode.CORRUPT, ItemErrorCode.MODEL_ERROR, None]
+    assert noted.items == [0, 1, 2, None]
+    assert engine.batches == [[3], [POISON], [7]]
+
+
+def test_a_class_on_whose_image_workers_were_lost_ends_its_job(
+    ring: StagingRing,
+    make_stage: MakeStage,
+    engine: FakeEngine,
+    noted: Noted,
+    stopped: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("workers.inference.stage.STOPPED_JOB_PAUSE_SECONDS", 0.0)
+    noted.lost[1] = MOST_LOST_RUNS
+    assert isinstance(suspect(make_stage(engine), staged(ring, 3, 4, 5)), GiveBack)
+    assert stopped == ["The worker died 5 times while 'own:Own' ran one image, alone."]
+    assert engine.batches == [[3]]

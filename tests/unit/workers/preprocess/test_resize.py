@@ -1,0 +1,108 @@
+"""Resizing: torchvision's geometry and torchvision's pixels."""
+
+from __future__ import annotations
+
+import io
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision import transforms
+from torchvision.transforms import functional
+
+from shared.pipeline import Preprocess
+from tests.support.pictures import difference, encoded, picture
+from workers.preprocess.decode import Pixels, decode
+from workers.preprocess.resize import resize_into, resized_size
+
+
+def reference(image: Image.Image, shorter: int = 256, crop: int = 224) -> Image.Image:
+    steps = [transforms.Resize(shorter, antialias=True), transforms.CenterCrop(crop)]
+    done: Image.Image = transforms.Compose(steps)(image.convert("RGB"))
+    return done
+
+
+def ours(data: bytes, shorter: int = 256, crop: int = 224) -> Pixels:
+    decoded = decode(data, Preprocess(resize_shorter_pixels=shorter, crop_pixels=crop))
+    row = np.full((crop, crop, 3), 99, np.uint8)
+    resize_into(row, decoded.pixels, (decoded.width, decoded.height), shorter)
+    return row
+
+
+def test_sizes_are_torchvisions() -> None:
+    numbers = random.Random(7)
+    for _ in range(500):
+        size, shorter = (
+            (numbers.randint(1, 5000), numbers.randint(1, 5000)),
+            numbers.randint(1, 600),
+        )
+        height, width = functional._compute_resized_output_size(size[::-1], [shorter])
+        assert resized_size(size, shorter) == (width, height)
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        *((500, 375), (375, 500), (333, 257), (256, 256), (256, 300), (224, 224), (31, 20), (1, 1)),
+        *((1, 3), (900, 225), (901, 225), (17, 900), (2500, 33), (33, 2501)),
+    ],
+)
+@pytest.mark.parametrize(("shorter", "crop"), [(256, 224), (255, 224), (64, 63), (224, 224)])
+def test_pixels_are_torchvisions(size: tuple[int, int], shorter: int, crop: int) -> None:
+    image = picture(*size)
+    expected = reference(image, shorter, crop)
+    got = ours(encoded(image), shorter, crop)
+    worst = np.abs(got.astype(int) - np.asarray(expected, int)).max()
+    assert worst <= 1
+
+
+def test_only_the_row_is_written() -> None:
+    slot = np.zeros(3 * 8 * 8 * 3, np.uint8)
+    row = slot[192:384].reshape(8, 8, 3)
+    resize_into(row, np.full((20, 10, 3), 5, np.uint8), (10, 20), 9)
+    assert np.all(slot[192:384] == 5)
+    assert not slot[:192].any()
+    assert not slot[384:].any()
+
+
+@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1), (20_000, 5)])
+def test_extreme_sides_are_bounded_in_memory(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (*size[::-1], 3), np.uint8)
+    row = np.zeros((224, 224, 3), np.uint8)
+    before = peak_kilobytes()
+    resize_into(row, pixels, size, 256)
+    assert peak_kilobytes() - before < 50_000  # the whole, resized, would be gigabytes
+    assert row.any()
+
+
+def peak_kilobytes() -> int:
+    """The most memory that the process ever had."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
+
+
+@pytest.mark.shared_data
+def test_real_photos_are_as_torchvision_makes_them(photos: list[Path]) -> None:
+    chosen = photos[::10]
+    differences = [difference(ours(p.read_bytes()), reference(Image.open(p))) for p in chosen]
+    assert max(differences) < 0.5
+
+
+@pytest.mark.shared_data
+def test_scaled_decoding_stays_close(photos: list[Path]) -> None:
+    for path in photos[::50]:
+        large = Image.open(path).resize((1620, 1080), Image.Resampling.BICUBIC)
+        data = encoded(large, "JPEG", quality=90)
+        assert difference(ours(data), reference(Image.open(io.BytesIO(data)))) < 1
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("scene", ["Landscape", "Portrait"])
+def test_real_orientations_give_one_picture(shared_data: Path, scene: str) -> None:
+    upright, *turned = (
+        ours((shared_data / "orientation" / f"{scene}_{n}.jpg").read_bytes()) for n in range(9)
+    )
+    # Each was compressed anew and shows its own number.
+    assert max(difference(upright, other) for other in turned) < 3
