@@ -147,7 +147,7 @@ check: install-dev ## Lint, format, types, import contracts, schemas, formats, k
 audit: install-dev ## Ask the vulnerability database about every pinned package
 	@$(RUN) -m tools.audit
 
-schemas: install ## Write docs/ schemas anew from the code
+schemas: install ## Write docs/schemas and the table of docs/PIPELINES.md from the code
 	@$(RUN) -m tools.schemas
 
 formats: install-dev ## Write the table of docs/FORMATS.md from files of each format

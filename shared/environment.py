@@ -13,6 +13,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from shared.errors import UsageError
+
+PROFILE_VARIABLE = "HEADRACE_PROFILE"
 _OURS = "HEADRACE_"
 _SHELL = "HEADRACE_SHELL_"
 # Holds the process id, which execve keeps: this process has started again already.
@@ -95,6 +98,14 @@ def settled(environment: Mapping[str, str]) -> dict[str, str]:
         elif CHOSEN.get(name) != value:
             others[_SHELL + name] = value
     return {**_bounded(others), **passed, **CHOSEN}
+
+
+def uses_docker() -> bool:
+    """Is this about the stack in containers, and not this machine's? Raises UsageError."""
+    profile = os.environ.get(PROFILE_VARIABLE) or "local"
+    if profile not in ("local", "docker"):
+        raise UsageError("bad_profile", f"There is no profile {profile!r}.", "local or docker.")
+    return profile == "docker"
 
 
 def user_variable(name: str) -> str | None:

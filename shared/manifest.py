@@ -78,12 +78,6 @@ def encode_seal(seal: Seal) -> bytes:
     return parquet.encode(table)
 
 
-def decode(data: bytes) -> Segment | Seal:
-    """What ``encode_segment`` or ``encode_seal`` made."""
-    part = _decode(data)
-    return part.segment() if isinstance(part, _Page) else part
-
-
 class _Page:
     """A segment as it is kept: its columns, a tenth of what its items take."""
 

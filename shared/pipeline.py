@@ -1,10 +1,16 @@
-"""A pipeline by value: what every job and every message carries, with nothing left to look up."""
+"""A pipeline by value: what every job and every message carries, with nothing left to look up.
+
+A field that users set is defined here and nowhere else: its type, bounds, default and meaning. Its
+form in a file (``shared.catalog.files``), ``pipelines show``, the JSON Schemas and
+``docs/PIPELINES.md`` follow from that.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -21,11 +27,9 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # each of the models that this is in, at the start of every process and command.
 PythonClass = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=201)]
 Channels = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
-SidePixels = Annotated[int, Field(ge=1, le=4096)]
-ObjectBytes = Annotated[int, Field(ge=1, le=2**30)]
-AreaPixels = Annotated[int, Field(ge=1, le=10**9)]
+MAX_SIDE_PIXELS = 4096
+SidePixels = Annotated[int, Field(ge=1, le=MAX_SIDE_PIXELS)]
 DeadlineSeconds = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
-TopK = Annotated[int, Field(ge=1, le=100)]
 DEFAULT_BATCH_SECONDS = 600.0
 
 # Source code is small; what is larger is data, and belongs under ``files:``.
@@ -47,28 +51,63 @@ class Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-Decode = Literal["lenient", "strict"]
-SixteenBit = Literal["scale", "high_byte"]
+@dataclass(frozen=True, slots=True)
+class FileDefault:
+    """Beside a field's type: its default in a file, in words, where it is worked out.
+
+    The default of the field itself is that of the value.
+    """
+
+    words: str
 
 
 class Preprocess(Frozen):
-    """Resize the shorter side (antialiased bilinear), then crop a centred square.
+    """How an object becomes pixels: decoded, resized, and cut to a square in its centre.
 
-    The result is uint8 RGB of shape (crop_pixels, crop_pixels, 3). A process that takes longer than
-    ``item_seconds`` over one image hangs, and is ended.
-
-    ``decode``: what becomes of an image whose data is damaged in parts; ``lenient`` keeps it with a
-    warning, ``strict`` fails it. ``sixteen_bit``: how samples of 16 bits become 8; ``scale`` goes
-    by the bits that the image fills, ``high_byte`` takes the upper half of them always.
+    The result is uint8 RGB of shape (crop_pixels, crop_pixels, 3).
     """
 
-    resize_shorter_pixels: SidePixels = 256
-    crop_pixels: SidePixels = 224
-    max_object_bytes: ObjectBytes = 64 * 2**20
-    max_pixels: AreaPixels = 100_000_000
-    item_seconds: DeadlineSeconds = 60.0
-    decode: Decode = "lenient"
-    sixteen_bit: SixteenBit = "scale"
+    resize_shorter_pixels: Annotated[
+        SidePixels, FileDefault("8/7 of `crop_pixels`, rounded up")
+    ] = Field(
+        256,
+        description="Pixels that the shorter side of the image is resized to, antialiased "
+        "bilinear. Not below `crop_pixels`.",
+    )
+    crop_pixels: Annotated[SidePixels, FileDefault("the model's `image_pixels`, or 224")] = Field(
+        224,
+        description="Side, in pixels, of the square that is cut from the centre. A model that has "
+        "`image_pixels` takes no other size.",
+    )
+    max_object_bytes: int = Field(
+        64 * 2**20,
+        ge=1,
+        le=2**30,
+        description="The largest object that is read, in bytes, packed or unpacked. A larger one "
+        "fails as `too_large`.",
+    )
+    max_pixels: int = Field(
+        100_000_000,
+        ge=1,
+        le=10**9,
+        description="The largest image that is decoded, in pixels (width × height). A larger one "
+        "fails as `bomb`.",
+    )
+    item_seconds: DeadlineSeconds = Field(
+        60.0,
+        description="How many seconds one image may take. A process that takes longer is stopped, "
+        "and the image is tried again alone; after two such tries it fails as `killed_worker`.",
+    )
+    decode: Literal["lenient", "strict"] = Field(
+        "lenient",
+        description="What happens to an image that is damaged in parts: `lenient` keeps it with a "
+        "warning, `strict` fails it as `corrupt`.",
+    )
+    sixteen_bit: Literal["scale", "high_byte"] = Field(
+        "scale",
+        description="How samples of 16 bits become 8: `scale` goes by the bits that the image "
+        "fills, `high_byte` always takes the upper byte.",
+    )
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Preprocess:
@@ -83,10 +122,14 @@ class Preprocess(Frozen):
 
 
 class Postprocess(Frozen):
-    """Scores to predictions: softmax over the classes where it is asked for, the ``top_k`` best."""
+    """How a model's scores become predictions."""
 
-    top_k: TopK = 5
-    softmax: bool = False
+    top_k: int = Field(
+        5, ge=1, le=100, description="How many predictions a row keeps, the best first."
+    )
+    softmax: Annotated[bool, FileDefault("true for weights, false for a class")] = Field(
+        False, description="Whether an array of scores goes through softmax."
+    )
 
 
 def check_inside(name: str) -> str:
@@ -168,19 +211,37 @@ def class_sha256(python_class: str, code_sha256: str, files: tuple[PackedFile, .
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-class Pipeline(Frozen):
-    """A resolved pipeline. ``sha256`` identifies its content.
+class PipelineFields(Frozen):
+    """The fields that a pipeline has in every form, in their order. Each form has its own model."""
 
-    A process that takes longer than ``batch_seconds`` over one device batch hangs, and is ended.
-    """
+    name: Annotated[Name | None, FileDefault("the file's name without `.yaml`")] = Field(
+        None, description="The pipeline's name, as in the column `pipeline` of its rows."
+    )
+    preprocess: Preprocess = Preprocess()
+    model: Any
+    engine: EnginePolicy = Field(
+        "auto",
+        description="What runs the weights. `auto` takes the fastest here whose answers agree "
+        "with float32 in torch. A class always runs in Python.",
+    )
+    precision: PrecisionPolicy = Field(
+        "auto",
+        description="The floating-point type that the weights are computed in. `auto` takes the "
+        "fastest whose answers agree with float32.",
+    )
+    batch_seconds: DeadlineSeconds = Field(
+        DEFAULT_BATCH_SECONDS,
+        description="How many seconds one device batch may take. A process that takes longer is "
+        "stopped, and its images are tried again.",
+    )
+    postprocess: Postprocess = Postprocess()
+
+
+class Pipeline(PipelineFields):
+    """A resolved pipeline. ``sha256`` identifies its content."""
 
     name: Name
-    preprocess: Preprocess = Preprocess()
     model: Model
-    engine: EnginePolicy = "auto"
-    precision: PrecisionPolicy = "auto"
-    batch_seconds: DeadlineSeconds = DEFAULT_BATCH_SECONDS
-    postprocess: Postprocess = Postprocess()
 
     @property
     def sha256(self) -> str:

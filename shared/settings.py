@@ -28,8 +28,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from shared.environment import uses_docker
 from shared.errors import UsageError
-from shared.profile import uses_docker
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 SETTINGS_FILE = "settings.json"
@@ -187,14 +187,3 @@ def load_settings(home: Path | None = None, file: str | None = None) -> Settings
         raise UsageError(
             "bad_settings", f"{path}: {where}: {first['msg']}.", "Mend it or run 'headrace up'."
         ) from error
-
-
-def save_settings(settings: Settings) -> None:
-    """Write the settings file atomically, readable by its owner only."""
-    path = settings.home / SETTINGS_FILE
-    temporary = path.with_suffix(".json.new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(settings.model_dump_json(indent=2, exclude={"home"}))
-    temporary.replace(path)

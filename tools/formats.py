@@ -11,11 +11,10 @@ from pathlib import Path
 from shared.errors import ItemError
 from shared.pipeline import Preprocess
 from tools.format_samples import Sample, samples
+from tools.marked import with_table
 from workers.preprocess.decode import decode
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "FORMATS.md"
-_BEGIN = "<!-- The table is written by `make formats`. -->\n"
-_END = "<!-- End of the table. -->\n"
 # Whether it is decoded depends on what is installed.
 _HEIC = "| HEIC | of several pictures the primary one | decoded with `requirements/heic.txt` |"
 
@@ -26,8 +25,7 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m tools.formats [--check]", file=sys.stderr)
         return 2
     page = PAGE.read_text()
-    before, _, rest = page.partition(_BEGIN)
-    wanted = before + _BEGIN + "\n" + table() + "\n" + _END + rest.partition(_END)[2]
+    wanted = with_table(page, table(), "make formats")
     if not arguments:
         PAGE.write_text(wanted)
     elif page != wanted:

@@ -11,10 +11,9 @@ from producer.exports.results import ErrorSummary
 from producer.jobs import JobStatus, Submitted
 from producer.jobs.dead_letters import DeadLetterCount, DeadLetterDetail, DeadLetterRow
 from producer.models import ModelStatus, PulledModel
-from producer.pipelines import PipelineView
 from producer.sources.upload import UploadReport
 from producer.stack.info import ProcessRow, StackInfo
-from shared.catalog import PipelineSummary
+from shared.catalog import PipelineSummary, PipelineView
 
 
 class ErrorBody(BaseModel):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from producer.cli import dead_letters, doctor, jobs, models, pipelines, results, stack, upload
-from shared.profile import PROFILE_VARIABLE, uses_docker
+from shared.environment import PROFILE_VARIABLE, uses_docker
 
 app = typer.Typer(
     name="headrace",

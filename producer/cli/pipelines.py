@@ -31,15 +31,16 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE")], as_json: AsJson = False
 ) -> None:
     """Show a pipeline with all that follows from its model and from defaults."""
-    from producer.pipelines import PipelineView
     from shared.catalog import show_pipeline
 
-    fields = show_pipeline(name)
+    shown = show_pipeline(name)
     if as_json:
-        answer_json(PipelineView.model_validate(fields))
+        answer_json(shown)
         return
     import yaml
 
+    first = dict.fromkeys(("name", "path", "description"))
+    fields = first | shown.model_dump(mode="json", exclude_none=True)
     answer(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True).rstrip())
 
 

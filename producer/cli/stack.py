@@ -143,7 +143,7 @@ def _stack() -> Any:
     """The stack that this command is about: that of this machine, or the one in containers."""
     from producer.stack import containers
     from producer.stack import local as stack
-    from shared.profile import uses_docker
+    from shared.environment import uses_docker
 
     return containers if uses_docker() else stack
 

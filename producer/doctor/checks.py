@@ -33,8 +33,8 @@ from shared import ledger as ledgers
 from shared.broker import rabbitmq
 from shared.broker.errors import why
 from shared.broker.redis_client import redis_client
+from shared.environment import uses_docker
 from shared.errors import HeadraceError, UsageError
-from shared.profile import uses_docker
 from shared.settings import Settings, default_home, load_settings
 from shared.staging import Layout
 from shared.storage import resolve_store

@@ -13,9 +13,9 @@ from producer.doctor.stalls import Finding, findings
 from producer.stack import containers
 from producer.stack import local as local_stack
 from producer.stack.local import ProcessState
+from shared.environment import uses_docker
 from shared.errors import HeadraceError
 from shared.ledger import Ledger, LiveWorker
-from shared.profile import uses_docker
 from shared.settings import S3Settings, default_home, load_settings
 from shared.stages import queues
 

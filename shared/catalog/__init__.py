@@ -5,6 +5,7 @@ from shared.catalog.classes import PackedClass
 from shared.catalog.files import ClassModelFile, ModelFile, PipelineFile, WeightsModelFile
 from shared.catalog.inspect import (
     PipelineSummary,
+    PipelineView,
     list_pipelines,
     show_pipeline,
     validate_file,
@@ -28,6 +29,7 @@ __all__ = [
     "PackedClass",
     "PipelineFile",
     "PipelineSummary",
+    "PipelineView",
     "PublishedModel",
     "Resolved",
     "WeightsModelFile",

@@ -31,11 +31,12 @@ class Document:
     def parse(self, shape: Any, forms: Mapping[str, str]) -> Any:
         """The values as ``shape``, a pydantic model or a union of some. Raises UsageError.
 
+        Types are strict: ``'160'`` is no number.
         ``forms`` says in words what the text of a field has to look like. Tags of unions start
         with ``<``, so that they are told from fields.
         """
         try:
-            return TypeAdapter(shape).validate_python(self.values)
+            return TypeAdapter(shape).validate_python(self.values, strict=True)
         except ValidationError as error:
             found = error.errors(include_url=False)
             # A misspelt field is also a missing one: say the first.

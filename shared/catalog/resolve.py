@@ -24,12 +24,11 @@ from shared.catalog.files import (
 )
 from shared.catalog.published import ModelConstants, published
 from shared.errors import UsageError
-from shared.pipeline import Model, Pipeline, Postprocess, Preprocess
+from shared.pipeline import MAX_SIDE_PIXELS, Model, Pipeline, Postprocess, Preprocess
 from shared.settings import Settings
 from shared.storage import Store
 
 _DEFAULTS = Preprocess()
-_LARGEST_SIDE_PIXELS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,39 +94,38 @@ def referenced_model(entry: Entry[PipelineFile], catalog: Catalog) -> Entry[Mode
 
 def preprocess(entry: Entry[PipelineFile], image_pixels: int | None) -> Preprocess:
     """The pipeline's preprocessing for a model that takes ``image_pixels`` (None: any)."""
-    section, document = entry.content.preprocess, entry.document
-    crop = section.crop_pixels or image_pixels or _DEFAULTS.crop_pixels
+    document = entry.document
+    given = entry.content.preprocess.model_dump(exclude_unset=True)
+    crop = given.get("crop_pixels") or image_pixels or _DEFAULTS.crop_pixels
     if image_pixels is not None and crop != image_pixels:
         raise document.error(
             ("preprocess", "crop_pixels"), f"the model takes {image_pixels}, not {crop}"
         )
-    usual = min(_LARGEST_SIDE_PIXELS, math.ceil(crop * 8 / 7))
-    resize = section.resize_shorter_pixels or usual
+    usual = min(MAX_SIDE_PIXELS, math.ceil(crop * 8 / 7))
+    resize = given.get("resize_shorter_pixels") or usual
     if resize < crop:
         raise document.error(
             ("preprocess", "resize_shorter_pixels"),
             f"{resize} is below crop_pixels, which is {crop} here",
         )
-    given = section.model_dump(exclude_none=True)
-    return Preprocess(**{**given, "crop_pixels": crop, "resize_shorter_pixels": resize})
+    return Preprocess(**given | {"crop_pixels": crop, "resize_shorter_pixels": resize})
 
 
 def postprocess(entry: Entry[PipelineFile], *, is_class: bool) -> Postprocess:
     """The pipeline's postprocessing. A network gives logits; a class gives what it means."""
-    section = entry.content.postprocess
-    softmax = section.softmax if section.softmax is not None else not is_class
-    return Postprocess(top_k=section.top_k, softmax=softmax)
+    given = entry.content.postprocess.model_dump(exclude_unset=True)
+    return Postprocess(**{"softmax": not is_class} | given)
 
 
 def _pipeline(entry: Entry[PipelineFile], model: Model, image_pixels: int | None) -> Pipeline:
     return Pipeline(
-        name=entry.name,
-        preprocess=preprocess(entry, image_pixels),
-        model=model,
-        engine=entry.content.engine,
-        precision=entry.content.precision,
-        batch_seconds=entry.content.batch_seconds,
-        postprocess=postprocess(entry, is_class=model.python_class is not None),
+        **entry.content.model_dump(include=Pipeline.model_fields.keys() - {"model"})
+        | {
+            "name": entry.name,
+            "preprocess": preprocess(entry, image_pixels),
+            "model": model,
+            "postprocess": postprocess(entry, is_class=model.python_class is not None),
+        }
     )
 
 

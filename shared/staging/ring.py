@@ -96,11 +96,6 @@ class StagingRing:
         """All slots as this process has them mapped, uint8, one dimension."""
         return self._pixels
 
-    @property
-    def largest_slot_bytes(self) -> int:
-        """The most that one chunk may need."""
-        return self._layout.places[-1].slot_bytes
-
     def take(
         self,
         slot_bytes: int,

@@ -15,8 +15,9 @@ import redis
 
 from shared.errors import TransientError
 from shared.ledger import Ledger, connect
-from shared.settings import Settings, save_settings
+from shared.settings import Settings
 from tests.support import samples
+from tests.support.samples import save_settings
 from tests.support.servers import RunningValkey, start_valkey
 from tests.support.waiting import wait_for
 

@@ -18,9 +18,10 @@ from shared.broker.dead_letters import connect as connect_dead_letters
 from shared.errors import TransientError
 from shared.ledger import connect as connect_ledger
 from shared.messages import Chunk
-from shared.settings import Settings, save_settings
+from shared.settings import Settings
 from shared.stages import PREPROCESS, queue_name
 from tests.support import samples
+from tests.support.samples import save_settings
 from tests.support.servers import HOST, RunningValkey, free_ports
 from tests.support.tls import Authority, TlsFront
 from tests.support.waiting import wait_for

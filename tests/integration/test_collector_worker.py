@@ -29,10 +29,11 @@ from shared.ledger import ChunkRef, Ledger, WorkerIdentity
 from shared.ledger import connect as connect_ledger
 from shared.manifest import Seal, Segment, encode_seal, encode_segment
 from shared.messages import Item, Prediction, Result, ResultItem, Timings
-from shared.settings import S3Settings, Settings, save_settings
+from shared.settings import S3Settings, Settings
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name
 from shared.storage import Store, connect
 from tests.support import samples
+from tests.support.samples import save_settings
 from tests.support.servers import start_seaweedfs, start_valkey
 from tests.support.waiting import wait_for
 

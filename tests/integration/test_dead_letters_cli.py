@@ -11,9 +11,9 @@ import pytest
 import producer.jobs.dead_letters
 from producer.cli.exits import run
 from shared.broker.dead_letters import DeadLetter, DeadLetters, Limits, connect
-from shared.settings import save_settings
 from tests.support import samples
 from tests.support.memory_store import MemoryStore
+from tests.support.samples import save_settings
 from tests.support.servers import start_valkey
 from workers.quarantine.overflow import Overflow
 

@@ -24,12 +24,13 @@ from shared.ledger import Ledger, WorkerIdentity
 from shared.ledger import connect as connect_ledger
 from shared.messages import Batch, Item, Result, Slot, StagedItem, Timings
 from shared.pipeline import Model, Pipeline
-from shared.settings import RingSettings, S3Settings, Settings, save_settings
+from shared.settings import RingSettings, S3Settings, Settings
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name
 from shared.staging import StagingRing, create_ring, open_ring
 from shared.storage import Store, connect
 from tests.support import samples
 from tests.support.packed_class import packed
+from tests.support.samples import save_settings
 from tests.support.servers import start_seaweedfs, start_valkey
 from tests.support.waiting import wait_for
 

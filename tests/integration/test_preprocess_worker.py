@@ -19,12 +19,13 @@ from shared.broker.celery_app import Publisher
 from shared.ledger import Ledger
 from shared.ledger import connect as connect_ledger
 from shared.messages import Batch, Chunk, Item, Slot
-from shared.settings import RingSettings, S3Settings, Settings, save_settings
+from shared.settings import RingSettings, S3Settings, Settings
 from shared.stages import INFERENCE, PREPROCESS, queue_name
 from shared.staging import StagingRing, create_ring, open_ring
 from shared.storage import Store, connect
 from tests.support import samples
 from tests.support.pictures import encoded, picture
+from tests.support.samples import save_settings
 from tests.support.servers import start_seaweedfs, start_valkey
 from tests.support.waiting import wait_for
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from shared.errors import TransientError
 from shared.ledger import Ledger, connect
-from shared.settings import save_settings
 from tests.support import samples
 from tests.support.producer_harness import Yard
+from tests.support.samples import save_settings
 from tests.support.servers import start_valkey
 from tests.support.waiting import wait_for
 

@@ -16,10 +16,11 @@ from producer.doctor import checks as doctor
 from shared.broker.celery_app import Publisher
 from shared.broker.rabbitmq import QUORUM, Address, RabbitQueues, connect
 from shared.errors import PermanentError, TransientError
-from shared.settings import Settings, save_settings
+from shared.settings import Settings
 from shared.stages import PREPROCESS
 from tests.support import samples
 from tests.support.rabbitmq_server import RabbitServer
+from tests.support.samples import save_settings
 from tests.support.tls import Authority, TlsFront
 from tests.support.waiting import wait_for
 from tests.support.worker_harness import Stand, start

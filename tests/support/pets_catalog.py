@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shared.catalog import Catalog
+from shared.catalog import Catalog, PublishedModel, constants, publish, weights_model
 from shared.settings import RingSettings, S3Settings, Settings
+from tests.support.memory_store import MemoryStore
 
 WEIGHTS_SHA256 = "ab" * 32
 OTHER_SHA256 = "cd" * 32
@@ -30,6 +31,20 @@ def pets_catalog(directory: Path) -> Catalog:
     (models / "pets.yaml").write_text(MODEL)
     (models / "labels" / "pets.txt").write_text("cat\ndog\n")
     return Catalog(directory / "config")
+
+
+def publish_pets(store: MemoryStore, catalog: Catalog) -> None:
+    """Two versions of the model, as far as resolving a pipeline looks at them."""
+    for sha256 in (WEIGHTS_SHA256, OTHER_SHA256):
+        version = PublishedModel(
+            name="pets",
+            sha256=sha256,
+            constants=constants(weights_model(catalog.model("pets"))),
+            files={},
+            licence="MIT",
+            source="a test",
+        )
+        publish(store, "models", version)
 
 
 def stack_settings(directory: Path) -> Settings:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from shared.messages import Batch, Chunk, Item, Result, ResultItem, Slot, StagedItem, Timings
 from shared.pipeline import Model, Pipeline
-from shared.settings import RingSettings, S3Settings, Settings
+from shared.settings import SETTINGS_FILE, RingSettings, S3Settings, Settings
 
 INCARNATION = "1" * 16
 JOB_UID = "2" * 16
@@ -82,3 +82,10 @@ def settings(home: Path, broker_url: str = "redis://127.0.0.1:1/0") -> Settings:
         ring=RingSettings(directory=home / "ring", slot_bytes=(4096, 65536), slot_counts=(2, 1)),
         signing_keys=("k" * 32,),
     )
+
+
+def save_settings(settings: Settings) -> None:
+    """Write the settings file of a home, readable by its owner only."""
+    path = settings.home / SETTINGS_FILE
+    path.touch(mode=0o600)
+    path.write_text(settings.model_dump_json(indent=2, exclude={"home"}))

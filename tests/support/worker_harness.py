@@ -24,12 +24,13 @@ from shared.broker.rabbitmq import RabbitQueues
 from shared.ledger import ChunkRef, Ledger, WorkerIdentity
 from shared.ledger import connect as connect_ledger
 from shared.messages import Batch, Chunk, Message, Result
-from shared.settings import S3Settings, load_settings, save_settings
+from shared.settings import S3Settings, load_settings
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, queues
 from tests.integration.echo_worker import NOWHERE
 from tests.support import samples
 from tests.support.amqp_deliveries import delivery_of
 from tests.support.malformed import Target
+from tests.support.samples import save_settings
 from tests.support.servers import start_valkey
 from tests.support.waiting import wait_for
 

@@ -19,7 +19,7 @@ import pytest
 import redis
 
 from producer.stack.rights.credentials import STORE_ROLES
-from shared.profile import PROFILE_VARIABLE
+from shared.environment import PROFILE_VARIABLE
 from shared.settings import S3Settings
 from tests.e2e.compose.elsewhere import BUCKET, elsewhere
 from tests.e2e.compose.images import provide_images, torch_index, why_no_engine

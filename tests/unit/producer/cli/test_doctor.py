@@ -15,8 +15,9 @@ from producer.doctor.checks import Check
 from producer.doctor.stalls import Finding
 from producer.stack.local import ProcessState
 from shared.errors import TransientError
-from shared.settings import load_settings, save_settings
+from shared.settings import load_settings
 from tests.support.fake_connections import fake_connections
+from tests.support.samples import save_settings
 
 
 @pytest.fixture

@@ -67,9 +67,15 @@ def test_a_stale_schema_is_noticed_and_mended(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(schemas, "FOLDER", tmp_path / "schemas")
+    page = schemas.PAGE.read_text()
+    monkeypatch.setattr(schemas, "PAGE", tmp_path / "PIPELINES.md")
+    schemas.PAGE.write_text(page.replace("1 to 100 ", "1 to 99 "))
     assert schemas.main(["--check"]) == 1
-    assert "status.json is not current" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "status.json is not current" in said
+    assert "PIPELINES.md is not current" in said
     assert schemas.main([]) == 0
+    assert schemas.PAGE.read_text() == page
     (tmp_path / "schemas" / "left-over.json").write_text("{}")
     assert schemas.main(["--check"]) == 1
     assert schemas.main([]) == 0

@@ -11,6 +11,7 @@ import pytest
 from shared.catalog import Catalog, Resolved, resolve, show_pipeline, validate_file
 from shared.catalog import classes as classes_module
 from shared.catalog.classes import class_folders, class_model_name
+from shared.catalog.inspect import ModelView
 from shared.catalog.reading import Reader
 from shared.errors import UsageError
 from shared.pipeline import MAX_FILE_BYTES, Model, PackedFile, Preprocess
@@ -110,12 +111,12 @@ def test_a_class_may_be_a_model_with_a_file(
     path = written(tmp_path, "model: light\n")
     pipeline = resolved(path).pipeline
     assert (pipeline.model.name, pipeline.preprocess.crop_pixels) == ("light", 64)
-    assert show_pipeline(str(path), catalog)["model"] == {
-        "name": "light",
-        "python": "lab.light:MeanBrightness",
-        "folder": str(tmp_path),
-        "modules": ["lab/light.py"],
-    }
+    assert show_pipeline(str(path), catalog).model == ModelView(
+        name="light",
+        python="lab.light:MeanBrightness",
+        folder=str(tmp_path),
+        modules=["lab/light.py"],
+    )
     path.write_text(f"model: light@{OTHER_SHA256}\n")
     assert "is a Python class: leave" in refused(resolved, path)
 

@@ -11,22 +11,20 @@ from hypothesis import strategies as st
 
 from shared.catalog import (
     Catalog,
-    PublishedModel,
-    constants,
     list_pipelines,
-    publish,
     resolve,
     show_pipeline,
     weights_model,
 )
 from shared.errors import UsageError
-from shared.pipeline import Pipeline
+from shared.pipeline import Pipeline, Postprocess
 from shared.settings import Settings
 from tests.support.memory_store import MemoryStore
 from tests.support.pets_catalog import (
     OTHER_SHA256,
     WEIGHTS_SHA256,
     pets_catalog,
+    publish_pets,
     stack_settings,
     written,
 )
@@ -46,22 +44,8 @@ def settings(tmp_path: Path) -> Settings:
 def store(catalog: Catalog) -> MemoryStore:
     """A models bucket with two versions of the model ``pets``."""
     store = MemoryStore("models")
-    _publish(store, catalog, WEIGHTS_SHA256)
-    _publish(store, catalog, OTHER_SHA256)
+    publish_pets(store, catalog)
     return store
-
-
-def _publish(store: MemoryStore, catalog: Catalog, sha256: str) -> None:
-    entry = weights_model(catalog.model("pets"))
-    version = PublishedModel(
-        name="pets",
-        sha256=sha256,
-        constants=constants(entry),
-        files={},
-        licence="MIT",
-        source="a test",
-    )
-    publish(store, "models", version)
 
 
 def test_sizes_that_are_left_out_follow_from_the_model(
@@ -84,8 +68,8 @@ def test_a_crop_always_gets_a_resize_that_holds_it(
     path = tmp_path_factory.mktemp("crop") / "my.yaml"
     (path.parent / "a.py").write_text("class B: ...\n")
     path.write_text(f"model: {{python: 'a:B'}}\npreprocess: {{crop_pixels: {pixels}}}\n")
-    preprocess = show_pipeline(str(path))["preprocess"]
-    assert pixels <= preprocess["resize_shorter_pixels"] <= 4096
+    preprocess = show_pipeline(str(path)).preprocess
+    assert pixels <= preprocess.resize_shorter_pixels <= 4096
 
 
 def test_a_pipeline_is_resolved_by_value(
@@ -180,17 +164,17 @@ def test_softmax_is_the_default_for_weights_alone(
     path = written(tmp_path, f"model: {model}\n{section}")
     (path.parent / "own.py").write_text("class Own: pass\n")
     assert resolve(str(path), settings, store, catalog).pipeline.postprocess.softmax is softmax
-    assert show_pipeline(str(path), catalog)["postprocess"]["softmax"] is softmax
+    assert show_pipeline(str(path), catalog).postprocess.softmax is softmax
 
 
 def test_what_we_bring_is_right() -> None:
     catalog = Catalog()
     assert [pipeline.name for pipeline in list_pipelines()] == catalog.pipeline_names()
     shown = show_pipeline("classify")
-    assert shown["preprocess"]["resize_shorter_pixels"] == 256
-    assert shown["preprocess"]["crop_pixels"] == 224
-    assert shown["model"]["name"] == "mobilenet_v2"
-    assert shown["postprocess"] == {"top_k": 5, "softmax": True}
+    assert shown.preprocess.resize_shorter_pixels == 256
+    assert shown.preprocess.crop_pixels == 224
+    assert shown.model.name == "mobilenet_v2"
+    assert shown.postprocess == Postprocess(top_k=5, softmax=True)
     entry = weights_model(catalog.model("mobilenet_v2"))
     assert entry.content.sha256.startswith("b03531047ffa")
     labels = (entry.document.path.parent / (entry.content.labels or "")).read_text().splitlines()

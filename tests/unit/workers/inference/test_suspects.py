@@ -12,10 +12,9 @@ from shared.catalog.published import LABELS, ONNX
 from shared.errors import TransientError
 from shared.messages import ItemFailure
 from shared.pipeline import Model, Pipeline
-from shared.settings import save_settings
 from tests.support.deadly_child import HELD_GIL, KILLED, LOOP, SEGFAULT
 from tests.support.fake_engine import images_of
-from tests.support.samples import pipeline, settings
+from tests.support.samples import pipeline, save_settings, settings
 from workers.inference.engines.exported import METADATA_KEY, provenance
 from workers.inference.errors import ModelUnusable
 from workers.inference.suspects import Tried, try_alone

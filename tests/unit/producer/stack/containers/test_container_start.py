@@ -47,7 +47,7 @@ def test_the_ring_is_made_once(home: Path) -> None:
     before = (home / "ring" / "pixels").stat().st_ino
     assert make_ring.main() == 0
     assert (home / "ring" / "pixels").stat().st_ino == before
-    assert open_ring(load_settings().ring, "host-1").largest_slot_bytes == 4096
+    assert open_ring(load_settings().ring, "host-1").pixels.size == 2 * 4096
 
 
 def test_too_little_room_for_the_ring_is_one_line(
