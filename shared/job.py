@@ -190,9 +190,19 @@ class Accounting(Frozen):
     skipped: int = 0
 
     @property
+    def rows(self) -> int:
+        """How many items have a row."""
+        return self.succeeded + self.failed
+
+    @property
+    def pending(self) -> int:
+        """How many listed items have no end."""
+        return self.listed - self.rows - self.cancelled
+
+    @property
     def adds_up(self) -> bool:
         """Does every listed item have exactly one end?"""
-        return self.listed == self.succeeded + self.failed + self.cancelled
+        return self.pending == 0
 
     @classmethod
     def merged(cls, jobs: Sequence[Accounting]) -> Accounting:
@@ -206,15 +216,37 @@ class Accounting(Frozen):
         return first.model_copy(update=changes)
 
 
-class EngineChoice(Frozen):
-    """What computes a model on one machine, and why. ``precision`` is null for a user's class.
+class ComputedBy(Frozen):
+    """What computed something; all null where nothing did.
+
+    ``precision`` is null for a user's class, too.
+    """
+
+    engine: str | None = None
+    precision: str | None = None
+    device: str | None = None
+
+    def engine_fields(self) -> dict[str, Any]:
+        """These three fields, for another document about the same engine."""
+        return {name: getattr(self, name) for name in ComputedBy.model_fields}
+
+
+class EngineUsed(ComputedBy):
+    """The same where it must be said, in the names of today."""
+
+    engine: EngineName | None
+    precision: Precision | None
+    device: Annotated[str, Field(max_length=200)] | None
+
+
+class EngineChoice(EngineUsed):
+    """What computes a model on one machine, and why.
 
     In the state bucket it is the first device worker's choice for a job, and its precision binds
     all others.
     """
 
     engine: EngineName
-    precision: Precision | None
     device: str = Field(max_length=200)
     reason: str = Field(max_length=500)
 
@@ -231,7 +263,7 @@ class JobStop(Frozen):
     stopped_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
 
 
-class Closing(Frozen):
+class Closing(ComputedBy):
     """``closed.json``: the end of a job, written once, after ``_SUCCESS``.
 
     ``reason`` is set where the job failed, and ``error`` says it in words.
@@ -240,9 +272,6 @@ class Closing(Frozen):
     state: Literal["succeeded", "failed", "cancelled"]
     reason: FailureReason | None = None
     accounting: Accounting
-    engine: str | None = None
-    precision: str | None = None
-    device: str | None = None
     seconds: float = 0.0
     device_busy: float | None = None
     error: str | None = None

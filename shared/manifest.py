@@ -12,9 +12,11 @@ import threading
 from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from itertools import chain
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
 from shared import keys, parquet
 from shared.errors import PermanentError
@@ -50,10 +52,13 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """The totals of a complete listing. ``skipped``: folder markers, which are not listed."""
+    """The totals of a complete listing. ``skipped``: folder markers, which are not listed.
+
+    ``cancelled``: the listing was cut short. In ``manifest.json``, ``listed`` is called ``images``.
+    """
 
     chunks: int
-    listed: int
+    listed: Annotated[int, Field(alias="images")]
     total_bytes: int
     skipped: int
     cancelled: bool = False

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from shared.errors import ItemErrorCode
-from shared.job import MAX_CHUNK_ITEMS, JobId
+from shared.job import MAX_CHUNK_ITEMS, EngineUsed, JobId
 from shared.ledger.records import ChunkRef
-from shared.pipeline import EngineName, Frozen, Pipeline, Precision
+from shared.pipeline import Frozen, Pipeline
 
 MAX_MESSAGE_BYTES = 8 * 2**20
 MAX_SIDE_PIXELS = 10**6
@@ -21,7 +21,9 @@ MAX_LABEL_CHARACTERS = 10_000
 
 Key = Annotated[str, Field(min_length=1, max_length=1024)]
 BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
-Seconds = Annotated[float, Field(ge=0, le=10**7, allow_inf_nan=False)]
+# Of sums over all chunks of a job, too; as a Unix time it is the year 5138.
+MAX_SECONDS = 10**11
+Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 ShortText = Annotated[str, Field(max_length=200)]
 # ``damaged_data``: parts of the picture are garbled, or were filled up by the decoder.
 ImageWarning = Literal["damaged_data"]
@@ -70,15 +72,19 @@ class ResultItem(StagedItem):
 
 
 class Timings(Frozen):
-    """Where a chunk's time went, in seconds; ``*_at`` are Unix times of the host that did it."""
+    """Where the time of a chunk, or of several together, went, in seconds.
+
+    ``*_at`` are Unix times of the hosts that did it, 0 where nothing ran on a device: of the first
+    run's start and of the last one's end.
+    """
 
     fetch_seconds: Seconds = 0.0
     slot_wait_seconds: Seconds = 0.0
     decode_seconds: Seconds = 0.0
     device_wait_seconds: Seconds = 0.0
     device_seconds: Seconds = 0.0
-    device_started_at: float = Field(default=0.0, ge=0, le=10**11)
-    device_ended_at: float = Field(default=0.0, ge=0, le=10**11)
+    device_started_at: Seconds = 0.0
+    device_ended_at: Seconds = 0.0
 
 
 class Slot(Frozen):
@@ -154,11 +160,8 @@ class Batch(Message):
         return self
 
 
-class Result(Message):
+class Result(EngineUsed, Message):
     """inference -> collector: the rows of one chunk."""
 
     items: list[ResultItem] = Field(min_length=1, max_length=MAX_CHUNK_ITEMS)
-    engine: EngineName | None
-    precision: Precision | None
-    device: ShortText | None
     timings: Timings

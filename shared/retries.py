@@ -69,8 +69,8 @@ def _entries(
     for retry in jobs.all_retries(job.job_id):
         end = jobs.closing(retry.job_id) or (closing if retry.job_id == spec.job_id else None)
         if end is not None:
-            has_rows = end.accounting.succeeded + end.accounting.failed > 0
-            rows = f"s3://{retry.output_bucket}/{rows_prefix(retry)}" if has_rows else None
+            folder = f"s3://{retry.output_bucket}/{rows_prefix(retry)}"
+            rows = folder if end.accounting.rows else None
             yield RetryEntry(job_id=retry.job_id, state=end.state, rows=rows)
 
 

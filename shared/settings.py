@@ -113,6 +113,11 @@ class Settings(BaseSettings):
     alive_file: Path | None = None
     preprocess_queue_chunks: int = Field(default=16, ge=1)
 
+    @property
+    def own_buckets(self) -> tuple[str, str, str]:
+        """Those that must be there before any role starts."""
+        return self.state_bucket, self.models_bucket, self.results_bucket
+
     @model_validator(mode="after")
     def _trusting(self) -> Settings:
         """One authority for all of our own servers, unless the store has another."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Annotated, Literal, cast
+from typing import IO, Annotated, Literal, cast
 
 import typer
 
@@ -20,15 +20,12 @@ from producer.cli.output import (
     warn,
 )
 from producer.cli.streams import writing_answer
+from producer.exports.formats import FORMATS, Format
 from shared.errors import UsageError
-
-if TYPE_CHECKING:
-    from producer.exports.results import Format
 
 app = typer.Typer()
 
 TABLE_ROWS = 20
-FORMATS = ("csv", "jsonl", "parquet")
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
 
@@ -43,7 +40,7 @@ JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
 def results(
     job_id: JobId,
     given: Annotated[
-        Literal["table", "csv", "jsonl", "parquet"] | None,
+        Literal["table", Format] | None,
         typer.Option("--format", help="Default: as the ending of FILE says, else a table."),
     ] = None,
     file: Annotated[
@@ -81,10 +78,10 @@ def results(
     elif file is None:
         with writing_answer():
             out = Terminal() if sys.stdout.isatty() else sys.stdout.buffer
-            write_rows(rows, cast("Format", chosen), cast("IO[bytes]", out))
+            write_rows(rows, chosen, cast("IO[bytes]", out))
     else:
-        form = cast("Format", chosen)
-        count = write_object(rows, form, place) if place else write_file(rows, form, Path(file))
+        path = Path(file)
+        count = write_object(rows, chosen, place) if place else write_file(rows, chosen, path)
         say(f"{count} rows in {file}")
 
 
@@ -111,9 +108,10 @@ def errors(
         say("No image failed.")
 
 
-def _format(form: str | None, file: str | None) -> str:
+def _format(form: Literal["table", Format] | None, file: str | None) -> Literal["table", Format]:
     ending = PurePosixPath(file or "").suffix.removeprefix(".").lower()
-    chosen = form or (ending if ending in FORMATS else "table")
+    endings: dict[str, Literal["table", Format]] = {known: known for known in FORMATS}
+    chosen = form or endings.get(ending, "table")
     if file and chosen == "table":
         raise UsageError(
             "which_format",

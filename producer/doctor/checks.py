@@ -15,6 +15,7 @@ from typing import Any, Literal
 import redis
 from pydantic import BaseModel
 
+from producer import Warn
 from producer.connections import connect
 from producer.doctor.probe import send_probe
 from producer.doctor.stalls import (
@@ -43,8 +44,6 @@ FREE_BYTES = 2 << 30
 MAX_SKEW_SECONDS = 2.0
 MIN_PYTHON = (3, 11)
 PROBE_STEP_SECONDS = 30.0
-
-Warn = Callable[[str], None]
 
 
 class Check(BaseModel):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from producer.connections import Connections
-from producer.exports.results import Format, write_file
+from producer.exports.formats import Format
+from producer.exports.results import write_file
 from producer.jobs.checks import store_for
 from shared.errors import UsageError
 from shared.storage import Store, parse_s3_url

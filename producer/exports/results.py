@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from producer.exports.formats import Format
 from shared import keys
 from shared.errors import ITEM_ERROR_ADVICE, ItemErrorCode, PermanentError
 from shared.job import JobSpec, PastJob
@@ -23,8 +24,8 @@ from shared.job_store import JobStore
 from shared.rows import SCHEMA, from_parquet, in_todays_columns
 from shared.storage import Store
 
-Format = Literal["csv", "jsonl", "parquet"]
 StoreOf = Callable[[str], Store]
+Writer = Callable[[Iterable[pa.Table], IO[bytes]], int]
 Identity = tuple[str, int | None]
 
 
@@ -126,7 +127,11 @@ def _advice(code: str) -> str:
 
 def write_rows(tables: Iterable[pa.Table], form: Format, file: IO[bytes]) -> int:
     """Write the rows; predictions become JSON text in CSV. Returns how many there were."""
-    writers = {"csv": _write_csv, "jsonl": _write_jsonl, "parquet": _write_parquet}
+    writers: dict[Format, Writer] = {
+        "csv": _write_csv,
+        "jsonl": _write_jsonl,
+        "parquet": _write_parquet,
+    }
     return writers[form](tables, file)
 
 

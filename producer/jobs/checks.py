@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
 
+from producer import Warn
 from producer.connections import Connections
 from producer.jobs.nearest import bucket_missing, is_nearly_wanted, literal_start, nothing_there
 from producer.sources.listing import is_folder_marker, wants
@@ -21,10 +21,8 @@ LOOK_SECONDS = 10.0
 SHOWN_KEYS = 3
 PROBE = ".headrace-writable"
 
-Say = Callable[[str], None]
 
-
-def require_source(connections: Connections, spec: JobSpec, tell: Say) -> None:
+def require_source(connections: Connections, spec: JobSpec, tell: Warn) -> None:
     """Raise unless a key under the prefix is wanted, or it takes too long to say."""
     settings = connections.settings
     if spec.bucket in (settings.state_bucket, settings.models_bucket):
@@ -46,7 +44,7 @@ def require_source(connections: Connections, spec: JobSpec, tell: Say) -> None:
         raise _nothing_wanted(spec, [info.key for info in first])
 
 
-def require_output(connections: Connections, spec: JobSpec, warn: Say) -> None:
+def require_output(connections: Connections, spec: JobSpec, warn: Warn) -> None:
     """Raise unless the collector can write the output; our own bucket is made where it is missing.
 
     The collector's rights count, not those of who enqueues: for our own store they stand in
@@ -123,7 +121,7 @@ def _is_listed(spec: JobSpec, key: str) -> bool:
     return key.startswith(spec.prefix) and wants(spec, key)
 
 
-def _may_be_further(store: Store, spec: JobSpec, tell: Say) -> bool:
+def _may_be_further(store: Store, spec: JobSpec, tell: Warn) -> bool:
     """Is there a key that is wanted? Also true where time ran out."""
     tell(f"looking for a key that is wanted by {_patterns(spec)}")
     ends_at = time.monotonic() + LOOK_SECONDS

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from shared.catalog import PackedClass
 from shared.keys import code_key, file_key
-from shared.storage import ObjectMissing, Store
+from shared.storage import ObjectMissing, Store, ensure_bucket
 
 NAMED_FILES = 8
 
@@ -23,8 +23,7 @@ def upload_class(store: Store, bucket: str, packed: PackedClass, progress: Progr
 
     Raises UsageError for a file that changed since it was packed, and the store's errors.
     """
-    if not store.bucket_exists(bucket):
-        store.make_bucket(bucket)
+    ensure_bucket(store, bucket)
     key, archive = code_key(packed.code.sha256), packed.code.archive
     if not store.create(bucket, key, archive) and store.get(bucket, key) != archive:
         store.put(bucket, key, archive)

@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from producer import Warn
 from producer.connections import Connections
 from producer.jobs.requests import PROBE_PIPELINE
-from producer.jobs.status import JobStatus, Warn, watch_job
+from producer.jobs.status import JobStatus, watch_job
 from shared.errors import HeadraceError, PermanentError
 from shared.job import JobSpec, PastJob
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+from producer import Warn
 from producer.connections import Connections
 from producer.jobs.checks import require_output
 from producer.jobs.code import Progress, described, silent
 from producer.jobs.following import follow
-from producer.jobs.status import Warn, job_status
+from producer.jobs.status import job_status
 from producer.jobs.submission import Tell, announce, resolved, room_of_slot, upload
 from producer.version import version
 from shared.catalog import PackedClass

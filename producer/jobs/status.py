@@ -4,21 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from producer import Warn
 from producer.connections import Connections
 from shared.errors import TransientError
-from shared.job import Accounting, Closing, EngineChoice, FailureReason, JobSpec, PastJob
+from shared.job import (
+    Accounting,
+    Closing,
+    ComputedBy,
+    EngineChoice,
+    FailureReason,
+    JobSpec,
+    PastJob,
+)
 from shared.keys import manifest_prefix, output_root
 from shared.ledger import JobProgress
 
 if TYPE_CHECKING:
     from shared.manifest import Seal
 
-Warn = Callable[[str], None]
 State = Literal["listing", "running", "succeeded", "failed", "cancelled"]
+_ENGINE = tuple(ComputedBy.model_fields)
+# Fields that a closing has, too, and those that are null until they are known.
+_IN_CLOSING = {*_ENGINE, "seconds", "device_busy", "reason", "error"}
+_NULL_AT_FIRST = (*_ENGINE, "images_per_second", "device_busy", "seconds", "error")
 
 
 class ImageCounts(BaseModel):
@@ -29,6 +41,12 @@ class ImageCounts(BaseModel):
     failed: int | None
     pending: int | None
     cancelled: int
+
+    @classmethod
+    def of(cls, counts: Accounting) -> ImageCounts:
+        """With all known."""
+        values = {name: getattr(counts, name) for name in cls.model_fields}
+        return cls(**values)
 
 
 class JobStatus(BaseModel):
@@ -98,8 +116,8 @@ class JobWatch:
             return
         status.engine_reason = self._engine.reason
         if not status.has_ended:
-            status.engine, status.precision = self._engine.engine, self._engine.precision
-            status.device = self._engine.device
+            for name, value in self._engine.engine_fields().items():
+                setattr(status, name, value)
 
     def _open(self) -> JobStatus:
         self._listing.read_on()
@@ -112,12 +130,16 @@ class JobWatch:
                 listed=listed, succeeded=None, failed=None, pending=None, cancelled=0
             )
             return _status(self.spec, "running" if seal else "listing", images)
-        images = _hinted(listed, progress)
-        status = _status(self.spec, "running" if seal else "listing", images)
-        status.skipped = seal.skipped if seal else 0
-        status.seconds = progress.seconds if progress else 0.0
-        status.images_per_second = _rate(images, status.seconds)
-        return status
+        counts = _hinted(listed, progress)
+        seconds = progress.seconds if progress else 0.0
+        return _status(
+            self.spec,
+            "running" if seal else "listing",
+            ImageCounts.of(counts),
+            seconds=seconds,
+            images_per_second=_rate(counts, seconds),
+            skipped=seal.skipped if seal else 0,
+        )
 
 
 class _Listing:
@@ -164,51 +186,39 @@ def watch_job(
     return lambda: _closed(spec, ended)
 
 
-def _hinted(listed: int, progress: JobProgress | None) -> ImageCounts:
+def _hinted(listed: int, progress: JobProgress | None) -> Accounting:
     counters = progress.counters if progress else {}
     failed = min(listed, int(counters.get("failed", 0)))
     succeeded = min(listed - failed, int(counters.get("succeeded", 0)))
-    pending = listed - succeeded - failed
-    return ImageCounts(
-        listed=listed, succeeded=succeeded, failed=failed, pending=pending, cancelled=0
-    )
+    return Accounting(listed=listed, succeeded=succeeded, failed=failed)
 
 
 def _closed(spec: JobSpec | PastJob, closing: Closing) -> JobStatus:
-    counted = closing.accounting
-    images = ImageCounts(
-        listed=counted.listed,
-        succeeded=counted.succeeded,
-        failed=counted.failed,
-        pending=counted.listed - counted.succeeded - counted.failed - counted.cancelled,
-        cancelled=counted.cancelled,
+    counts = closing.accounting
+    return _status(
+        spec,
+        closing.state,
+        ImageCounts.of(counts),
+        **closing.model_dump(include=_IN_CLOSING),
+        images_per_second=_rate(counts, closing.seconds),
+        skipped=counts.skipped,
     )
-    status = _status(spec, closing.state, images)
-    status.engine, status.precision, status.device = (
-        closing.engine,
-        closing.precision,
-        closing.device,
-    )
-    status.seconds, status.device_busy = closing.seconds, closing.device_busy
-    status.images_per_second = _rate(images, closing.seconds)
-    status.reason, status.error, status.skipped = closing.reason, closing.error, counted.skipped
-    return status
 
 
 def _add_retries(connections: Connections, spec: JobSpec, status: JobStatus, warn: Warn) -> None:
     """Each image that a retry has fixed counts as succeeded and no longer as failed."""
     images, has_ended = status.images, False
+    counts = [Accounting(succeeded=images.succeeded or 0, failed=images.failed or 0)]
     for retry in connections.jobs.all_retries(status.job_id):
         closing = connections.jobs.closing(retry.job_id)
         if closing is not None:
-            fixed = closing.accounting.succeeded
+            counts.append(closing.accounting)
         elif isinstance(retry, JobSpec):
-            fixed = JobWatch(connections, retry, warn).look().images.succeeded or 0
-        else:
-            fixed = 0
-        images.succeeded = (images.succeeded or 0) + fixed
-        images.failed = max(0, (images.failed or 0) - fixed)
+            fixed = JobWatch(connections, retry, warn).look().images.succeeded
+            counts.append(Accounting(succeeded=fixed or 0))
         has_ended |= closing is not None
+    merged = Accounting.merged(counts)
+    images.succeeded, images.failed = merged.succeeded, merged.failed
     if has_ended:
         _decide_again(connections, spec, status)
 
@@ -241,12 +251,12 @@ def _decide_again(connections: Connections, spec: JobSpec, status: JobStatus) ->
     status.error = said[-1] if said else None
 
 
-def _rate(images: ImageCounts, seconds: float) -> float | None:
-    done = (images.succeeded or 0) + (images.failed or 0)
-    return round(done / seconds, 2) if seconds > 0 and done else None
+def _rate(counts: Accounting, seconds: float) -> float | None:
+    return round(counts.rows / seconds, 2) if seconds > 0 and counts.rows else None
 
 
-def _status(spec: JobSpec | PastJob, state: State, images: ImageCounts) -> JobStatus:
+def _status(spec: JobSpec | PastJob, state: State, images: ImageCounts, **known: Any) -> JobStatus:
+    """``known``: further fields; all others are null or have their defaults."""
     if isinstance(spec, JobSpec):
         pipeline, model = spec.pipeline.name, spec.pipeline.model
         name, version, code_sha256 = model.name, model.sha256, model.code_sha256
@@ -258,15 +268,9 @@ def _status(spec: JobSpec | PastJob, state: State, images: ImageCounts) -> JobSt
         model=name,
         model_version=version,
         code_sha256=code_sha256,
-        engine=None,
-        precision=None,
-        device=None,
         state=state,
         images=images,
-        images_per_second=None,
-        device_busy=None,
-        seconds=None,
         created_at=spec.created_at,
         output=f"s3://{spec.output_bucket}/{output_root(spec)}",
-        error=None,
+        **{**dict.fromkeys(_NULL_AT_FIRST), **known},
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
+from producer import Warn
 from producer.connections import Connections
 from producer.jobs.checks import require_output, require_source
 from producer.jobs.code import Progress, described, silent, upload_class
@@ -20,7 +21,6 @@ from shared.pipeline import Pipeline
 from shared.settings import Settings
 from shared.storage import parse_s3_url
 
-Warn = Callable[[str], None]
 Tell = Callable[[str], None]
 
 

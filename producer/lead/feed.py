@@ -6,7 +6,7 @@ from collections import deque
 from typing import Protocol
 
 from shared.errors import ItemErrorCode
-from shared.job import JobSpec
+from shared.job import ComputedBy, JobSpec
 from shared.ledger import ChunkRef, Ledger
 from shared.manifest import ManifestReader, Seal
 from shared.messages import Chunk, ItemFailure, Message, Result, ResultItem, Timings
@@ -103,9 +103,7 @@ class JobFeed:
             attempt=ref.attempt,
             pipeline=spec.pipeline,
             items=[ResultItem(item=i, failure=failure) for i in self._reader.items(ref.chunk)],
-            engine=None,
-            precision=None,
-            device=None,
+            **ComputedBy().engine_fields(),
             timings=Timings(),
         )
         self._sender.send(RESULTS.task, queue_name(RESULTS), result)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from producer.models.echo import Echo
+from producer import Echo
 from shared.catalog import (
     Entry,
     ModelConstants,
@@ -20,7 +20,7 @@ from shared.catalog import (
     published,
 )
 from shared.catalog.published import LABELS, ONNX, WEIGHTS
-from shared.storage import Store
+from shared.storage import Store, ensure_bucket
 
 Export = Callable[[Path, ModelConstants, Path], None]
 
@@ -57,8 +57,7 @@ class Publisher:
             files[LABELS] = folder / LABELS
             files[LABELS].write_bytes(found)
         self.echo(f"Uploading '{name}' to the bucket '{self.bucket}'")
-        if not self.store.bucket_exists(self.bucket):
-            self.store.make_bucket(self.bucket)
+        ensure_bucket(self.store, self.bucket)
         for file, path in files.items():
             self.store.put_file(self.bucket, model_key(name, sha256, file), path)
         version = PublishedModel(

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from producer.models.echo import Echo
+from producer import Echo
 from producer.models.export import export_onnx
 from producer.models.publish import Export, Publisher, file_sha256
 from producer.models.sources import fetch, require_readable, take

@@ -14,7 +14,7 @@ from pathlib import Path
 from ssl import SSLError
 from urllib.error import URLError
 
-from producer.models.echo import Echo
+from producer import Echo
 from shared.catalog.files import PackageSource, Source, UrlSource
 from shared.environment import PIP, with_user_variables
 from shared.errors import HeadraceError, PermanentError, UsageError

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from producer import Warn
 from shared.errors import HeadraceError, UsageError
 from shared.paths import exists, is_folder
 
@@ -19,8 +20,6 @@ SYSTEM_NAMES = {
     *("network trash folder", "temporary items", "@eadir", "@tmp", "#recycle", "#snapshot"),
     "lost+found",
 }
-
-Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

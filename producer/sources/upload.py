@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from producer.sources.folder import Folder, LocalFile, Warn, unreadable
+from producer import Warn
+from producer.sources.folder import Folder, LocalFile, unreadable
 from shared.errors import UsageError
 from shared.storage import ObjectInfo, Store, parse_s3_url
 

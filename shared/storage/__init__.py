@@ -15,7 +15,7 @@ from shared.storage.errors import (
     StoreUnavailable,
     UnsupportedKey,
 )
-from shared.storage.port import ObjectInfo, Page, Store
+from shared.storage.port import ObjectInfo, Page, Store, ensure_bucket
 from shared.storage.registry import connect, resolve_store
 from shared.storage.urls import check_bucket_name, is_s3_url, parse_s3_url
 
@@ -37,6 +37,7 @@ __all__ = [
     "UnsupportedKey",
     "check_bucket_name",
     "connect",
+    "ensure_bucket",
     "is_s3_url",
     "parse_s3_url",
     "resolve_store",

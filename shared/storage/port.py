@@ -135,3 +135,11 @@ class Store(Protocol):
     def make_bucket(self, bucket: str) -> None:
         """Make the bucket; one that is there is fine. Raises AlreadyExists for another's."""
         ...
+
+
+def ensure_bucket(store: Store, bucket: str) -> bool:
+    """Make a bucket unless it is there; returns whether it was made. Raises the store's errors."""
+    if store.bucket_exists(bucket):
+        return False
+    store.make_bucket(bucket)
+    return True

@@ -169,7 +169,7 @@ MUTANTS = (
     ),
     Mutant(
         "missing chunk files are not looked for again",
-        "workers/collector/open_job.py",
+        "workers/collector/job_closer.py",
         "self._ledger.reopen(incarnation, self.spec.job_uid, chunk)",
         "pass",
     ),
@@ -178,7 +178,7 @@ MUTANTS = (
         "workers/collector/closing.py",
         "    manifest = _standing(output, spec, proposed)\n",
         "    manifest = _standing(output, spec, proposed)\n"
-        "    drop_chunk_files(jobs, spec, manifest.closing())\n",
+        "    drop_chunk_files(jobs, output, spec, manifest.closing())\n",
     ),
     Mutant(
         "a job that fails too often is a success",
@@ -194,7 +194,7 @@ MUTANTS = (
     ),
     Mutant(
         "a job that was stopped closes as if it were whole",
-        "workers/collector/open_job.py",
+        "workers/collector/job_closer.py",
         "self._seal.cancelled or self._jobs.ends_early(self.spec)",
         "self._seal.cancelled or self._jobs.is_cancelled(self.spec.job_id)",
     ),

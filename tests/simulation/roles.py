@@ -26,8 +26,8 @@ from tests.simulation.store import SimulatedStore
 from tests.simulation.threads import Event, Thread
 from tests.simulation.valkey import Valkey
 from workers.collector.chunk_file import ChunkFiles
+from workers.collector.closing_loop import ClosingLoop
 from workers.collector.stage import CollectStage
-from workers.collector.sweep import Sweep
 from workers.inference.pins import JobPins
 from workers.inference.stage import InferenceStage
 from workers.inference.task import stop_job
@@ -139,9 +139,9 @@ class Running:
         def setup(runtime: Runtime) -> StageFunction:
             store, bucket = self._services.store, runtime.settings.state_bucket
             files = ChunkFiles(store, bucket)
-            sweep = Sweep(runtime.ledger, JobStore(store, bucket), files, lambda _: store)
-            runtime.on_stop(sweep.end)
-            sweep.start()
+            loop = ClosingLoop(runtime.ledger, JobStore(store, bucket), files, lambda _: store)
+            runtime.on_stop(loop.end)
+            loop.start()
             stage = CollectStage(files, runtime.stopping)
             return lambda result, _losses: stage(result)
 

@@ -23,7 +23,7 @@ from tests.support.memory_store import MemoryStore
 from tests.support.samples import INCARNATION, JOB_UID, pipeline
 from tests.support.samples import result as sample_result
 from workers.collector.chunk_file import ChunkFiles
-from workers.collector.sweep import Sweep
+from workers.collector.closing_loop import ClosingLoop
 
 Identity = tuple[str, str]
 _T = TypeVar("_T")
@@ -192,10 +192,10 @@ class MemoryJob:
     def finish_all(self) -> None:
         self.finish(*range(len(self.chunks)))
 
-    def collector(self) -> Sweep:
+    def collector(self) -> ClosingLoop:
         """A collector that has just started."""
         files = ChunkFiles(self.store, "state")
-        return Sweep(cast(Ledger, self.ledger), self.jobs, files, lambda _bucket: self.store)
+        return ClosingLoop(cast(Ledger, self.ledger), self.jobs, files, lambda _bucket: self.store)
 
     def rows(self) -> Counter[Identity]:
         """What a glob over the parts gives."""

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
 from shared import keys
 from shared.errors import PermanentError
-from shared.job import JobSpec
+from shared.job import EngineUsed, JobSpec
 from shared.messages import Result, Timings
-from shared.pipeline import EngineName, Precision
+from shared.pipeline import Frozen
 from shared.rows import SCHEMA, from_parquet, table_of, to_parquet
 from shared.storage import ObjectMissing, Store
-from workers.collector.footer import Footer
 
 # Of rows that wait for the rest of their part. What was written before is read from the bucket.
 MEMORY_BYTES = 64 * 2**20
 
 
-class ChunkFooter(Footer):
+class Footer(Frozen):
+    """What a Parquet file of ours says about itself: each field as JSON under its name."""
+
+    def metadata(self) -> dict[str, str]:
+        """As ``shared.rows.to_parquet`` takes it."""
+        return {name: json.dumps(value) for name, value in self.model_dump(mode="json").items()}
+
+    @classmethod
+    def of_metadata(cls, metadata: dict[str, str]) -> Self:
+        """As ``shared.rows`` gives it. Raises ValueError where it is not ours."""
+        return cls.model_validate({name: json.loads(value) for name, value in metadata.items()})
+
+
+class ChunkFooter(EngineUsed, Footer):
     """What a chunk file says about itself. ``engine`` is null where nothing reached a device."""
 
     job_uid: str
@@ -29,9 +42,6 @@ class ChunkFooter(Footer):
     items: int
     succeeded: int
     failed: int
-    engine: EngineName | None
-    precision: Precision | None
-    device: str | None
     timings: Timings
 
 
@@ -52,9 +62,7 @@ def footer_of(result: Result) -> ChunkFooter:
         items=len(result.items),
         succeeded=len(result.items) - failed,
         failed=failed,
-        engine=result.engine,
-        precision=result.precision,
-        device=result.device,
+        **result.engine_fields(),
         timings=result.timings,
     )
 

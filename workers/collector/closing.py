@@ -1,6 +1,4 @@
-"""Closing a job: ``manifest.json``, ``_SUCCESS``, ``closed.json``, and then the chunk files go.
-
-A retry is named in the manifests of the jobs before it, ahead of its ``closed.json``.
+"""Closing a job: ``manifest.json``, the steps before ``closed.json``, that file, the steps after.
 
 Each step is create-only or can be repeated, so a collector that dies between two is continued by
 any other, and of two that close at once the first one's manifest decides for both.
@@ -9,6 +7,7 @@ any other, and of two that close at once the first one's manifest decides for bo
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from shared import keys
 from shared.errors import PermanentError
@@ -20,25 +19,38 @@ from workers.collector.output_manifest import OutputManifest
 
 log = logging.getLogger(__name__)
 
+Step = Callable[[JobStore, Store, JobSpec, Closing], None]
+
 
 def close(jobs: JobStore, output: Store, spec: JobSpec, proposed: OutputManifest) -> Closing:
     """Record the end of a job whose parts all stand. Returns the closing that stands."""
     manifest = _standing(output, spec, proposed)
-    if manifest.state == "succeeded":  # whoever waits for the marker wants the whole
-        output.create(spec.output_bucket, keys.success_key(spec), b"")
     return record(jobs, output, spec, manifest.closing())
 
 
 def record(jobs: JobStore, output: Store, spec: JobSpec, closing: Closing) -> Closing:
     """Write ``closed.json``, unless there is one. Returns the one that stands."""
-    name_retry(jobs, output, spec, closing)
+    for step in BEFORE_CLOSED:
+        step(jobs, output, spec, closing)
     if jobs.create_closing(spec.job_id, closing):
         return closing
     return jobs.closing(spec.job_id) or closing
 
 
+def finish(jobs: JobStore, output: Store, spec: JobSpec, closing: Closing) -> None:
+    """What is left to do once ``closed.json`` stands. Raises the store's errors."""
+    for step in AFTER_CLOSED:
+        step(jobs, output, spec, closing)
+
+
+def mark_success(_jobs: JobStore, output: Store, spec: JobSpec, closing: Closing) -> None:
+    """Write ``_SUCCESS`` where all rows are there: whoever waits for the marker wants the whole."""
+    if closing.state == "succeeded":
+        output.create(spec.output_bucket, keys.success_key(spec), b"")
+
+
 def name_retry(jobs: JobStore, output: Store, spec: JobSpec, closing: Closing) -> None:
-    """Have the jobs before a retry name it. To be repeated after its end: others may end with it.
+    """Have the manifests of the jobs before a retry name it.
 
     What cannot be written there keeps no retry from ending. Raises TransientError.
     """
@@ -48,12 +60,17 @@ def name_retry(jobs: JobStore, output: Store, spec: JobSpec, closing: Closing) -
         log.warning("%s: not named in the manifest of what it retries: %s", spec.job_id, error)
 
 
-def drop_chunk_files(jobs: JobStore, spec: JobSpec, closing: Closing) -> None:
+def drop_chunk_files(jobs: JobStore, _output: Store, spec: JobSpec, closing: Closing) -> None:
     """Delete them where the parts hold all rows: else they are all that is left of some."""
     counted = closing.accounting
     if closing.reason != "not_closed" or (counted.listed and counted.adds_up):
         found = jobs.store.list(jobs.bucket, keys.chunks_prefix(spec.job_id))
         jobs.store.delete_many(jobs.bucket, [info.key for info in found])
+
+
+BEFORE_CLOSED: tuple[Step, ...] = (mark_success, name_retry)
+# A retry is named once more: another job of its family may have ended at the same time.
+AFTER_CLOSED: tuple[Step, ...] = (name_retry, drop_chunk_files)
 
 
 def _standing(output: Store, spec: JobSpec, proposed: OutputManifest) -> OutputManifest:

@@ -3,56 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated, Any
 
-from shared.messages import Timings
-from shared.pipeline import Frozen
+from pydantic import BeforeValidator, PlainSerializer
+
+from shared.messages import MAX_SECONDS, Timings
 
 STEPS = ("fetch", "slot_wait", "decode", "device_wait", "device")
+_DEVICE_TIMES = ("device_started_at", "device_ended_at")
 
 
-class Durations(Frozen):
-    """Sums in seconds. ``device_*_at`` are Unix times, null where nothing ran on a device."""
-
-    fetch_seconds: float = 0.0
-    slot_wait_seconds: float = 0.0
-    decode_seconds: float = 0.0
-    device_wait_seconds: float = 0.0
-    device_seconds: float = 0.0
-    device_started_at: float | None = None
-    device_ended_at: float | None = None
-
-    def of_step(self, step: str) -> float:
-        """Seconds of one of ``STEPS``."""
-        return float(getattr(self, f"{step}_seconds"))
-
-    @property
-    def device_busy(self) -> float | None:
-        """Device seconds over the span from the first run's start to the last one's end.
-
-        Between 0 and 1; one device is assumed, so several together count as busy when one is.
-        Null where nothing ran. The clocks are those of the device workers' hosts.
-        """
-        if self.device_started_at is None or self.device_ended_at is None:
-            return None
-        span = self.device_ended_at - self.device_started_at
-        return min(1.0, self.device_seconds / span) if span > 0 else 1.0
-
-
-def of_chunk(timings: Timings) -> Durations:
-    """One chunk's. A chunk without a device run has zero for both of its times."""
+def _with_nulls(timings: Timings) -> dict[str, float | None]:
     values = timings.model_dump()
-    values["device_started_at"] = timings.device_started_at or None
-    values["device_ended_at"] = timings.device_ended_at or None
-    return Durations(**values)
+    return {**values, **{name: values[name] or None for name in _DEVICE_TIMES}}
 
 
-def total(parts: Iterable[Durations]) -> Durations:
+def _without_nulls(values: Any) -> Any:
+    if not isinstance(values, dict):
+        return values
+    return {**values, **{name: values.get(name) or 0.0 for name in _DEVICE_TIMES}}
+
+
+# As a footer has them: where nothing ran on a device its times are null, which are 0 in a message.
+Durations = Annotated[Timings, BeforeValidator(_without_nulls), PlainSerializer(_with_nulls)]
+
+
+def seconds_of(step: str, timings: Timings) -> float:
+    """Seconds of one of ``STEPS``."""
+    return float(getattr(timings, f"{step}_seconds"))
+
+
+def total(parts: Iterable[Timings]) -> Timings:
     """Sums, the first start and the last end."""
     known = list(parts)
-    starts = [d.device_started_at for d in known if d.device_started_at is not None]
-    ends = [d.device_ended_at for d in known if d.device_ended_at is not None]
-    return Durations(
-        **{f"{step}_seconds": sum(d.of_step(step) for d in known) for step in STEPS},
-        device_started_at=min(starts, default=None),
-        device_ended_at=max(ends, default=None),
+    sums = {step: sum(seconds_of(step, part) for part in known) for step in STEPS}
+    return Timings(
+        **{f"{step}_seconds": min(seconds, MAX_SECONDS) for step, seconds in sums.items()},
+        device_started_at=min(filter(None, (p.device_started_at for p in known)), default=0.0),
+        device_ended_at=max((p.device_ended_at for p in known), default=0.0),
     )
+
+
+def device_busy(spent: Timings) -> float | None:
+    """Device seconds over the span from the first run's start to the last one's end.
+
+    Between 0 and 1; one device is assumed, so several together count as busy when one is. Null
+    where nothing ran. The clocks are those of the device workers' hosts.
+    """
+    if not spent.device_started_at or not spent.device_ended_at:
+        return None
+    span = spent.device_ended_at - spent.device_started_at
+    return min(1.0, spent.device_seconds / span) if span > 0 else 1.0

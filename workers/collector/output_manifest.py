@@ -12,13 +12,16 @@ from functools import cache
 from importlib import metadata
 from typing import Literal
 
+from pydantic import ConfigDict
+
 from shared import keys
-from shared.job import Accounting, Closing, FailureReason, JobSpec
+from shared.job import Accounting, Closing, ComputedBy, FailureReason, JobSpec
 from shared.manifest import Seal
+from shared.messages import Timings
 from shared.pipeline import Frozen
 from shared.retries import RetryEntry
 from workers.collector import durations
-from workers.collector.durations import STEPS, Durations
+from workers.collector.durations import STEPS, seconds_of
 from workers.collector.part import EngineUse, Part, total_engines, total_failures
 from workers.collector.verdict import Circumstances, judge
 
@@ -46,16 +49,6 @@ class StepTime(Frozen):
     milliseconds_per_image: float
 
 
-class ListedTotals(Frozen):
-    """What the sealed manifest says. ``cancelled``: the listing was cut short."""
-
-    chunks: int
-    images: int
-    total_bytes: int
-    skipped: int
-    cancelled: bool
-
-
 class Versions(Frozen):
     """What the results come from. ``libraries`` are those installed beside the collector."""
 
@@ -71,6 +64,8 @@ class Versions(Frozen):
 class OutputManifest(Frozen):
     """The document. ``seconds`` runs from ``enqueue`` to here; ``device_busy`` is 0 to 1."""
 
+    model_config = ConfigDict(serialize_by_alias=True)
+
     version: Literal[2] = 2
     job_id: str
     job_uid: str
@@ -78,7 +73,7 @@ class OutputManifest(Frozen):
     reason: FailureReason | None
     error: str | None
     accounting: Accounting
-    listed: ListedTotals
+    listed: Seal
     parts: tuple[PartEntry, ...]
     started_at: datetime
     ended_at: datetime
@@ -97,9 +92,7 @@ class OutputManifest(Frozen):
             state=self.state,
             reason=self.reason,
             accounting=self.accounting,
-            engine=main and main.engine,
-            precision=main and main.precision,
-            device=main and main.device,
+            **(main or ComputedBy()).engine_fields(),
             seconds=self.seconds,
             device_busy=self.device_busy,
             error=self.error,
@@ -121,10 +114,10 @@ def summarise(
     """
     footers = [part.footer for part in parts]
     accounting = account(seal, parts, ends_early=ends_early)
-    rows = accounting.succeeded + accounting.failed
     failures = total_failures(kind for footer in footers for kind in footer.failures)
     verdict = judge(spec, seal, accounting, failures, circumstances)
     spent = durations.total(footer.durations for footer in footers)
+    busy = durations.device_busy(spent)
     seconds = round(max(0.0, (ended_at - spec.created_at).total_seconds()), 3)
     return OutputManifest(
         job_id=spec.job_id,
@@ -133,20 +126,16 @@ def summarise(
         reason=verdict.reason,
         error=verdict.error,
         accounting=accounting,
-        listed=ListedTotals(
-            chunks=seal.chunks,
-            images=seal.listed,
-            total_bytes=seal.total_bytes,
-            skipped=seal.skipped,
-            cancelled=seal.cancelled,
-        ),
+        listed=seal,
         parts=tuple(_entry(spec, part) for part in parts),
         started_at=spec.created_at,
         ended_at=ended_at,
         seconds=seconds,
-        images_per_second=round(rows / seconds, 2) if rows and seconds else None,
-        device_busy=None if spent.device_busy is None else round(spent.device_busy, 4),
-        timings=_step_times(spent, rows),
+        images_per_second=(
+            round(accounting.rows / seconds, 2) if accounting.rows and seconds else None
+        ),
+        device_busy=None if busy is None else round(busy, 4),
+        timings=_step_times(spent, accounting.rows),
         engines=total_engines(use for footer in footers for use in footer.engines),
         versions=_versions(spec),
     )
@@ -166,23 +155,18 @@ def account(seal: Seal, parts: Sequence[Part], *, ends_early: bool) -> Accountin
 
 
 def _entry(spec: JobSpec, part: Part) -> PartEntry:
-    footer = part.footer
     return PartEntry(
         name=keys.part_key(spec, part.number).removeprefix(keys.output_root(spec)),
-        first_chunk=footer.first_chunk,
-        end_chunk=footer.end_chunk,
-        rows=footer.rows,
-        succeeded=footer.succeeded,
-        failed=footer.failed,
         size_bytes=part.size_bytes,
+        **part.footer.model_dump(include=set(PartEntry.model_fields)),
     )
 
 
-def _step_times(spent: Durations, images: int) -> dict[str, StepTime]:
+def _step_times(spent: Timings, images: int) -> dict[str, StepTime]:
     return {
         step: StepTime(
-            seconds=round(spent.of_step(step), 3),
-            milliseconds_per_image=round(spent.of_step(step) * 1000 / max(1, images), 3),
+            seconds=round(seconds_of(step, spent), 3),
+            milliseconds_per_image=round(seconds_of(step, spent) * 1000 / max(1, images), 3),
         )
         for step in STEPS
     }

@@ -13,22 +13,19 @@ import pyarrow.parquet as pq
 
 from shared import keys
 from shared.errors import PermanentError
-from shared.job import JobSpec
-from shared.pipeline import EngineName, Frozen, Precision
+from shared.job import EngineUsed, JobSpec
+from shared.pipeline import EngineName, Frozen
 from shared.rows import SCHEMA, own_metadata, to_parquet
 from shared.storage import ObjectMissing, Store
 from workers.collector import durations
-from workers.collector.chunk_file import ChunkFile
+from workers.collector.chunk_file import ChunkFile, Footer
 from workers.collector.durations import Durations
-from workers.collector.footer import Footer
 
 
-class EngineUse(Frozen):
+class EngineUse(EngineUsed):
     """An engine that served ``images`` images."""
 
     engine: EngineName
-    precision: Precision | None
-    device: str | None
     images: int
 
 
@@ -85,7 +82,7 @@ def encode_part(spec: JobSpec, first: int, end: int, files: list[ChunkFile]) -> 
         succeeded=succeeded,
         failed=rows.num_rows - succeeded,
         input_bytes=pc.sum(rows["size"]).as_py() or 0,
-        durations=durations.total(durations.of_chunk(file.footer.timings) for file in files),
+        durations=durations.total(file.footer.timings for file in files),
         engines=_engines_of(files),
         device_runs=_device_runs_of(files),
         failures=_failures_of(rows),
@@ -118,12 +115,11 @@ def read_part(store: Store, spec: JobSpec, number: int, first: int, end: int) ->
 
 def total_engines(uses: Iterable[EngineUse]) -> tuple[EngineUse, ...]:
     """Each engine once, the one with most images first."""
-    images: Counter[tuple[EngineName, Precision | None, str | None]] = Counter()
+    images: Counter[EngineUsed] = Counter()
     for use in uses:
-        images[use.engine, use.precision, use.device] += use.images
+        images[EngineUsed(**use.engine_fields())] += use.images
     return tuple(
-        EngineUse(engine=engine, precision=precision, device=device, images=count)
-        for (engine, precision, device), count in images.most_common()
+        EngineUse(**engine.engine_fields(), images=count) for engine, count in images.most_common()
     )
 
 
@@ -150,9 +146,9 @@ def _failures_of(rows: pa.Table) -> tuple[FailureCount, ...]:
 def _engines_of(files: list[ChunkFile]) -> tuple[EngineUse, ...]:
     footers = [file.footer for file in files]
     return total_engines(
-        EngineUse(engine=f.engine, precision=f.precision, device=f.device, images=f.succeeded)
-        for f in footers
-        if f.engine is not None
+        EngineUse(**footer.engine_fields(), images=footer.succeeded)
+        for footer in footers
+        if footer.engine is not None
     )
 
 

@@ -56,10 +56,10 @@ class RollUp:
             self._make(span, list(files.values()))
         return []
 
-    def take_what_is_there(self, chunks: int) -> None:
+    def roll_up_existing(self, chunks: int) -> None:
         """Make all parts of a cancelled job from the chunk files that there are.
 
-        Every range gets its part, be it empty: a part made later would not be counted.
+        Every range gets its part, even an empty one: a part made later would not be counted.
         """
         there = self._files.numbers(self._spec.job_id)
         while span := self.next_range(chunks):

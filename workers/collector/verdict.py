@@ -58,8 +58,8 @@ def judge(
 ) -> Verdict:
     """The verdict on a job whose parts all stand. ``failures``: the most frequent first."""
     if not own.adds_up:
-        rows = own.succeeded + own.failed
-        return _failed("not_closed", f"The parts have {rows} rows for {own.listed} listed images.")
+        said = f"The parts have {own.rows} rows for {own.listed} listed images."
+        return _failed("not_closed", said)
     merged = Accounting.merged([*circumstances.earlier, own])
     reason = spec.failure(succeeded=merged.succeeded, failed=merged.failed)
     stop, is_cut_short = circumstances.stop, bool(seal.cancelled or own.cancelled)
@@ -77,10 +77,9 @@ def judge(
             "too_many_errors", f"Stopped early: {_why(spec, merged, failures)} {left_out}"
         )
     # What was under way at the stop has succeeded since, or the ledger had counted a chunk twice.
-    rows = merged.succeeded + merged.failed
     said = (
         f"When it was stopped, more images had failed than --max-errors {spec.max_errors} allows; "
-        f"of the {rows:,} finished by the end, {merged.failed:,} failed."
+        f"of the {merged.rows:,} finished by the end, {merged.failed:,} failed."
     )
     return _failed("too_many_errors", f"{said} {left_out}")
 
@@ -99,10 +98,9 @@ def _failed(reason: FailureReason, error: str) -> Verdict:
 
 
 def _why(spec: JobSpec, merged: Accounting, failures: Sequence[FailureCount]) -> str:
-    rows = merged.succeeded + merged.failed
-    if not rows:
+    if not merged.rows:
         return _nothing_listed(spec)
-    counted = f"{merged.failed:,} of {rows:,}"
+    counted = f"{merged.failed:,} of {merged.rows:,}"
     said = f"No image succeeded: {counted} failed"
     if merged.succeeded:
         said = f"{counted} images failed, and --max-errors allows {spec.max_errors}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from shared.errors import TransientError
-from shared.job import EngineChoice
+from shared.job import ComputedBy, EngineChoice
 from shared.ledger import ChunkRef
 from shared.messages import Batch, ItemFailure, Parcel, Result, ResultItem, Slot, Timings
 from shared.patience import patiently
@@ -228,9 +228,7 @@ def _forward(batch: Batch, outcome: _Outcome) -> Forward:
         attempt=batch.attempt,
         pipeline=batch.pipeline,
         items=_items(batch, fitting(outcome.answers)),
-        engine=engine and engine.engine,
-        precision=engine and engine.precision,
-        device=engine and engine.device,
+        **(engine or ComputedBy()).engine_fields(),
         timings=_timings(batch.timings, outcome.runs),
     )
     return Forward(RESULTS, queue_name(RESULTS), result)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from producer import Warn
 from producer.connections import Connections
 from producer.doctor.probe.passage import ENDED, STEPS, Passage, Way, stands
 from producer.jobs import PROBE_PIPELINE, JobRequest, cancel, purge, submit
 from shared.errors import HeadraceError, PermanentError
 from shared.job import JobSpec, new_job_id
+from shared.storage import ensure_bucket
 
 _HERE = Path(__file__).parent
 # Also its folder in the results bucket: preprocessing may read there.
@@ -21,8 +23,6 @@ NAME = PROBE_PIPELINE
 LEFT_AFTER = timedelta(hours=1)
 # A stage takes milliseconds.
 LOOK_SECONDS = 0.01
-
-Warn = Callable[[str], None]
 
 
 def send_probe(connections: Connections, step_seconds: float, warn: Warn) -> Iterator[Passage]:
@@ -40,8 +40,7 @@ def send_probe(connections: Connections, step_seconds: float, warn: Warn) -> Ite
         output=f"s3://{bucket}/{NAME}",
     )
     store = connections.store_of(bucket)
-    if not store.bucket_exists(bucket):
-        store.make_bucket(bucket)
+    ensure_bucket(store, bucket)
     for left in _left(connections):
         _remove(connections, left, warn)
     with _removed_again(connections, job_id, warn):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from producer import Echo
 from producer.stack.containers.broker_place import broker_address
 from producer.stack.containers.compose import (
     UNEXPLAINED,
@@ -29,7 +30,6 @@ from producer.stack.settings_file import write_own_settings
 from shared.errors import HeadraceError, UsageError
 from shared.settings import Settings
 
-Echo = Callable[[str], None]
 START_SECONDS = 240.0
 POLL_SECONDS = 0.5
 

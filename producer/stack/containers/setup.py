@@ -27,7 +27,7 @@ from producer.models import pull_model
 from shared.catalog import Catalog
 from shared.errors import HeadraceError, PermanentError, TransientError
 from shared.settings import Settings, load_settings
-from shared.storage import connect, resolve_store
+from shared.storage import connect, ensure_bucket, resolve_store
 
 log = logging.getLogger("setup")
 
@@ -57,9 +57,8 @@ def main(arguments: list[str]) -> int:
 def make_buckets(settings: Settings) -> None:
     """Make our own buckets where they are missing. Raises the store's errors."""
     store = connect(settings.s3)
-    for bucket in (settings.state_bucket, settings.models_bucket, settings.results_bucket):
-        if not store.bucket_exists(bucket):
-            store.make_bucket(bucket)
+    for bucket in settings.own_buckets:
+        if ensure_bucket(store, bucket):
             log.info("made the bucket %s", bucket)
 
 

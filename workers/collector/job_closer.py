@@ -1,4 +1,4 @@
-"""One open job as a collector sees it: its parts grow, and then it is closed."""
+"""Closing one open job: its parts grow, and when all stand it is closed."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0
 
 
-class OpenJob:
-    """``attend`` does what can be done now. Whatever this knows can be learnt again."""
+class JobCloser:
+    """Closes one job: ``advance`` does what can be done now. All it knows can be read again."""
 
     def __init__(
         self,
@@ -44,23 +44,23 @@ class OpenJob:
         self._seal: Seal | None = None
         self._ends_early = False
 
-    def attend(self, incarnation: str, progress: JobProgress) -> None:
+    def advance(self, incarnation: str, progress: JobProgress) -> None:
         """Roll up what is complete, and close the job if nothing more will come.
 
-        What trying again cannot mend ends the job as failed. Raises TransientError, Stale.
+        A PermanentError ends the job as failed. Raises TransientError, Stale.
         """
         nothing_moves = progress.live_chunks == 0 or progress.cancelled
         if nothing_moves or time.monotonic() >= self._look_due:
             self._look_due = time.monotonic() + LOOK_SECONDS
             standing = self._jobs.closing(self.spec.job_id)
             if standing is not None:
-                self._leave(incarnation, standing)
+                self._finish(incarnation, standing)
                 return
             self._look()
         try:
-            self._go_on(incarnation)
+            self._close_if_complete(incarnation)
         except PermanentError as error:
-            self._leave(incarnation, self._fail(error))
+            self._finish(incarnation, self._fail(error))
 
     def _look(self) -> None:
         """Ask the bucket what the ledger only hints at."""
@@ -69,10 +69,10 @@ class OpenJob:
             self._seal.cancelled or self._jobs.ends_early(self.spec)
         )
 
-    def _go_on(self, incarnation: str) -> None:
+    def _close_if_complete(self, incarnation: str) -> None:
         seal = self._seal
         if seal is not None and self._ends_early:
-            self._rollup.take_what_is_there(seal.chunks)
+            self._rollup.roll_up_existing(seal.chunks)
         else:
             self._roll_up(incarnation, seal.chunks if seal else None)
         if seal is None or self._rollup.next_range(seal.chunks):
@@ -90,7 +90,7 @@ class OpenJob:
         )
         ended = closings.close(self._jobs, self._output, self.spec, proposed)
         log.info("%s: %s, %s", self.spec.job_id, ended.state, ended.accounting)
-        self._leave(incarnation, ended)
+        self._finish(incarnation, ended)
 
     def _roll_up(self, incarnation: str, chunks: int | None) -> None:
         for chunk in self._rollup.advance(self._is_done, chunks):
@@ -115,7 +115,6 @@ class OpenJob:
             ),
         )
 
-    def _leave(self, incarnation: str, closing: Closing) -> None:
-        closings.name_retry(self._jobs, self._output, self.spec, closing)
-        closings.drop_chunk_files(self._jobs, self.spec, closing)
+    def _finish(self, incarnation: str, closing: Closing) -> None:
+        closings.finish(self._jobs, self._output, self.spec, closing)
         self._ledger.close_job(incarnation, self.spec.job_uid)
