@@ -92,7 +92,7 @@ class JobStore:
         return self.is_cancelled(spec.job_id) or self.store.exists(self.bucket, stop)
 
     def engine(self, job_id: str, job_uid: str) -> EngineChoice | None:
-        """How the job is computed; None before its first result."""
+        """How the job is computed; None before a worker has loaded its model."""
         try:
             data = self.store.get(self.bucket, keys.engine_key(job_id, job_uid))
         except ObjectMissing:

@@ -18,6 +18,7 @@ MAX_MESSAGE_BYTES = 8 * 2**20
 MAX_SIDE_PIXELS = 10**6
 # A caption is a label, too.
 MAX_LABEL_CHARACTERS = 10_000
+MAX_ERROR_MESSAGE_CHARACTERS = 500
 
 Key = Annotated[str, Field(min_length=1, max_length=1024)]
 BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
@@ -41,7 +42,14 @@ class ItemFailure(Frozen):
     """Why one item failed."""
 
     error_code: ItemErrorCode
-    error_message: str = Field(max_length=500)
+    error_message: str = Field(max_length=MAX_ERROR_MESSAGE_CHARACTERS)
+
+    @classmethod
+    def of(cls, code: ItemErrorCode, text: str) -> ItemFailure:
+        """The failure whose message is one printable line that fits, whatever ``text`` is."""
+        printable = "".join(c if c.isprintable() else " " for c in text)
+        line = " ".join(printable.split())[:MAX_ERROR_MESSAGE_CHARACTERS]
+        return cls(error_code=code, error_message=line)
 
 
 class StagedItem(Frozen):

@@ -19,7 +19,8 @@ from shared.pipeline import EngineName, Model, Pipeline, Precision
 from workers.inference.device import DeviceLoop
 from workers.inference.engines import Engine, Images, Outputs
 from workers.inference.engines.python_engine import PythonEngine
-from workers.inference.models import LoadedModel, LoadedModels, ModelKey
+from workers.inference.model_types import LoadedModel, ModelKey
+from workers.inference.models import LoadedModels
 
 IMAGES, PIXELS = 64, 224
 ROUNDS, BATCHES = 15, 40

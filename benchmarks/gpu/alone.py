@@ -97,12 +97,12 @@ def _on_cuda(task: Task) -> dict[str, float]:
     images = np.zeros((task.batch_images, PIXELS, PIXELS, 3), np.uint8)
     engine.run(images)
     device_seconds, batches, started = 0.0, 0, time.monotonic()
-    under_way = engine.launch([images])
+    in_flight = engine.launch([images])
     while time.monotonic() - started < task.seconds:
         following = engine.launch([images])
-        device_seconds += under_way.wait().seconds
-        batches, under_way = batches + 1, following
-    under_way.wait()
+        device_seconds += in_flight.wait().seconds
+        batches, in_flight = batches + 1, following
+    in_flight.wait()
     engine.close()
     module, resident = _module(task), torch.from_numpy(images).to("cuda:0")
     return {

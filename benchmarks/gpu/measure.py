@@ -19,7 +19,7 @@ from benchmarks.gpu.report import markdown, summary
 from benchmarks.machine import gpu, machine
 from benchmarks.plots import plot_busy
 from benchmarks.stack import ROOT, BenchStack
-from workers.inference.task import plan
+from workers.inference.task import device_profile
 
 RESULTS = ROOT / "benchmarks" / "results"
 # Models are loaded and warm, and all workers have what they keep.
@@ -75,7 +75,7 @@ def _limits(
             weights=str(weights),
             precision=given.precision,
             photos=[str(photo) for photo in photos[:256]],
-            batch_images=plan().batch_images,
+            batch_images=device_profile().batch_images,
             seconds=given.seconds,
         )
         command = [sys.executable, "-m", "benchmarks.gpu.alone", json.dumps(asdict(task))]

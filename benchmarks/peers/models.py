@@ -1,6 +1,6 @@
 """The one model, by each engine: uint8 images (n, 224, 224, 3) to the most likely class of each.
 
-Exported graphs run in the lanes of our own engines: how an engine is used is the same for all, too.
+Exported graphs run in the core pool of our own engines: all use an engine in the same way.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.peers.task import Meter, Task
-from workers.inference.engines.lanes import Lanes, lanes_and_threads
+from workers.inference.engines.core_pool import CorePool, groups_and_threads
 
 Images = npt.NDArray[np.uint8]
 Classes = npt.NDArray[np.int64]
@@ -41,30 +41,30 @@ def _onnxruntime(task: Task) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    lanes, options.intra_op_num_threads = lanes_and_threads()
+    groups, options.intra_op_num_threads = groups_and_threads()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(task.onnx, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return Lanes([lambda images: session.run(None, {name: images})[0]] * lanes).run
+    return CorePool([lambda images: session.run(None, {name: images})[0]] * groups).run
 
 
 def _openvino(task: Task) -> Run:
     import openvino
 
     hint = {"float32": "f32", "bfloat16": "bf16"}[task.precision]
-    lanes, threads = lanes_and_threads()
+    groups, threads = groups_and_threads()
     model = openvino.Core().compile_model(
         task.onnx,
         "CPU",
         {
             "INFERENCE_PRECISION_HINT": hint,
-            "NUM_STREAMS": lanes,
-            "INFERENCE_NUM_THREADS": lanes * threads,
+            "NUM_STREAMS": groups,
+            "INFERENCE_NUM_THREADS": groups * threads,
             "ENABLE_CPU_PINNING": False,
         },
     )
-    requests = [model.create_infer_request() for _ in range(lanes)]
-    return Lanes([partial(_infer, request) for request in requests]).run
+    requests = [model.create_infer_request() for _ in range(groups)]
+    return CorePool([partial(_infer, request) for request in requests]).run
 
 
 def _infer(request: Any, images: Images) -> Any:

@@ -202,7 +202,7 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from shared.pipeline import Model
-from workers.inference.engines import lanes
+from workers.inference.engines import core_pool
 from workers.inference.engines.openvino_engine import OpenVinoEngine
 
 class Slow(np.lib.NumpyVersion):
@@ -211,14 +211,16 @@ class Slow(np.lib.NumpyVersion):
         super().__init__(text)
 
 np.lib.NumpyVersion = Slow
-lanes.cores = lambda: 2
+core_pool.cores = lambda: 2
 model, path, pixels = Model.model_validate_json(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 engine = OpenVinoEngine(model, path, pixels, "float32")
 print(engine.run(np.zeros((8, pixels, pixels, 3), np.uint8)).shape)
 """
 
 
-def test_lanes_do_not_meet_in_what_openvino_sets_up_on_its_first_run(files: Files) -> None:
+def test_groups_of_cores_do_not_meet_in_openvinos_first_run(
+    files: Files,
+) -> None:
     """Its binding looks at numpy's version under a lock: slowly here, so that others would come."""
     given = [files.model.model_dump_json(), str(files.onnx), str(PIXELS)]
     ran = subprocess.run(

@@ -12,7 +12,7 @@ from torchvision.transforms import v2 as transforms
 
 from tests.support.stack import Stack
 
-LEAST_AGREEMENT = 0.99
+MIN_AGREEMENT = 0.99
 
 
 @pytest.fixture(scope="module")
@@ -61,4 +61,4 @@ def test_top_1_agrees_with_torchvision(
     agreeing = sum(labels[name] == reference[name] for name in labels)
     took = f"{status['engine']} {status['precision']}"
     print(f"\n{engine} ({took}): {agreeing} of {len(labels)} top-1 labels as torchvision's")
-    assert agreeing >= LEAST_AGREEMENT * len(labels)
+    assert agreeing >= MIN_AGREEMENT * len(labels)

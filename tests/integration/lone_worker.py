@@ -13,8 +13,8 @@ import redis
 from shared.ledger import ChunkRef, Ledger, WorkerIdentity
 from shared.stages import PREPROCESS, queue_name
 from tests.support import samples
-from workers.suspects import Deadly, Trial
-from workers.suspects.frame import Frame
+from workers.suspects import KillVerdict, SuspectTrial
+from workers.suspects.packet import Packet
 
 ITEM = 3
 
@@ -27,10 +27,10 @@ def main() -> int:
     worker = WorkerIdentity("preprocess", "lone", "testhost")
     ref = ChunkRef(samples.INCARNATION, samples.JOB_UID, 0, attempt)
     ledger.claim(ref, PREPROCESS, worker)
-    trial: Trial[str] = Trial(
+    trial: SuspectTrial[str] = SuspectTrial(
         "tests.support.suspect_child",
-        Frame({}),
-        lambda frame: str(frame.payload),
+        Packet({}),
+        lambda packet: str(packet.payload),
         start_seconds=30,
         item_seconds=30,
         note=lambda item: ledger.note_trial(ref, PREPROCESS, worker, item),
@@ -38,7 +38,7 @@ def main() -> int:
     )
     with trial:
         verdict = trial.run(ITEM, payload)
-    print(verdict.reason if isinstance(verdict, Deadly) else verdict)
+    print(verdict.reason if isinstance(verdict, KillVerdict) else verdict)
     return 0
 
 

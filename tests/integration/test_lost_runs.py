@@ -13,7 +13,7 @@ from shared.stages import PREPROCESS, queue_name
 from tests.support import samples
 from tests.support.servers import RunningValkey
 from tests.support.waiting import wait_for
-from workers.suspects import MOST_LOST_RUNS
+from workers.suspects import MAX_LOST_RUNS
 
 
 def test_five_lost_runs_end_an_item(valkey: RunningValkey) -> None:
@@ -23,7 +23,7 @@ def test_five_lost_runs_end_an_item(valkey: RunningValkey) -> None:
     ledger.begin(samples.INCARNATION)
     ledger.open_job(samples.INCARNATION, samples.JOB_UID, "job")
     _, (ref,) = ledger.feed(samples.INCARNATION, samples.JOB_UID, 0, 1, bound=1)
-    for _ in range(MOST_LOST_RUNS):
+    for _ in range(MAX_LOST_RUNS):
         assert run(valkey.url, ref.attempt, "kill the parent").returncode == -signal.SIGKILL
         (ref,) = wait_for(
             lambda: ledger.rescue_held(samples.INCARNATION), what="the end of the lease"

@@ -89,8 +89,8 @@ def _surroundings(world: World) -> Iterator[None]:
             mock.patch.object(ring, "holders", return_value={}),
             # A simulated process that dies is not to take this one along.
             mock.patch.object(threads, "_end_process"),
-            mock.patch.object(preprocess_stage, "filling_here", stand_ins.filling),
-            mock.patch.object(preprocess_stage, "filling_in_child", stand_ins.filling_noted),
+            mock.patch.object(preprocess_stage, "decode_here", stand_ins.decode_here),
+            mock.patch.object(preprocess_stage, "decode_in_child", stand_ins.decode_in_child),
         ):
             yield
     finally:

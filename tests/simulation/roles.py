@@ -28,6 +28,7 @@ from tests.simulation.valkey import Valkey
 from workers.collector.chunk_file import ChunkFiles
 from workers.collector.closing_loop import ClosingLoop
 from workers.collector.stage import CollectStage
+from workers.inference.analyst import DeviceAnalyst
 from workers.inference.pins import JobPins
 from workers.inference.stage import InferenceStage
 from workers.inference.task import stop_job
@@ -129,8 +130,9 @@ class Running:
             device = cast(Any, self._services.stand_ins)
             network = self._services.network(runtime.ledger)
             stop = partial(stop_job, jobs, runtime.ledger)
+            analyst = DeviceAnalyst(device, runtime.stopping)  # of classes, which need no child
             return InferenceStage(
-                *(ring, network, device, JobPins(jobs), note, stop, runtime.stopping)
+                *(ring, network, analyst, analyst, JobPins(jobs), note, stop, runtime.stopping)
             )
 
         self._worker(INFERENCE, queue_name(INFERENCE, host=self._settings.host_id), 3, setup)

@@ -20,8 +20,8 @@ from shared.job import EngineChoice
 from shared.pipeline import Model, Pipeline, Preprocess
 from tests.simulation.gate import Gate
 from workers.inference.errors import ClassUnusable, EngineError, ModelUnusable
-from workers.inference.submission import Inferred
-from workers.preprocess.fill import Fill, Filled
+from workers.inference.submission import InferenceResult
+from workers.preprocess.fill import Decoder, Filled
 from workers.suspects import Note
 
 SIDE = 4
@@ -71,10 +71,10 @@ class StandIns:
         return int(said[:2], 16) < self._poisoned_share * 256
 
     @contextmanager
-    def filling(self, _: Preprocess) -> Iterator[Fill]:
-        """As ``filling_here``."""
+    def decode_here(self, _: Preprocess) -> Iterator[Decoder]:
+        """As ``fill.decode_here``."""
 
-        def fill(row: Any, data: bytes) -> Filled:
+        def decode(place: int, row: Any, data: bytes) -> Filled:
             pixels = np.frombuffer(pattern(data), np.uint8).reshape(row.shape)
             self._in_halves(
                 *("pixels.write", self._decode_seconds),
@@ -84,26 +84,28 @@ class StandIns:
             self.images_filled += 1
             return Filled(SIDE, SIDE)
 
-        yield fill
+        yield decode
 
     @contextmanager
-    def filling_noted(
-        self, preprocess: Preprocess, _: threading.Event, place: Callable[[], int], note: Note
-    ) -> Iterator[Fill]:
-        """As ``filling_in_child``, of which nothing dies."""
-        with self.filling(preprocess) as fill:
+    def decode_in_child(
+        self, preprocess: Preprocess, _: threading.Event, note: Note
+    ) -> Iterator[Decoder]:
+        """As ``suspects.decode_in_child``, of which nothing dies."""
+        with self.decode_here(preprocess) as decode:
 
-            def fill_noted(row: Any, data: bytes) -> tuple[int, int]:
-                note(place())
-                filled = fill(row, data)
+            def decode_noted(place: int, row: Any, data: bytes) -> Filled:
+                note(place)
+                filled = decode(place, row, data)
                 note(None)
                 return filled
 
-            yield fill_noted
+            yield decode_noted
 
-    def submit(self, _: object, images: Any, *, job: str, alone: bool = False) -> Future[Inferred]:
+    def submit(
+        self, _: object, images: Any, *, job: str, alone: bool = False
+    ) -> Future[InferenceResult]:
         """As ``DeviceLoop.submit``; what it returns is done."""
-        future: Future[Inferred] = Future()
+        future: Future[InferenceResult] = Future()
         if job in self.broken:
             future.set_exception(ClassUnusable(_BROKEN))
             return future
@@ -116,7 +118,7 @@ class StandIns:
             future.set_exception(EngineError("poisoned"))
             return future
         now = self._gate.clock.now
-        future.set_result(Inferred(model, outputs, 0.0, self._device_seconds, now, now))
+        future.set_result(InferenceResult(model, outputs, 0.0, self._device_seconds, now, now))
         return future
 
     def _read(self, images: Any) -> list[str]:

@@ -10,7 +10,8 @@ import numpy as np
 from shared.pipeline import EngineName, Precision
 from workers.inference.device import DeviceLoop
 from workers.inference.engines import Images, Outputs
-from workers.inference.models import LoadedModel, LoadedModels, ModelKey
+from workers.inference.model_types import LoadedModel, ModelKey
+from workers.inference.models import LoadedModels
 
 CLASSES = 256
 POISON = 255

@@ -6,7 +6,7 @@ import numpy as np
 
 from shared.pipeline import Preprocess
 from workers.preprocess import fill, suspect_child
-from workers.preprocess.damage import explained
+from workers.preprocess.damage import raising_item_errors
 from workers.preprocess.decode import Decoded
 from workers.suspects.serve import serve
 
@@ -15,7 +15,7 @@ real = fill.decode
 
 def decode(data: bytes, preprocess: Preprocess) -> Decoded:
     """As the real one, but for one image."""
-    with explained(data):
+    with raising_item_errors(data):
         if data == b"text":
             np.empty(2**36, np.uint8)
     return real(data, preprocess)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from workers.suspects.frame import Frame
+from workers.suspects.packet import Packet
 from workers.suspects.serve import Answer, serve
 
 DEEDS = {
@@ -22,20 +22,20 @@ DEEDS = {
 }
 
 
-def begin(first: Frame) -> tuple[Frame, Answer]:
+def begin(first: Packet) -> tuple[Packet, Answer]:
     """``first`` may say to die before there is anything to run."""
     if first.header.get("die"):
         os.abort()
     seen = 0
 
-    def answer(payload: bytes) -> Frame:
+    def answer(payload: bytes) -> Packet:
         nonlocal seen
         seen += 1
         DEEDS.get(payload, lambda: None)()
         header = {"pid": os.getpid(), "seen": seen}
-        return Frame(header if payload != b"nonsense" else {}, payload[::-1])
+        return Packet(header if payload != b"nonsense" else {}, payload[::-1])
 
-    return Frame({"pid": os.getpid(), "oom": _oom_score()}), answer
+    return Packet({"pid": os.getpid(), "oom": _oom_score()}), answer
 
 
 def _oom_score() -> str:

@@ -19,11 +19,13 @@ from tests.support.fake_network import Parcels
 from tests.support.hosted_class import OpenClass, hosted
 from tests.support.inference_stages import MakeStage, Noted
 from tests.support.memory_store import MemoryStore
+from workers.inference.analyst import DeviceAnalyst
 from workers.inference.device import DeviceLoop
 from workers.inference.engines.python_engine import PythonEngine
-from workers.inference.models import LoadedModel, ModelKey
+from workers.inference.model_types import LoadedModel, ModelKey
 from workers.inference.pins import JobPins
 from workers.inference.stage import InferenceStage
+from workers.inference.suspects import ChildAnalyst
 
 
 @pytest.fixture
@@ -79,10 +81,12 @@ def make_stage(
         stopping: threading.Event | None = None,
         network: Parcels | None = None,
     ) -> InferenceStage:
+        stopping = stopping or threading.Event()
         loops.append(loop_over(engine))
+        analyst, in_child = DeviceAnalyst(loops[-1], stopping), ChildAnalyst(stopping)
         return InferenceStage(
-            *(ring, cast(NetworkStaging, network), loops[-1], JobPins(jobs), noted),
-            *(lambda batch, error: stopped.append(error), stopping or threading.Event()),
+            *(ring, cast(NetworkStaging, network), analyst, in_child, JobPins(jobs), noted),
+            *(lambda batch, error: stopped.append(error), stopping),
         )
 
     yield make

@@ -10,7 +10,7 @@ if __name__ == "__main__":
     settle()
 
 from workers.celery_worker import run_worker
-from workers.inference.task import plan, setup
+from workers.inference.task import device_profile, setup
 
 if __name__ == "__main__":
-    sys.exit(run_worker("inference", concurrency=plan().concurrency, setup=setup))
+    sys.exit(run_worker("inference", concurrency=device_profile().concurrency, setup=setup))

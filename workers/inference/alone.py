@@ -10,9 +10,9 @@ from shared.messages import ItemFailure
 from workers.inference.device import DeviceLoop
 from workers.inference.engines import Images
 from workers.inference.errors import ClassUnusable, EngineError, HostDied, Miscounted, ModelUnusable
-from workers.inference.models import ModelKey
+from workers.inference.model_types import ModelKey
 from workers.inference.postprocess import model_failure
-from workers.inference.submission import Inferred
+from workers.inference.submission import InferenceResult
 
 # So many images in a row that each killed a fresh process, alone: it is the class, not the images.
 MAX_KILLERS_IN_A_ROW = 5
@@ -34,7 +34,7 @@ class Alone:
         job: str,
         name: str,
         in_batch: EngineError | None = None,
-    ) -> Inferred | ItemFailure:
+    ) -> InferenceResult | ItemFailure:
         """Run uint8 (1, height, width, 3), the image ``name`` of a job, in a batch of its own.
 
         ``in_batch``: why it was not answered in its batch with others.
@@ -84,4 +84,4 @@ class Alone:
 def killed(death: HostDied) -> ItemFailure:
     """The failure of an image over which a user's class ended its process, twice."""
     message = f"It ended the process of its class twice, the second time alone: {death.message}."
-    return ItemFailure(error_code=ItemErrorCode.KILLED_WORKER, error_message=message[:500])
+    return ItemFailure.of(ItemErrorCode.KILLED_WORKER, message)

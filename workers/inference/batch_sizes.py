@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from workers.inference.models import ModelKey
+from workers.inference.model_types import ModelKey
 
-# After so many batches the double is tried: whoever took the memory may have given it back.
+# After so many batches the double is tried: the memory may be free again.
 GROW_BATCHES = 50
 
 

@@ -18,8 +18,8 @@ FORMS = (
     "array of scores"
 )
 # Rows keep scores as float32. A comparison with it refuses NaN, too.
-LARGEST_SCORE = float(np.finfo(np.float32).max)
-_LONGEST_SHOWN = 60
+MAX_ABSOLUTE_SCORE = float(np.finfo(np.float32).max)
+_MAX_SHOWN_CHARACTERS = 60
 
 
 class Refused(ValueError):
@@ -73,9 +73,9 @@ def _text(value: Any) -> str:
     if isinstance(value, Foreign):
         return "".join(filter(str.isprintable, value.text))
     if isinstance(value, str):
-        return repr(value[:_LONGEST_SHOWN]) + "…" * (len(value) > _LONGEST_SHOWN)
+        return repr(value[:_MAX_SHOWN_CHARACTERS]) + "…" * (len(value) > _MAX_SHOWN_CHARACTERS)
     if isinstance(value, np.ndarray):
-        return f"{value.dtype} of shape {value.shape}"[:_LONGEST_SHOWN]
+        return f"{value.dtype} of shape {value.shape}"[:_MAX_SHOWN_CHARACTERS]
     if is_huge(value):
         return f"an integer of {value.bit_length()} bits"
     return repr(value) if isinstance(value, int | float) else ""
@@ -105,7 +105,7 @@ def _of_entry(entry: Any, where: str) -> Prediction:
 
 
 def _prediction(label: Any, score: Any) -> Prediction:
-    if type(label) is str and type(score) is float and abs(score) <= LARGEST_SCORE:
+    if type(label) is str and type(score) is float and abs(score) <= MAX_ABSOLUTE_SCORE:
         try:
             return Prediction(label=label, score=score)
         except ValidationError:  # what is wrong is said below
@@ -138,7 +138,7 @@ def wrong_score(score: Any) -> str:
     """What is wrong with it; empty where it is a score."""
     if not isinstance(score, int | float):
         return f"score is {shown(score)}"
-    if abs(score) <= LARGEST_SCORE:
+    if abs(score) <= MAX_ABSOLUTE_SCORE:
         return ""
-    bound = f", beyond {LARGEST_SCORE:.2g}" if abs(score) < math.inf else ""
+    bound = f", beyond {MAX_ABSOLUTE_SCORE:.2g}" if abs(score) < math.inf else ""
     return f"score is {shown(score)}{bound}"

@@ -6,7 +6,7 @@ import traceback
 
 from shared.errors import PermanentError, TransientError
 
-_LONGEST_LINE = 400
+_MAX_LINE_CHARACTERS = 400
 # As torch, CUDA's libraries, ONNX Runtime and C++ say it, in lower case.
 _OUT_OF_MEMORY = (
     *("out of memory", "outofmemory", "alloc_failed", "failed to allocate"),
@@ -63,7 +63,7 @@ class Miscounted(EngineError):
 
 def one_line(error: BaseException) -> str:
     """``ValueError: what it says`` in one bounded line, even where ``str(error)`` raises."""
-    return _said(error)[:_LONGEST_LINE].encode("utf-8", "replace").decode()
+    return _said(error)[:_MAX_LINE_CHARACTERS].encode("utf-8", "replace").decode()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -5,100 +5,33 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
 
-import numpy as np
-
-from shared.errors import HeadraceError, PermanentError, TransientError
 from shared.job import EngineChoice
-from shared.pipeline import DEFAULT_BATCH_SECONDS, EnginePolicy, Model, Pipeline, PrecisionPolicy
-from shared.settings import Settings
-from shared.storage import connect
-from workers.inference.artefacts import Artefacts
-from workers.inference.engines import Engine
-from workers.inference.engines.choose import Candidate, candidates, pick
-from workers.inference.engines.hardware import has_cuda
-from workers.inference.errors import (
-    ClassUnusable,
-    ModelUnusable,
-    is_out_of_memory,
-    load_error,
-)
-from workers.inference.selection import Open, SelfTest
-from workers.inference.user_code import UserCode
+from workers.inference.errors import ClassUnusable, ModelUnusable
+from workers.inference.model_types import Load, LoadedModel, ModelKey
 
 LOADED_MODELS = 2
-# However little time a batch has: fetching weights and importing libraries takes what it takes.
-LOAD_SECONDS = 600.0
-# A file of 2 GiB over a line of 10 Mbit/s has half an hour more.
-SLOWEST_BYTES_PER_SECOND = 1.25e6
+# Models whose choice of engine is remembered. Each takes about 1 KB.
+REMEMBERED_CHOICES = 256
 # A model that was refused is not tried again for each chunk of its job.
 REFUSED_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelKey:
-    """What decides what is loaded: two chunks with one key may share a device batch.
-
-    ``batch_seconds`` is how long one batch may take; it is no part of the key.
-    """
-
-    model: Model
-    engine: EnginePolicy
-    precision: PrecisionPolicy
-    image_pixels: int
-    batch_seconds: float = field(default=DEFAULT_BATCH_SECONDS, compare=False)
-
-    @classmethod
-    def of(cls, pipeline: Pipeline) -> ModelKey:
-        """The key of a pipeline's model."""
-        size = pipeline.preprocess.crop_pixels
-        return cls(
-            pipeline.model, pipeline.engine, pipeline.precision, size, pipeline.batch_seconds
-        )
-
-    @property
-    def load_seconds(self) -> float:
-        """How long loading it may take, the files of a user's class included."""
-        file_bytes = sum(file.bytes for file in self.model.files)
-        return max(LOAD_SECONDS, self.batch_seconds) + file_bytes / SLOWEST_BYTES_PER_SECOND
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """An engine that is ready, why it, and the names of its classes (none: they have none)."""
-
-    engine: Engine
-    labels: tuple[str, ...] = ()
-    reason: str = ""
-
-    @property
-    def choice(self) -> EngineChoice:
-        """What computes, as results and jobs keep it."""
-        engine = self.engine
-        return EngineChoice(
-            engine=engine.name,
-            precision=engine.precision,
-            device=engine.device,
-            reason=self.reason[:500],
-        )
-
-
-Load = Callable[[ModelKey], LoadedModel]
-
-
 class LoadedModels:
-    """An LRU of loaded models; one thread uses it."""
+    """An LRU of loaded models; one thread uses it, others ask for choices alone."""
 
     def __init__(self, load: Load, *, capacity: int = LOADED_MODELS) -> None:
         self._load = load
         self._capacity = capacity
         self._loaded: OrderedDict[ModelKey, LoadedModel] = OrderedDict()
+        self._choices: OrderedDict[ModelKey, EngineChoice] = OrderedDict()
         self._refused: dict[ModelKey, tuple[float, ModelUnusable]] = {}
+
+    def choice(self, key: ModelKey) -> EngineChoice | None:
+        """What computes the model here, loaded or not; None where it is new. Any thread may ask."""
+        return self._choices.get(key)
 
     def __contains__(self, key: ModelKey) -> bool:
         """Is it ready to run? The process of a user's class may have ended."""
@@ -119,12 +52,15 @@ class LoadedModels:
             log.error("model '%s' cannot be used: %s", key.model.name, error)
             self._refused[key] = (time.monotonic(), error)
             raise
+        self._choices[key] = self._loaded[key].choice
+        if len(self._choices) > REMEMBERED_CHOICES:
+            self._choices.popitem(last=False)
         return self._loaded[key]
 
     def make_room(self, key: ModelKey) -> None:
         """Close the model, if it is loaded, and the oldest where it needs the room of one more.
 
-        Closing waits for batches under way.
+        Closing waits for batches in flight.
         """
         if key in self._loaded:
             self._loaded.pop(key).engine.close()
@@ -142,109 +78,3 @@ class LoadedModels:
         if key in self._refused:
             error = self._refused[key][1]
             raise type(error)(error.message, error.hint)
-
-
-def loader(settings: Settings, batches: Sequence[int] = (1,)) -> Load:
-    """What loads any model that there is, for a worker with these settings.
-
-    ``batches``: sizes, in images, of which the engine runs one each before it is ready.
-    """
-    cache = settings.home / "cache"
-    store, bucket = connect(settings.s3), settings.models_bucket
-    artefacts = Artefacts(store, bucket, cache / "models")
-    user_code = UserCode(store, bucket, cache / "code")
-    self_test = SelfTest(cache / "engines")
-    return partial(
-        load_model,
-        artefacts=artefacts,
-        user_code=user_code,
-        self_test=self_test,
-        batches=batches,
-    )
-
-
-def load_model(
-    key: ModelKey,
-    artefacts: Artefacts,
-    user_code: UserCode,
-    self_test: SelfTest,
-    batches: Sequence[int] = (1,),
-) -> LoadedModel:
-    """Choose the engine, fetch what it needs, load it, and warm it where that is safe.
-
-    Raises ModelUnusable where trying again does not help, HostUnable where another machine may do
-    better, else TransientError.
-    """
-    started = time.monotonic()
-    try:
-        engine, reason = _chosen(key, partial(_open, key, artefacts, user_code), self_test)
-        loaded = LoadedModel(engine, _labels(key.model, artefacts), reason)
-        if engine.name != "python":  # a user's class may count its calls, or refuse black images
-            _warm(engine, key.image_pixels, batches)
-    except (ModelUnusable, TransientError):
-        raise
-    except HeadraceError as error:
-        raise ModelUnusable(error.message, error.hint) from error
-    except BaseException as error:
-        raise load_error(key.model.name, error) from error
-    log.info(
-        "model '%s' %s: %s %s on %s, because %s; ready in %.1f s",
-        *(key.model.name, key.model.sha256[:12], engine.name, engine.precision or ""),
-        *(engine.device, reason, time.monotonic() - started),
-    )
-    return loaded
-
-
-def _warm(engine: Engine, image_pixels: int, batches: Sequence[int]) -> None:
-    for images in batches:
-        try:
-            engine.run(np.zeros((images, image_pixels, image_pixels, 3), np.uint8))
-        except BaseException as error:
-            if images == 1 or not is_out_of_memory(error):  # else batches will be smaller
-                raise
-
-
-def _chosen(key: ModelKey, open_engine: Open, self_test: SelfTest) -> tuple[Engine, str]:
-    """The engine that a pipeline's policies come to on this machine, and why."""
-    cuda = has_cuda()
-    left = candidates(key.model, key.engine, key.precision, cuda=cuda)
-    if len(left) > 1 and key.precision in ("auto", "float32"):
-        trials = self_test.trials(key.model, key.image_pixels, open_engine, cuda=cuda)
-        best, reason = pick([trial for trial in trials if trial.candidate in left])
-        return open_engine(best), reason
-    asked = "the model is a Python class" if key.model.python_class else "the pipeline asks for it"
-    for candidate in left[:-1]:
-        try:
-            return open_engine(candidate), asked
-        except PermanentError as error:
-            log.info("%s: %s", candidate.engine, error)
-    return open_engine(left[-1]), asked
-
-
-def _labels(model: Model, artefacts: Artefacts) -> tuple[str, ...]:
-    return () if model.python_class else artefacts.labels(model)
-
-
-def _open(key: ModelKey, artefacts: Artefacts, user_code: UserCode, candidate: Candidate) -> Engine:
-    """Each engine's library is imported only where the engine is tried or chosen."""
-    model, precision = key.model, candidate.precision
-    if model.python_class is not None:
-        from workers.inference.class_host.start import open_class
-
-        return open_class(model, user_code, key.load_seconds)
-    assert precision is not None
-    if candidate.engine == "torch" and has_cuda():
-        from workers.inference.engines.cuda_engine import CudaEngine
-
-        return CudaEngine(model, artefacts.weights(model), precision)
-    if candidate.engine == "torch":
-        from workers.inference.engines.torch_engine import TorchEngine
-
-        return TorchEngine(model, artefacts.weights(model), precision)
-    if candidate.engine == "openvino":
-        from workers.inference.engines.openvino_engine import OpenVinoEngine
-
-        return OpenVinoEngine(model, artefacts.onnx(model), key.image_pixels, precision)
-    from workers.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
-
-    return OnnxRuntimeEngine(model, artefacts.onnx(model), key.image_pixels)

@@ -21,24 +21,15 @@ class JobPins:
         self._known: OrderedDict[str, Precision | None] = OrderedDict()
         self._lock = threading.Lock()
 
-    def pinned(self, batch: Batch) -> Batch:
-        """The batch, its pipeline in the job's precision where that is known here."""
-        with self._lock:
-            precision = self._known.get(batch.job_uid)
-        if precision is None:
-            return batch
-        pipeline = batch.pipeline.model_copy(update={"precision": precision})
-        return batch.model_copy(update={"pipeline": pipeline})
-
-    def is_computed(self, batch: Batch) -> bool:
-        """Has any worker computed some of the batch's job? Raises the store's errors."""
+    def is_settled(self, batch: Batch) -> bool:
+        """Has any worker settled how the batch's job is computed? Raises the store's errors."""
         with self._lock:
             if batch.job_uid in self._known:
                 return True
         return self._jobs.engine(batch.job_id, batch.job_uid) is not None
 
-    def allows(self, batch: Batch, choice: EngineChoice) -> bool:
-        """Whether results of this choice may join the job's. If not, ``pinned`` now says which may.
+    def settle(self, batch: Batch, choice: EngineChoice) -> Precision | None:
+        """The precision of the batch's job: ``choice``'s, unless another worker chose before.
 
         The first choice of all is recorded in the bucket. Raises the store's errors.
         """
@@ -46,6 +37,7 @@ class JobPins:
             if batch.job_uid not in self._known:
                 settled = self._jobs.settle_engine(batch.job_id, batch.job_uid, choice)
                 self._known[batch.job_uid] = settled.precision
+            precision = self._known[batch.job_uid]
             if len(self._known) > _REMEMBERED_JOBS:
                 self._known.popitem(last=False)
-            return self._known[batch.job_uid] == choice.precision
+            return precision

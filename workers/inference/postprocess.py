@@ -12,7 +12,7 @@ from shared.errors import ItemErrorCode
 from shared.messages import ItemFailure, Prediction
 from shared.pipeline import Postprocess
 from workers.inference.class_outputs import (
-    LARGEST_SCORE,
+    MAX_ABSOLUTE_SCORE,
     Refused,
     predictions_of,
     scores_of,
@@ -28,7 +28,7 @@ MAX_SCORES = 1000
 
 def model_failure(message: str) -> ItemFailure:
     """The failure of an image on which the model raised, or that it answered with nonsense."""
-    return ItemFailure(error_code=ItemErrorCode.MODEL_ERROR, error_message=message[:500])
+    return ItemFailure.of(ItemErrorCode.MODEL_ERROR, message)
 
 
 def answers(outputs: Outputs, labels: Labels, postprocess: Postprocess) -> list[Answer]:
@@ -46,7 +46,7 @@ def _from_scores(
     if scores.shape[1] > most:
         return [_too_many(scores.shape[1], labels)] * len(scores)
     values = scores if scores.dtype == np.float32 else scores.astype(np.float64)
-    finite = (np.abs(values) <= LARGEST_SCORE).min(axis=1)
+    finite = (np.abs(values) <= MAX_ABSOLUTE_SCORE).min(axis=1)
     values = np.where(finite[:, np.newaxis], values, 0)
     best = _best(values, postprocess.top_k)
     best_values = np.take_along_axis(values, best, axis=1)
@@ -64,7 +64,7 @@ def _from_scores(
 
 
 def _not_finite(scores: npt.NDArray[Any], labels: Labels) -> ItemFailure:
-    number = int(np.argmin(np.abs(scores.astype(np.float64)) <= LARGEST_SCORE))
+    number = int(np.argmin(np.abs(scores.astype(np.float64)) <= MAX_ABSOLUTE_SCORE))
     problem = wrong_score(float(scores[number]))
     of = f"class {number}" + (f" ('{labels[number]}')" if labels else "")
     return model_failure(f"The model gave an unusable output: {problem}, of {of}.")

@@ -22,13 +22,13 @@ from shared.pipeline import Frozen, Model
 from workers.inference.calibration import calibration_images
 from workers.inference.engines import Engine, Images
 from workers.inference.engines.choose import (
-    LEAST_AGREEMENT,
+    MIN_AGREEMENT,
     Candidate,
-    Trial,
+    SelfTestResult,
     device_candidates,
 )
+from workers.inference.engines.core_pool import SLICE_IMAGES, groups_and_threads
 from workers.inference.engines.hardware import cores, machine
-from workers.inference.engines.lanes import SLICE_IMAGES, lanes_and_threads
 
 Open = Callable[[Candidate], Engine]
 
@@ -40,37 +40,41 @@ _LIBRARIES = ("numpy", "onnxruntime", "openvino", "torch")
 log = logging.getLogger(__name__)
 
 
-class _Trials(Frozen):
-    trials: tuple[Trial, ...]
+class _SelfTestResults(Frozen):
+    trials: tuple[SelfTestResult, ...]
 
 
 class SelfTest:
     """Tries candidates, once for a model, this machine and the libraries' versions.
 
     What came of it lies in ``folder``, where the first that is written stands: two workers of one
-    machine do not decide differently.
+    machine do not decide differently. It is kept in memory, too: however full the disk, a worker
+    decides once.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._kept: dict[Path, _SelfTestResults] = {}
 
     def trials(
         self, model: Model, image_pixels: int, open_engine: Open, *, cuda: bool
-    ) -> Sequence[Trial]:
+    ) -> Sequence[SelfTestResult]:
         """A trial of each candidate that works here, whichever a pipeline asks for.
 
         Raises PermanentError where the first, which is float32, cannot be opened.
         """
         offered = device_candidates(cuda=cuda)
         path = self._folder / f"{model.name}-{_name(model, image_pixels, offered)}.json"
-        known = _read(path)
+        known = self._kept.get(path) or _read(path)
         if known is None:
             started = time.monotonic()
             images = calibration_images(image_pixels)
-            known = _stand(
-                path, _Trials(trials=tuple(_Test(open_engine, images, cuda=cuda).of(offered)))
+            known = _write_once(
+                path,
+                _SelfTestResults(trials=tuple(_Test(open_engine, images, cuda=cuda).of(offered))),
             )
             log.info("model '%s': tried in %.1f s", model.name, time.monotonic() - started)
+        self._kept[path] = known
         return known.trials
 
 
@@ -86,7 +90,7 @@ class _Test:
         self._cores = 1 if cuda else cores()
         self._expected: Any = None
 
-    def of(self, offered: Sequence[Candidate]) -> Iterator[Trial]:
+    def of(self, offered: Sequence[Candidate]) -> Iterator[SelfTestResult]:
         """The trials of those that work; the first has to, and is what others are compared with."""
         first, *others = offered
         yield self._try(first, len(self._images))
@@ -96,10 +100,10 @@ class _Test:
                 yield self._try(candidate, count)
             except PermanentError as error:
                 log.info("%s %s is not tried: %s", candidate.engine, candidate.precision, error)
-            except Exception:  # as for want of device memory: the first one works all the same
+            except Exception:  # such as too little device memory; the first one works all the same
                 log.warning("%s %s failed", candidate.engine, candidate.precision, exc_info=True)
 
-    def _try(self, candidate: Candidate, count: int) -> Trial:
+    def _try(self, candidate: Candidate, count: int) -> SelfTestResult:
         """Ends early once the agreement can no longer be reached."""
         tops: list[Any] = []
         misses, seconds = 0, float("inf")
@@ -114,12 +118,12 @@ class _Test:
                 if self._expected is not None:
                     expected = self._expected[start : start + len(batch)]
                     misses += int((tops[-1] != expected).sum())
-                if misses > (1 - LEAST_AGREEMENT) * count:
+                if misses > (1 - MIN_AGREEMENT) * count:
                     break
         top = np.concatenate(tops)
         if self._expected is None:
             self._expected = top
-        return Trial(
+        return SelfTestResult(
             candidate=candidate,
             images_per_second=self._cores / max(seconds, 1e-9),
             agreement=1 - misses / len(top),
@@ -135,23 +139,23 @@ def _name(model: Model, image_pixels: int, offered: Sequence[Candidate]) -> str:
         except metadata.PackageNotFoundError:
             continue
     candidates = [candidate.model_dump() for candidate in offered]
-    used = [SLICE_IMAGES, *lanes_and_threads()]
+    used = [SLICE_IMAGES, *groups_and_threads()]
     facts = [model.model_dump(mode="json"), image_pixels, candidates, machine(), used, versions]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _read(path: Path) -> _Trials | None:
+def _read(path: Path) -> _SelfTestResults | None:
     try:
-        return _Trials.model_validate_json(path.read_bytes())
+        return _SelfTestResults.model_validate_json(path.read_bytes())
     except ValidationError:
-        log.warning("%s is damaged, and made anew", path)
+        log.warning("%s is damaged and is made again", path)
         path.unlink(missing_ok=True)
     except OSError as error:
         log.debug("%s is not read: %s", path, error)
     return None
 
 
-def _stand(path: Path, trials: _Trials) -> _Trials:
+def _write_once(path: Path, trials: _SelfTestResults) -> _SelfTestResults:
     """Write the file unless there is one. Returns what it says, or ours on a full disk."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,12 +10,12 @@ from itertools import chain
 import numpy as np
 
 from shared.errors import HeadraceError
-from workers.inference.engines import Images, Outputs, Ran
-from workers.inference.models import LoadedModel, ModelKey
+from workers.inference.engines import DeviceRun, Images, Outputs
+from workers.inference.model_types import LoadedModel, ModelKey
 
 
 @dataclass(frozen=True, slots=True)
-class Inferred:
+class InferenceResult:
     """What came of one submission. ``outputs`` has one entry an image, in their order.
 
     ``device_seconds`` is its share, by images, of the batches that it was in; ``started_at`` and
@@ -41,7 +41,7 @@ class Submission:
     key: ModelKey
     job: str
     pieces: int = 1
-    future: Future[Inferred] = field(default_factory=Future)
+    future: Future[InferenceResult] = field(default_factory=Future)
     submitted: float = field(default_factory=time.monotonic)
     outputs: dict[int, Outputs] = field(default_factory=dict)
     wait_seconds: float = 0.0
@@ -64,15 +64,15 @@ class Piece:
     fresh: bool = False
 
 
-Batch = list[Piece]
+DeviceBatch = list[Piece]
 
 
-def images_of(batch: Batch) -> int:
+def images_of(batch: DeviceBatch) -> int:
     """How many there are."""
     return sum(len(piece.images) for piece in batch)
 
 
-def deliver(batch: Batch, model: LoadedModel, ran: Ran, started: float) -> None:
+def deliver(batch: DeviceBatch, model: LoadedModel, ran: DeviceRun, started: float) -> None:
     """Give each submission its outputs. The batch began at ``started``, of the monotonic clock."""
     first, images = 0, images_of(batch)
     for piece in batch:
@@ -85,7 +85,7 @@ def deliver(batch: Batch, model: LoadedModel, ran: Ran, started: float) -> None:
 def _add(
     piece: Piece,
     model: LoadedModel,
-    ran: Ran,
+    ran: DeviceRun,
     outputs: Outputs,
     started: float,
     share_seconds: float,
@@ -99,7 +99,7 @@ def _add(
     if len(submission.outputs) < submission.pieces:
         return
     submission.future.set_result(
-        Inferred(
+        InferenceResult(
             model=model,
             outputs=_together([part for _, part in sorted(submission.outputs.items())]),
             wait_seconds=submission.wait_seconds,
@@ -120,7 +120,7 @@ def _together(parts: list[Outputs]) -> Outputs:
     return list(chain.from_iterable(parts))
 
 
-def fail(batch: Batch, error: HeadraceError) -> None:
+def fail(batch: DeviceBatch, error: HeadraceError) -> None:
     """Tell each submission, with an error of its own: a shared one would gather frames."""
     for future in [piece.submission.future for piece in batch]:
         if not future.done():

@@ -16,18 +16,19 @@ from shared.errors import TransientError
 from shared.pipeline import Pipeline
 from shared.settings import load_settings
 from workers.inference.errors import HostUnable, ModelUnusable, one_line
-from workers.inference.models import LoadedModel, ModelKey, loader
+from workers.inference.loading import loader
+from workers.inference.model_types import LoadedModel, ModelKey
 from workers.inference.postprocess import Answer, answers, model_failure
 from workers.inference.suspects import Unusable
-from workers.suspects.frame import Frame
-from workers.suspects.serve import Answer as AnswerFrame
+from workers.suspects.packet import Packet
+from workers.suspects.serve import Answer as AnswerPacket
 from workers.suspects.serve import serve
 
 log = logging.getLogger(__name__)
 
 
-def begin(first: Frame) -> tuple[Frame, AnswerFrame]:
-    """Load the model of the pipeline that the first frame holds."""
+def begin(first: Packet) -> tuple[Packet, AnswerPacket]:
+    """Load the model of the pipeline that the first packet holds."""
     pipeline = Pipeline.model_validate(first.header["pipeline"])
     try:
         model = loader(load_settings())(ModelKey.of(pipeline))
@@ -37,13 +38,13 @@ def begin(first: Frame) -> tuple[Frame, AnswerFrame]:
     except TransientError as error:
         return _unusable(Unusable(message=error.message, transient=True))
 
-    def answer(image: bytes) -> Frame:
+    def answer(image: bytes) -> Packet:
         given = _run(model, pipeline, image)
         plain = given if isinstance(given, list) else [given]
         dumped = [entry.model_dump(mode="json") for entry in plain]
-        return Frame({"answer": dumped if isinstance(given, list) else dumped[0]})
+        return Packet({"answer": dumped if isinstance(given, list) else dumped[0]})
 
-    return Frame(model.choice.model_dump(mode="json")), answer
+    return Packet(model.choice.model_dump(mode="json")), answer
 
 
 def _run(model: LoadedModel, pipeline: Pipeline, image: bytes) -> Answer:
@@ -57,8 +58,8 @@ def _run(model: LoadedModel, pipeline: Pipeline, image: bytes) -> Answer:
     return given
 
 
-def _unusable(why: Unusable) -> tuple[Frame, AnswerFrame]:
-    return Frame({"unusable": why.model_dump()}), lambda _: Frame({})
+def _unusable(why: Unusable) -> tuple[Packet, AnswerPacket]:
+    return Packet({"unusable": why.model_dump()}), lambda _: Packet({})
 
 
 if __name__ == "__main__":

@@ -1,22 +1,21 @@
-"""Running images in a child, for a batch of which one may kill an engine of ours."""
+"""The analyst in a child, for a batch of which one image may kill an engine of ours."""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from shared.errors import ItemErrorCode, TransientError
 from shared.job import EngineChoice
 from shared.messages import ItemFailure, Prediction
-from shared.pipeline import Pipeline
-from workers.inference.engines import Images
+from workers.inference.analyst import Answers, Request
 from workers.inference.errors import HostUnable, ModelUnusable
-from workers.inference.models import ModelKey
+from workers.inference.model_types import ModelKey
 from workers.inference.postprocess import Answer
-from workers.suspects import ChildUnstartable, Deadly, Note, Trial
-from workers.suspects.frame import Frame
+from workers.suspects import ChildUnstartable, KillVerdict, SuspectTrial
+from workers.suspects.packet import Packet
 
 CHILD = "workers.inference.suspect_child"
 # What the child may take to import its libraries, beyond loading the model.
@@ -38,50 +37,60 @@ class Unusable(BaseModel):
     hosts_own: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """An answer for each image, and what gave it."""
+class ChildAnalyst:
+    """Runs each image alone in ``module``'s process; one that kills it twice fails."""
 
-    answers: list[Answer]
-    engine: EngineChoice
+    def __init__(self, stopping: threading.Event, module: str = CHILD) -> None:
+        self._stopping = stopping
+        self._module = module
+
+    def answer(self, request: Request) -> Answers:
+        """See ``Analyst``. A child that cannot be started is this machine's own trouble.
+
+        Where another worker chose another precision, a child that computes in it is begun.
+        """
+        with self._trial(request) as trial:
+            try:
+                engine = _engine(trial.ready())
+                precision = request.settle(engine)
+                if precision == engine.precision:
+                    images = enumerate(request.images)
+                    tried = [trial.run(row, image.tobytes()) for row, image in images]
+                    return Answers(list(map(_answer, tried)), engine=engine)
+            except ChildUnstartable as error:
+                name = request.pipeline.model.name
+                raise HostUnable(f"'{name}' cannot be loaded. {error}") from error
+        pinned = request.pipeline.model_copy(update={"precision": precision})
+        return self.answer(replace(request, pipeline=pinned))
+
+    def _trial(self, request: Request) -> SuspectTrial[Answer]:
+        pipeline = request.pipeline
+        return SuspectTrial(
+            self._module,
+            Packet({"pipeline": pipeline.model_dump(mode="json")}),
+            lambda answer: _ANSWER.validate_python(answer.header.get("answer")),
+            start_seconds=ModelKey.of(pipeline).load_seconds + _IMPORT_SECONDS,
+            item_seconds=pipeline.batch_seconds,
+            note=request.note or _unnoted,
+            stopping=self._stopping,
+        )
 
 
-def try_alone(pipeline: Pipeline, images: Images, note: Note, stopping: threading.Event) -> Tried:
-    """Run the ``images``, uint8 (images, height, width, 3), one after the other in a child.
-
-    An image that kills it twice fails as ``killed_worker``; ``note`` notes each. Raises
-    ModelUnusable where the model cannot be loaded, HostUnable where that may be this machine's own
-    trouble, such as a child that cannot be started, and TransientError.
-    """
-    trial = Trial(
-        CHILD,
-        Frame({"pipeline": pipeline.model_dump(mode="json")}),
-        lambda answer: _ANSWER.validate_python(answer.header.get("answer")),
-        start_seconds=ModelKey.of(pipeline).load_seconds + _IMPORT_SECONDS,
-        item_seconds=pipeline.batch_seconds,
-        note=note,
-        stopping=stopping,
-    )
-    with trial:
-        try:
-            engine = _engine(trial.ready())
-            tried = (trial.run(row, image.tobytes()) for row, image in enumerate(images))
-            return Tried([_verdict(answer) for answer in tried], engine)
-        except ChildUnstartable as error:
-            raise HostUnable(f"'{pipeline.model.name}' cannot be loaded. {error}") from error
+def _unnoted(_: int | None) -> int:
+    return 0
 
 
-def _engine(ready: Frame) -> EngineChoice:
+def _engine(ready: Packet) -> EngineChoice:
     if "unusable" not in ready.header:
         return EngineChoice.model_validate(ready.header)
     unusable = Unusable.model_validate(ready.header["unusable"])
     if unusable.transient:
-        raise TransientError("model_not_at_hand", unusable.message)
+        raise TransientError("model_unavailable", unusable.message)
     kind = HostUnable if unusable.hosts_own else ModelUnusable
     raise kind(unusable.message, unusable.hint)
 
 
-def _verdict(answer: Answer | Deadly) -> Answer:
-    if isinstance(answer, Deadly):
-        return ItemFailure(error_code=ItemErrorCode.KILLED_WORKER, error_message=answer.reason)
-    return answer
+def _answer(tried: Answer | KillVerdict) -> Answer:
+    if isinstance(tried, KillVerdict):
+        return ItemFailure.of(ItemErrorCode.KILLED_WORKER, tried.reason)
+    return tried

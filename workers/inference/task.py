@@ -14,19 +14,22 @@ from shared.stages import INFERENCE
 from shared.staging import open_ring
 from shared.staging.network import connect as connect_network
 from shared.storage import connect
+from workers.inference.analyst import DeviceAnalyst
 from workers.inference.class_host.start import sweep
 from workers.inference.device import CPU_BATCH_IMAGES, CUDA_BATCH_IMAGES, DeviceLoop
 from workers.inference.engines.hardware import has_cuda
-from workers.inference.models import LoadedModels, loader
+from workers.inference.loading import loader
+from workers.inference.models import LoadedModels
 from workers.inference.pins import JobPins
 from workers.inference.stage import InferenceStage
+from workers.inference.suspects import ChildAnalyst
 from workers.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DeviceProfile:
     """What suits a device: chunks held at once, images in a batch, and batches to warm up with."""
 
     concurrency: int
@@ -35,24 +38,24 @@ class Plan:
 
 
 # One chunk runs, one arrives, one leaves.
-CPU = Plan(concurrency=3, batch_images=CPU_BATCH_IMAGES)
+CPU = DeviceProfile(concurrency=3, batch_images=CPU_BATCH_IMAGES)
 # The same with batches of four chunks of the usual size. Those that feeding makes are warmed.
-CUDA = Plan(concurrency=12, batch_images=CUDA_BATCH_IMAGES, warm_batches=(256, 128, 64, 1))
+CUDA = DeviceProfile(concurrency=12, batch_images=CUDA_BATCH_IMAGES, warm_batches=(256, 128, 64, 1))
 
 
-def plan() -> Plan:
+def device_profile() -> DeviceProfile:
     """What suits this process's device."""
     return CUDA if has_cuda() else CPU
 
 
 def setup(runtime: Runtime) -> InferenceStage:
     """The stage's function; models are loaded when the first chunk of each arrives."""
-    settings, suits = runtime.settings, plan()
+    settings, profile = runtime.settings, device_profile()
     sweep()
     device = DeviceLoop(
-        LoadedModels(loader(settings, suits.warm_batches)),
-        batch_images=suits.batch_images,
-        submitters=suits.concurrency,
+        LoadedModels(loader(settings, profile.warm_batches)),
+        batch_images=profile.batch_images,
+        submitters=profile.concurrency,
     )
     ring = open_ring(settings.ring, settings.host_id)
     if has_cuda():
@@ -64,7 +67,8 @@ def setup(runtime: Runtime) -> InferenceStage:
     network = connect_network(settings, runtime.ledger.awaited)
     note = partial(runtime.note_trial, INFERENCE)
     stop = partial(stop_job, jobs, runtime.ledger)
-    return InferenceStage(ring, network, device, pins, note, stop, runtime.stopping)
+    here, in_child = DeviceAnalyst(device, runtime.stopping), ChildAnalyst(runtime.stopping)
+    return InferenceStage(ring, network, here, in_child, pins, note, stop, runtime.stopping)
 
 
 def stop_job(jobs: JobStore, ledger: Ledger, batch: Batch, error: str) -> None:

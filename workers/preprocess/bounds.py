@@ -11,15 +11,15 @@ from shared.errors import ItemError, ItemErrorCode
 from shared.messages import MAX_SIDE_PIXELS
 from workers.preprocess.jpeg2000 import jpeg2000_header, too_much
 from workers.preprocess.signatures import undecoded
-from workers.preprocess.tiff_tags import MOST_TAGS, tag_count
+from workers.preprocess.tiff_tags import MAX_TAGS, tag_count
 from workers.preprocess.variants import variant
 
 # The highest that any pipeline may have as its ``max_pixels``. Pillow warns above it, unheard, and
 # refuses at twice as much; images between are refused here.
-MOST_PIXELS = 10**9
-Image.MAX_IMAGE_PIXELS = MOST_PIXELS
+MAX_PIXELS = 10**9
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 # libavif decodes no more.
-_MOST_AVIF_PIXELS = 2**28
+_MAX_AVIF_PIXELS = 2**28
 
 BOMB_ERRORS = (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
@@ -45,7 +45,7 @@ def check_size(size: tuple[int, int], max_pixels: int) -> None:
             f"It claims {width}x{height} pixels: no side may have more than {MAX_SIDE_PIXELS}, in "
             "any pipeline. Cut it into smaller images."
         )
-    if width * height > MOST_PIXELS:
+    if width * height > MAX_PIXELS:
         raise _too_many(f"{width}x{height} pixels, {width * height} in all,")
     if width * height > max_pixels:
         raise _refusal(
@@ -60,10 +60,10 @@ def check_claims(data: bytes, name: str, max_pixels: int) -> None:
         for claim in _ISPE.finditer(data):
             width, height = struct.unpack("!II", claim[1])
             check_size((width, height), max_pixels)
-            if width * height > _MOST_AVIF_PIXELS:
+            if width * height > _MAX_AVIF_PIXELS:
                 raise _refusal(
                     f"It claims {width}x{height} pixels, and AVIF is decoded up to "
-                    f"{_MOST_AVIF_PIXELS} in all, in any pipeline. Make it smaller."
+                    f"{_MAX_AVIF_PIXELS} in all, in any pipeline. Make it smaller."
                 )
     elif name == "JPEG 2000" and (header := jpeg2000_header(data)):
         check_size((header.width, header.height), max_pixels)
@@ -71,15 +71,15 @@ def check_claims(data: bytes, name: str, max_pixels: int) -> None:
             raise undecoded(variant(name, data, unread=True) or name)
         if too_many := too_much(header, data):
             raise _refusal(too_many)
-    elif name == "TIFF" and (count := tag_count(data)) > MOST_TAGS:
+    elif name == "TIFF" and (count := tag_count(data)) > MAX_TAGS:
         raise _refusal(
-            f"It claims {count} tags: no pipeline takes more than {MOST_TAGS}. Save it with fewer."
+            f"It claims {count} tags: no pipeline takes more than {MAX_TAGS}. Save it with fewer."
         )
 
 
 def _too_many(claim: str) -> ItemError:
     return _refusal(
-        f"It claims {claim} more than the {MOST_PIXELS} that any pipeline may allow: make the "
+        f"It claims {claim} more than the {MAX_PIXELS} that any pipeline may allow: make the "
         "image smaller."
     )
 

@@ -51,7 +51,7 @@ def _boxes_fit(data: bytes) -> bool:
 
 
 @contextmanager
-def explained(data: bytes) -> Iterator[None]:
+def raising_item_errors(data: bytes) -> Iterator[None]:
     """Turn whatever a decoder raises on ``data`` into an ItemError."""
     try:
         yield

@@ -22,7 +22,7 @@ from shared.messages import ImageWarning
 from shared.pipeline import Preprocess
 from workers.preprocess import jpeg
 from workers.preprocess.bounds import check_claims, check_size
-from workers.preprocess.damage import explained
+from workers.preprocess.damage import raising_item_errors
 from workers.preprocess.essentials import simpler
 from workers.preprocess.jpeg2000 import stretched
 from workers.preprocess.png import has_damaged_pixels
@@ -78,7 +78,7 @@ class Decoded:
 
 def decode(data: bytes, preprocess: Preprocess) -> Decoded:
     """Decode the first frame or page. Raises ItemError, and nothing else that is an Exception."""
-    with explained(data):
+    with raising_item_errors(data):
         name = format_of(data)
         if kind := misread(name, data):
             raise undecoded(kind)

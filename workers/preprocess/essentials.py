@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from workers.preprocess.jpeg_segments import MAX_SEGMENTS
 from workers.preprocess.tiff_tags import directory, entries
 
-_LARGEST_PNG_TEXT_BYTES = 2**20  # Pillow refuses longer ones
+_MAX_PNG_TEXT_BYTES = 2**20  # Pillow refuses longer ones
 
 
 def simpler(name: str, data: bytes) -> Iterator[bytes]:
@@ -70,7 +70,7 @@ def _may_turn_png(chunk: bytes) -> bool:
     turns = kind == b"eXIf" or (
         kind in {b"iTXt", b"zTXt", b"tEXt"}
         and body.startswith((b"XML:com.adobe.xmp\0\0", b"Raw profile type exif\0"))
-        and len(body) < _LARGEST_PNG_TEXT_BYTES
+        and len(body) < _MAX_PNG_TEXT_BYTES
     )
     return turns and checksum == struct.pack("!I", zlib.crc32(kind + body))
 

@@ -21,7 +21,6 @@ from shared.storage import (
     Store,
 )
 from workers.preprocess.encoding import Encoded, as_encoded
-from workers.preprocess.failures import failure
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ class Fetcher:
         try:
             store = self._store_of(bucket)
         except UsageError as error:  # no credentials for it here
-            return [failure(ItemErrorCode.UNREADABLE, error.message)] * len(items)
+            return [ItemFailure.of(ItemErrorCode.UNREADABLE, error.message)] * len(items)
         payloads: dict[int, Payload] = {}
         # Each thread takes the next one until none is left: a future an item would cost more than
         # all else that is done here.
@@ -92,10 +91,10 @@ class Fetcher:
         self, store: Store, bucket: str, item: Item, max_bytes: int, deadline: float
     ) -> Payload:
         if item.size == 0:
-            return failure(ItemErrorCode.EMPTY, "The object has no bytes.")
+            return ItemFailure.of(ItemErrorCode.EMPTY, "The object has no bytes.")
         if item.size > max_bytes:
             reason = f"The object has {item.size} bytes, more than {max_bytes}."
-            return failure(ItemErrorCode.TOO_LARGE, reason)
+            return ItemFailure.of(ItemErrorCode.TOO_LARGE, reason)
 
         def get() -> bytes | Encoded:
             etag = item.etag or None
@@ -108,14 +107,17 @@ class Fetcher:
         except TransientError as error:
             if self._stopping.is_set() or not self._gives_others():
                 raise
-            return failure(ItemErrorCode.TIMED_OUT, f"Other objects came. {error.message}")
+            return ItemFailure.of(
+                ItemErrorCode.TIMED_OUT,
+                f"Timed out, although other objects were read: {error.message}",
+            )
         except MemoryError:
             raise
         except HeadraceError as error:
-            return failure(_CODES.get(type(error), ItemErrorCode.UNREADABLE), error.message)
+            return ItemFailure.of(_CODES.get(type(error), ItemErrorCode.UNREADABLE), error.message)
         except Exception as error:  # else its chunk would come back for ever
             log.exception("cannot fetch %r", item.key)
-            return failure(ItemErrorCode.UNREADABLE, f"{type(error).__name__}: {error}")
+            return ItemFailure.of(ItemErrorCode.UNREADABLE, f"{type(error).__name__}: {error}")
         self._last_given = get
         return data
 

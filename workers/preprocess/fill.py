@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from shared.messages import ImageWarning
 from shared.pipeline import Preprocess
 from workers.deadline import deadlines
-from workers.preprocess.damage import explained
+from workers.preprocess.damage import raising_item_errors
 from workers.preprocess.decode import decode
 from workers.preprocess.resize import Pixels, resize_into
 
@@ -23,26 +24,33 @@ class Filled:
     warning: ImageWarning | None = None
 
 
-# Fills a row, uint8 (crop, crop, 3), with an object's bytes. Raises ItemError.
-Fill = Callable[[Pixels, bytes], Filled]
+class Decoder(Protocol):
+    """Fills rows, in this process (``decode_here``) or in a child (``decode_in_child``)."""
+
+    def __call__(self, place: int, row: Pixels, data: bytes) -> Filled:
+        """Fill ``row``, uint8 (crop, crop, 3), with the bytes of an object. Raises ItemError.
+
+        ``place``: the item's place in its chunk.
+        """
+        ...
 
 
 def fill(row: Pixels, data: bytes, preprocess: Preprocess) -> Filled:
-    """Decode ``data`` and resize it into ``row``, as a ``Fill`` does."""
+    """Decode ``data`` and resize it into ``row``. Raises ItemError."""
     decoded = decode(data, preprocess)
     size = decoded.width, decoded.height
-    with explained(data):
+    with raising_item_errors(data):
         resize_into(row, decoded.pixels, size, preprocess.resize_shorter_pixels)
     return Filled(*size, decoded.warning)
 
 
 @contextmanager
-def filling_here(preprocess: Preprocess) -> Iterator[Fill]:
-    """Fill in this process, which ends where one image takes longer than ``item_seconds``."""
+def decode_here(preprocess: Preprocess) -> Iterator[Decoder]:
+    """A decoder in this process, which ends where one image takes longer than ``item_seconds``."""
     with deadlines.watched() as renew:
 
-        def fill_in_time(row: Pixels, data: bytes) -> Filled:
+        def decode_in_time(place: int, row: Pixels, data: bytes) -> Filled:  # noqa: ARG001
             renew(preprocess.item_seconds)
             return fill(row, data, preprocess)
 
-        yield fill_in_time
+        yield decode_in_time

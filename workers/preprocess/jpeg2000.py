@@ -30,14 +30,14 @@ _STYLES = (
 )
 
 # Each tile costs some 10 kB: as much as so many pixels.
-_LEAST_TILE_PIXELS = 64 * 64
+_MIN_TILE_PIXELS = 64 * 64
 _FREE_TILES = 256
 # Each precinct of a band and each code block costs some 500 bytes, and encoders make code blocks
 # of 32x32 or 64x64. A small image may have more, in up to 30 MB.
-_LEAST_BLOCK_SAMPLES = 64
+_MIN_BLOCK_SAMPLES = 64
 _FREE_BLOCKS = 2**16
 # Each layer may visit each block: encoders write up to some 20 layers.
-_MOST_VISITS_PER_SAMPLE = 0.25
+_MAX_VISITS_PER_SAMPLE = 0.25
 _FREE_VISITS = 2**22
 
 
@@ -130,9 +130,9 @@ def too_much(header: Header, data: bytes) -> str | None:
     """Why the image is not decoded, if its parts would cost far more than its pixels."""
     pixels = header.width * header.height
     claims = f"for {header.width}x{header.height} pixels: no pipeline takes"
-    if header.tiles > max(_FREE_TILES, pixels // _LEAST_TILE_PIXELS):
+    if header.tiles > max(_FREE_TILES, pixels // _MIN_TILE_PIXELS):
         return (
-            f"It claims {header.tiles} tiles {claims} more than one for each {_LEAST_TILE_PIXELS} "
+            f"It claims {header.tiles} tiles {claims} more than one for each {_MIN_TILE_PIXELS} "
             "pixels. Save it with larger tiles."
         )
     samples, layers = pixels * header.components, 1
@@ -140,12 +140,12 @@ def too_much(header: Header, data: bytes) -> str | None:
         layers = max(layers, style.layers)
         blocks = style.blocks(header.tile_width, header.tile_height)
         blocks *= header.tiles * header.components
-        if blocks > max(_FREE_BLOCKS, samples // _LEAST_BLOCK_SAMPLES):
+        if blocks > max(_FREE_BLOCKS, samples // _MIN_BLOCK_SAMPLES):
             return (
                 f"It claims {blocks} precincts and code blocks {claims} more than one for each "
-                f"{_LEAST_BLOCK_SAMPLES} samples. Save it with larger ones."
+                f"{_MIN_BLOCK_SAMPLES} samples. Save it with larger ones."
             )
-        if layers * blocks > max(_FREE_VISITS, samples * _MOST_VISITS_PER_SAMPLE):
+        if layers * blocks > max(_FREE_VISITS, samples * _MAX_VISITS_PER_SAMPLE):
             return (
                 f"It claims {layers} layers of {blocks} precincts and code blocks {claims} so "
                 "many. Save it with fewer layers."

@@ -18,7 +18,7 @@ except ModuleNotFoundError:
 Pixels = npt.NDArray[np.uint8]
 
 # Beyond this ratio of the sides nearly all of the resized image would be made to be cut off.
-_LONGEST_RATIO = 4
+_MAX_RATIO = 4
 
 
 def use_one_thread() -> None:
@@ -37,7 +37,7 @@ def resize_into(row: Pixels, pixels: Pixels, size: tuple[int, int], shorter: int
     crop = row.shape[0]
     width, height = resized_size(size, shorter)
     left, top = round((width - crop) / 2), round((height - crop) / 2)
-    if torch is None or max(width, height) > _LONGEST_RATIO * shorter:
+    if torch is None or max(width, height) > _MAX_RATIO * shorter:
         row[:] = _resize_window(pixels, (width, height), (left, top, left + crop, top + crop))
         return
     # Its strides must say that colours lie together: torch resizes those in half the time.

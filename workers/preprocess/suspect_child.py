@@ -15,11 +15,11 @@ if __name__ == "__main__":
 import numpy as np
 
 from shared.errors import ItemError
+from shared.messages import ItemFailure
 from shared.pipeline import Preprocess
-from workers.preprocess.failures import failure_of
 from workers.preprocess.fill import fill
 from workers.preprocess.resize import use_one_thread
-from workers.suspects.frame import Frame
+from workers.suspects.packet import Packet
 from workers.suspects.serve import Answer, serve
 
 # Beyond what it takes to be ready: the file, twice, and what decoders take, which is most for a
@@ -28,24 +28,25 @@ _SPARE_BYTES = 2**30
 _BYTES_PER_PIXEL = 26
 
 
-def begin(first: Frame) -> tuple[Frame, Answer]:
-    """Get ready to preprocess as the first frame says."""
+def begin(first: Packet) -> tuple[Packet, Answer]:
+    """Get ready to preprocess as the first packet says."""
     preprocess = Preprocess.model_validate(first.header)
     use_one_thread()
     _limit_memory(
         _SPARE_BYTES + _BYTES_PER_PIXEL * preprocess.max_pixels + 2 * preprocess.max_object_bytes
     )
 
-    def answer(data: bytes) -> Frame:
+    def answer(data: bytes) -> Packet:
         crop = preprocess.crop_pixels
         row = np.zeros((crop, crop, 3), np.uint8)
         try:
             filled = fill(row, data, preprocess)
         except ItemError as error:
-            return Frame({"failure": failure_of(error).model_dump(mode="json")})
-        return Frame(asdict(filled), row.tobytes())
+            failure = ItemFailure.of(error.item_code, error.message)
+            return Packet({"failure": failure.model_dump(mode="json")})
+        return Packet(asdict(filled), row.tobytes())
 
-    return Frame({}), answer
+    return Packet({}), answer
 
 
 def _limit_memory(more_bytes: int) -> None:

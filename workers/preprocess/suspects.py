@@ -1,9 +1,9 @@
-"""Filling rows in a child, for a chunk of which an image may be a killer."""
+"""Decoding in a child, for a chunk of which an image may be a killer."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, get_args
 
@@ -12,10 +12,10 @@ import numpy as np
 from shared.errors import ItemError, ItemErrorCode, TransientError
 from shared.messages import MAX_SIDE_PIXELS, ImageWarning, ItemFailure
 from shared.pipeline import Preprocess
-from workers.preprocess.fill import Fill, Filled
+from workers.preprocess.fill import Decoder, Filled
 from workers.preprocess.resize import Pixels
-from workers.suspects import ChildUnstartable, Deadly, Note, Trial
-from workers.suspects.frame import Frame
+from workers.suspects import ChildUnstartable, KillVerdict, Note, SuspectTrial
+from workers.suspects.packet import Packet
 
 CHILD = "workers.preprocess.suspect_child"
 START_SECONDS = 120.0
@@ -25,29 +25,25 @@ _Tried = tuple[Filled, Pixels]
 
 
 @contextmanager
-def filling_in_child(
-    preprocess: Preprocess,
-    stopping: threading.Event,
-    place: Callable[[], int],
-    note: Note,
-    module: str = CHILD,
-) -> Iterator[Fill]:
-    """Fill in ``module``'s process. What kills it twice raises ItemError ``killed_worker``.
+def decode_in_child(
+    preprocess: Preprocess, stopping: threading.Event, note: Note, module: str = CHILD
+) -> Iterator[Decoder]:
+    """A decoder in ``module``'s process. What kills it twice raises ItemError ``killed_worker``.
 
-    ``place`` gives that of the next item in the chunk; ``note`` notes it. Filling raises
-    TransientError where the worker stops, or no such process can be had.
+    ``note`` notes which item is on trial. Decoding raises TransientError where the worker stops, or
+    no such process can be started.
     """
     crop = preprocess.crop_pixels
 
-    def read(answer: Frame) -> _Tried | ItemFailure:
+    def read(answer: Packet) -> _Tried | ItemFailure:
         if "failure" in answer.header:
             return ItemFailure.model_validate(answer.header["failure"])
         pixels = np.frombuffer(answer.payload, np.uint8).reshape(crop, crop, 3)
         return _filled(answer.header), pixels
 
-    trial = Trial(
+    trial = SuspectTrial(
         module,
-        Frame(preprocess.model_dump(mode="json")),
+        Packet(preprocess.model_dump(mode="json")),
         read,
         start_seconds=START_SECONDS,
         item_seconds=preprocess.item_seconds,
@@ -55,13 +51,13 @@ def filling_in_child(
         stopping=stopping,
     )
 
-    def fill(row: Pixels, data: bytes) -> Filled:
+    def decode(place: int, row: Pixels, data: bytes) -> Filled:
         try:
-            answer = trial.run(place(), data)
+            answer = trial.run(place, data)
         except ChildUnstartable as error:  # no image's fault, so none is to pay for it
             stopping.wait(_PAUSE_SECONDS)
             raise TransientError("no_child", str(error)) from error
-        if isinstance(answer, Deadly):
+        if isinstance(answer, KillVerdict):
             raise ItemError(ItemErrorCode.KILLED_WORKER, answer.reason)
         if isinstance(answer, ItemFailure):
             raise ItemError(answer.error_code, answer.error_message)
@@ -70,7 +66,7 @@ def filling_in_child(
         return filled
 
     with trial:
-        yield fill
+        yield decode
 
 
 def _filled(header: dict[str, Any]) -> Filled:

@@ -11,9 +11,9 @@ _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 # Those that tell what the pixels are.
 _READ = frozenset((254, 256, 257, 258, 259, 262, 273, 277, 284, 324, 330, 339, 50706))
 # More values than any image has of those.
-_MOST_VALUES = 4096
+_MAX_VALUES = 4096
 # A sound file has dozens of tags, and no more than some 500 have a meaning.
-MOST_TAGS = 4096
+MAX_TAGS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def tag_count(data: bytes) -> int:
 def directory(data: bytes) -> Directory | None:
     """The first directory, or None where it has absurdly many tags or ends beyond ``data``."""
     found = _claimed(data)
-    if found is None or found.count > MOST_TAGS:
+    if found is None or found.count > MAX_TAGS:
         return None
     return found if found.start + found.count * found.entry_bytes <= len(data) else None
 
@@ -96,7 +96,7 @@ def first_tags(data: bytes) -> Tags | None:
         kind, count = struct.unpack_from(found.order + ("HQ" if found.big else "HI"), entry, 2)
         if kind not in _TYPES or not count:
             continue
-        shown = f"{found.order}{min(count, _MOST_VALUES)}{_TYPES[kind]}"
+        shown = f"{found.order}{min(count, _MAX_VALUES)}{_TYPES[kind]}"
         place = 12 if found.big else 8
         try:
             if count * struct.calcsize("=" + _TYPES[kind]) <= len(entry) - place:

@@ -1,12 +1,19 @@
 """Items run in order in a disposable child, so that a killer is known by its victims."""
 
 from workers.suspects.trial import (
-    MOST_LOST_RUNS,
+    MAX_LOST_RUNS,
     SUSPECT_LOSSES,
     ChildUnstartable,
-    Deadly,
+    KillVerdict,
     Note,
-    Trial,
+    SuspectTrial,
 )
 
-__all__ = ["MOST_LOST_RUNS", "SUSPECT_LOSSES", "ChildUnstartable", "Deadly", "Note", "Trial"]
+__all__ = [
+    "MAX_LOST_RUNS",
+    "SUSPECT_LOSSES",
+    "ChildUnstartable",
+    "KillVerdict",
+    "Note",
+    "SuspectTrial",
+]

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from shared.errors import TransientError
-from workers.suspects.frame import Frame, packed, receive
+from workers.suspects.packet import Packet, packed, receive
 
 _LOOK_SECONDS = 0.1
 _STDERR = 2
@@ -37,7 +37,7 @@ class Child:
                 process_group=0,  # ended with all that it started
             )
 
-    def ask(self, question: Frame, seconds: float) -> Frame:
+    def ask(self, question: Packet, seconds: float) -> Packet:
         """The answer. Raises ChildDied, after ``seconds`` at the latest, or TransientError.
 
         TransientError: the worker stops. The child is of no use after either.

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Callable
 
 from workers.suspects.disposable import be_disposable
-from workers.suspects.frame import Frame, packed, receive
+from workers.suspects.packet import Packet, packed, receive
 
-Answer = Callable[[bytes], Frame]
-# From the first frame: what to say when ready, and what answers each payload.
-Begin = Callable[[Frame], tuple[Frame, Answer]]
+Answer = Callable[[bytes], Packet]
+# From the first packet: what to say when ready, and what answers each payload.
+Begin = Callable[[Packet], tuple[Packet, Answer]]
 
 
 def serve(begin: Begin) -> int:
@@ -43,5 +43,5 @@ class _Channel:
             chunks += received
         return bytes(chunks)
 
-    def send(self, frame: Frame) -> None:
-        self._connection.sendall(packed(frame))
+    def send(self, packet: Packet) -> None:
+        self._connection.sendall(packed(packet))

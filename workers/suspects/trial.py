@@ -10,12 +10,12 @@ from typing import Generic, TypeVar
 
 from shared.errors import TransientError
 from workers.suspects.child import Child, ChildDied
-from workers.suspects.frame import Frame
+from workers.suspects.packet import Packet
 
 # A chunk that lost its holder so often at one stage is run in a child there.
 SUSPECT_LOSSES = 2
 # An item on which so many such runs were lost, with the whole worker, is tried no more.
-MOST_LOST_RUNS = 5
+MAX_LOST_RUNS = 5
 
 # Notes where all can see it that an item is on trial, by its place in the chunk, or that none is.
 # Returns how many runs were lost on that item.
@@ -30,8 +30,8 @@ class ChildUnstartable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Deadly:
-    """The item killed the process that it ran in twice, the second time as the first thing there.
+class KillVerdict:
+    """The item killed its process twice, the second time as the first thing there.
 
     Or it took the whole worker along, five times. ``reason`` is a line for its owner.
     """
@@ -39,18 +39,18 @@ class Deadly:
     reason: str
 
 
-class Trial(Generic[_T]):
+class SuspectTrial(Generic[_T]):
     """Items run one after the other in ``python -m MODULE``, begun with ``begin``.
 
-    ``read`` makes the answer of a frame, and raises ValueError on nonsense. ``start_seconds`` and
+    ``read`` makes the answer of a packet, and raises ValueError on nonsense. ``start_seconds`` and
     ``item_seconds`` are how long the child may take to say that it is ready, and over one item.
     """
 
     def __init__(
         self,
         module: str,
-        begin: Frame,
-        read: Callable[[Frame], _T],
+        begin: Packet,
+        read: Callable[[Packet], _T],
         *,
         start_seconds: float,
         item_seconds: float,
@@ -65,33 +65,33 @@ class Trial(Generic[_T]):
         self._note = note
         self._stopping = stopping
         self._child: Child | None = None
-        self._ready: Frame | None = None
+        self._ready: Packet | None = None
 
-    def __enter__(self) -> Trial[_T]:
+    def __enter__(self) -> SuspectTrial[_T]:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    def ready(self) -> Frame:
+    def ready(self) -> Packet:
         """What the child says of itself. Raises ChildUnstartable, or TransientError (stopping)."""
         if self._child is None or self._ready is None:
             self._ready = self._start()
         return self._ready
 
-    def run(self, item: int, payload: bytes) -> _T | Deadly:
+    def run(self, item: int, payload: bytes) -> _T | KillVerdict:
         """The child's answer, or the evidence that there can be none. ``item``: its place.
 
         Raises ChildUnstartable, TransientError where the worker stops, and what noting raises.
         """
         lost_runs = self._note(item)
-        if lost_runs >= MOST_LOST_RUNS:
-            return Deadly(f"The worker died {lost_runs} times while this ran, alone.")
+        if lost_runs >= MAX_LOST_RUNS:
+            return KillVerdict(f"The worker died {lost_runs} times while this ran, alone.")
         answer = self._run_twice(payload)
         self._note(None)
         return answer
 
-    def _run_twice(self, payload: bytes) -> _T | Deadly:
+    def _run_twice(self, payload: bytes) -> _T | KillVerdict:
         try:
             return self._ask(payload)
         except ChildDied as death:
@@ -100,13 +100,13 @@ class Trial(Generic[_T]):
             return self._ask(payload)
         except ChildDied as death:
             log.warning("a suspect's process died again (%s)", death)
-            return Deadly(f"It killed the process that it ran in, twice; alone, by {death}.")
+            return KillVerdict(f"It killed its process twice, the second time alone ({death}).")
 
     def _ask(self, payload: bytes) -> _T:
         self.ready()
         assert self._child is not None
         try:
-            answer = self._child.ask(Frame({}, payload), self._item_seconds)
+            answer = self._child.ask(Packet({}, payload), self._item_seconds)
             return self._read(answer)
         except ValueError as error:
             self._end()
@@ -115,7 +115,7 @@ class Trial(Generic[_T]):
             self._end()
             raise
 
-    def _start(self) -> Frame:
+    def _start(self) -> Packet:
         if self._stopping.is_set():
             raise TransientError("stopping", "The worker is stopping.")
         reasons = []

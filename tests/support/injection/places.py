@@ -52,7 +52,9 @@ PLACES: dict[str, Place] = {
     "chunk claimed": Place("preprocess", "after", f"{_LEDGER}.claim"),
     "fetched": Place("preprocess", "after", "workers.preprocess.fetch:Fetcher.fetch"),
     "slot taken": Place("preprocess", "after", "shared.staging.ring:StagingRing.take"),
-    "half staged": Place("preprocess", "before", "workers.preprocess.stage:_stage", 192),
+    "half staged": Place(
+        "preprocess", "before", "workers.preprocess.staged_chunk:StagedChunk.add", 192
+    ),
     "staged and not recorded": Place("preprocess", "before", f"{_LEDGER}.advance"),
     "batch recorded, its slot locked": Place("preprocess", "after", f"{_LEDGER}.advance"),
     "batch recorded and not sent": Place("preprocess", "before", _SEND),
@@ -63,7 +65,7 @@ PLACES: dict[str, Place] = {
     "batch about to run": Place(
         "inference", "before", "workers.inference.engines.python_engine:PythonEngine.launch", 3
     ),
-    "inferred and not answered": Place("inference", "before", "workers.inference.stage:_answers"),
+    "inferred and not answered": Place("inference", "before", "workers.inference.analyst:_answers"),
     "inferred and slot still held": Place(
         "inference", "before", "shared.staging.ring:ReadHold.release"
     ),
@@ -117,7 +119,7 @@ THREADS: dict[str, dict[str, Place]] = {
     },
 }
 THREADS["inference"] |= {
-    "device": Place("inference", "before", "workers.inference.device:DeviceLoop._next_batch"),
+    "device": Place("inference", "before", "workers.inference.device:DeviceLoop._next_task"),
     "device-ends": Place("inference", "before", "workers.inference.prints:JobPrints.write"),
 }
 THREADS["collector"]["closing-loop"] = Place(

@@ -14,16 +14,16 @@ import pytest
 
 from shared.errors import TransientError
 from tests.support.waiting import wait_for
-from workers.suspects import MOST_LOST_RUNS, ChildUnstartable, Deadly, Note, Trial
-from workers.suspects.frame import Frame
+from workers.suspects import MAX_LOST_RUNS, ChildUnstartable, KillVerdict, Note, SuspectTrial
+from workers.suspects.packet import Packet
 
 CHILD = "tests.support.suspect_child"
 
 
-def pid_seen_payload(frame: Frame) -> tuple[int, int, bytes]:
-    if "pid" not in frame.header:
+def pid_seen_payload(packet: Packet) -> tuple[int, int, bytes]:
+    if "pid" not in packet.header:
         raise ValueError("no pid")
-    return frame.header["pid"], frame.header["seen"], frame.payload
+    return packet.header["pid"], packet.header["seen"], packet.payload
 
 
 def nothing_lost(item: int | None) -> int:
@@ -31,13 +31,13 @@ def nothing_lost(item: int | None) -> int:
 
 
 def trial_of(
-    begin: Frame = Frame({}),
+    begin: Packet = Packet({}),
     *,
     item_seconds: float = 20.0,
     note: Note = nothing_lost,
     stopping: threading.Event | None = None,
-) -> Trial[tuple[int, int, bytes]]:
-    return Trial(
+) -> SuspectTrial[tuple[int, int, bytes]]:
+    return SuspectTrial(
         CHILD,
         begin,
         pid_seen_payload,
@@ -52,7 +52,7 @@ def test_good_items_share_one_child_that_ends_with_the_trial() -> None:
     large = os.urandom(3 * 2**20)
     with trial_of() as trial:
         answers = [trial.run(n, payload) for n, payload in enumerate((b"ab", b"", large))]
-        (pid,) = {answer[0] for answer in answers if not isinstance(answer, Deadly)}
+        (pid,) = {answer[0] for answer in answers if not isinstance(answer, KillVerdict)}
         assert psutil.pid_exists(pid)
         if sys.platform == "linux":
             assert trial.ready().header["oom"].strip() == "1000"
@@ -72,16 +72,16 @@ def test_good_items_share_one_child_that_ends_with_the_trial() -> None:
 def test_a_killer_fails_alone_and_after_two_deaths(deed: bytes, manner: str) -> None:
     with trial_of() as trial:
         before, killer, after = (trial.run(0, payload) for payload in (b"a", deed, b"b"))
-    assert isinstance(killer, Deadly)
+    assert isinstance(killer, KillVerdict)
     assert manner in killer.reason
-    assert not isinstance(before, Deadly)
-    assert not isinstance(after, Deadly)
+    assert not isinstance(before, KillVerdict)
+    assert not isinstance(after, KillVerdict)
     assert after[1:] == (1, b"b")  # the first item of a fresh child
     assert after[0] != before[0]
 
 
 def test_what_took_its_worker_along_five_times_is_not_run() -> None:
-    lost = {1: MOST_LOST_RUNS - 1, 2: MOST_LOST_RUNS}
+    lost = {1: MAX_LOST_RUNS - 1, 2: MAX_LOST_RUNS}
     noted: list[int | None] = []
 
     def note(item: int | None) -> int:
@@ -90,9 +90,9 @@ def test_what_took_its_worker_along_five_times_is_not_run() -> None:
 
     with trial_of(note=note) as trial:
         answers = [trial.run(n, b"a") for n in range(4)]
-    assert [isinstance(answer, Deadly) for answer in answers] == [False, False, True, False]
+    assert [isinstance(answer, KillVerdict) for answer in answers] == [False, False, True, False]
     assert noted == [0, None, 1, None, 2, 3, None]
-    assert isinstance(answers[2], Deadly)
+    assert isinstance(answers[2], KillVerdict)
     assert "5 times" in answers[2].reason
 
 
@@ -115,7 +115,7 @@ def test_a_hang_is_a_death(deed: bytes) -> None:
     with trial_of(item_seconds=1) as trial:
         started = time.monotonic()
         verdict = trial.run(0, deed)
-    assert isinstance(verdict, Deadly)
+    assert isinstance(verdict, KillVerdict)
     assert "it took longer than 1 s" in verdict.reason
     assert time.monotonic() - started < 15
 
@@ -123,15 +123,15 @@ def test_a_hang_is_a_death(deed: bytes) -> None:
 def test_one_death_is_no_evidence() -> None:
     with trial_of() as trial:
         first = trial.run(0, b"a")
-        assert not isinstance(first, Deadly)
+        assert not isinstance(first, KillVerdict)
         os.kill(first[0], signal.SIGKILL)  # as an OOM killer would, whatever ran there
         second = trial.run(0, b"b")
-    assert not isinstance(second, Deadly)
+    assert not isinstance(second, KillVerdict)
     assert second[1:] == (1, b"b")
 
 
 def test_a_child_that_dies_before_it_began_accuses_nobody() -> None:
-    with trial_of(Frame({"die": True})) as trial, pytest.raises(ChildUnstartable, match="SIGABRT"):
+    with trial_of(Packet({"die": True})) as trial, pytest.raises(ChildUnstartable, match="SIGABRT"):
         trial.run(0, b"a")
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from shared.threads import guarded
 from workers.inference.errors import HostDied
 from workers.suspects.child import manner_of
-from workers.suspects.frame import Frame, packed, receive
+from workers.suspects.packet import Packet, packed, receive
 
 HOST = Path(__file__).with_name("host.py")
 # Of what a class prints during one batch, so much is kept.
@@ -31,7 +31,7 @@ CHANNEL_LOST = 65
 # Between the end of the class and the keeper's word on it.
 WORD_SECONDS = 2.0
 _READ_BYTES = 2**20
-_LONGEST_POLL_SECONDS = 3600.0
+_MAX_POLL_SECONDS = 3600.0
 _MANNERS = {CHANNEL_LOST: "it closed its connection to the worker"}
 
 
@@ -78,7 +78,7 @@ class HostProcess:
 
     def send(self, header: dict[str, object], descriptor: int | None = None) -> None:
         """Ask. ``receive`` says where the host has ended."""
-        data = packed(Frame(header))
+        data = packed(Packet(header))
         try:
             if descriptor is None:
                 self._control.sendall(data)
@@ -87,7 +87,7 @@ class HostProcess:
         except OSError:
             pass
 
-    def receive(self, seconds: float) -> Frame:
+    def receive(self, seconds: float) -> Packet:
         """The next answer. Raises HostDied, after ``seconds`` at the latest.
 
         The host is of no use after that. OSError: it never began.
@@ -236,5 +236,5 @@ def _readable(seconds: float, *watched: socket.socket | int) -> Collection[objec
         descriptor = each if isinstance(each, int) else each.fileno()
         by_descriptor[descriptor] = each
         poll.register(descriptor, select.POLLIN)
-    ready = poll.poll(min(seconds, _LONGEST_POLL_SECONDS) * 1000)
+    ready = poll.poll(min(seconds, _MAX_POLL_SECONDS) * 1000)
     return [by_descriptor[descriptor] for descriptor, _ in ready]

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-_LONGEST_ERROR = 400
+_MAX_ERROR_CHARACTERS = 400
 # The exit code without the socket to the worker, which only the class can have closed.
 _CHANNEL_LOST = 65
 _NO_SEQUENCES = (str, bytes, bytearray, Mapping, Set)
@@ -36,7 +36,7 @@ def _load(path: Path) -> ModuleType:
 
 _values: Any = _load(Path(__file__).with_name("values.py"))
 _SUSPECTS = Path(__file__).parents[2] / "suspects"
-_frame: Any = _load(_SUSPECTS / "frame.py")
+_packet: Any = _load(_SUSPECTS / "packet.py")
 _disposable: Any = _load(_SUSPECTS / "disposable.py")
 
 
@@ -186,7 +186,7 @@ def _said(error: BaseException) -> str:
         said = " ".join("".join(lines).split())
     except BaseException:  # noqa: BLE001 - its __str__ raises
         said = type(error).__name__
-    return f"{_place(error)}{said}"[:_LONGEST_ERROR].encode("utf-8", "replace").decode()
+    return f"{_place(error)}{said}"[:_MAX_ERROR_CHARACTERS].encode("utf-8", "replace").decode()
 
 
 def _place(error: BaseException) -> str:
@@ -241,12 +241,12 @@ class _Channel:
                 data += received
             return bytes(data)
 
-        header = _frame.receive(read).header
+        header = _packet.receive(read).header
         return header, descriptors[0] if descriptors else None
 
     def send(self, header: dict[str, Any], payload: bytes = b"") -> None:
         """Answer. Raises ChannelLost."""
         try:
-            self._connection.sendall(_frame.packed(_frame.Frame(header, payload)))
+            self._connection.sendall(_packet.packed(_packet.Packet(header, payload)))
         except OSError as error:
             raise ChannelLost from error

@@ -23,8 +23,8 @@ MAX_TREE_BYTES = 2**24
 MAX_PACKED_BYTES = 2**28
 # Enough for any id, such as a UUID. Writing an integer of many digits takes a time that grows with
 # their square.
-_LARGEST_INTEGER_BITS = 256
-_LONGEST_TEXT = 60
+_MAX_INTEGER_BITS = 256
+_MAX_TEXT_CHARACTERS = 60
 _ORDINARY = frozenset({str, float, int, bool, type(None)})
 # A class may replace what json has.
 _dumps = json.dumps
@@ -174,7 +174,7 @@ def _is_ordinary(value: Any) -> bool:
 
 def is_huge(value: Any) -> bool:
     """Is it an integer of more digits than anybody needs?"""
-    return isinstance(value, int) and value.bit_length() > _LARGEST_INTEGER_BITS
+    return isinstance(value, int) and value.bit_length() > _MAX_INTEGER_BITS
 
 
 def _foreign(value: Any) -> dict[str, str]:
@@ -185,16 +185,16 @@ def _text(value: Any) -> str:
     if is_huge(value):
         return f"an integer of {value.bit_length()} bits"
     if isinstance(value, np.ndarray):
-        return f"{value.dtype} of shape {value.shape}"[:_LONGEST_TEXT]
+        return f"{value.dtype} of shape {value.shape}"[:_MAX_TEXT_CHARACTERS]
     if isinstance(value, bytes):
-        value = value[:_LONGEST_TEXT]
+        value = value[:_MAX_TEXT_CHARACTERS]
     elif isinstance(value, Sized):  # it may be long
         return ""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - it is a user's
         return ""
-    return "" if text.startswith("<") else text[:_LONGEST_TEXT]
+    return "" if text.startswith("<") else text[:_MAX_TEXT_CHARACTERS]
 
 
 def _value(tree: Any, arrays: memoryview) -> Any:
@@ -208,7 +208,7 @@ def _value(tree: Any, arrays: memoryview) -> Any:
         return tuple(_value(entry, arrays) for entry in tree["tuple"])
     if "pairs" in tree:
         return {_value(key, arrays): _value(entry, arrays) for key, entry in tree["pairs"]}
-    return Foreign(str(tree["foreign"])[:100], str(tree.get("text", ""))[:_LONGEST_TEXT])
+    return Foreign(str(tree["foreign"])[:100], str(tree.get("text", ""))[:_MAX_TEXT_CHARACTERS])
 
 
 def _unpacked_array(tree: dict[str, Any], arrays: memoryview) -> Any:

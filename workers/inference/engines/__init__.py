@@ -2,22 +2,22 @@
 
 from workers.inference.engines.port import (
     LAUNCHED_BATCHES,
+    DeviceRun,
     Engine,
     HostedEngine,
     Images,
-    Launched,
     Outputs,
-    Ran,
+    PendingRun,
     StreamingEngine,
 )
 
 __all__ = [
     "LAUNCHED_BATCHES",
+    "DeviceRun",
     "Engine",
     "HostedEngine",
     "Images",
-    "Launched",
     "Outputs",
-    "Ran",
+    "PendingRun",
     "StreamingEngine",
 ]

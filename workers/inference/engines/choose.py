@@ -17,9 +17,9 @@ from shared.pipeline import (
 from workers.inference.errors import ModelUnusable
 
 # Of the self-test's images, how many must have float32's top-1 for a lower precision to be taken.
-LEAST_AGREEMENT = 0.99
+MIN_AGREEMENT = 0.99
 # Less than this is not worth other digits.
-LEAST_GAIN = 1.1
+MIN_GAIN = 1.1
 
 
 class Candidate(Frozen):
@@ -34,7 +34,7 @@ class Candidate(Frozen):
         return self.precision == "float32"
 
 
-class Trial(Frozen):
+class SelfTestResult(Frozen):
     """How a candidate did here; ``agreement`` with float32 in top-1, from 0 to 1."""
 
     candidate: Candidate
@@ -44,7 +44,7 @@ class Trial(Frozen):
     @property
     def agrees(self) -> bool:
         """Whether its answers are float32's, as far as we ask."""
-        return self.agreement >= LEAST_AGREEMENT
+        return self.agreement >= MIN_AGREEMENT
 
 
 _CPU = (
@@ -94,25 +94,25 @@ def candidates(
     return [*left, Candidate(engine="torch", precision=wanted)]  # slow, but on any CPU
 
 
-def pick(trials: Sequence[Trial]) -> tuple[Candidate, str]:
+def pick(trials: Sequence[SelfTestResult]) -> tuple[Candidate, str]:
     """The best of trials of which one at least is float32, with the reason in words.
 
-    A lower precision is taken only where it agrees with float32 and is faster by ``LEAST_GAIN``.
+    A lower precision is taken only where it agrees with float32 and is faster by ``MIN_GAIN``.
     """
     exact = max((t for t in trials if t.candidate.is_exact), key=_speed)
-    enough = exact.images_per_second * LEAST_GAIN
+    enough = exact.images_per_second * MIN_GAIN
     faster = [t for t in trials if not t.candidate.is_exact and t.images_per_second >= enough]
     best = max([exact, *(t for t in faster if t.agrees)], key=_speed)
     said = [f"the fastest of {len(trials)} tried here, {best.images_per_second:.0f} images/s"]
     said += [
         f"{t.candidate.engine} {t.candidate.precision} refused, though it ran "
         f"{t.images_per_second:.0f}: its top-1 is float32's for {t.agreement:.1%} of made-up "
-        f"images, and {LEAST_AGREEMENT:.0%} are needed"
+        f"images, and {MIN_AGREEMENT:.0%} are needed"
         for t in faster
         if not t.agrees
     ]
     return best.candidate, "; ".join(said)
 
 
-def _speed(trial: Trial) -> float:
+def _speed(trial: SelfTestResult) -> float:
     return trial.images_per_second

@@ -15,7 +15,7 @@ import torch
 from shared.pipeline import EngineName, Model, Precision
 from workers.inference.engines.cuda import Cuda, first_device
 from workers.inference.engines.folding import without_batch_norms
-from workers.inference.engines.port import LAUNCHED_BATCHES, Images, Outputs, Ran
+from workers.inference.engines.port import LAUNCHED_BATCHES, DeviceRun, Images, Outputs
 from workers.inference.engines.torch_engine import DTYPES
 from workers.inference.errors import is_out_of_memory
 from workers.inference.network import build_network
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Lane:
-    """The way of one batch through the device: room for its images and its scores, and events."""
+class _BatchBuffers:
+    """What one batch needs on the device: room for its images and its scores, and events."""
 
     images: torch.Tensor
     scores: torch.Tensor | None
@@ -35,17 +35,17 @@ class _Lane:
 
 
 @dataclass(frozen=True, slots=True)
-class _Launched:
-    lane: _Lane
+class _PendingRun:
+    buffers: _BatchBuffers
     images: int
 
-    def wait(self) -> Ran:
-        lane = self.lane
-        lane.ended.synchronize()
+    def wait(self) -> DeviceRun:
+        buffers = self.buffers
+        buffers.ended.synchronize()
         ended_at = time.time()
-        assert lane.scores is not None
-        scores = lane.scores[: self.images].numpy().copy()  # the next batch's lie there soon
-        return Ran(scores, lane.started.elapsed_time(lane.ended) / 1000, ended_at)
+        assert buffers.scores is not None
+        scores = buffers.scores[: self.images].numpy().copy()  # the next batch's lie there soon
+        return DeviceRun(scores, buffers.started.elapsed_time(buffers.ended) / 1000, ended_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class CudaEngine:
         module.network = without_batch_norms(module.network)
         module.network.to(dtype=DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._module: torch.nn.Module | None = module.to(self._cuda.device)
-        self._lanes: list[_Lane | None] = [None] * LAUNCHED_BATCHES
+        self._buffers: list[_BatchBuffers | None] = [None] * LAUNCHED_BATCHES
         self._launched = 0
         self._programs: dict[tuple[int, ...], _Program] = {}
 
@@ -93,34 +93,34 @@ class CudaEngine:
         self,
         pieces: Sequence[Images],
         seconds: float = math.inf,  # noqa: ARG002 - nothing on a device can be ended
-    ) -> _Launched:
+    ) -> _PendingRun:
         """Begin with a batch; see ``StreamingEngine``. Its outputs are as those of ``run``."""
         images = sum(map(len, pieces))
         cuda, shape = self._cuda, (_padded(images), *pieces[0].shape[1:])
-        program, lane = self._program(shape), self._lane(shape)
+        program, buffers = self._program(shape), self._buffers_of(shape)
         with cuda.on(cuda.copies):
             first = 0
             for piece in pieces:
-                there = lane.images[first : first + len(piece)]
+                there = buffers.images[first : first + len(piece)]
                 there.copy_(torch.from_numpy(piece), non_blocking=True)
                 first += len(piece)
-            lane.arrived.record(cuda.copies)
+            buffers.arrived.record(cuda.copies)
         with cuda.on(cuda.compute):
-            cuda.compute.wait_event(lane.arrived)
-            lane.started.record(cuda.compute)
-            program.images.copy_(lane.images[: shape[0]])
+            cuda.compute.wait_event(buffers.arrived)
+            buffers.started.record(cuda.compute)
+            program.images.copy_(buffers.images[: shape[0]])
             program.run()
-            if lane.scores is None or len(lane.scores) < shape[0]:
-                lane.scores = cuda.on_host(*program.scores.shape)
-            lane.scores[: shape[0]].copy_(program.scores, non_blocking=True)
-            lane.ended.record(cuda.compute)
+            if buffers.scores is None or len(buffers.scores) < shape[0]:
+                buffers.scores = cuda.on_host(*program.scores.shape)
+            buffers.scores[: shape[0]].copy_(program.scores, non_blocking=True)
+            buffers.ended.record(cuda.compute)
         self._launched += 1
-        return _Launched(lane, images)
+        return _PendingRun(buffers, images)
 
     def close(self) -> None:
         """Let the device finish, then give its memory back."""
         self._module = None
-        self._lanes = [None] * LAUNCHED_BATCHES
+        self._buffers = [None] * LAUNCHED_BATCHES
         self._forget()
 
     def _forget(self) -> None:
@@ -129,15 +129,19 @@ class CudaEngine:
         self._programs.clear()
         self._cuda.finish()
 
-    def _lane(self, shape: tuple[int, ...]) -> _Lane:
-        """The lane whose batch ended longest ago, with room for images of that shape."""
+    def _buffers_of(self, shape: tuple[int, ...]) -> _BatchBuffers:
+        """The buffers whose batch ended longest ago, with room for images of that shape."""
         turn = self._launched % LAUNCHED_BATCHES
-        lane = self._lanes[turn]
-        if lane is None or len(lane.images) < shape[0] or lane.images.shape[1:] != shape[1:]:
+        buffers = self._buffers[turn]
+        if (
+            buffers is None
+            or len(buffers.images) < shape[0]
+            or buffers.images.shape[1:] != shape[1:]
+        ):
             images = torch.empty(shape, dtype=torch.uint8, device=self._cuda.device)
             event = self._cuda.event
-            lane = self._lanes[turn] = _Lane(images, None, event(), event(), event())
-        return lane
+            buffers = self._buffers[turn] = _BatchBuffers(images, None, event(), event(), event())
+        return buffers
 
     def _program(self, shape: tuple[int, ...]) -> _Program:
         if shape not in self._programs:

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import onnxruntime
 
 from shared.pipeline import EngineName, Model, Precision
+from workers.inference.engines.core_pool import CorePool, groups_and_threads
 from workers.inference.engines.exported import METADATA_KEY, require_exported_for
-from workers.inference.engines.lanes import Lanes, lanes_and_threads
 from workers.inference.engines.port import Images, Outputs
 
 _CUDA = "CUDAExecutionProvider"
@@ -29,7 +29,7 @@ class OnnxRuntimeEngine:
 
     def __init__(self, model: Model, path: Path, image_pixels: int) -> None:
         options = onnxruntime.SessionOptions()
-        lanes, options.intra_op_num_threads = lanes_and_threads()
+        groups, options.intra_op_num_threads = groups_and_threads()
         # Spinning burns the cores that decoders need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = _ERRORS_ONLY
@@ -41,11 +41,11 @@ class OnnxRuntimeEngine:
         self.device = "cuda:0" if _CUDA in session.get_providers() else "cpu"
         self._input = session.get_inputs()[0].name
         self._session: Any = session
-        self._lanes = Lanes([self._infer] * lanes)
+        self._cores = CorePool([self._infer] * groups)
 
     def run(self, images: Images) -> Outputs:
         """Logits, float32 of shape (images, classes)."""
-        return self._lanes.run(images) if self.device == "cpu" else self._infer(images)
+        return self._cores.run(images) if self.device == "cpu" else self._infer(images)
 
     def _infer(self, images: Images) -> npt.NDArray[np.float32]:
         (logits,) = self._session.run(None, {self._input: images})
@@ -53,5 +53,5 @@ class OnnxRuntimeEngine:
 
     def close(self) -> None:
         """Drop the session."""
-        self._lanes.close()
+        self._cores.close()
         self._session = None

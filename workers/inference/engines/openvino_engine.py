@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.pipeline import EngineName, Model, Precision
+from workers.inference.engines.core_pool import CorePool, Run, groups_and_threads
 from workers.inference.engines.exported import METADATA_KEY, require_exported_for
-from workers.inference.engines.lanes import Lanes, Run, lanes_and_threads
 from workers.inference.engines.port import Images, Outputs
 from workers.inference.errors import HostUnable
 
@@ -52,30 +52,30 @@ class OpenVinoEngine:
         found = graph.get_rt_info(where).astype(str) if graph.has_rt_info(where) else None
         shape = [dimension.get_length() for dimension in list(graph.input().partial_shape)[1:]]
         require_exported_for(model, image_pixels, found, shape)
-        lanes, threads = lanes_and_threads()
+        groups, threads = groups_and_threads()
         compiled = core.compile_model(
             graph,
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": hint,
-                "NUM_STREAMS": lanes,
-                "INFERENCE_NUM_THREADS": lanes * threads,
+                "NUM_STREAMS": groups,
+                "INFERENCE_NUM_THREADS": groups * threads,
                 "ENABLE_CPU_PINNING": False,  # decoders need the same cores
             },
         )
         self.precision = precision
-        self._lanes = Lanes([_lane(compiled.create_infer_request()) for _ in range(lanes)])
+        self._cores = CorePool([_run_of(compiled.create_infer_request()) for _ in range(groups)])
 
     def run(self, images: Images) -> Outputs:
         """Logits, float32 of shape (images, classes)."""
-        return self._lanes.run(images)
+        return self._cores.run(images)
 
     def close(self) -> None:
         """Drop the requests, and with them the graph."""
-        self._lanes.close()
+        self._cores.close()
 
 
-def _lane(request: Any) -> Run:
+def _run_of(request: Any) -> Run:
     def infer(images: Images) -> npt.NDArray[np.float32]:
         answer = request.infer([images])
         return np.array(answer[0], dtype=np.float32)  # the request writes into its own again

@@ -18,7 +18,7 @@ Outputs = npt.NDArray[np.float32] | list[Any]
 
 
 class Engine(Protocol):
-    """A model, loaded. One thread uses it, and another may wait for batches under way.
+    """A model, loaded. One thread uses it, and another may wait for batches in flight.
 
     ``device`` is in words, as in ``cpu`` or ``cuda:0 NVIDIA H200``; ``precision`` is null where
     only the user's class knows it.
@@ -41,7 +41,7 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class DeviceRun:
     """What a batch gave, how long the device worked on it, and the Unix time of its end.
 
     ``prints``: what a user's class printed meanwhile.
@@ -53,10 +53,10 @@ class Ran:
     prints: str = ""
 
 
-class Launched(Protocol):
+class PendingRun(Protocol):
     """A batch that the device has."""
 
-    def wait(self) -> Ran:
+    def wait(self) -> DeviceRun:
         """Return when the device is done. Any thread may call it, once. May raise anything."""
         ...
 
@@ -65,12 +65,12 @@ class Launched(Protocol):
 class StreamingEngine(Engine, Protocol):
     """An engine whose device runs one batch while the host brings the next."""
 
-    def launch(self, pieces: Sequence[Images], seconds: float = math.inf) -> Launched:
+    def launch(self, pieces: Sequence[Images], seconds: float = math.inf) -> PendingRun:
         """Begin with the images of all ``pieces`` as one batch, and return at once.
 
         ``seconds``: how long the device may take, for an engine that can end what takes longer.
         The pieces stay as they are until ``wait`` returns. At most ``LAUNCHED_BATCHES`` may be
-        under way, and they end in their order.
+        in flight, and they end in their order.
         """
         ...
 

@@ -14,7 +14,7 @@ from shared.pipeline import EngineName, Precision
 from workers.inference.class_host.memory import Area
 from workers.inference.class_host.process import HostProcess
 from workers.inference.class_host.values import unpack
-from workers.inference.engines.port import Images, Outputs, Ran
+from workers.inference.engines.port import DeviceRun, Images, Outputs
 from workers.inference.errors import (
     ClassUnusable,
     EngineError,
@@ -24,7 +24,7 @@ from workers.inference.errors import (
     NotBegun,
     says_out_of_memory,
 )
-from workers.suspects.frame import Frame
+from workers.suspects.packet import Packet
 
 
 class PythonEngine:
@@ -47,7 +47,7 @@ class PythonEngine:
         self._spare: list[Area] = []  # has the memory of batches that are done
         self._dropped: list[int] = []  # areas that the host need not map any longer
         self._numbers = itertools.count()
-        self._under_way = 0
+        self._in_flight = 0
         self._last_end = 0.0
         self._changed = threading.Condition()
         module, _, name = python_class.partition(":")
@@ -95,18 +95,18 @@ class PythonEngine:
         )
         area.forget_descriptor()
         with self._changed:
-            self._under_way += 1
+            self._in_flight += 1
         return batch
 
     def close(self) -> None:
         """End the host, once it is done."""
         with self._changed:
-            self._changed.wait_for(lambda: self._under_way == 0)
+            self._changed.wait_for(lambda: self._in_flight == 0)
         self._spare.clear()
         self._die()
 
-    def end_of(self, batch: HostedBatch) -> Ran:
-        """The outputs of the batch that was launched first of those under way."""
+    def end_of(self, batch: HostedBatch) -> DeviceRun:
+        """The outputs of the batch that was launched first of those in flight."""
         try:
             if self.dead:
                 raise NotBegun
@@ -122,11 +122,11 @@ class PythonEngine:
         finally:
             self._last_end = time.monotonic()
             with self._changed:
-                self._under_way -= 1
+                self._in_flight -= 1
                 self._changed.notify_all()
 
-    def _ran(self, batch: HostedBatch, frame: Frame) -> Ran:
-        answer = frame.header
+    def _ran(self, batch: HostedBatch, packet: Packet) -> DeviceRun:
+        answer = packet.header
         if answer.get("batch") != batch.number:
             raise HostDied("it answered nonsense: another batch")
         if answer.get("kept"):  # the class has it now
@@ -136,16 +136,16 @@ class PythonEngine:
         if "error" in answer:
             raise (Miscounted if answer.get("miscounted") else EngineError)(str(answer["error"]))
         try:
-            outputs = unpack(int(answer["tree_bytes"]), frame.payload)
+            outputs = unpack(int(answer["tree_bytes"]), packet.payload)
             if len(outputs) != batch.images:
                 raise ValueError(f"{len(outputs)} outputs for {batch.images} images")
         except (KeyError, TypeError, ValueError) as error:
             raise HostDied(f"it answered nonsense: {error}") from error
         seconds = time.monotonic() - max(batch.launched, self._last_end)
-        return Ran(outputs, seconds, time.time(), self._host.take_prints())
+        return DeviceRun(outputs, seconds, time.time(), self._host.take_prints())
 
     def _area(self, used_bytes: int) -> Area:
-        """Memory that no batch under way is in, and that this one fits in."""
+        """Memory that no batch in flight is in, and that this one fits in."""
         while self._spare:
             area = self._spare.pop()
             if area.size_bytes >= used_bytes:
@@ -168,7 +168,7 @@ class HostedBatch:
         self.area, self.number, self.images, self.seconds = area, number, images, seconds
         self.launched = time.monotonic()
 
-    def wait(self) -> Ran:
+    def wait(self) -> DeviceRun:
         """The class's outputs.
 
         Raises EngineError for what the class raised, HostDied where it ended its process or took

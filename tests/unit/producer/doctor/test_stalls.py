@@ -29,7 +29,7 @@ from shared.staging import Layout, create_ring, open_ring
 from tests.support import samples
 from tests.support.fake_connections import Fake, fake_connections
 from workers.collector.__main__ import CONCURRENCY as COLLECTED
-from workers.inference.models import LOAD_SECONDS
+from workers.inference.model_types import LOAD_SECONDS
 from workers.inference.task import CPU, CUDA
 from workers.preprocess.__main__ import CONCURRENCY as PREPROCESSED
 

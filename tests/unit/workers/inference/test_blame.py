@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,10 +13,13 @@ import pytest
 
 from shared.errors import PermanentError
 from tests.support.samples import pipeline
+from workers.inference.analyst import Request
 from workers.inference.engines.python_engine import PythonEngine
 from workers.inference.errors import ClassUnusable, HostUnable, ModelUnusable
-from workers.inference.models import LoadedModels, ModelKey, load_model
-from workers.inference.suspects import try_alone
+from workers.inference.loading import load_model
+from workers.inference.model_types import ModelKey
+from workers.inference.models import LoadedModels
+from workers.inference.suspects import ChildAnalyst
 from workers.suspects import ChildUnstartable
 
 KEY = ModelKey.of(pipeline())
@@ -46,7 +50,7 @@ def loading(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> Callable[[
     def fails(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("workers.inference.models._chosen", fails)
+    monkeypatch.setattr("workers.inference.loading._chosen", fails)
     nothing = cast(Any, None)
     models = LoadedModels(lambda key: load_model(key, nothing, nothing, nothing))
     return lambda: models.get(KEY)
@@ -75,10 +79,11 @@ def test_a_child_that_does_not_start_is_the_machines(monkeypatch: pytest.MonkeyP
     def dies(_: object) -> None:
         raise ChildUnstartable("The process died before it began.")
 
-    monkeypatch.setattr("workers.suspects.Trial.ready", dies)
+    monkeypatch.setattr("workers.suspects.SuspectTrial.ready", dies)
     images = np.zeros((1, 4, 4, 3), np.uint8)
+    request = Request(pipeline(), images, "job", "1", attrgetter("precision"))
     with pytest.raises(HostUnable, match=r"cannot be loaded\. The process died"):
-        try_alone(pipeline(), images, lambda _: 0, threading.Event())
+        ChildAnalyst(threading.Event()).answer(request)
 
 
 @pytest.mark.parametrize(

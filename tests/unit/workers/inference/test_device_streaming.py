@@ -15,9 +15,9 @@ import torch
 from tests.support.fake_engine import POISON, FakeEngine, images_of, loop_over
 from tests.support.samples import pipeline
 from tests.support.waiting import wait_for
-from workers.inference.engines import LAUNCHED_BATCHES, Images, Ran
+from workers.inference.engines import LAUNCHED_BATCHES, DeviceRun, Images
 from workers.inference.errors import EngineError
-from workers.inference.models import LoadedModel, ModelKey
+from workers.inference.model_types import LoadedModel, ModelKey
 
 KEY = ModelKey.of(pipeline())
 DEADLINE = 20
@@ -25,20 +25,20 @@ LARGE = 77
 
 
 @dataclass
-class Launched:
+class PendingRun:
     """Ends when the test says so. A ``POISON`` is noticed on the device, not before, as is that
     a batch with ``LARGE`` in it is too large."""
 
     firsts: list[int]
     done: threading.Event = field(default_factory=threading.Event)
 
-    def wait(self) -> Ran:
+    def wait(self) -> DeviceRun:
         assert self.done.wait(DEADLINE)
         if LARGE in self.firsts and len(self.firsts) > 1:
             raise MemoryError
         if POISON in self.firsts:
             raise RuntimeError("device-side assert")
-        return Ran(np.eye(256, dtype=np.float32)[self.firsts], 0.5, time.time())
+        return DeviceRun(np.eye(256, dtype=np.float32)[self.firsts], 0.5, time.time())
 
 
 class Streaming(FakeEngine):
@@ -48,14 +48,14 @@ class Streaming(FakeEngine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.launched: list[Launched] = []
+        self.launched: list[PendingRun] = []
 
-    def launch(self, pieces: Sequence[Images], seconds: float) -> Launched:
+    def launch(self, pieces: Sequence[Images], seconds: float) -> PendingRun:
         firsts = [int(image.flat[0]) for piece in pieces for image in piece]
         if len(firsts) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         self.inputs.extend(pieces)
-        self.launched.append(Launched(firsts))
+        self.launched.append(PendingRun(firsts))
         return self.launched[-1]
 
 

@@ -14,7 +14,7 @@ from tests.support.samples import pipeline
 from workers.inference.batch_sizes import GROW_BATCHES
 from workers.inference.engines import Images, Outputs
 from workers.inference.errors import EngineError, is_out_of_memory
-from workers.inference.models import ModelKey
+from workers.inference.model_types import ModelKey
 
 KEY = ModelKey.of(pipeline())
 DEADLINE = 20

@@ -23,7 +23,8 @@ from tests.support.packed_class import packed
 from tests.support.samples import class_model
 from workers.inference.artefacts import Artefacts
 from workers.inference.errors import ClassUnusable, EngineError, HostUnable, ModelUnusable
-from workers.inference.models import Load, LoadedModel, ModelKey, load_model
+from workers.inference.loading import load_model
+from workers.inference.model_types import Load, LoadedModel, ModelKey
 from workers.inference.selection import SelfTest
 from workers.inference.user_code import UserCode
 

@@ -11,7 +11,7 @@ from shared.errors import PermanentError
 from shared.pipeline import EnginePolicy, Model, PrecisionPolicy
 from workers.inference.calibration import IMAGES, calibration_images
 from workers.inference.engines import Engine, Images, Outputs
-from workers.inference.engines.choose import Candidate, Trial, candidates, pick
+from workers.inference.engines.choose import Candidate, SelfTestResult, candidates, pick
 from workers.inference.errors import ModelUnusable
 from workers.inference.selection import SelfTest
 
@@ -61,8 +61,10 @@ FLOAT16 = Candidate(engine="openvino", precision="float16")
 BFLOAT16 = Candidate(engine="openvino", precision="bfloat16")
 
 
-def trial(candidate: Candidate, images_per_second: float, agreement: float = 1.0) -> Trial:
-    return Trial(candidate=candidate, images_per_second=images_per_second, agreement=agreement)
+def trial(candidate: Candidate, images_per_second: float, agreement: float = 1.0) -> SelfTestResult:
+    return SelfTestResult(
+        candidate=candidate, images_per_second=images_per_second, agreement=agreement
+    )
 
 
 @pytest.mark.parametrize(

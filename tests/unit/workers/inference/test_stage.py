@@ -26,8 +26,9 @@ from tests.support.staged_batches import (
     slot_is_free,
     staged,
 )
+from workers.inference.analyst import DeviceAnalyst
 from workers.inference.errors import Miscounted
-from workers.inference.models import LoadedModel, ModelKey
+from workers.inference.model_types import LoadedModel, ModelKey
 from workers.inference.pins import JobPins
 from workers.inference.stage import InferenceStage
 from workers.runtime import GiveBack
@@ -168,7 +169,10 @@ def test_neighbours_from_other_chunks_succeed(tmp_path: Path) -> None:
     ring, engine = open_ring(settings, "here"), FakeEngine()
     loop = loop_over(engine, max_wait_seconds=20, submitters=3)
     pins = JobPins(JobStore(MemoryStore("state"), "state"))
-    stage = InferenceStage(ring, None, loop, pins, nothing_lost, lambda *_: None, threading.Event())
+    analyst = DeviceAnalyst(loop, threading.Event())
+    stage = InferenceStage(
+        *(ring, None, analyst, analyst, pins, nothing_lost, lambda *_: None, threading.Event())
+    )
     batches = [staged(ring, n, n + 1, chunk=n) for n in (1, 10)]
     batches.append(staged(ring, POISON, chunk=20))
     results: dict[int, list[str]] = {}

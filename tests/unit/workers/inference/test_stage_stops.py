@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -22,10 +23,10 @@ from tests.support.staged_batches import (
     staged,
 )
 from workers.inference.errors import ClassUnusable, HostUnable, ModelUnusable
-from workers.inference.models import LoadedModel, ModelKey
+from workers.inference.model_types import LoadedModel, ModelKey
 from workers.inference.stage import InferenceStage
 from workers.runtime import Forward, GiveBack
-from workers.suspects import MOST_LOST_RUNS, SUSPECT_LOSSES
+from workers.suspects import MAX_LOST_RUNS, SUSPECT_LOSSES
 
 
 def without_weights(key: ModelKey) -> LoadedModel:
@@ -40,11 +41,11 @@ def test_a_model_that_cannot_be_loaded_ends_its_job_at_once(
     losses: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def try_alone(*_: object) -> None:
+    def answer(*_: object) -> None:
         without_weights(ModelKey.of(PIPELINE))
 
     monkeypatch.setattr("workers.inference.stage.STOPPED_JOB_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr("workers.inference.stage.try_alone", try_alone)
+    monkeypatch.setattr("workers.inference.suspects.ChildAnalyst.answer", answer)
     stage = make_stage(without_weights)
     assert isinstance(stage(staged(ring, 1, None), losses), GiveBack)
     assert stopped == ["There is no tiny/model.onnx. Run 'headrace models pull tiny'."]
@@ -59,11 +60,11 @@ def test_a_machine_that_cannot_load_the_model_ends_no_job(
     losses: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def try_alone(*_: object) -> None:
+    def answer(*_: object) -> None:
         raise HostUnable("There is no room.", "Make some.")
 
-    monkeypatch.setattr("workers.inference.stage.try_alone", try_alone)
-    stage = make_stage(try_alone)
+    monkeypatch.setattr("workers.inference.suspects.ChildAnalyst.answer", answer)
+    stage = make_stage(answer)
     for n in range(2):  # the second is refused without a try
         result = result_of(stage(staged(ring, 1, None, chunk=n), losses))
         assert labels(result) == ["model_error", "corrupt"]
@@ -83,10 +84,10 @@ def test_a_model_that_others_have_loaded_fails_every_image_with_the_reason(
     losses: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def try_alone(*_: object) -> None:
+    def answer(*_: object) -> None:
         without_weights(ModelKey.of(PIPELINE))
 
-    monkeypatch.setattr("workers.inference.stage.try_alone", try_alone)
+    monkeypatch.setattr("workers.inference.suspects.ChildAnalyst.answer", answer)
     batch = staged(ring, 1, None)
     others = EngineChoice(engine="torch", precision="float32", device="cpu", reason="")
     jobs.settle_engine(batch.job_id, batch.job_uid, others)
@@ -128,6 +129,54 @@ def test_another_machine_computes_in_the_precision_that_the_job_has(
         result = result_of(stage(batch))
         assert (result.precision, labels(result)) == ("float32", [str(n)])
     assert jobs.engine(batch.job_id, batch.job_uid) == first
+
+
+def test_the_precision_is_settled_before_anything_is_computed(
+    ring: StagingRing, jobs: JobStore, make_stage: MakeStage
+) -> None:
+    """Whoever chose first, each image is computed once, in the job's precision."""
+    first = EngineChoice(engine="openvino", precision="float32", device="cpu", reason="")
+    loaded: dict[str, FakeEngine] = {}
+
+    def load(key: ModelKey) -> LoadedModel:
+        model = engine_of_precision(key)
+        assert isinstance(model.engine, FakeEngine)
+        loaded[key.precision] = model.engine
+        return model
+
+    stage = make_stage(load)
+    for n in (7, 8):
+        batch = staged(ring, n, chunk=n)
+        jobs.settle_engine(batch.job_id, batch.job_uid, first)
+        stage(batch)
+    assert loaded["auto"].batches == []
+    assert loaded["float32"].batches == [[7], [8]]
+
+
+def test_a_store_that_cannot_record_the_choice_costs_no_second_run(
+    ring: StagingRing,
+    engine: FakeEngine,
+    jobs: JobStore,
+    make_stage: MakeStage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settle = jobs.settle_engine
+    refusals: list[int] = []
+
+    def refuse_first(*asked: Any) -> EngineChoice:
+        if refusals:
+            refusals.pop()
+            raise TransientError("store_unavailable", "It does not answer.")
+        return settle(*asked)
+
+    monkeypatch.setattr(jobs, "settle_engine", refuse_first)
+    explicit = PIPELINE.model_copy(update={"precision": "float32"})
+    for pipeline in (PIPELINE, explicit):
+        refusals[:] = [1, 2]
+        batch = staged(ring, 5).model_copy(update={"pipeline": pipeline})
+        assert labels(result_of(make_stage(engine)(batch))) == ["5"]
+    assert engine.batches == [[5], [5]]
+    assert refusals == []
 
 
 def test_a_store_that_does_not_answer_is_waited_for(
@@ -206,7 +255,7 @@ def test_a_class_on_whose_image_workers_were_lost_ends_its_job(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("workers.inference.stage.STOPPED_JOB_PAUSE_SECONDS", 0.0)
-    noted.lost[1] = MOST_LOST_RUNS
+    noted.lost[1] = MAX_LOST_RUNS
     assert isinstance(suspect(make_stage(engine), staged(ring, 3, 4, 5)), GiveBack)
     assert stopped == ["The worker died 5 times while 'own:Own' ran one image, alone."]
     assert engine.batches == [[3]]

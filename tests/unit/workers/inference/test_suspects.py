@@ -10,15 +10,18 @@ from onnx import TensorProto, helper
 
 from shared.catalog.published import LABELS, ONNX
 from shared.errors import TransientError
+from shared.job import EngineChoice
 from shared.messages import ItemFailure
-from shared.pipeline import Model, Pipeline
+from shared.pipeline import Model, Pipeline, Precision
 from tests.support.deadly_child import HELD_GIL, KILLED, LOOP, SEGFAULT
 from tests.support.fake_engine import images_of
 from tests.support.samples import pipeline, save_settings, settings
+from workers.inference.analyst import Answers, Request, Settle
+from workers.inference.engines import Images
 from workers.inference.engines.exported import METADATA_KEY, provenance
 from workers.inference.errors import ModelUnusable
-from workers.inference.suspects import Tried, try_alone
-from workers.suspects import MOST_LOST_RUNS
+from workers.inference.suspects import ChildAnalyst
+from workers.suspects import MAX_LOST_RUNS
 
 PIXELS = 2
 MODEL = Model(name="tiny", sha256="a" * 64, architecture="mobilenet_v3_small")
@@ -68,6 +71,11 @@ def pipeline_of(*, batch_seconds: float = 30.0) -> Pipeline:
     return pipeline(model=MODEL, preprocess=sizes, **options)
 
 
+def settle(choice: EngineChoice) -> Precision | None:
+    """As the worker that chooses first."""
+    return choice.precision
+
+
 class Trials:
     """Notes which image is on trial; on ``lost`` workers were lost."""
 
@@ -77,10 +85,20 @@ class Trials:
 
     def note(self, item: int | None) -> int:
         self.noted.append(item)
-        return MOST_LOST_RUNS if item is not None and item == self.lost else 0
+        return MAX_LOST_RUNS if item is not None and item == self.lost else 0
 
 
-def outcomes(tried: Tried) -> list[str]:
+def request_of(
+    pipeline: Pipeline, images: Images, trials: Trials, settle: Settle = settle
+) -> Request:
+    return Request(pipeline, images, "job", "1", settle, trials.note)
+
+
+def answer(request: Request) -> Answers:
+    return ChildAnalyst(threading.Event()).answer(request)
+
+
+def outcomes(tried: Answers) -> list[str]:
     """Each image's label, or its error code."""
     return [
         answer.error_code.value if isinstance(answer, ItemFailure) else answer[0].label
@@ -97,13 +115,12 @@ def outcomes(tried: Tried) -> list[str]:
         (HELD_GIL, "longer than 1 s"),
     ],
 )
-def test_only_the_killer_fails(
-    home: Path, monkeypatch: pytest.MonkeyPatch, deadly: int, reason: str
-) -> None:
-    monkeypatch.setattr("workers.inference.suspects.CHILD", "tests.support.deadly_child")
+def test_only_the_killer_fails(home: Path, deadly: int, reason: str) -> None:
     trials, images = Trials(), images_of(1, deadly, 150)
-    tried = try_alone(pipeline_of(batch_seconds=1), images, trials.note, threading.Event())
+    request = request_of(pipeline_of(batch_seconds=1), images, trials)
+    tried = ChildAnalyst(threading.Event(), "tests.support.deadly_child").answer(request)
     assert outcomes(tried) == ["bright", "killed_worker", "dark"]
+    assert tried.engine is not None
     assert (tried.engine.engine, tried.engine.device) == ("onnxruntime", "cpu")
     killed = tried.answers[1]
     assert isinstance(killed, ItemFailure)
@@ -113,7 +130,7 @@ def test_only_the_killer_fails(
 
 def test_an_image_on_which_workers_were_lost_is_tried_no_more(home: Path) -> None:
     trials = Trials(lost=1)
-    tried = try_alone(pipeline_of(), images_of(1, 50, 200), trials.note, threading.Event())
+    tried = answer(request_of(pipeline_of(), images_of(1, 50, 200), trials))
     assert outcomes(tried) == ["bright", "killed_worker", "dark"]
     assert trials.noted == [0, None, 1, 2, None]
 
@@ -121,7 +138,7 @@ def test_an_image_on_which_workers_were_lost_is_tried_no_more(home: Path) -> Non
 def test_a_model_that_cannot_be_had_says_so(home: Path) -> None:
     (home / "cache" / "models" / MODEL.name / MODEL.sha256 / ONNX).write_bytes(b"nonsense")
     with pytest.raises(ModelUnusable, match="'tiny' cannot be loaded"):
-        try_alone(pipeline_of(), images_of(1), Trials().note, threading.Event())
+        answer(request_of(pipeline_of(), images_of(1), Trials()))
 
 
 def test_a_store_that_does_not_answer_accuses_nobody(home: Path) -> None:
@@ -129,4 +146,20 @@ def test_a_store_that_does_not_answer_accuses_nobody(home: Path) -> None:
         update={"model": MODEL.model_copy(update={"sha256": "b" * 64})}
     )
     with pytest.raises(TransientError):
-        try_alone(other, images_of(1), Trials().note, threading.Event())
+        answer(request_of(other, images_of(1), Trials()))
+
+
+def test_the_precision_is_settled_before_the_child_runs_an_image(home: Path) -> None:
+    """Where another worker chose otherwise, a child that computes so is begun."""
+    asked: list[Precision | None] = []
+
+    def settle_as_bfloat16(choice: EngineChoice) -> Precision:
+        assert trials.noted == []
+        asked.append(choice.precision)
+        return "bfloat16"
+
+    trials = Trials()
+    with pytest.raises(ModelUnusable, match="not in bfloat16"):
+        answer(request_of(pipeline_of(), images_of(1), trials, settle_as_bfloat16))
+    assert asked == ["float32"]
+    assert trials.noted == []

@@ -27,8 +27,9 @@ from workers.inference.errors import (
     HostNotStarted,
     Miscounted,
 )
-from workers.inference.models import LoadedModel, LoadedModels, ModelKey
-from workers.inference.submission import Inferred
+from workers.inference.model_types import LoadedModel, ModelKey
+from workers.inference.models import LoadedModels
+from workers.inference.submission import InferenceResult
 
 DEADLINE = 60
 NAMES = itertools.count()
@@ -116,7 +117,7 @@ def loop_over(loads: Loads, opened: ExitStack, **options: Any) -> DeviceLoop:
     return loop
 
 
-def run(alone: Alone, first: int, key: ModelKey = KEY) -> Inferred | ItemFailure:
+def run(alone: Alone, first: int, key: ModelKey = KEY) -> InferenceResult | ItemFailure:
     """One more image of a job, with that value."""
     return alone.run(key, images_of(first), "job", str(next(NAMES)))
 
@@ -144,7 +145,7 @@ def test_a_wrong_count_is_told_as_it_was_in_the_batch(
 
 def outputs(answer: object) -> list[int] | str:
     """What a class gave, or the code of the failure."""
-    if isinstance(answer, Inferred):
+    if isinstance(answer, InferenceResult):
         return list(answer.outputs)
     return str(answer.error_code.value)  # type: ignore[attr-defined]
 
@@ -347,10 +348,10 @@ def test_a_host_that_ends_between_batches_costs_one_batch_its_first_try(
     opened.callback(loop.close)
     alone = Alone(loop)
     first = run(alone, 1)
-    assert isinstance(first, Inferred)
+    assert isinstance(first, InferenceResult)
     os.kill(first.outputs[0], signal.SIGKILL)
     again = run(alone, 1)
-    assert isinstance(again, Inferred)
+    assert isinstance(again, InferenceResult)
     assert len(engines) == 2
 
 

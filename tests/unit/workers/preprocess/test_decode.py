@@ -18,7 +18,6 @@ from shared.pipeline import Preprocess
 from tests.support.pictures import difference, encoded, picture
 from workers.preprocess import jpeg
 from workers.preprocess.decode import Decoded, decode
-from workers.preprocess.failures import failure_of
 
 PREPROCESS = Preprocess()
 LOSSLESS = {"PNG": {}, "BMP": {}, "TIFF": {}, "WEBP": {"lossless": True}}
@@ -28,7 +27,7 @@ FORMATS = [*LOSSLESS, "JPEG", "GIF"]
 def failure(data: bytes, preprocess: Preprocess = PREPROCESS) -> ItemFailure:
     with pytest.raises(ItemError) as caught:
         decode(data, preprocess)
-    found = failure_of(caught.value)
+    found = ItemFailure.of(caught.value.item_code, caught.value.message)
     assert found.error_message
     assert "0x" not in found.error_message  # no addresses: the same image fails in the same words
     return found
@@ -244,7 +243,7 @@ def test_damage_of_any_kind_gives_pixels_or_an_item_error(
     try:
         check(decode(bytes(damaged), Preprocess(max_pixels=10**6)))
     except ItemError as error:
-        failure_of(error)
+        ItemFailure.of(error.item_code, error.message)
 
 
 @pytest.mark.shared_data
@@ -254,4 +253,4 @@ def test_nine_hundred_odd_files(shared_data: Path) -> None:
             try:
                 check(decode(path.read_bytes(), PREPROCESS))
             except ItemError as error:
-                failure_of(error)
+                ItemFailure.of(error.item_code, error.message)

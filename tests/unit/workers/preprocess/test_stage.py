@@ -32,6 +32,7 @@ from tests.support.gray_squares import (
 from tests.support.pictures import difference, encoded, picture
 from tests.support.waiting import wait_for
 from workers.preprocess import fetch, fill, stage
+from workers.preprocess.staged_chunk import StagedChunk
 from workers.runtime import Forward, GiveBack
 
 
@@ -171,7 +172,7 @@ def test_a_defect_leaves_no_slot_behind(
     def defect(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(stage, "_stage", defect)
+    monkeypatch.setattr(StagedChunk, "add", defect)
     with pytest.raises(ZeroDivisionError):
         make_stage(store, ring)(chunk(store.items()))
     assert all_slots_are_free(ring)

@@ -22,9 +22,9 @@ from tests.support.gray_squares import (
     small_ring,
 )
 from workers.preprocess import stage, suspects
-from workers.preprocess.suspects import filling_in_child
+from workers.preprocess.suspects import decode_in_child
 from workers.runtime import Forward, GiveBack
-from workers.suspects import MOST_LOST_RUNS, SUSPECT_LOSSES
+from workers.suspects import MAX_LOST_RUNS, SUSPECT_LOSSES
 
 KILLED_CHILD = "tests.support.killed_decoder"
 GREEDY_CHILD = "tests.support.greedy_decoder"
@@ -54,7 +54,7 @@ def test_a_suspect_chunk_comes_out_as_any_other(store: FakeStore, ring: StagingR
 def test_an_image_that_kills_its_process_fails_alone(
     store: FakeStore, ring: StagingRing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "filling_in_child", partial(filling_in_child, module=KILLED_CHILD))
+    monkeypatch.setattr(stage, "decode_in_child", partial(decode_in_child, module=KILLED_CHILD))
     items = store.items(["3.png", "0.png", "1.png", "2.png"])
     outcome = make_stage(store, ring)(chunk(items), SUSPECT_LOSSES)
     batch = batch_of(outcome)
@@ -74,7 +74,7 @@ def test_an_image_on_which_workers_were_lost_five_times_is_tried_no_more(
 
     def note(ref: ChunkRef, item: int | None) -> int:
         noted.append(item)
-        return MOST_LOST_RUNS if item == 2 else MOST_LOST_RUNS - 1
+        return MAX_LOST_RUNS if item == 2 else MAX_LOST_RUNS - 1
 
     items = store.items(["3.png", "0.png", "1.png", "2.png"])
     del store.objects["0.png"]
@@ -90,7 +90,7 @@ def test_an_image_on_which_workers_were_lost_five_times_is_tried_no_more(
 def test_an_image_that_wants_all_memory_fails_alone(
     store: FakeStore, ring: StagingRing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "filling_in_child", partial(filling_in_child, module=GREEDY_CHILD))
+    monkeypatch.setattr(stage, "decode_in_child", partial(decode_in_child, module=GREEDY_CHILD))
     items = store.items(["3.png", "0.png", "1.png"])
     batch = batch_of(make_stage(store, ring)(chunk(items), SUSPECT_LOSSES))
     assert codes(batch) == [None, "bomb", None]
@@ -100,7 +100,7 @@ def test_a_suspect_chunk_is_given_back_where_no_child_can_be_had(
     store: FakeStore, ring: StagingRing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(suspects, "_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(stage, "filling_in_child", partial(filling_in_child, module="no.such"))
+    monkeypatch.setattr(stage, "decode_in_child", partial(decode_in_child, module="no.such"))
     items = store.items(["3.png"])
     assert isinstance(make_stage(store, ring)(chunk(items), SUSPECT_LOSSES), GiveBack)
     assert all_slots_are_free(ring)

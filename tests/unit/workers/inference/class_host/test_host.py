@@ -39,7 +39,7 @@ def test_it_starts_fresh_with_an_environment_of_its_own(
     assert not {"workers", "shared", "producer", "torch", "celery"} & set(modules.split())
 
 
-@pytest.mark.parametrize("name", ["shared", "workers", "host", "serving", "values", "frame"])
+@pytest.mark.parametrize("name", ["shared", "workers", "host", "serving", "values", "packet"])
 def test_modules_of_users_never_clash_with_ours(open_class: OpenClass, name: str) -> None:
     source = f"""
     import os
@@ -66,8 +66,8 @@ def test_a_class_may_change_and_keep_what_it_gets(open_class: OpenClass) -> None
         )
     )
     chunks = [images_of(number, number) for number in range(4)]
-    under_way = [engine.launch([chunk]) for chunk in chunks[:2]]
-    answers = [each.wait().outputs[0] for each in under_way]
+    in_flight = [engine.launch([chunk]) for chunk in chunks[:2]]
+    answers = [each.wait().outputs[0] for each in in_flight]
     answers += [engine.run(chunk)[0] for chunk in chunks[2:]]
     assert answers == [[0], [100, 1], [100, 101, 2], [100, 101, 102, 3]]
     assert [int(chunk.flat[0]) for chunk in chunks] == [0, 1, 2, 3]

@@ -1,4 +1,4 @@
-"""Lanes: every image gets its own answer, whichever lane computes it, and none is left running."""
+"""A batch on a CPU: each image gets its own answer, whichever group of cores computes it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy.typing as npt
 import pytest
 
 from tests.support.fake_engine import images_of
-from workers.inference.engines import lanes as lanes_module
-from workers.inference.engines.lanes import SLICE_IMAGES, Images, Lanes, lanes_and_threads
+from workers.inference.engines import core_pool as pool_module
+from workers.inference.engines.core_pool import SLICE_IMAGES, CorePool, Images, groups_and_threads
 
 Scores = npt.NDArray[np.float32]
 
 
 class Recorder:
-    """What its lanes ran; a lane answers with each image's first value."""
+    """What the groups ran; each answers with each image's first value."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -36,15 +36,15 @@ def recorder() -> Recorder:
 
 
 @pytest.fixture(params=[1, 2, 5])
-def lanes(request: pytest.FixtureRequest, recorder: Recorder) -> Iterator[Lanes]:
-    lanes = Lanes([recorder] * request.param)
-    yield lanes
-    lanes.close()
+def pool(request: pytest.FixtureRequest, recorder: Recorder) -> Iterator[CorePool]:
+    pool = CorePool([recorder] * request.param)
+    yield pool
+    pool.close()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 9, 64])
-def test_answers_are_in_the_images_order(lanes: Lanes, recorder: Recorder, count: int) -> None:
-    answers = np.asarray(lanes.run(images_of(*range(count))))
+def test_answers_are_in_the_images_order(pool: CorePool, recorder: Recorder, count: int) -> None:
+    answers = np.asarray(pool.run(images_of(*range(count))))
     assert answers[:, 0].tolist() == list(range(count))
     assert sum(recorder.sizes) == count
     assert max(recorder.sizes) <= SLICE_IMAGES
@@ -61,9 +61,9 @@ def test_the_very_first_slice_runs_alone(recorder: Recorder) -> None:
             one.release()
         return recorder(images)
 
-    lanes = Lanes([lonely] * 2)
-    lanes.run(images_of(*range(SLICE_IMAGES * 2)))
-    lanes.close()
+    pool = CorePool([lonely] * 2)
+    pool.run(images_of(*range(SLICE_IMAGES * 2)))
+    pool.close()
     assert ran_alone == [True, True]
 
 
@@ -72,13 +72,13 @@ def test_few_images_are_shared_out(recorder: Recorder) -> None:
 
     def meeting(images: Images) -> Scores:
         if len(recorder.sizes):  # the very first is alone
-            both.wait(10)  # which two lanes at once can pass, and one alone cannot
+            both.wait(10)  # which two groups at once can pass, and one alone cannot
         return recorder(images)
 
-    lanes = Lanes([meeting] * 2)
-    lanes.run(images_of(0))
-    lanes.run(images_of(1, 2, 3))
-    lanes.close()
+    pool = CorePool([meeting] * 2)
+    pool.run(images_of(0))
+    pool.run(images_of(1, 2, 3))
+    pool.close()
     assert sorted(recorder.sizes) == [1, 1, 2]
     assert len(recorder.threads - {threading.current_thread().name}) == 2
 
@@ -98,19 +98,19 @@ def test_an_error_is_raised_once_no_lane_reads_any_more(recorder: Recorder) -> N
         reading.append(len(images))
         return answers
 
-    lanes = Lanes([failing, slow])
-    lanes.run(images_of(0))
+    pool = CorePool([failing, slow])
+    pool.run(images_of(0))
     with pytest.raises(MemoryError):
-        lanes.run(images_of(*range(64)))
+        pool.run(images_of(*range(64)))
     assert sum(reading) == 64 - SLICE_IMAGES
-    lanes.close()
+    pool.close()
 
 
 @pytest.mark.parametrize(
     ("cores", "expected"), [(1, (1, 1)), (2, (2, 1)), (16, (16, 1)), (24, (16, 1)), (64, (16, 4))]
 )
-def test_lanes_have_the_cores_between_them(
+def test_groups_have_the_cores_between_them(
     monkeypatch: pytest.MonkeyPatch, cores: int, expected: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr(lanes_module, "cores", lambda: cores)
-    assert lanes_and_threads() == expected
+    monkeypatch.setattr(pool_module, "cores", lambda: cores)
+    assert groups_and_threads() == expected

@@ -165,12 +165,12 @@ def test_there_is_one_graph_for_each_power_of_two(model, weights, expected) -> N
 def test_two_batches_under_way_do_not_mix(model, weights, expected) -> None:
     engine = engine_on(StandIn(), model, weights)
     batches = [made_up(2 + number % 3, number) for number in range(6)]
-    under_way = engine.launch([batches[0]])
+    in_flight = engine.launch([batches[0]])
     for before, batch in pairwise(batches):
         following = engine.launch([batch])
-        np.testing.assert_allclose(under_way.wait().outputs, expected(before), atol=1e-4)
-        under_way = following
-    np.testing.assert_allclose(under_way.wait().outputs, expected(batches[-1]), atol=1e-4)
+        np.testing.assert_allclose(in_flight.wait().outputs, expected(before), atol=1e-4)
+        in_flight = following
+    np.testing.assert_allclose(in_flight.wait().outputs, expected(batches[-1]), atol=1e-4)
 
 
 def test_outputs_stay_when_the_next_batches_run(model, weights) -> None:
@@ -192,11 +192,11 @@ def test_a_model_that_cannot_be_captured_runs_all_the_same(model, weights, expec
 def test_a_batch_without_memory_is_refused_and_smaller_ones_run(model, weights, expected) -> None:
     device = StandIn(room=4)
     engine = engine_on(device, model, weights)
-    under_way = engine.launch([made_up(2, 1)])
+    in_flight = engine.launch([made_up(2, 1)])
     with pytest.raises(torch.OutOfMemoryError):
         engine.launch([made_up(8, 2)])
     following = engine.launch([made_up(4, 3)])
-    np.testing.assert_allclose(under_way.wait().outputs, expected(made_up(2, 1)), atol=1e-4)
+    np.testing.assert_allclose(in_flight.wait().outputs, expected(made_up(2, 1)), atol=1e-4)
     np.testing.assert_allclose(following.wait().outputs, expected(made_up(4, 3)), atol=1e-4)
 
 

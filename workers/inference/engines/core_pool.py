@@ -1,6 +1,6 @@
-"""A batch on a CPU: slices of it run side by side, each in a lane with cores of its own.
+"""A batch on a CPU: slices of it run side by side, each by a group of cores.
 
-Of few images a core's caches keep what one layer gives until the next one reads it; and a lane
+Of few images a core's caches keep what one layer gives until the next one reads it; and a group
 waits for no other, where the threads of one run wait for each other after each layer, for as long
 as a decoder has the core of one of them. Measured: ``benchmarks/NOTES.md``.
 """
@@ -21,30 +21,30 @@ Run = Callable[[Images], npt.NDArray[np.float32]]
 
 SLICE_IMAGES = 4
 # More would find no slice for each of them in a batch.
-MOST_LANES = 16
+MAX_GROUPS = 16
 
 
-def lanes_and_threads() -> tuple[int, int]:
-    """How many lanes this machine gets, and how many threads each of them."""
-    lanes = min(cores(), MOST_LANES)
-    return lanes, cores() // lanes
+def groups_and_threads() -> tuple[int, int]:
+    """How many groups of cores this machine gets, and how many threads each of them."""
+    groups = min(cores(), MAX_GROUPS)
+    return groups, cores() // groups
 
 
-class Lanes:
-    """Runs batches by ``runs``, one a lane, which keep no view of their images.
+class CorePool:
+    """Runs batches by ``runs``, one for each group of cores, which keep no view of their images.
 
     The very first slice runs alone. OpenVINO's binding imports parts of numpy when it makes its
-    first array, under a lock of C++: another lane that comes there meanwhile waits for that lock
+    first array, under a lock of C++: another group that comes there meanwhile waits for that lock
     with the interpreter's in its hands, and so for ever.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self._runs = runs
         self._begun = False
-        self._threads = ThreadPoolExecutor(len(runs), thread_name_prefix="lane")
+        self._threads = ThreadPoolExecutor(len(runs), thread_name_prefix="cores")
 
     def run(self, images: Images) -> Outputs:
-        """What the lanes give for all images, in their order. Raises what one of them raises."""
+        """What the groups give for all images, in their order. Raises what one of them raises."""
         size = min(SLICE_IMAGES, -(-len(images) // len(self._runs)))
         firsts = range(0, len(images), size)
         left, scores = deque(firsts), dict[int, npt.NDArray[np.float32]]()
@@ -61,14 +61,14 @@ class Lanes:
             self._begun = True
         working = [self._threads.submit(work, run) for run in self._runs[: len(left)]]
         # All of them, before others get the memory that the images lie in. Who runs the batch has a
-        # deadline, which also ends a lane that hangs.
+        # deadline, which also ends a group that hangs.
         wait(working)
-        for lane in working:
-            lane.result()
+        for group in working:
+            group.result()
         return np.concatenate([scores[first] for first in firsts])
 
     def close(self) -> None:
-        """Let go of the lanes."""
+        """Let go of the engines, and end the threads."""
         self._runs = ()
         self._threads.shutdown()
 
@@ -76,5 +76,5 @@ class Lanes:
 def _next(left: deque[int]) -> int | None:
     try:
         return left.popleft()
-    except IndexError:  # another lane took the last
+    except IndexError:  # another group took the last
         return None
