@@ -86,7 +86,8 @@ REDIS_SUITE := ledger ledger_model ledger_rescue lost_runs feed_and_rescue leade
 test-redis: install-dev ## Hold what the broker must do against the Redis installed here
 	@TEST_BROKER=redis $(RUN) -m pytest $(REDIS_SUITE:%=tests/integration/test_%.py) $(ARGS)
 
-RABBITMQ_SUITE := tests/integration/test_queues.py tests/integration/test_quarantine.py tests/rabbitmq
+RABBITMQ_SUITE := $(addprefix tests/integration/,test_queues.py test_quarantine.py test_lanes.py) \
+  tests/rabbitmq
 test-rabbitmq: install-dev ## Hold RabbitMQ as the broker, with quorum queues, the one installed here
 	@TEST_BROKER=rabbitmq $(RUN) -m pytest $(RABBITMQ_SUITE) $(ARGS)
 

@@ -23,7 +23,6 @@ VERSION = "v3"
 # In order of priority: what is interactive goes first.
 Lane = Literal["interactive", "bulk"]
 LANES: tuple[Lane, ...] = get_args(Lane)
-FED_LANES: tuple[Lane, ...] = ("bulk",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +82,15 @@ def stage_of_role(role: str) -> Stage:
     raise KeyError(role)
 
 
+def stage_queues(stage: Stage, host: str) -> tuple[str, ...]:
+    """The names of the queues that a stage's workers of a host consume, in order of priority."""
+    return tuple(queue_name(stage, lane, host if stage.per_host else "") for lane in LANES)
+
+
 def queues(host: str) -> Iterator[QueueInfo]:
     """Every queue that workers of a host consume, in the order of the flow and of priority."""
     for stage in STAGES.values():
-        for lane in FED_LANES:
-            name = queue_name(stage, lane, host if stage.per_host else "")
+        for name, lane in zip(stage_queues(stage, host), LANES, strict=True):
             yield QueueInfo(name, stage, lane)
 
 

@@ -1,4 +1,4 @@
-"""Running one role as a Celery worker: one process, a threads pool, one queue."""
+"""Running one role as a Celery worker: one process, a threads pool, the queues of its lanes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery import Celery, signals
@@ -22,13 +23,14 @@ from shared.ledger import WorkerIdentity
 from shared.ledger import connect as connect_ledger
 from shared.messages import Batch, Chunk, Message, Result
 from shared.settings import Settings, load_settings
-from shared.stages import INFERENCE, PREPROCESS, RESULTS, Stage, queues
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, Stage, stage_queues
 from shared.storage import Store, resolve_store, wait_until_admitted
-from workers.quarantine import consumer, transport
+from workers.quarantine import transport
+from workers.quarantine.consumer import QuarantineConsumer
+from workers.quarantine.dead_letter_sink import DeadLetterSink
 from workers.quarantine.inspection import Contract
 from workers.quarantine.overflow import Overflow
 from workers.quarantine.staged import staged_check
-from workers.quarantine.ward import Ward
 from workers.runtime import Runtime, StageFunction
 from workers.task_pool import TaskPool
 
@@ -43,20 +45,16 @@ _ROLES: dict[str, tuple[Stage, type[Message]]] = {
 log = logging.getLogger(__name__)
 
 
-def make_task(
-    app: Celery, contract: Contract, stage: Stage, runtime: Runtime, function: StageFunction
-) -> None:
+def make_task(app: Celery, stage: Stage, runtime: Runtime, function: StageFunction) -> None:
     """Register the stage's Celery task. Its message was inspected before it got here."""
 
-    @app.task(name=contract.task, shared=False, bind=True)  # type: ignore[untyped-decorator]
+    @app.task(name=stage.task, shared=False, bind=True)  # type: ignore[untyped-decorator]
     def run(task: Any) -> None:
         try:
-            message = consumer.taken(task.request.id)
-            if message is not None:
-                runtime.process(message, stage, function)
+            runtime.process(task.request.inspected, stage, function)
         except BaseException:
             # Nothing may leave a task: Celery keeps the place of one that raised MemoryError taken
-            # for ever. Acknowledged all the same, the message is missed, and its chunk comes back.
+            # for ever. Acknowledged all the same, the message is found missing and sent again.
             log.exception("a message failed at %s before its chunk was held", stage.name)
 
 
@@ -73,23 +71,23 @@ def run_worker(
         settings = load_settings()
         runtime = _runtime(settings, role)
         stage, message_type = _ROLES[role]
-        (info,) = (q for q in queues(settings.host_id) if q.stage == stage)
+        own_queues = stage_queues(stage, settings.host_id)
         check = staged_check(settings) if message_type is Batch else _no_check
-        contract = Contract(info.name, stage.task, message_type, settings.signing_keys, check)
+        contract = Contract(own_queues, stage.task, message_type, settings.signing_keys, check)
         store = resolve_store(settings, settings.state_bucket)
         wait_until_admitted(store, settings.state_bucket, runtime.stopping)
         if rabbitmq.speaks_amqp(settings.broker_url):  # Celery would not say why it is refused
-            runtime.patiently(lambda: rabbitmq.answering(settings, contract.queue))
-        ward = _ward(runtime, stage, store, contract.queue, dead_letter_limits)
-        transport.install(ward)
-        consumer.install(contract, ward)
+            runtime.patiently(lambda: rabbitmq.answering(settings, own_queues))
+        sink = _dead_letter_sink(runtime, stage, store, dead_letter_limits)
+        transport.install()
         app = make_app(settings)
-        consume(app, contract.queue)
-        make_task(app, contract, stage, runtime, setup(runtime))
+        consume(app, own_queues)
+        make_task(app, stage, runtime, setup(runtime))
     except HeadraceError as error:
         log.error("%s", error)
         return 1
-    return _serve(app, runtime, concurrency)
+    consumer = partial(QuarantineConsumer, contract=contract, sink=sink)
+    return _serve(app, runtime, consumer, concurrency)
 
 
 def _runtime(settings: Settings, role: str) -> Runtime:
@@ -101,24 +99,27 @@ def _no_check(_: Message) -> None:
     return None
 
 
-def _ward(runtime: Runtime, stage: Stage, store: Store, queue: str, limits: Limits) -> Ward:
+def _dead_letter_sink(
+    runtime: Runtime, stage: Stage, store: Store, limits: Limits
+) -> DeadLetterSink:
     """Where malformed messages go, and the thread that keeps the broker's share of them small."""
     settings = runtime.settings
     letters = connect_dead_letters(settings)
     overflow = Overflow(letters, store, settings.state_bucket, runtime.identity.role, limits)
     overflow.start()
     runtime.on_stop(overflow.stop)
-    return Ward(
+    return DeadLetterSink(
         letters,
-        queue,
         limits=limits,
         stopping=runtime.stopping,
         overflow=overflow.nudge,
-        accuse=lambda ref: runtime.ledger.refuse(ref, stage),
+        report_chunk=lambda ref: runtime.ledger.refuse(ref, stage),
     )
 
 
-def _serve(app: Celery, runtime: Runtime, concurrency: int) -> int:
+def _serve(
+    app: Celery, runtime: Runtime, consumer: Callable[..., QuarantineConsumer], concurrency: int
+) -> int:
     lease = LeaseKeeper(
         runtime.ledger,
         runtime.identity,
@@ -149,6 +150,7 @@ def _serve(app: Celery, runtime: Runtime, concurrency: int) -> int:
     worker = Worker(
         hostname=f"{runtime.identity.process}@{runtime.identity.host_id}",
         pool_cls=TaskPool,
+        consumer_cls=consumer,
         concurrency=concurrency,
         task_events=True,
         without_gossip=True,

@@ -17,7 +17,7 @@ from shared.environment import uses_docker
 from shared.errors import HeadraceError
 from shared.ledger import Ledger, LiveWorker
 from shared.settings import S3Settings, default_home, load_settings
-from shared.stages import queues
+from shared.stages import Lane, queues
 
 MASK = "***"
 
@@ -26,11 +26,15 @@ Held = dict[tuple[str, int | None], int]
 
 
 class QueueRow(BaseModel):
-    """A queue, the role that consumes it and the Celery task that it carries."""
+    """A queue, the role that consumes it and the Celery task that it carries.
+
+    ``lane``: a role looks at its interactive queue first.
+    """
 
     name: str
     role: str
     task: str
+    lane: Lane
 
 
 class ProcessPid(BaseModel):
@@ -92,8 +96,8 @@ def stack_info() -> StackInfo:
         s3=settings.s3,
         flower_url=settings.flower_url,
         queues=[
-            QueueRow(name=queue.name, role=queue.stage.role, task=queue.stage.task)
-            for queue in queues(settings.host_id)
+            QueueRow(name=q.name, role=q.stage.role, task=q.stage.task, lane=q.lane)
+            for q in queues(settings.host_id)
         ],
         processes=[
             ProcessPid(role=process.role, name=process.name, pid=process.pid)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Protocol
 
@@ -56,11 +57,12 @@ def queue_of(name: str) -> Queue:
     return Queue(name, exchange=_DIRECT, routing_key=name, queue_arguments=rabbitmq.QUORUM)
 
 
-def consume(app: Celery, name: str) -> None:
-    """Have a worker of this application take from one queue, which is bound to nothing."""
-    app.conf.task_queues = [queue_of(name)]
-    # For a queue without an exchange Celery would make one, bind it, and want rights on it.
-    app.amqp.queues[name].exchange = _DIRECT
+def consume(app: Celery, names: Sequence[str]) -> None:
+    """Have a worker of this application take from these queues, which are bound to nothing."""
+    app.conf.task_queues = [queue_of(name) for name in names]
+    for name in names:
+        # For a queue without an exchange Celery would make one, bind it, and want rights on it.
+        app.amqp.queues[name].exchange = _DIRECT
 
 
 def make_app(settings: Settings) -> Celery:
@@ -79,7 +81,6 @@ def make_app(settings: Settings) -> Celery:
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        worker_consumer="workers.quarantine.consumer:QuarantineConsumer",
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         **(_ON_RABBITMQ if rabbitmq.speaks_amqp(url) else _ON_REDIS),

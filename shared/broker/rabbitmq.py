@@ -7,7 +7,7 @@ without a word what it is to put into a queue that was deleted, or wiped with th
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,15 +180,15 @@ def connect(settings: Settings) -> RabbitQueues:
     return RabbitQueues(settings.broker_url, settings.ca_file)
 
 
-def answering(settings: Settings, own_queue: str | None = None) -> str:
+def answering(settings: Settings, own_queues: Iterable[str] = ()) -> str:
     """Which server answers as the settings' broker, such as ``RabbitMQ 3.10.8``.
 
     Raises TransientError ``broker_unavailable`` where none does, or it does not take us, or does
-    not give us our own queue.
+    not give us our own queues.
     """
     with closing(connect(settings)) as queues:
-        if own_queue is not None:
-            queues.declare(own_queue)
+        for name in own_queues:
+            queues.declare(name)
         return queues.server()
 
 

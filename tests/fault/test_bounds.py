@@ -23,7 +23,8 @@ HOLD_SECONDS = 60.0 if FULL else 15.0
 
 def queue_lengths(stack: Stack) -> dict[str, int]:
     broker: Any = redis.Redis.from_url(stack.info["broker_url"])
-    return {queue["role"]: broker.llen(queue["name"]) for queue in stack.info["queues"]}
+    bulk = [queue for queue in stack.info["queues"] if queue["lane"] == "bulk"]
+    return {queue["role"]: broker.llen(queue["name"]) for queue in bulk}
 
 
 def memory_bytes(stack: Stack) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import redis
 
 from shared.broker.dead_letters import DeadLetter, DeadLetters
+from shared.stages import PREPROCESS, queue_name
 from tests.support.injection.table import Line, note
 from tests.support.stack import Stack, small_images
 from tests.support.waiting import wait_for
@@ -23,7 +24,7 @@ def test_good_messages_that_are_replayed_twice_give_one_row_each(
     stack.put("replayed", small_images(images, seed=31))
     broker: Any = redis.Redis.from_url(stack.info["broker_url"])
     letters = DeadLetters(broker)
-    queue = next(q["name"] for q in stack.info["queues"] if q["role"] == "preprocess")
+    queue = queue_name(PREPROCESS)
     workers = stack.pids("preprocess")
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)

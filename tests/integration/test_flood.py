@@ -23,8 +23,8 @@ from tests.support.memory_store import MemoryStore
 from tests.support.servers import RunningSeaweed, start_seaweedfs, start_valkey
 from tests.support.waiting import wait_for
 from tests.support.worker_harness import Stand, start
+from workers.quarantine.dead_letter_sink import DeadLetterSink
 from workers.quarantine.overflow import Overflow
-from workers.quarantine.ward import Ward
 
 # A multiple of ten thousand.
 FLOOD = int(os.environ.get("FLOOD_MESSAGES", "10000"))
@@ -63,7 +63,7 @@ def moved_ids(store: Store, bucket: str) -> list[str]:
 
 
 def nobody(ref: ChunkRef) -> None:
-    raise AssertionError(f"{ref} is accused")
+    raise AssertionError(f"{ref} is reported")
 
 
 def fill(letters: DeadLetters, count: int) -> list[str]:
@@ -248,30 +248,28 @@ def test_the_consumer_waits_at_twice_the_limits_until_there_is_room(letters: Dea
         if len(nudges) == 5:
             letters.purge()
 
-    ward = Ward(
+    sink = DeadLetterSink(
         letters,
-        "q",
         limits=Limits(entries=2),
         stopping=threading.Event(),
         overflow=overflow,
-        accuse=nobody,
+        report_chunk=nobody,
     )
     for _ in range(6):
-        ward.admit(layer="body", reason="r", raw=b"x")
+        sink.keep(queue="q", layer="body", reason="r", raw=b"x")
     assert nudges == [3, 4, 5, 5, 5]  # over twice two, the sixth waits for the purge
     assert letters.load().entries == 1
 
 
 def test_a_worker_that_stops_keeps_what_it_has_in_hand(letters: DeadLetters) -> None:
     stopping = threading.Event()
-    ward = Ward(
+    sink = DeadLetterSink(
         letters,
-        "q",
         limits=Limits(entries=0),
         stopping=stopping,
         overflow=stopping.set,
-        accuse=nobody,
+        report_chunk=nobody,
     )
     for _ in range(3):
-        ward.admit(layer="body", reason="r", raw=b"x")
+        sink.keep(queue="q", layer="body", reason="r", raw=b"x")
     assert letters.load().entries == 3

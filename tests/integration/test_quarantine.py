@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,46 @@ def test_a_malformed_message_becomes_a_dead_letter_and_the_next_one_runs(
     assert letter.raw == stand.lies_as(raw)
     assert letter.size == len(letter.raw)
     assert stand.identity() == before
+
+
+def one_of_each_layer(role: str) -> Iterable[str]:
+    return {case.layer: name for name, case in cases(role).items()}.values()
+
+
+@pytest.mark.parametrize(
+    ("stand", "name"),
+    [(role, name) for role in ROLES for name in one_of_each_layer(role)],
+    indirect=["stand"],
+)
+def test_a_dead_letter_goes_back_to_the_lane_that_it_came_from(stand: Stand, name: str) -> None:
+    stand.letters.purge()
+    before, queue, case = stand.identity(), stand.interactive.queue, cases(stand.role)[name]
+    raw = case.make(stand.interactive)
+    stand.push(raw, queue)
+    (letter,) = letters_of(stand, 1)
+    assert (letter.queue, letter.layer) == (queue, case.layer)
+    assert letter.raw == stand.lies_as(raw)
+    stand.letters.replay([letter.id])
+    (again,) = wait_for(
+        lambda: [one for one in stand.letters.list() if one.id != letter.id], what="its return"
+    )
+    assert (again.queue, again.replays) == (queue, 1)
+    assert stand.identity() == before
+
+
+def test_a_message_runs_only_from_the_lane_that_it_was_signed_for(stand: Stand) -> None:
+    stand.letters.purge()
+    ran, bulk, interactive = stand.ran(), stand.target, stand.interactive
+    for mine, other in ((bulk, interactive), (interactive, bulk)):
+        signed_for = replace(mine, message=stand.queued())
+        stand.push(json.dumps(valid(signed_for)).encode(), other.queue)
+        (letter,) = letters_of(stand, 1)
+        assert (letter.queue, letter.layer) == (other.queue, "signature")
+        stand.letters.purge()
+        assert stand.ran() == ran
+    stand.publisher.send(interactive.task, interactive.queue, stand.queued())
+    wait_for(lambda: stand.ran() == ran + 1, what="the interactive message", every=0.002)
+    assert stand.letters.list() == []
 
 
 @pytest.mark.parametrize("header", IGNORED)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,26 +40,34 @@ FIRST, ELSEWHERE, LAST = (
     queue_name(RESULTS),
 )
 MAILBOX, ANSWERS, EVENTS = "a@b.celery.pidbox", "a.reply.celery.pidbox", "celeryev.a"
-QUEUES = (FIRST, ELSEWHERE, LAST, MAILBOX, ANSWERS, EVENTS, "v3.somebodys")
+LANES_OF = {bulk: (bulk, bulk.replace("bulk", "interactive")) for bulk in (FIRST, ELSEWHERE, LAST)}
+QUEUES = (*chain(*LANES_OF.values()), MAILBOX, ANSWERS, EVENTS, "v3.somebodys")
 EXCHANGES = ("celery.pidbox", "reply.celery.pidbox", "celeryev", "amq.fanout")
 DIRECT = ""
+
+
+def lanes(verb: str, *queues: str) -> set[tuple[str, str]]:
+    """The verb with these queues, of every lane."""
+    return {(verb, queue) for bulk in queues for queue in LANES_OF[bulk]}
+
+
 # Who sends at all may send to any queue: what it says is signed or not.
 _WORKER = {
     *(("declare", MAILBOX), ("take", MAILBOX), ("bind", MAILBOX), ("hear", "celery.pidbox")),
     *(("send", "celeryev"), ("send", "reply.celery.pidbox"), ("send", DIRECT)),
 }
 MAY = {
-    "admin": {("send", DIRECT), *(("declare", queue) for queue in (FIRST, ELSEWHERE, LAST))},
+    "admin": {("send", DIRECT), *lanes("declare", FIRST, ELSEWHERE, LAST)},
     "producer": {
-        *(("send", DIRECT), ("declare", FIRST), ("declare", LAST)),
-        ("take", ELSEWHERE),  # which emptying a queue wants
+        *(("send", DIRECT), *lanes("declare", FIRST, LAST)),
+        *lanes("take", ELSEWHERE),  # which emptying a queue wants
     },
-    "preprocess": {*_WORKER, ("declare", FIRST), ("declare", ELSEWHERE), ("take", FIRST)},
+    "preprocess": {*_WORKER, *lanes("declare", FIRST, ELSEWHERE), *lanes("take", FIRST)},
     "inference": {
-        *(*_WORKER, ("declare", FIRST), ("declare", ELSEWHERE), ("declare", LAST)),
-        ("take", ELSEWHERE),
+        *(*_WORKER, *lanes("declare", FIRST, ELSEWHERE, LAST)),
+        *lanes("take", ELSEWHERE),
     },
-    "collector": {*_WORKER, ("declare", FIRST), ("declare", LAST), ("take", LAST)},
+    "collector": {*_WORKER, *lanes("declare", FIRST, LAST), *lanes("take", LAST)},
     "flower": {
         *((verb, queue) for verb in ("declare", "take", "bind") for queue in (ANSWERS, EVENTS)),
         *(("hear", "celeryev"), ("hear", "reply.celery.pidbox"), ("send", "celery.pidbox")),
@@ -148,11 +157,11 @@ def test_a_job_malformed_messages_and_restarts_need_no_more_than_the_roles_have(
     assert verdict.clean, verdict
     assert verdict.rows == 201
     letters = wait_for(
-        lambda: found if len(found := stack.json("dead-letters", "list")) == 3 else None,
+        lambda: found if len(found := stack.json("dead-letters", "list")) == 6 else None,
         what="the dead letters",
     )
     assert {letter["queue"] for letter in letters} == {q["name"] for q in stack.info["queues"]}
-    assert stack.json("dead-letters", "replay", "--all") == {"count": 3}
+    assert stack.json("dead-letters", "replay", "--all") == {"count": 6}
 
     def roles_seen() -> bool:
         workers = stack.flower("/api/workers?refresh=1")
@@ -278,5 +287,5 @@ def test_whom_another_authority_has_certified_no_worker_and_no_command_speaks_to
 def test_a_worker_with_anothers_user_says_so_in_one_line(guarded: Guarded) -> None:
     elses = {"HEADRACE_BROKER_URL": guarded.urls["preprocess"]}
     said = said_by_a_worker(guarded, "collector", **elses)
-    assert f"access to queue '{LAST}'" in said
+    assert f"access to queue '{queue_name(RESULTS, 'interactive')}'" in said
     assert "refused for user 'preprocess'" in said

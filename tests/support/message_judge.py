@@ -36,14 +36,14 @@ class _Channel:
 def judge(target: Target, item: bytes) -> Malformed | None:
     """What is wrong with it; None where it is clean. Raises what must never be raised."""
     check = CHECK if target.role == "inference" else lambda _: None
-    contract = Contract(target.queue, target.task, TYPES[target.role], [KEY], check)
+    contract = Contract([target.queue], target.task, TYPES[target.role], [KEY], check)
     try:
         opened = open_envelope(item, target.queue)
         message = Channel.Message(opened, channel=_Channel())
         assert not message.errors
         dumps([message._raw, "", ""]).encode()  # as kombu keeps it until it is acknowledged
         message.delivery_tag.encode()
-        headers, _ = inspect(contract, message)
+        headers, _ = inspect(contract, message, target.queue)
     except Malformed as problem:
         json.dumps([problem.layer, problem.reason])
         return problem

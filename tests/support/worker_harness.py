@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from shared.ledger import ChunkRef, Ledger, WorkerIdentity
 from shared.ledger import connect as connect_ledger
 from shared.messages import Batch, Chunk, Message, Result
 from shared.settings import S3Settings, load_settings
-from shared.stages import INFERENCE, PREPROCESS, RESULTS, queues
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, stage_of_role, stage_queues
 from tests.integration.echo_worker import NOWHERE
 from tests.support import samples
 from tests.support.amqp_deliveries import delivery_of
@@ -93,8 +93,16 @@ class Stand:
         """How a message that kombu would put into Redis as ``raw`` lies in this broker."""
         return raw
 
-    def push(self, raw: bytes) -> None:
-        self.client.lpush(self.target.queue, raw)
+    @property
+    def interactive(self) -> Target:
+        """The worker's queue of the interactive lane."""
+        host_id = load_settings(self.home).host_id
+        queue, _ = stage_queues(stage_of_role(self.role), host_id)
+        return replace(self.target, queue=queue)
+
+    def push(self, raw: bytes, queue: str = "") -> None:
+        """Put bytes into ``queue``, or into the worker's bulk queue."""
+        self.client.lpush(queue or self.target.queue, raw)
 
     def identity(self) -> tuple[Any, ...]:
         """What changes when the worker restarts or connects anew."""
@@ -125,8 +133,8 @@ class RabbitStand(Stand):
     def lies_as(self, raw: bytes) -> bytes:
         return delivery_of(raw).to_raw()
 
-    def push(self, raw: bytes) -> None:
-        self._queues.put(self.target.queue, delivery_of(raw).as_it_was())
+    def push(self, raw: bytes, queue: str = "") -> None:
+        self._queues.put(queue or self.target.queue, delivery_of(raw).as_it_was())
 
     def _connections(self) -> set[Any]:
         port = urlsplit(load_settings(self.home).broker_url).port
@@ -140,9 +148,11 @@ def start(
     *arguments: str,
     s3: S3Settings | None = None,
     rabbit_url: str | None = None,
+    module: str = "tests.integration.echo_worker",
 ) -> Iterator[Stand]:
     """A broker and a worker of ``role``, until the generator is closed.
 
+    ``module``: the program that is the worker.
     ``rabbit_url``: a RabbitMQ that runs and is to be the broker, with a Valkey for the ledger.
     """
     valkey = start_valkey(directory / "valkey")
@@ -154,12 +164,12 @@ def start(
     ledger.begin(samples.INCARNATION)
     ledger.open_job(samples.INCARNATION, samples.JOB_UID, "job")
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.echo_worker", role, *arguments],
+        [sys.executable, "-m", module, role, *arguments],
         env={**os.environ, "HEADRACE_HOME": str(directory), "HEADRACE_PROCESS": f"{role}-1"},
         stderr=(directory / "worker.log").open("wb"),
         cwd=Path(__file__).parents[2],
     )
-    (info,) = (queue for queue in queues(settings.host_id) if queue.stage.role == role)
+    *_, bulk = stage_queues(stage_of_role(role), settings.host_id)
     try:
         wait_for(lambda: ledger.workers(), what="the worker's lease")
         stand = (RabbitStand if rabbit_url else Stand)(
@@ -170,7 +180,7 @@ def start(
             ledger,
             connect_dead_letters(settings),
             Publisher(settings),
-            Target(role, info.name, settings.signing_keys[0], SAMPLES[role](chunk=2**30)),
+            Target(role, bulk, settings.signing_keys[0], SAMPLES[role](chunk=2**30)),
             make_app(settings),
         )
         # A first message, for which the worker connects once more: to send it on.

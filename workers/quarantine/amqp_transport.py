@@ -61,6 +61,11 @@ class Message(pyamqp.Message):  # type: ignore[misc]
             return None
         return Delivery(self._came_with[_RAW], self._came_as).to_raw()
 
+    @property
+    def queue(self) -> str:
+        """The queue that it was taken from, whatever its sender says."""
+        return str(self.delivery_info["queue"])
+
 
 def _open(properties: dict[str, Any]) -> dict[str, Any]:
     if _UNREADABLE in properties:
@@ -69,7 +74,7 @@ def _open(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 class Channel(pyamqp.Channel):  # type: ignore[misc]
-    """A channel that gives bodies as bytes, and to which it is one where they were sent to."""
+    """A channel that gives bodies as bytes, and does not read where they were sent to."""
 
     Message = Message
 

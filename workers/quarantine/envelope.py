@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,13 +17,33 @@ from workers.quarantine.inspection import Malformed
 
 # A body of the largest size in base64, and what lies around it.
 MAX_ENVELOPE_BYTES = MAX_MESSAGE_BYTES * 4 // 3 + 2**20
-_LONGEST_TEXT = 200
+_MAX_TEXT_CHARS = 200
 
 
 class Envelope(dict[str, Any]):
-    """A message as kombu takes it. ``item``: the bytes that it was made of."""
+    """A message as kombu takes it.
+
+    ``item``: the bytes that it was made of. ``problem``: why they could not be opened.
+    """
 
     item: bytes = b""
+    problem: Malformed | None = None
+
+    @classmethod
+    def unopened(cls, item: bytes, queue: str, problem: Malformed) -> Envelope:
+        """In place of an element of ``queue`` that cannot be opened."""
+        empty = cls(
+            {
+                "body": "",
+                "headers": {},
+                "properties": {
+                    "delivery_tag": str(uuid.uuid4()),
+                    "delivery_info": {"exchange": "", "routing_key": queue},
+                },
+            }
+        )
+        empty.item, empty.problem = item, problem
+        return empty
 
 
 def open_envelope(item: bytes, queue: str) -> Envelope:
@@ -115,4 +136,4 @@ def _kind(value: Any) -> str:
 
 def _is_text(value: Any) -> bool:
     # Lone surrogates, which neither the broker nor the signature can encode, are not printable.
-    return isinstance(value, str) and 0 < len(value) <= _LONGEST_TEXT and value.isprintable()
+    return isinstance(value, str) and 0 < len(value) <= _MAX_TEXT_CHARS and value.isprintable()

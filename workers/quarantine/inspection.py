@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,32 +17,36 @@ from shared.messages import MAX_MESSAGE_BYTES, Address, Message
 class Malformed(Exception):
     """``layer`` says where the message is wrong, as in ``shared.broker.dead_letters.DeadLetter``.
 
-    ``accused`` is the chunk that a message is about which carries our signature all the same.
+    ``about_chunk`` is the chunk of a message that carries our signature all the same.
     """
 
-    def __init__(self, layer: str, reason: str, accused: ChunkRef | None = None) -> None:
+    def __init__(self, layer: str, reason: str, about_chunk: ChunkRef | None = None) -> None:
         super().__init__(f"{layer}: {reason}")
         self.layer = layer
         self.reason = reason
-        self.accused = accused
+        self.about_chunk = about_chunk
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What one queue carries. ``check`` says what is wrong with a message that its type allows."""
+    """What one worker's queues carry, and no other queue does.
 
-    queue: str
+    ``check`` says what is wrong with a message that its type allows.
+    """
+
+    queues: Collection[str]
     task: str
     message_type: type[Message]
     signing_keys: Sequence[str]
     check: Callable[[Any], str | None] = lambda _: None
 
 
-def inspect(contract: Contract, message: Any) -> tuple[dict[str, Any], Message]:
-    """Check a kombu message, of an envelope that was opened, to the last field; or raise Malformed.
+def inspect(contract: Contract, message: Any, queue: str) -> tuple[dict[str, Any], Message]:
+    """Check a kombu message that was taken from ``queue`` to the last field; or raise Malformed.
 
-    Returns headers made anew from what is signed, and what is signed: eta, expires, time limits,
-    retries and callbacks that somebody may have put beside it are never seen by Celery.
+    Returns headers made only of what is signed, and what is signed: eta, expires, time limits,
+    retries and callbacks that somebody may have put beside it are never seen by Celery. A message
+    is signed for its queue: put into another, it is malformed there.
     """
     task, message_id = message.headers["task"], message.headers["id"]
     if task != contract.task:
@@ -50,7 +54,9 @@ def inspect(contract: Contract, message: Any) -> tuple[dict[str, Any], Message]:
     if message.content_type != "application/json" or message.content_encoding != "utf-8":
         raise Malformed("content_type", "the content type is not application/json in utf-8")
     body, signature = _payload(message.body)
-    if not verify(contract.signing_keys, task, contract.queue, message_id, body, signature):
+    if queue not in contract.queues:
+        raise Malformed("signature", f"not from a queue of this worker: {queue}")
+    if not verify(contract.signing_keys, task, queue, message_id, body, signature):
         raise Malformed("signature", "not signed with our key for this task, queue and id")
     parsed = _parse(contract.message_type, body)
     problem = contract.check(parsed)
@@ -85,7 +91,7 @@ def _parse(message_type: type[Message], body: str) -> Message:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "message"
-        raise Malformed("schema", f"{where}: {first['msg']}", _accused(body)) from error
+        raise Malformed("schema", f"{where}: {first['msg']}", _about_chunk(body)) from error
 
 
 class _Signed(Address):
@@ -94,7 +100,7 @@ class _Signed(Address):
     model_config = ConfigDict(extra="ignore")
 
 
-def _accused(body: str) -> ChunkRef | None:
+def _about_chunk(body: str) -> ChunkRef | None:
     try:
         return _Signed.model_validate_json(body, strict=True).ref
     except ValidationError:

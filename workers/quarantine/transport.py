@@ -1,4 +1,4 @@
-"""Kombu's Redis transport, with malformed envelopes kept instead of killing the worker; and which
+"""Kombu's Redis transport, with malformed envelopes marked instead of killing the worker; and which
 transports of ours stand in for kombu's.
 
 ``Channel._brpop_read`` is private API: kombu is pinned, and a test holds it to what is used here.
@@ -14,32 +14,39 @@ from kombu.transport import redis as kombu_redis
 
 from workers.quarantine.envelope import Envelope, open_envelope
 from workers.quarantine.inspection import Malformed
-from workers.quarantine.ward import Ward
-
-_ward: Ward | None = None
+from workers.quarantine.lanes import LaneOrder
 
 
 class Message(virtual.Message):  # type: ignore[misc]
-    """A message whose envelope was opened before: ``problem`` says that nothing was wrong in it."""
+    """A message whose envelope was opened before."""
 
-    problem: Malformed | None = None
+    @property
+    def problem(self) -> Malformed | None:
+        """What is wrong with the envelope, of which nothing was unpacked then."""
+        return self._raw.problem if isinstance(self._raw, Envelope) else None
 
     @property
     def item(self) -> bytes | None:
         """The bytes as they lay in the queue; None for remote control, which lies in none."""
         return self._raw.item if isinstance(self._raw, Envelope) else None
 
+    @property
+    def queue(self) -> str:
+        """The queue that it was taken from, whatever its sender says."""
+        return str(self.delivery_info["routing_key"])
+
 
 class Channel(kombu_redis.Channel):  # type: ignore[misc]
     """A channel that looks at an envelope before kombu unpacks it."""
 
     Message = Message
+    queue_order_strategy = LaneOrder
 
     def _restore(self, message: Any, leftmost: bool = False) -> None:
         """Back to its queue as it lay there: a worker that ends has begun nothing with it."""
         push = "RPUSH" if leftmost else "LPUSH"
         with self.conn_or_acquire() as client:
-            client.execute_command(push, message.delivery_info["routing_key"], message._raw.item)
+            client.execute_command(push, message.queue, message.item)
 
     def _brpop_read(self, **options: Any) -> bool:
         try:
@@ -53,26 +60,22 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             key, item = popped
             queue = key.decode().rsplit(self.sep, 1)[0]
             self._queue_cycle.rotate(queue)
-            envelope = _open(item, queue)
-            if envelope is not None:
-                self.connection._deliver(envelope, queue)
+            self.connection._deliver(_open(item, queue), queue)
             return True
         finally:
             self._in_poll = None
             self._flush_brpop_reauth()
 
 
-def _open(item: bytes, queue: str) -> Envelope | None:
-    """The envelope, or None where it went to the dead letters. Raises nothing."""
+def _open(item: bytes, queue: str) -> Envelope:
+    """The envelope, or an empty one with what is wrong. Raises nothing."""
     try:
         return open_envelope(item, queue)
-    except Malformed as problem:
-        layer, reason = problem.layer, problem.reason
+    except Malformed as malformed:
+        problem = malformed
     except Exception as error:  # noqa: BLE001 - no message ends the worker, whatever is in it
-        layer, reason = "envelope", f"cannot be opened: {error!r}"
-    if _ward is not None:
-        _ward.admit(layer=layer, reason=reason, raw=item)
-    return None
+        problem = Malformed("envelope", f"cannot be opened: {error!r}")
+    return Envelope.unopened(item, queue, problem)
 
 
 class Transport(kombu_redis.Transport):  # type: ignore[misc]
@@ -81,10 +84,8 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
     Channel = Channel
 
 
-def install(ward: Ward) -> None:
-    """Use our transports in this process; of Redis's, ``ward`` takes the malformed envelopes."""
-    global _ward
-    _ward = ward
+def install() -> None:
+    """Use our transports in this process."""
     for alias in ("redis", "rediss"):
         TRANSPORT_ALIASES[alias] = f"{__name__}:Transport"
     for alias, name in (("amqp", "Transport"), ("amqps", "SSLTransport")):

@@ -18,7 +18,7 @@ from shared.broker.redis_client import redis_client
 from shared.errors import HeadraceError
 from shared.ledger import Ledger, LiveWorker
 from shared.settings import Settings
-from shared.stages import STAGES, queues
+from shared.stages import STAGES
 
 # Of a lease. A worker that lives has renewed it by then, and has said there if it is stopping; one
 # that has just lost its connection is back.
@@ -53,20 +53,21 @@ def missing_consumers(
 _CONSUMERS = {stage.role for stage in STAGES.values()}
 
 
-def _taking(workers: Iterable[LiveWorker]) -> Counter[tuple[str, str]]:
-    """How many workers should be taking messages, by role and host."""
-    return Counter((w.role, w.host_id) for w in workers if w.role in _CONSUMERS and not w.stopping)
+def _taking(workers: Iterable[LiveWorker]) -> list[LiveWorker]:
+    """The workers that should be taking messages."""
+    return [w for w in workers if w.role in _CONSUMERS and not w.stopping]
 
 
-def _missing(settings: Settings, alive: Counter[tuple[str, str]]) -> Missing:
-    """For each role that misses any: how many live, and how many of them are connected."""
+def _missing(settings: Settings, alive: Collection[LiveWorker]) -> Missing:
+    """For each role that misses any: how many live, and how many of them are connected.
+
+    A worker that is connected listens for Celery's remote control, as long as it works.
+    """
     if rabbitmq.speaks_amqp(settings.broker_url):
         found = _at_rabbitmq(settings, alive)
     else:
         found = _at_redis(settings)
-    living: Counter[str] = Counter()
-    for (role, _), count in alive.items():
-        living[role] += count
+    living = Counter(worker.role for worker in alive)
     if found.keys() - _CONSUMERS:  # one user for all roles: which of them is missing is not known
         connected = sum(found.values())
         return {} if connected >= living.total() else {role: (n, 0) for role, n in living.items()}
@@ -76,8 +77,8 @@ def _missing(settings: Settings, alive: Counter[tuple[str, str]]) -> Missing:
 def _at_redis(settings: Settings) -> Counter[str]:
     """How many workers are connected, by the role whose user they are.
 
-    Each has one connection that listens for Celery's remote control, and keeps it while it works.
-    Its other connections prove nothing: dead letters go to the settings' broker in any case.
+    Each has one connection that listens for remote control. Its other connections prove nothing:
+    dead letters go to the settings' broker in any case.
     """
     url = settings.broker_url
     client: Any = redis_client(url, settings.ca_file, timeout_seconds=3)
@@ -93,17 +94,12 @@ def _at_redis(settings: Settings) -> Counter[str]:
     return found
 
 
-def _at_rabbitmq(settings: Settings, alive: Counter[tuple[str, str]]) -> Counter[str]:
+def _at_rabbitmq(settings: Settings, alive: Collection[LiveWorker]) -> Counter[str]:
+    """How many workers are connected, by role: each consumes a mailbox with its own name."""
     found: Counter[str] = Counter()
     with closing(rabbitmq.connect(settings)) as broker:
-        names = {
-            (q.stage.role, q.name)
-            for _, host in alive
-            for q in queues(host)
-            if (q.stage.role, host) in alive
-        }
-        for role, name in names:
-            found[role] += broker.consumers(name)
+        for role, worker in {(w.role, f"{w.process}@{w.host_id}") for w in alive}:
+            found[role] += broker.consumers(f"{worker}.celery.pidbox")
     return found
 
 

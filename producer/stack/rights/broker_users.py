@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name, queues
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, queues, stage_queues
 
 ADMIN = "admin"
 
@@ -78,28 +78,29 @@ def acl_file(passwords: Mapping[str, str]) -> str:
 
 
 def _rules() -> dict[str, str]:
-    first, results = queue_name(PREPROCESS), queue_name(RESULTS)
-    inference = queue_name(INFERENCE, host="*")  # of every host
+    first, results = stage_queues(PREPROCESS, "*"), stage_queues(RESULTS, "*")
+    inference = stage_queues(INFERENCE, "*")  # of every host
+    lengths = _join(*(f"%R~{name}" for name in (*first, *inference, *results)))
     return {
         "producer": _join(
             _basics(),
             f"({_LEDGER} +lpop ~hr:*)",
             "(+scan)",  # names only, but of all keys
-            f"(+llen %R~{first} %R~{inference} %R~{results})",
-            f"(+del %W~{inference})",  # what waits for a host that is gone
-            _publish(first),
-            _publish(results),  # of chunks that it gives up
+            f"(+llen {lengths})",
+            *(f"(+del %W~{name})" for name in inference),  # what waits for a host that is gone
+            *map(_publish, first),
+            *map(_publish, results),  # of chunks that it gives up
         ),
-        "preprocess": _join(_worker("preprocess", _STAGE_KEYS, [inference]), _STAGE_OUT),
+        "preprocess": _join(_worker("preprocess", _STAGE_KEYS, inference), _STAGE_OUT),
         "inference": _join(
-            _worker("inference", _STAGE_KEYS, [results, first]),
+            _worker("inference", _STAGE_KEYS, [*results, *first]),
             _STAGE_IN,
             "(+rpush %W~hr:hints)",  # that it has stopped a job
         ),
-        "collector": _worker("collector", f"{_STAGE_KEYS} ~hr:jobs ~hr:job:* ~hr:*:done", [first]),
+        "collector": _worker("collector", f"{_STAGE_KEYS} ~hr:jobs ~hr:job:* ~hr:*:done", first),
         "flower": _join(
             _basics(),
-            f"(+llen %R~{first} %R~{inference} %R~{results})",
+            f"(+llen {lengths})",
             _BIND,
             "(+brpop +rpop +lpush +llen +del +exists +pexpire ~*.reply.celery.pidbox)",
             "(+brpop +rpop +llen +del +exists +pexpire ~celeryev.*)",
@@ -114,7 +115,7 @@ def _worker(role: str, ledger_keys: str, publishes: Iterable[str]) -> str:
     return _join(
         _basics(),
         f"({_LEDGER} {ledger_keys})",
-        *map(_consume, own),
+        _consume(own),
         *map(_publish, publishes),
         *(_BIND, _ANSWER, _TELL, _MAILBOX, _BURY),
         _SUBSCRIBER.format("/0.celery.pidbox"),
@@ -125,8 +126,9 @@ def _basics() -> str:
     return _join("-@all", _CONNECTION, _TRANSACTION, _SCRIPTS)
 
 
-def _consume(queue: str) -> str:
-    return f"({_CONSUME} ~{queue})"
+def _consume(queues: Iterable[str]) -> str:
+    """One selector: a worker waits for all of its queues with a single command."""
+    return f"({_CONSUME} {_join(*(f'~{queue}' for queue in queues))})"
 
 
 def _publish(queue: str) -> str:

@@ -16,12 +16,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shared.environment import settle
+from shared.stages import stage_queues
 
 if __name__ == "__main__":
     settle()
 
 from producer.stack.rights.broker_users import ADMIN
-from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name, queues
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, queues
 
 # The name under which the exchange without a name is judged.
 _DIRECT = "amq.default"
@@ -42,18 +43,15 @@ class Rights:
 
 def rabbitmq_rights() -> dict[str, Rights]:
     """The rights of every role, and of the command line under ``admin``."""
-    first, results, inference = (
-        queue_name(PREPROCESS),
-        queue_name(RESULTS),
-        queue_name(INFERENCE, host="*"),
-    )
+    first, results = stage_queues(PREPROCESS, "*"), stage_queues(RESULTS, "*")
+    inference = stage_queues(INFERENCE, "*")
     return {
-        ADMIN: _rights([first, inference, results], [_DIRECT], []),  # who replays dead letters
+        ADMIN: _rights([*first, *inference, *results], [_DIRECT], []),  # who replays dead letters
         # It empties queues of hosts that are gone.
-        "producer": _rights([first, results], [_DIRECT], [inference]),
-        "preprocess": _worker("preprocess", [inference]),
-        "inference": _worker("inference", [results, first]),
-        "collector": _worker("collector", [first]),
+        "producer": _rights([*first, *results], [_DIRECT], [*inference]),
+        "preprocess": _worker("preprocess", inference),
+        "inference": _worker("inference", [*results, *first]),
+        "collector": _worker("collector", first),
         "flower": _rights(
             [_EVENTS, _EVENT_QUEUES, _QUESTIONS, _ANSWERS, _ANSWER_QUEUES],
             [_EVENT_QUEUES, _QUESTIONS, _ANSWER_QUEUES],

@@ -157,8 +157,12 @@ def test_info_is_masked_but_in_json(configured: Path, capsys: pytest.CaptureFixt
         "ca_file",
     }
     assert info["home"] == str(configured)
-    assert [queue["role"] for queue in info["queues"]] == ["preprocess", "inference", "collector"]
-    assert set(info["queues"][0]) == {"name", "role", "task"}
+    assert [(queue["role"], queue["lane"]) for queue in info["queues"]] == [
+        (role, lane)
+        for role in ("preprocess", "inference", "collector")
+        for lane in ("interactive", "bulk")
+    ]
+    assert set(info["queues"][0]) == {"name", "role", "task", "lane"}
 
 
 def test_ps_shows_processes_even_where_the_ledger_does_not_answer(

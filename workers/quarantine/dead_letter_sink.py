@@ -1,4 +1,4 @@
-"""Moving a message to the dead letters."""
+"""Keeping a worker's malformed messages as dead letters."""
 
 from __future__ import annotations
 
@@ -18,66 +18,65 @@ from shared.patience import Outage
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-# Beyond so many times its limits the broker takes no more: the consumer waits for the bucket.
+# At so many times its limits the broker takes no more: the consumer waits for the bucket.
 _HARD_SHARE = 2.0
 _RETRY_SECONDS = 1.0
 
 
-class Ward:
+class DeadLetterSink:
     """Where one worker's malformed messages go.
 
-    ``overflow`` is called whenever more lie in the broker than ``limits`` allow, and ``accuse``
-    with the chunk of a message that we signed and cannot take.
+    ``overflow`` is called whenever more lie in the broker than ``limits`` allow, and
+    ``report_chunk`` with the chunk of a message that we signed and cannot take.
     """
 
     def __init__(
         self,
         letters: DeadLetters,
-        queue: str,
         *,
         limits: Limits,
         stopping: threading.Event,
         overflow: Callable[[], None],
-        accuse: Callable[[ChunkRef], None],
+        report_chunk: Callable[[ChunkRef], None],
     ) -> None:
         self._letters = letters
         self._limits = limits
         self._stopping = stopping
         self._overflow = overflow
-        self._accuse = accuse
+        self._report_chunk = report_chunk
         self._load = Load(0, 0)
         self._outage = Outage(log)
         self._logged_at = 0.0
         self._unlogged = 0
-        self.queue = queue
 
-    def admit(
+    def keep(
         self,
         *,
+        queue: str,
         layer: str,
         reason: str,
         raw: bytes,
-        accused: ChunkRef | None = None,
+        about_chunk: ChunkRef | None = None,
     ) -> None:
-        """Keep ``raw``. ``accused``: the chunk against which it counts."""
-        self._insist(self._wait_for_room)
-        letter = DeadLetter.of(queue=self.queue, layer=layer, reason=reason, raw=raw)
-        self._load = self._insist(lambda: self._letters.add(letter))
+        """Keep the bytes of a message of ``queue``. ``about_chunk``: it counts against this one."""
+        self._retry_forever(self._wait_for_room)
+        letter = DeadLetter.of(queue=queue, layer=layer, reason=reason, raw=raw)
+        self._load = self._retry_forever(lambda: self._letters.add(letter))
         self._log(letter)
         if self._load.exceeds(self._limits):
             self._overflow()
-        if accused is not None:
-            self._count_against(accused)
+        if about_chunk is not None:
+            self._count_against(about_chunk)
 
     def _count_against(self, ref: ChunkRef) -> None:
         try:
-            self._accuse(ref)
+            self._report_chunk(ref)
         except Stale as stale:
             log.debug("a late dead letter of %s: %s", ref.name, stale.reason)
-        except TransientError as error:  # it is missed, sent again, and counted then
+        except TransientError as error:  # it is found missing, sent again, and counted then
             log.warning("not counted against %s: %s", ref.name, error)
 
-    def _insist(self, action: Callable[[], _T]) -> _T:
+    def _retry_forever(self, action: Callable[[], _T]) -> _T:
         """The message is in no queue any more: to give up would lose it."""
         while True:
             try:
@@ -108,7 +107,7 @@ class Ward:
         log.warning(
             "dead letter %s from %s: %s: %s (%d more since the last line)",
             letter.id,
-            self.queue,
+            letter.queue,
             letter.layer,
             ascii(letter.reason),
             self._unlogged,

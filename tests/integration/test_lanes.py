@@ -1,0 +1,102 @@
+"""A real worker takes from the queues of both lanes, on Redis and on RabbitMQ alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.stages import PREPROCESS, Lane, queue_name
+from tests.integration.gated_worker import CLOSED, GIVEN, PERMITS, THREADS
+from tests.support.waiting import wait_for
+from tests.support.worker_harness import Stand, start
+from workers.quarantine.lanes import SHARE_OF_LAST
+
+WAITING = 20
+
+
+class GatedStand:
+    """A worker whose threads are all busy until a permit comes."""
+
+    def __init__(self, stand: Stand) -> None:
+        self.stand = stand
+        self._client: Any = stand.client
+        self._lanes: dict[int, Lane] = {}
+        self._client.set(CLOSED, 1)
+        self._client.delete(GIVEN)
+        self.send("bulk", THREADS)
+        self.given(THREADS)
+
+    def send(self, lane: Lane, count: int) -> None:
+        for _ in range(count):
+            message = self.stand.queued()
+            self._lanes[message.chunk] = lane
+            self.stand.publisher.send(PREPROCESS.task, queue_name(PREPROCESS, lane), message)
+
+    def given(self, count: int) -> list[Lane]:
+        """The lanes of the messages that the threads were given, once there are ``count``."""
+        wait_for(lambda: self._client.llen(GIVEN) >= count, what=f"message {count}", every=0.002)
+        return [self._lanes[int(chunk)] for chunk in self._client.lrange(GIVEN, 0, -1)]
+
+    def permit_one(self) -> None:
+        self._client.rpush(PERMITS, 1)
+
+    def waiting(self) -> dict[Lane, int]:
+        """How many messages wait in each lane's queue, and are with no worker."""
+        lanes: tuple[Lane, ...] = ("interactive", "bulk")
+        length = self.stand.publisher.ready_length
+        return {lane: length(queue_name(PREPROCESS, lane)) for lane in lanes}
+
+
+@pytest.fixture
+def gated(tmp_path: Path, rabbit_url: str | None) -> Iterator[GatedStand]:
+    module = "tests.integration.gated_worker"
+    for stand in start(tmp_path, "preprocess", rabbit_url=rabbit_url, module=module):
+        yield GatedStand(stand)
+        stand.client.delete(CLOSED)
+
+
+def test_interactive_goes_first_and_at_least_one_of_eight_is_bulk(gated: GatedStand) -> None:
+    gated.send("bulk", WAITING)
+    gated.send("interactive", WAITING)
+    assert gated.waiting() == {"interactive": WAITING, "bulk": WAITING}
+
+    for taken in range(1, 2 * WAITING + 1):
+        gated.permit_one()
+        given = gated.given(THREADS + taken)[THREADS:]
+        assert len(given) == taken
+        # No more is taken than there are threads: the rest stays in its own queue.
+        assert gated.waiting() == {
+            lane: WAITING - given.count(lane) for lane in ("interactive", "bulk")
+        }
+
+    round_of_eight = ["interactive"] * (SHARE_OF_LAST - 1) + ["bulk"]
+    rest = WAITING % (SHARE_OF_LAST - 1)
+    rounds = WAITING // (SHARE_OF_LAST - 1)
+    assert given == [
+        *(round_of_eight * rounds),
+        *(["interactive"] * rest),
+        *(["bulk"] * (WAITING - rounds)),
+    ]
+
+
+def test_bulk_is_next_when_it_comes_after_many_interactive_messages(gated: GatedStand) -> None:
+    gated.send("interactive", 2 * SHARE_OF_LAST)
+    for taken in range(1, SHARE_OF_LAST + 1):
+        gated.permit_one()
+        assert gated.given(THREADS + taken)[THREADS:] == ["interactive"] * taken
+    gated.send("bulk", 1)
+    gated.permit_one()
+    assert gated.given(THREADS + SHARE_OF_LAST + 1)[-1] == "bulk"
+
+
+def test_an_idle_worker_takes_from_either_lane(gated: GatedStand) -> None:
+    lanes: tuple[Lane, ...] = ("interactive", "bulk", "interactive", "bulk")
+    for _ in range(THREADS):
+        gated.permit_one()
+    for taken, lane in enumerate(lanes, 1):
+        gated.permit_one()
+        gated.send(lane, 1)
+        assert gated.given(THREADS + taken)[-1] == lane
