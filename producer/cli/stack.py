@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -28,9 +28,10 @@ def up(
     Returns when every role answers.
     """
     from producer.stack.info import masked_url
+    from producer.stack.stack import current_stack
     from shared.settings import default_home
 
-    settings = _stack().up(default_home(), _counts(workers), say)
+    settings = current_stack().up(default_home(), _counts(workers), say)
     answer(f"Headrace is up in {settings.home}.")
     answer(f"Flower: {masked_url(settings.flower_url)}")
     if settings.mode == "docker":
@@ -40,10 +41,11 @@ def up(
 @app.command(epilog=example("down"))
 def down() -> None:
     """Stop the stack; what is in flight is finished, and jobs go on at the next 'up'."""
+    from producer.stack.stack import current_stack
     from shared.settings import default_home
 
     home = default_home()
-    _stack().down(home, say)
+    current_stack().down(home, say)
     data = f"Its data stays in {home}." if home.is_dir() else "It was never up."
     answer(f"Headrace is down. {data}")
 
@@ -93,9 +95,10 @@ def logs(
     ] = None,
 ) -> None:
     """Show the end of the logs."""
+    from producer.stack.stack import current_stack
     from shared.settings import default_home
 
-    for line in _stack().logs(default_home(), role, follow, tail, job):
+    for line in current_stack().logs(default_home(), role, follow, tail, job):
         answer(line)
 
 
@@ -104,10 +107,11 @@ def scale(
     wanted: Annotated[str, typer.Argument(metavar="ROLE=N", help="A role and its processes.")],
 ) -> None:
     """Run N processes of a role from now on."""
+    from producer.stack.stack import current_stack
     from shared.settings import default_home
 
     for role, count in _counts(wanted).items():
-        _stack().scale(default_home(), role, count, say)
+        current_stack().scale(default_home(), role, count, say)
         answer(f"{role}: {count}")
 
 
@@ -116,9 +120,10 @@ def restart(
     role: Annotated[str, typer.Argument(help="A role, a service or one process.")],
 ) -> None:
     """Stop the processes of a role in good order, and start them again."""
+    from producer.stack.stack import current_stack
     from shared.settings import default_home
 
-    _stack().restart(default_home(), role, say)
+    current_stack().restart(default_home(), role, say)
     answer(f"{role} was restarted.")
 
 
@@ -137,15 +142,6 @@ def info(as_json: AsJson = False) -> None:
     answer(f"{'s3':<12} {shown.s3.endpoint}, access key {shown.s3.access_key}")
     table(("QUEUE", "ROLE", "TASK"), [(q.name, q.role, q.task) for q in shown.queues])
     table(("PROCESS", "ROLE", "PID"), [(p.name, p.role, p.pid) for p in shown.processes])
-
-
-def _stack() -> Any:
-    """The stack that this command is about: that of this machine, or the one in containers."""
-    from producer.stack import containers
-    from producer.stack import local as stack
-    from shared.environment import uses_docker
-
-    return containers if uses_docker() else stack
 
 
 def _counts(text: str) -> dict[str, int]:

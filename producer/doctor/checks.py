@@ -30,6 +30,7 @@ from producer.stack.home import find_home
 from producer.stack.info import masked_url, processes
 from producer.stack.local.readiness import answers_http
 from producer.stack.ring import plan_ring
+from producer.stack.roles import working_roles
 from shared import ledger as ledgers
 from shared.broker import rabbitmq
 from shared.broker.errors import why
@@ -298,7 +299,7 @@ def _store(settings: Settings) -> Check:
 
 def _roles(settings: Settings) -> Check:
     alive = {worker.role for worker in ledgers.connect(settings).workers()}
-    missing = [r for r in ("producer", "preprocess", "inference", "collector") if r not in alive]
+    missing = [role.name for role in working_roles() if role.name not in alive]
     detail = f"No live {', '.join(missing)}." if missing else "Every role is alive."
     return _check("roles", not missing, detail, f"See 'headrace logs {''.join(missing[:1])}'.")
 

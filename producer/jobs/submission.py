@@ -12,6 +12,7 @@ from producer.jobs.checks import require_output, require_source
 from producer.jobs.code import Progress, described, silent, upload_class
 from producer.jobs.nearest import parse_source
 from producer.jobs.requests import DEFAULT_CHUNK_ITEMS, JobRequest
+from producer.stack.roles import PRODUCER
 from producer.version import version
 from shared.catalog import Catalog, PackedClass, Resolved, resolve
 from shared.errors import PermanentError, TransientError, UsageError
@@ -63,7 +64,7 @@ def announce(connections: Connections, job_id: str, warn: Warn) -> None:
     """Hint to the producer that there is something to do; it finds it later even without."""
     try:
         connections.ledger.hint(job_id)
-        if not any(worker.role == "producer" for worker in connections.ledger.workers()):
+        if not any(worker.role == PRODUCER.name for worker in connections.ledger.workers()):
             warn("queued; no producer is running: headrace up")
     except TransientError as error:
         warn(f"queued; {error.message} It is taken up when the ledger answers.")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from producer.lead.feed import Sender
 from shared.ledger import ChunkRef, Ledger
-from shared.stages import queue_host
+from shared.stages import INFERENCE, queue_host
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Rescuer:
         While none lives on any other host either, nobody would be the better for it.
         """
         hosts = {queue: host for queue in queues if (host := queue_host(queue))}
-        live = self._ledger.hosts("inference") if hosts else set()
+        live = self._ledger.hosts(INFERENCE.role) if hosts else set()
         since = self._deserted_since
         self._deserted_since = {
             queue: since.get(queue, now)

@@ -10,10 +10,8 @@ from pydantic import BaseModel, Field
 
 from producer.connections import connect
 from producer.doctor.stalls import Finding, findings
-from producer.stack import containers
-from producer.stack import local as local_stack
 from producer.stack.local import ProcessState
-from shared.environment import uses_docker
+from producer.stack.stack import current_stack
 from shared.errors import HeadraceError
 from shared.ledger import Ledger, LiveWorker
 from shared.settings import S3Settings, default_home, load_settings
@@ -108,7 +106,7 @@ def stack_info() -> StackInfo:
 
 def processes(home: Path) -> list[ProcessState]:
     """Every process of the stack that this command is about; none where it is not up."""
-    return containers.processes(home) if uses_docker() else local_stack.processes(home)
+    return current_stack().processes(home)
 
 
 def process_rows(warn: Callable[[str], None], home: Path | None = None) -> list[ProcessRow]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import socket
@@ -11,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from producer.stack.home import Home, write_private
+from producer.stack.roles import default_scale
 from shared.settings import RingSettings
 
 RECORD_FILE = "stack.json"
@@ -31,12 +31,6 @@ class StackRecord(BaseModel):
     def secret(self, name: str) -> str:
         """The secret of that name, 32 hexadecimal digits, made up at first use."""
         return self.secrets.setdefault(name, secrets.token_hex(16))
-
-
-def default_scale() -> dict[str, int]:
-    """How many processes each role starts with on this machine."""
-    cores = os.cpu_count() or 1
-    return {"producer": 1, "preprocess": max(1, cores // 2), "inference": 1, "collector": 1}
 
 
 def load_record(home: Home) -> StackRecord:

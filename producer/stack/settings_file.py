@@ -17,13 +17,13 @@ from producer.stack.ports import HOST
 from producer.stack.record import StackRecord
 from producer.stack.rights.broker_users import ADMIN
 from producer.stack.rights.credentials import (
-    BROKER_ROLES,
     broker_url,
     flower_config,
     flower_url,
     signing_key,
     store_key,
 )
+from producer.stack.roles import ROLES, is_observer
 from shared.errors import UsageError
 from shared.settings import SETTINGS_FILE, S3Settings, Settings, load_settings
 
@@ -71,9 +71,9 @@ def write_role_settings(home: Home, record: StackRecord, places: Places) -> None
     added = {"signing_keys": [signing_key(record, ADMIN)], **_added(home)}
     urls = _broker_urls(added)
     added.pop(BROKER_URLS, None)  # a role is told its own only
-    for role in BROKER_ROLES:
+    for role in ROLES:
         own = {**added, **derived_settings(record, role, places), **urls.get(role, {})}
-        if role == "flower":
+        if is_observer(role):
             own["signing_keys"] = [signing_key(record, role)]
         write_json(home.root / role_settings_file(role), own)
 
@@ -116,7 +116,7 @@ def _broker_urls(added: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 
     Raises UsageError unless all have one: who looks elsewhere waits for ever.
     """
-    urls, names = added.get(BROKER_URLS), {ADMIN, *BROKER_ROLES}
+    urls, names = added.get(BROKER_URLS), {ADMIN, *ROLES}
     if urls is None:
         return {}
     if not isinstance(urls, dict) or set(urls) != names:

@@ -10,11 +10,17 @@ import pytest
 import redis
 
 from producer.stack.rights.broker_users import ADMIN
-from producer.stack.rights.credentials import BROKER_ROLES
+from producer.stack.roles import ROLES
 from shared.broker.dead_letters import DeadLetter, DeadLetters
 from shared.ledger import ChunkRef
 from shared.staging import NetworkStaging
-from tests.integration.test_privileges import FOREIGN, NEVER, allowed
+from tests.integration.test_privileges import (
+    FOREIGN,
+    INFERENCE_QUEUE,
+    NEVER,
+    allowed,
+    in_both_lanes,
+)
 from tests.support.broker_accounts import add_users, url_as
 from tests.support.servers import RunningValkey, start_valkey
 
@@ -22,6 +28,32 @@ OTHERS = (
     *("CLIENT LIST", "CLIENT KILL TYPE normal", "CLIENT PAUSE 1", "CLIENT UNBLOCK 1"),
     *("CLIENT NO-EVICT on", "CLIENT TRACKING on", "CLIENT REPLY SKIP", "CLIENT INFO"),
 )
+
+# What a role's work needs: one command waits for both lanes.
+_COUNTS = ("LLEN v3.preprocess.bulk", f"LLEN {INFERENCE_QUEUE}", "LLEN v3.results.bulk")
+OWN = {
+    "producer": in_both_lanes(
+        (
+            *_COUNTS,
+            "LPUSH v3.preprocess.bulk x",
+            "LPUSH v3.results.bulk x",
+            f"DEL {INFERENCE_QUEUE}",
+        )
+    ),
+    "preprocess": (
+        "BRPOP v3.preprocess.interactive v3.preprocess.bulk 0.01",
+        *in_both_lanes(("RPUSH v3.preprocess.bulk x", f"LPUSH {INFERENCE_QUEUE} x")),
+    ),
+    "inference": (
+        f"BRPOP {INFERENCE_QUEUE.replace('bulk', 'interactive')} {INFERENCE_QUEUE} 0.01",
+        *in_both_lanes(("LPUSH v3.results.bulk x", "LPUSH v3.preprocess.bulk x")),
+    ),
+    "collector": (
+        "BRPOP v3.results.interactive v3.results.bulk 0.01",
+        *in_both_lanes(("RPUSH v3.results.bulk x", "LPUSH v3.preprocess.bulk x")),
+    ),
+    "flower": in_both_lanes(_COUNTS),
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +69,7 @@ def as_role(server: RunningValkey, role: str) -> Any:
     return redis.Redis.from_url(url_as(server.url, role), decode_responses=True)
 
 
-@pytest.mark.parametrize("role", [ADMIN, *BROKER_ROLES])
+@pytest.mark.parametrize("role", [ADMIN, *ROLES])
 def test_every_role_may_connect_and_say_what_it_is(server: RunningValkey, role: str) -> None:
     with redis.Redis.from_url(server.url) as client:
         client.acl_log_reset()
@@ -46,7 +78,7 @@ def test_every_role_may_connect_and_say_what_it_is(server: RunningValkey, role: 
         assert client.acl_log() == []
 
 
-@pytest.mark.parametrize("role", BROKER_ROLES)
+@pytest.mark.parametrize("role", ROLES)
 def test_no_role_may_touch_other_connections(server: RunningValkey, role: str) -> None:
     with as_role(server, role) as client:
         for command in OTHERS:
@@ -54,11 +86,20 @@ def test_no_role_may_touch_other_connections(server: RunningValkey, role: str) -
                 client.execute_command(*command.split())
 
 
-@pytest.mark.parametrize("role", BROKER_ROLES)
+@pytest.mark.parametrize("role", ROLES)
 def test_a_role_has_its_own_commands_and_keys_only(server: RunningValkey, role: str) -> None:
     commands = (*NEVER, *(command.format(host="host") for command in FOREIGN[role]))
     with as_role(server, role) as client:
         assert allowed(client, ["PING", *commands]) == ["PING"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_uses_its_queues_of_both_lanes(server: RunningValkey, role: str) -> None:
+    commands = [command.format(host="host") for command in OWN[role]]
+    with as_role(server, role) as client:
+        assert allowed(client, commands) == commands
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
 
 
 @pytest.mark.parametrize("role", ["preprocess", "inference", "collector"])

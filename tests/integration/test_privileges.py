@@ -41,8 +41,16 @@ NEVER = (
     *("MIGRATE h 1 k 0 1", "OBJECT ENCODING hr:jobs", "INFO", "RANDOMKEY", "CLUSTER INFO"),
 )
 INFERENCE_QUEUE = "v3.inference.bulk.{host}"
+
+
+def in_both_lanes(commands: Iterable[str]) -> tuple[str, ...]:
+    """These, and the same for the interactive lane where they name a queue."""
+    one_lane = tuple(commands)
+    return one_lane + tuple(c.replace(".bulk", ".interactive") for c in one_lane if ".bulk" in c)
+
+
 # Each to somebody else's, or more than its own work needs.
-FOREIGN = {
+_FOREIGN = {
     "producer": (
         *("BRPOP v3.preprocess.bulk 1", "BRPOP v3.results.bulk 1", "HGETALL dead:letters"),
         *("DEL v3.preprocess.bulk", f"LPUSH {INFERENCE_QUEUE} x"),
@@ -78,6 +86,7 @@ FOREIGN = {
         *("HGETALL dead:letters", "PUBLISH /0.celeryev/task.x x"),
     ),
 }
+FOREIGN = {role: in_both_lanes(commands) for role, commands in _FOREIGN.items()}
 SPEC, SEGMENT = "jobs/j/spec.json", "jobs/j/manifest/00000000.parquet"
 CHUNK, CLOSED = "jobs/j/chunks/000000000.parquet", "jobs/j/closed.json"
 ENGINE, STOP = "jobs/j/engine-0.json", "jobs/j/stop-0.json"

@@ -7,12 +7,12 @@ from typing import Any
 import redis
 
 from producer.stack.rights.broker_users import ADMIN, acl_file
-from producer.stack.rights.credentials import BROKER_ROLES
+from producer.stack.roles import ROLES
 
 
 def add_users(url: str) -> None:
     """Let every role in, beside whoever ``url`` is for."""
-    passwords = {name: _password(name) for name in (ADMIN, *BROKER_ROLES)}
+    passwords = {name: _password(name) for name in (ADMIN, *ROLES)}
     client: Any
     with redis.Redis.from_url(url) as client:
         for line in acl_file(passwords).splitlines()[1:]:  # the first closes our own door

@@ -18,7 +18,7 @@ Waiting = Callable[[], dict[str, int]]
 
 def waiting_chunks(ledger: Ledger) -> dict[str, int]:
     """What the ledger knows of the hosts, as a ``Waiting`` gives it."""
-    hosts = ledger.hosts("inference")
+    hosts = ledger.hosts(INFERENCE.role)
     return {host: ledger.queued_count(queue_name(INFERENCE, host=host)) for host in sorted(hosts)}
 
 

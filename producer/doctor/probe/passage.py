@@ -7,11 +7,15 @@ from typing import Literal
 
 from producer.connections import Connections
 from producer.doctor.stalls.finding import described_worker
+from producer.stack.roles import PRODUCER
 from shared.job import JobSpec
 from shared.ledger import ChunkPlace
+from shared.stages import INFERENCE, PREPROCESS, RESULTS
 
+# The stages of the probe's pipeline.
+ROUTE = (PREPROCESS, INFERENCE, RESULTS)
 # In the order of the flow. The last is the collector's, too: it makes the part and closes the job.
-STEPS = ("producer", "preprocess", "inference", "collector", "closing")
+STEPS = (PRODUCER.name, *(stage.role for stage in ROUTE), "closing")
 CLOSING = STEPS.index("closing")
 ENDED = len(STEPS)
 
@@ -50,9 +54,10 @@ class Way:
         return CLOSING if is_done else 0
 
     def others(self) -> Others:
-        """The step of every chunk of other jobs."""
+        """The step of every chunk of other jobs that is at a stage of the probe's route."""
         uids = [uid for uid in self._ledger.jobs() if uid != self._spec.job_uid]
-        return {(p.job_uid, p.chunk): _step_of(p) for p in self._ledger.places(uids)}
+        places = [place for place in self._ledger.places(uids) if place.stage in ROUTE]
+        return {(place.job_uid, place.chunk): _step_of(place) for place in places}
 
 
 def stands(way: Way, step: int, seconds: float, before: Others) -> Passage:
@@ -76,9 +81,11 @@ def stands(way: Way, step: int, seconds: float, before: Others) -> Passage:
             f"{waiting} are there.",
             "The stack is busy. Run it again later, or with a longer --timeout.",
         )
-    role = "collector" if step == CLOSING else name
+    role = RESULTS.role if step == CLOSING else name
     besides = f" Nor did any of {waiting} other chunks there move." if waiting else ""
-    slow = " A slow model may need a longer --timeout." if name == "inference" and waiting else ""
+    slow = (
+        " A slow model may need a longer --timeout." if name == INFERENCE.role and waiting else ""
+    )
     return Passage(
         name,
         "failed",

@@ -10,7 +10,7 @@ from producer.doctor.stalls.finding import Finding, described_worker
 from shared.errors import PermanentError
 from shared.job import JobSpec
 from shared.ledger import ChunkPlace
-from shared.stages import INFERENCE, PREPROCESS, RESULTS, Stage
+from shared.stages import PREPROCESS, RESULTS, Stage
 
 # What an inference worker gives a model to load.
 LOAD_SECONDS = 600.0
@@ -23,25 +23,27 @@ DEVICE_BATCHES = 3
 COLLECT_SECONDS = 300.0
 # Of its deadline; from then on a chunk is worth a warning.
 SLOW_AFTER = 0.1
-# The shortest deadlines that a pipeline can have: below these its spec need not be read.
-_LEAST_SECONDS = {
-    PREPROCESS: DEVICE_BATCHES * LOAD_SECONDS,
-    INFERENCE: DEVICE_BATCHES * LOAD_SECONDS,
-    RESULTS: COLLECT_SECONDS,
-}
+
+
+def _least_seconds(stage: Stage) -> float:
+    """The shortest deadline that a pipeline can have: below it its spec need not be read."""
+    return COLLECT_SECONDS if stage == RESULTS else DEVICE_BATCHES * LOAD_SECONDS
 
 
 def deadline_seconds(spec: JobSpec, stage: Stage) -> float:
-    """How long a chunk of this job may be held at a stage without progress."""
+    """How long a chunk of this job may be held at a stage without progress.
+
+    Any stage but the last may wait for a device.
+    """
+    if stage == RESULTS:
+        return COLLECT_SECONDS
     batch_seconds = spec.pipeline.batch_seconds
     device = DEVICE_BATCHES * (max(LOAD_SECONDS, batch_seconds) + batch_seconds)
-    if stage == INFERENCE:
-        return device
     if stage == PREPROCESS:
         # Before it is decoded a chunk may wait for a slot, which the device has to empty first.
         item_seconds = spec.pipeline.preprocess.item_seconds
         return PREPROCESS_CHUNKS * spec.chunk_items * item_seconds + device
-    return COLLECT_SECONDS
+    return device
 
 
 def overdue_chunks(
@@ -55,7 +57,9 @@ def overdue_chunks(
     uids = ledger.jobs() if job_uids is None else job_uids
     slow: dict[tuple[str, str], list[ChunkPlace]] = defaultdict(list)
     for place in ledger.places(uids):
-        if place.state == "held" and place.seconds > SLOW_AFTER * _LEAST_SECONDS[place.stage]:
+        if place.state != "held" or place.stage.long:
+            continue
+        if place.seconds > SLOW_AFTER * _least_seconds(place.stage):
             slow[place.job_uid, place.owner].append(place)
     found = []
     for (uid, worker), places in slow.items():

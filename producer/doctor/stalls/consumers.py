@@ -50,12 +50,14 @@ def missing_consumers(
     return [_finding(settings, role, *counts) for role, counts in missing.items()]
 
 
-_CONSUMERS = {stage.role for stage in STAGES.values()}
+def _consumers() -> set[str]:
+    """The roles that take messages."""
+    return {stage.role for stage in STAGES.values()}
 
 
 def _taking(workers: Iterable[LiveWorker]) -> list[LiveWorker]:
     """The workers that should be taking messages."""
-    return [w for w in workers if w.role in _CONSUMERS and not w.stopping]
+    return [w for w in workers if w.role in _consumers() and not w.stopping]
 
 
 def _missing(settings: Settings, alive: Collection[LiveWorker]) -> Missing:
@@ -68,7 +70,7 @@ def _missing(settings: Settings, alive: Collection[LiveWorker]) -> Missing:
     else:
         found = _at_redis(settings)
     living = Counter(worker.role for worker in alive)
-    if found.keys() - _CONSUMERS:  # one user for all roles: which of them is missing is not known
+    if found.keys() - _consumers():  # one user for all roles: which of them is missing is not known
         connected = sum(found.values())
         return {} if connected >= living.total() else {role: (n, 0) for role, n in living.items()}
     return {role: (n, found[role]) for role, n in living.items() if found[role] < n}
@@ -89,7 +91,7 @@ def _at_redis(settings: Settings) -> Counter[str]:
         for connection in client.client_list():
             listens = connection["db"] == database and connection["psub"] != "0"
             user = connection.get("user", "")
-            if listens and (user in _CONSUMERS or not by_role):
+            if listens and (user in _consumers() or not by_role):
                 found[user] += 1
     return found
 

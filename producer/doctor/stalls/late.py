@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from producer.doctor.stalls.finding import Finding
+from producer.stack.roles import PRODUCER
 
 # A worker that dies leaves as many late messages as it held; more are a fault that goes on.
 LATE_MESSAGES = 5
@@ -16,6 +17,6 @@ def late_messages(before: int, after: int) -> Finding | None:
         f"{after - before} messages came too late between two looks.",
         "Chunks are sent again and again: see 'headrace logs producer', and whether all "
         "workers are at this broker.",
-        "producer",
+        PRODUCER.name,
         is_warning=True,
     )

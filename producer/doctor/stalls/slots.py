@@ -11,6 +11,7 @@ from producer.doctor.stalls.finding import Finding
 from shared.ledger import Ledger, LiveWorker
 from shared.locks import is_locked
 from shared.settings import Settings
+from shared.stages import PREPROCESS
 from shared.staging import Layout, chunk_in
 from shared.staging.holders import described, holders
 
@@ -83,7 +84,7 @@ def _taken_by(strangers: set[int], full: _Full, slots: int) -> Finding:
         f"them locked by processes that are no workers: {described(strangers)}.",
         f"End them (kill {' '.join(map(str, sorted(strangers)))}): they keep their locks until "
         "they end.",
-        "preprocess",
+        PREPROCESS.role,
     )
 
 
@@ -95,5 +96,5 @@ def _unchanged(full: _Full, slots: int) -> Finding:
         f"has changed for {full.seconds:.0f} s.",
         "A slow model empties it in its own time; else see 'headrace logs inference', then run "
         "'headrace restart inference'.",
-        "preprocess",
+        PREPROCESS.role,
     )

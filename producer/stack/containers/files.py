@@ -15,7 +15,6 @@ from producer.stack.home import Home, write_private
 from producer.stack.record import StackRecord
 from producer.stack.rights.broker_users import ADMIN, acl_file
 from producer.stack.rights.credentials import (
-    STORE_ROLES,
     broker_passwords,
     flower_config,
     flower_url,
@@ -23,6 +22,7 @@ from producer.stack.rights.credentials import (
 )
 from producer.stack.rights.store_identities import store_policies
 from producer.stack.ring import MIB, whole_ring
+from producer.stack.roles import working_roles
 from producer.stack.settings_file import (
     Places,
     derived_settings,
@@ -56,7 +56,7 @@ def write_files(home: Home, record: StackRecord) -> None:
     secrets.mkdir(mode=0o700, exist_ok=True)
     write_role_settings(home, record, INSIDE)
     write_json(home.root / role_settings_file("setup"), _setup_settings(record))
-    keys = {role: store_key(record, role) for role in STORE_ROLES}
+    keys = {role.name: store_key(record, role.name) for role in working_roles()}
     write_json(secrets / "store_access", {"keys": keys, "policies": store_policies()})
     user, password = store_key(record, ADMIN)
     for name, text in (

@@ -19,13 +19,14 @@ from producer.stack.containers.compose import (
     said,
 )
 from producer.stack.containers.files import DATA_FOLDERS, PORT_NAMES, outside, write_files
-from producer.stack.containers.states import is_ill, is_well, name_of, role_of, service_of
+from producer.stack.containers.states import is_ill, is_well, name_of, role_of, service, service_of
 from producer.stack.home import find_home, locked, prepare_home
 from producer.stack.local.lifecycle import chosen_scale
 from producer.stack.local.log_lines import TAIL_LINES, names_job
-from producer.stack.local.programs import ROLES, WORKER_STOP_SECONDS
+from producer.stack.local.programs import WORKER_STOP_SECONDS, role_programs
 from producer.stack.ports import choose_ports, choosing
 from producer.stack.record import StackRecord, load_record, save_record
+from producer.stack.roles import ROLES
 from producer.stack.settings_file import write_own_settings
 from shared.errors import HeadraceError, UsageError
 from shared.settings import Settings
@@ -44,7 +45,7 @@ def up(home: Path, workers: Mapping[str, int] | None, echo: Echo) -> Settings:
     place = prepare_home(home, DATA_FOLDERS)
     with locked(place, echo):
         record, compose = load_record(place), Compose(place)
-        record.scale = chosen_scale(record, ROLES, workers)
+        record.scale = chosen_scale(record, role_programs(), workers)
         with choosing() as claim:
             compose.clear()
             if not compose.containers():
@@ -59,8 +60,11 @@ def up(home: Path, workers: Mapping[str, int] | None, echo: Echo) -> Settings:
 
 
 def _start(compose: Compose, record: StackRecord, echo: Echo) -> None:
-    scale = [f"--scale={_service(role)}={count}" for role, count in record.scale.items()]
-    compose.remove("inference" if device() == "gpu" else "inference-gpu")
+    on_gpu = device() == "gpu"
+    scale = [f"--scale={service(r, on_gpu=on_gpu)}={n}" for r, n in record.scale.items()]
+    for role in ROLES.values():
+        if role.has_gpu_service:
+            compose.remove(service(role.name, on_gpu=not on_gpu))
     try:
         compose.run("up", "--detach", "--build", "--remove-orphans", *scale, echo=echo)
     except HeadraceError as error:
@@ -163,7 +167,3 @@ def _running(home: Path) -> list[dict[str, Any]]:
     if found := Compose(find_home(home)).containers():
         return found
     raise UsageError("no_stack", f"No stack is up in {home}.", "Run 'headrace up' first.")
-
-
-def _service(role: str) -> str:
-    return f"{role}-gpu" if role == "inference" and device() == "gpu" else role

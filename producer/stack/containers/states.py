@@ -9,11 +9,13 @@ from typing import Any
 from producer.stack.containers.compose import Compose
 from producer.stack.home import find_home
 from producer.stack.local.states import ProcessState
+from producer.stack.roles import ROLES
 
 # One-shot: it is no process of the stack.
 SETUP = "setup"
 # Started again this often, a container is broken and not merely slow.
 MANY_RESTARTS = 3
+_GPU = "-gpu"
 _STATES = {"restarting": "backoff", "paused": "suspended", "created": "stopped", "dead": "fatal"}
 
 
@@ -37,7 +39,12 @@ def name_of(container: dict[str, Any]) -> str:
 
 def role_of(service: str) -> str:
     """The role of a service: that on GPUs has a service of its own."""
-    return service.removesuffix("-gpu")
+    return service.removesuffix(_GPU)
+
+
+def service(role: str, *, on_gpu: bool) -> str:
+    """The service that runs a role."""
+    return f"{role}{_GPU}" if on_gpu and ROLES[role].has_gpu_service else role
 
 
 def is_well(container: dict[str, Any]) -> bool:

@@ -6,11 +6,10 @@ change it while it runs. Everything lies in one folder, the home; nothing listen
 
 from producer.stack.local.lifecycle import down, restart, scale, up
 from producer.stack.local.log_lines import logs
-from producer.stack.local.programs import ROLES, Program
+from producer.stack.local.programs import Program
 from producer.stack.local.states import ProcessState, processes
 
 __all__ = [
-    "ROLES",
     "ProcessState",
     "Program",
     "down",

@@ -10,14 +10,15 @@ from producer import Echo
 from producer.stack.home import Home, find_home, locked, prepare_home, socket_directory
 from producer.stack.local.leftovers import end_leftovers
 from producer.stack.local.open_files import allow_open_files
-from producer.stack.local.programs import ROLES, Program
+from producer.stack.local.programs import Program, role_programs
 from producer.stack.local.readiness import Watch
 from producer.stack.local.running import RunningStack
 from producer.stack.local.states import role_of
 from producer.stack.local.supervisor import Supervisor, start
 from producer.stack.ports import choose_ports, choosing
-from producer.stack.record import StackRecord, default_scale, load_record, save_record
+from producer.stack.record import StackRecord, load_record, save_record
 from producer.stack.ring import plan_ring, ring_directories
+from producer.stack.roles import default_scale
 from producer.stack.settings_file import write_settings
 from shared.errors import UsageError
 from shared.settings import Settings
@@ -31,14 +32,15 @@ def up(
     home: Path,
     workers: Mapping[str, int] | None,
     echo: Echo,
-    roles: Sequence[Program] = ROLES,
+    roles: Sequence[Program] | None = None,
     timeout_seconds: float = START_SECONDS,
 ) -> Settings:
     """Bring the stack up, or to the given number of processes by role; idempotent.
 
     Returns when every process holds a live lease and Flower answers. Raises HeadraceError, and
-    then, as after Ctrl-C, what did not run before does not run.
+    then, as after Ctrl-C, what did not run before does not run. ``roles``: those of the table.
     """
+    roles = role_programs() if roles is None else roles
     place = prepare_home(home)
     with locked(place, echo):
         before = load_record(place)
@@ -116,13 +118,15 @@ def down(home: Path, echo: Echo = lambda _: None) -> None:
         _clear(place, record, echo)
 
 
-def scale(home: Path, role: str, count: int, echo: Echo, roles: Sequence[Program] = ROLES) -> None:
+def scale(
+    home: Path, role: str, count: int, echo: Echo, roles: Sequence[Program] | None = None
+) -> None:
     """Run ``count`` processes of a role from now on. Raises UsageError where no stack is up."""
     _require_running(home)
     up(home, {role: count}, echo, roles)
 
 
-def restart(home: Path, role: str, echo: Echo, roles: Sequence[Program] = ROLES) -> None:
+def restart(home: Path, role: str, echo: Echo, roles: Sequence[Program] | None = None) -> None:
     """Stop the processes of a role in good order and start them again.
 
     ``role`` may name a service, or one process. Raises UsageError where there is none such.
@@ -135,7 +139,7 @@ def restart(home: Path, role: str, echo: Echo, roles: Sequence[Program] = ROLES)
         if not chosen:
             known = ", ".join(sorted({role_of(name) for name in names}))
             raise UsageError("unknown_role", f"There is no role {role!r}.", f"Roles: {known}.")
-        RunningStack(place, load_record(place), roles, supervisor).stop(chosen)
+        RunningStack(place, load_record(place), (), supervisor).stop(chosen)
     up(home, None, echo, roles)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from producer.stack.ports import HOST
 from producer.stack.record import StackRecord
+from producer.stack.roles import Role, working_roles
 from producer.stack.settings_file import FLOWER_CONFIG, role_settings_file
 from shared.settings import SETTINGS_FILE_VARIABLE
 
@@ -26,18 +27,14 @@ class Program:
     is_role: bool = True
 
 
-def _role(role: str, module: str) -> Program:
-    own = {SETTINGS_FILE_VARIABLE: str(role_settings_file(role))}
-    return Program(role, (sys.executable, "-m", module), own)
+def role_programs() -> tuple[Program, ...]:
+    """The program of every role that scales."""
+    return tuple(map(_program, working_roles()))
 
 
-# In the order of the flow, which is also the order in which they stop: each finishes what it has.
-ROLES: tuple[Program, ...] = (
-    _role("producer", "producer.lead.role"),
-    _role("preprocess", "workers.preprocess"),
-    _role("inference", "workers.inference"),
-    _role("collector", "workers.collector"),
-)
+def _program(role: Role) -> Program:
+    own = {SETTINGS_FILE_VARIABLE: str(role_settings_file(role.name))}
+    return Program(role.name, (sys.executable, "-m", role.module), own)
 
 
 def flower(record: StackRecord) -> Program:

@@ -10,24 +10,18 @@ import psutil
 
 from producer import Echo
 from producer.stack.home import Home
-from producer.stack.local.leftovers import end_orphans
+from producer.stack.local.leftovers import SERVICES, end_orphans
 from producer.stack.local.programs import Program, flower, process_names
 from producer.stack.local.readiness import Watch, answers_http, without_lease
 from producer.stack.local.services import buckets_ready, services, valkey_answers
 from producer.stack.local.states import role_of
 from producer.stack.local.supervisor import Supervisor, write_config
 from producer.stack.record import StackRecord
+from producer.stack.roles import stop_order
 from shared.broker import rabbitmq
 from shared.settings import Settings
 
 POLL_SECONDS = 0.1
-# One group after the other, so that each finds what it needs to finish what it has in hand.
-STOP_ORDER = (
-    ("producer", "preprocess", "flower"),
-    ("inference",),
-    ("collector",),
-    ("seaweedfs", "valkey"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +91,10 @@ class RunningStack:
     def stop_all(self, echo: Echo) -> None:
         """Stop everything in order, and the supervisor at last."""
         known = [info["name"] for info in self.supervisor.info()]
-        ordered = {role for group in STOP_ORDER for role in group}
+        order: list[Collection[str]] = [*stop_order(), SERVICES]
+        ordered = {role for group in order for role in group}
         self.stop([name for name in known if role_of(name) not in ordered])
-        for group in STOP_ORDER:
+        for group in order:
             names = [name for name in known if role_of(name) in group]
             echo(f"Stopping {', '.join(names)}.") if names else None
             self.stop(names)

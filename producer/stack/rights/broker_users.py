@@ -1,5 +1,7 @@
 """Who may do what at the broker: one Valkey user a role, each with its own commands and keys.
 
+What differs between roles is in their rows; here is what follows from them.
+
 A user has rules of its own and, in parentheses, selectors: a command passes where one of them
 allows it with all of its keys. What a script does is checked like what its caller sends, so roles
 need every key that their ledger scripts touch; since those build their keys themselves, a role
@@ -11,7 +13,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from shared.stages import INFERENCE, PREPROCESS, RESULTS, queues, stage_queues
+from producer.stack.roles import ROLES, Role
+from shared.stages import STAGES, Stage, stage_queues
 
 ADMIN = "admin"
 
@@ -36,10 +39,6 @@ _LEDGER = (
     f"{_READ} +getbit +bitcount +set +del +pexpire +hset +hsetnx +hdel +hincrby +hincrbyfloat"
     " +zadd +zrem +sadd +srem +setbit"
 )
-_STAGE_KEYS = (
-    "%R~hr:incarnation %R~hr:job:* ~hr:stale ~hr:workers ~hr:lease:* ~hr:held:* ~hr:queued:*"
-    " ~hr:waiting ~hr:refused ~hr:*:live ~hr:*:trial:*"
-)
 # Taking messages, and putting back what was taken and not begun.
 _CONSUME = "+brpop +rpop +lpush +rpush +llen +exists"
 # Celery's remote control (Flower asks, workers answer) and events (workers tell, Flower listens).
@@ -58,9 +57,12 @@ _BURY = (
     " ~dead:order ~dead:letters ~dead:raw ~dead:bytes ~dead:moved ~dead:mover)"
 )
 
-# Pixels for devices of other hosts: making room for them and sending them, and reading them.
-_STAGE_OUT = "(+hgetall +hset +hdel +del +rpush +rpushx +pexpire ~stage:*)"
-_STAGE_IN = "(+lrange +del +hdel ~stage:*)"
+# Flower hears events, asks workers and reads their answers.
+_OBSERVE = (
+    "(+brpop +rpop +lpush +llen +del +exists +pexpire ~*.reply.celery.pidbox)"
+    " (+brpop +rpop +llen +del +exists +pexpire ~celeryev.*)"
+    " (+publish &/0.celery.pidbox)"
+)
 
 
 def acl_file(passwords: Mapping[str, str]) -> str:
@@ -69,7 +71,7 @@ def acl_file(passwords: Mapping[str, str]) -> str:
     ``passwords`` are by role, and the command line's under ``admin``. Raises KeyError for a role
     that is none.
     """
-    rules = {ADMIN: "~* &* +@all", **_rules()}
+    rules = {ADMIN: "~* &* +@all", **{role.name: _rules(role) for role in ROLES.values()}}
     lines = [_DEFAULT]
     for name, password in passwords.items():
         digest = hashlib.sha256(password.encode()).hexdigest()
@@ -77,63 +79,28 @@ def acl_file(passwords: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rules() -> dict[str, str]:
-    first, results = stage_queues(PREPROCESS, "*"), stage_queues(RESULTS, "*")
-    inference = stage_queues(INFERENCE, "*")  # of every host
-    lengths = _join(*(f"%R~{name}" for name in (*first, *inference, *results)))
-    return {
-        "producer": _join(
-            _basics(),
-            f"({_LEDGER} +lpop ~hr:*)",
-            "(+scan)",  # names only, but of all keys
-            f"(+llen {lengths})",
-            *(f"(+del %W~{name})" for name in inference),  # what waits for a host that is gone
-            *map(_publish, first),
-            *map(_publish, results),  # of chunks that it gives up
-        ),
-        "preprocess": _join(_worker("preprocess", _STAGE_KEYS, inference), _STAGE_OUT),
-        "inference": _join(
-            _worker("inference", _STAGE_KEYS, [*results, *first]),
-            _STAGE_IN,
-            "(+rpush %W~hr:hints)",  # that it has stopped a job
-        ),
-        "collector": _worker("collector", f"{_STAGE_KEYS} ~hr:jobs ~hr:job:* ~hr:*:done", first),
-        "flower": _join(
-            _basics(),
-            f"(+llen {lengths})",
-            _BIND,
-            "(+brpop +rpop +lpush +llen +del +exists +pexpire ~*.reply.celery.pidbox)",
-            "(+brpop +rpop +llen +del +exists +pexpire ~celeryev.*)",
-            "(+publish &/0.celery.pidbox)",
-            _SUBSCRIBER.format("/0.celeryev/*"),
-        ),
-    }
+def _rules(role: Role) -> str:
+    rules = [f"-@all {_CONNECTION} {_TRANSACTION} {_SCRIPTS}"]
+    if role.ledger_keys:
+        rules.append(f"({_LEDGER} {role.ledger_keys})")
+    if role.counts_messages:
+        rules.append(_selector("+llen", "%R~", STAGES.values()))
+    rules += [
+        _selector(_CONSUME, "~", role.stages),
+        _selector("+lpush", "%W~", role.sends_to),
+        _selector("+del", "%W~", role.discards_from),
+    ]
+    if role.stages:
+        rules += [_BIND, _ANSWER, _TELL, _MAILBOX, _BURY, _SUBSCRIBER.format("/0.celery.pidbox")]
+    if role.is_observer:
+        rules += [_BIND, _OBSERVE, _SUBSCRIBER.format("/0.celeryev/*")]
+    return " ".join(filter(None, (*rules, *role.broker_rules)))
 
 
-def _worker(role: str, ledger_keys: str, publishes: Iterable[str]) -> str:
-    own = [queue.name for queue in queues("*") if queue.stage.role == role]
-    return _join(
-        _basics(),
-        f"({_LEDGER} {ledger_keys})",
-        _consume(own),
-        *map(_publish, publishes),
-        *(_BIND, _ANSWER, _TELL, _MAILBOX, _BURY),
-        _SUBSCRIBER.format("/0.celery.pidbox"),
-    )
+def _selector(commands: str, access: str, stages: Iterable[Stage]) -> str:
+    """These commands on the queues of these stages, of all lanes and hosts.
 
-
-def _basics() -> str:
-    return _join("-@all", _CONNECTION, _TRANSACTION, _SCRIPTS)
-
-
-def _consume(queues: Iterable[str]) -> str:
-    """One selector: a worker waits for all of its queues with a single command."""
-    return f"({_CONSUME} {_join(*(f'~{queue}' for queue in queues))})"
-
-
-def _publish(queue: str) -> str:
-    return f"(+lpush %W~{queue})"
-
-
-def _join(*rules: str) -> str:
-    return " ".join(rules)
+    One selector has all of them: a worker waits for several queues with one command.
+    """
+    names = [name for stage in stages for name in stage_queues(stage, "*")]
+    return f"({' '.join((commands, *(access + name for name in names)))})" if names else ""

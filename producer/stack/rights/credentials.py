@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from producer.stack.record import StackRecord
 from producer.stack.rights.broker_users import ADMIN
+from producer.stack.roles import ROLES, is_observer, working_roles
 
-# Flower looks at the broker only.
-STORE_ROLES = ("producer", "preprocess", "inference", "collector")
-BROKER_ROLES = (*STORE_ROLES, "flower")
 FLOWER_USER = "headrace"
 
 
 def broker_passwords(record: StackRecord) -> dict[str, str]:
     """Every broker user's password, ``admin`` for the command line."""
-    names = (ADMIN, *BROKER_ROLES)
+    names = (ADMIN, *ROLES)
     return {name: record.secret(_named("broker", name)) for name in names}
 
 
 def store_keys(record: StackRecord) -> dict[str, tuple[str, str]]:
     """Every store identity's access and secret key, ``admin`` for the command line."""
-    return {name: store_key(record, name) for name in (ADMIN, *STORE_ROLES)}
+    return {name: store_key(record, name) for name in (ADMIN, *(r.name for r in working_roles()))}
 
 
 def store_key(record: StackRecord, name: str) -> tuple[str, str]:
@@ -28,8 +26,8 @@ def store_key(record: StackRecord, name: str) -> tuple[str, str]:
 
 
 def signing_key(record: StackRecord, name: str) -> str:
-    """The key that messages are signed with; Flower's is another, for it sends none."""
-    return record.secret("signing_flower" if name == "flower" else "signing")
+    """The key that messages are signed with; an observer, who sends none, has another."""
+    return record.secret(f"signing_{name}" if is_observer(name) else "signing")
 
 
 def broker_url(record: StackRecord, name: str, place: str, database: int) -> str:

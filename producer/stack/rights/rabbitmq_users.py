@@ -16,13 +16,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shared.environment import settle
-from shared.stages import stage_queues
 
 if __name__ == "__main__":
     settle()
 
 from producer.stack.rights.broker_users import ADMIN
-from shared.stages import INFERENCE, PREPROCESS, RESULTS, queues
+from producer.stack.roles import ROLES, Role
+from shared.stages import STAGES, Stage, stage_queues
 
 # The name under which the exchange without a name is judged.
 _DIRECT = "amq.default"
@@ -43,30 +43,31 @@ class Rights:
 
 def rabbitmq_rights() -> dict[str, Rights]:
     """The rights of every role, and of the command line under ``admin``."""
-    first, results = stage_queues(PREPROCESS, "*"), stage_queues(RESULTS, "*")
-    inference = stage_queues(INFERENCE, "*")
-    return {
-        ADMIN: _rights([*first, *inference, *results], [_DIRECT], []),  # who replays dead letters
-        # It empties queues of hosts that are gone.
-        "producer": _rights([*first, *results], [_DIRECT], [*inference]),
-        "preprocess": _worker("preprocess", inference),
-        "inference": _worker("inference", [*results, *first]),
-        "collector": _worker("collector", first),
-        "flower": _rights(
+    replays = _rights(_queues(STAGES.values()), [_DIRECT], [])  # dead letters
+    return {ADMIN: replays, **{role.name: _of_role(role) for role in ROLES.values()}}
+
+
+def _of_role(role: Role) -> Rights:
+    own, sends_to = _queues(role.stages), _queues(role.sends_to)
+    if role.is_observer:
+        return _rights(
             [_EVENTS, _EVENT_QUEUES, _QUESTIONS, _ANSWERS, _ANSWER_QUEUES],
             [_EVENT_QUEUES, _QUESTIONS, _ANSWER_QUEUES],
             [_EVENTS, _EVENT_QUEUES, _ANSWERS, _ANSWER_QUEUES],
-        ),
-    }
+        )
+    if own:
+        return _rights(
+            [*own, *sends_to, _EVENTS, _QUESTIONS, _QUESTION_QUEUES, _ANSWERS],
+            [_DIRECT, _EVENTS, _QUESTION_QUEUES, _ANSWERS],
+            [*own, _QUESTIONS, _QUESTION_QUEUES],
+        )
+    # Reading is what emptying a queue needs.
+    return _rights(sends_to, [_DIRECT] if sends_to else [], _queues(role.discards_from))
 
 
-def _worker(role: str, sends_to: Iterable[str]) -> Rights:
-    own = [queue.name for queue in queues("*") if queue.stage.role == role]
-    return _rights(
-        [*own, *sends_to, _EVENTS, _QUESTIONS, _QUESTION_QUEUES, _ANSWERS],
-        [_DIRECT, _EVENTS, _QUESTION_QUEUES, _ANSWERS],
-        [*own, _QUESTIONS, _QUESTION_QUEUES],
-    )
+def _queues(stages: Iterable[Stage]) -> list[str]:
+    """The queues of these stages, of all lanes and hosts."""
+    return [name for stage in stages for name in stage_queues(stage, "*")]
 
 
 def _rights(*names: list[str]) -> Rights:

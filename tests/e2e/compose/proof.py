@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from producer.stack.rights.credentials import STORE_ROLES
 from shared.environment import PROFILE_VARIABLE
 from shared.settings import S3Settings
 from tests.e2e.compose.elsewhere import BUCKET, elsewhere
@@ -29,6 +28,7 @@ from tests.integration.test_privileges import (
     MAY,
     NEVER,
     OBJECTS,
+    STORE_ROLES,
     allowed,
     client_of,
     is_done,

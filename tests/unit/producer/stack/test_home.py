@@ -8,11 +8,11 @@ import pytest
 from producer.stack import home as home_module
 from producer.stack.home import find_home, locked, prepare_home, socket_directory, write_private
 from producer.stack.local.lifecycle import chosen_scale
-from producer.stack.local.programs import ROLES
+from producer.stack.local.programs import role_programs
 from producer.stack.ports import PORT_NAMES
 from producer.stack.record import RECORD_FILE, load_record, save_record
 from producer.stack.rights.broker_users import ADMIN
-from producer.stack.rights.credentials import BROKER_ROLES
+from producer.stack.roles import ROLES
 from producer.stack.settings_file import role_settings_file, write_settings
 from shared.errors import PermanentError, UsageError
 from shared.settings import RingSettings
@@ -113,7 +113,7 @@ def test_settings_keep_what_users_add_and_not_what_the_shell_says(tmp_path, monk
 def own_broker(tmp_path):
     """A home whose user has named a broker for every role, and the names and addresses."""
     home, record = planned(tmp_path)
-    urls = {name: f"amqp://{name}:of-{name}@rabbit/" for name in (ADMIN, *BROKER_ROLES)}
+    urls = {name: f"amqp://{name}:of-{name}@rabbit/" for name in (ADMIN, *ROLES)}
     write_private(home.root / "settings.json", json.dumps({"broker_urls": urls}))
     return home, record, urls
 
@@ -122,7 +122,7 @@ def test_each_role_is_told_its_own_address_of_a_users_broker(own_broker):
     home, record, urls = own_broker
     for _ in range(2):  # and again, at the next start
         assert write_settings(home, record).broker_url == urls[ADMIN]
-        for role in BROKER_ROLES:
+        for role in ROLES:
             text = (home.root / role_settings_file(role)).read_text()
             assert [name for name in urls if urls[name] in text] == [role]
             assert json.loads(text)["ledger_url"].startswith(f"redis://{role}:")
@@ -149,11 +149,11 @@ def test_settings_that_cannot_be_read_are_not_written_over(tmp_path):
 def test_scale_is_what_was_asked_for_then_what_it_was(tmp_path):
     record = load_record(find_home(tmp_path))
     record.scale = {"preprocess": 3, "gone": 9}
-    chosen = chosen_scale(record, ROLES, {"inference": 2})
+    chosen = chosen_scale(record, role_programs(), {"inference": 2})
     assert chosen == {"producer": 1, "preprocess": 3, "inference": 2, "collector": 1}
 
 
 @pytest.mark.parametrize("workers", [{"nobody": 1}, {"inference": -1}, {"inference": 65}])
 def test_a_scale_that_cannot_be_is_refused(tmp_path, workers):
     with pytest.raises(UsageError):
-        chosen_scale(load_record(find_home(tmp_path)), ROLES, workers)
+        chosen_scale(load_record(find_home(tmp_path)), role_programs(), workers)

@@ -16,11 +16,11 @@ from producer.stack.containers import broker_place
 from producer.stack.containers.compose import NOISE, VARIABLES, Compose, failure
 from producer.stack.containers.files import DATA_FOLDERS, UNPRIVILEGED, outside, write_files
 from producer.stack.containers.lifecycle import down, scale
-from producer.stack.containers.states import is_ill, is_well
+from producer.stack.containers.states import is_ill, is_well, role_of
 from producer.stack.home import Home, prepare_home
 from producer.stack.local.programs import WORKER_STOP_SECONDS
 from producer.stack.record import StackRecord, save_record
-from producer.stack.rights.credentials import BROKER_ROLES, STORE_ROLES
+from producer.stack.roles import ROLES, working_roles
 from producer.stack.settings_file import write_own_settings
 from shared.errors import HeadraceError, UsageError
 from shared.settings import PROJECT_ROOT, default_home, load_settings
@@ -28,7 +28,7 @@ from shared.settings import PROJECT_ROOT, default_home, load_settings
 COMPOSE = (PROJECT_ROOT / "docker-compose.yml").read_text()
 DOCKERFILE = (PROJECT_ROOT / "Dockerfile").read_text()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
-IN_IMAGE = ("producer", "preprocess", "inference", "inference-gpu", "collector")
+IN_IMAGE = [n for n in SERVICES if role_of(n) in {role.name for role in working_roles()}]
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_a_role_is_given_its_own_secrets_and_no_others() -> None:
     for name in (*IN_IMAGE, "flower"):
         given = [s["source"] if isinstance(s, dict) else s for s in SERVICES[name]["secrets"]]
         extra = ["flower_auth"] if name == "flower" else []
-        assert given == [name.removesuffix("-gpu"), *extra]
+        assert given == [role_of(name), *extra]
 
 
 def test_whatever_the_compose_file_needs_is_written(home: Home) -> None:
@@ -179,7 +179,7 @@ def variables(home: Home) -> list[str]:
 
 
 def test_each_file_of_a_role_has_its_own_secrets_only(home: Home, record: StackRecord) -> None:
-    for role in BROKER_ROLES:
+    for role in ROLES:
         text = (home.run / "roles" / f"{role}.json").read_text()
         found = {name for name, secret in record.secrets.items() if secret in text}
         signing = "signing_flower" if role == "flower" else "signing"
@@ -205,7 +205,8 @@ def test_the_store_is_told_a_user_and_a_policy_for_each_role(
     home: Home, record: StackRecord
 ) -> None:
     access = json.loads((home.root / "secrets" / "store_access").read_text())
-    assert set(access["keys"]) == set(STORE_ROLES) == set(access["policies"])
+    names = {role.name for role in working_roles()}
+    assert set(access["keys"]) == names == set(access["policies"])
     for role, (key, secret) in access["keys"].items():
         assert (key, secret) == (
             record.secrets[f"s3_access_{role}"],
