@@ -16,7 +16,7 @@ from benchmarks.stack import BUCKET, ROOT, BenchStack
 
 PEERS_PYTHON = Path(os.environ.get("PEERS_PYTHON", ROOT / ".venv-peers" / "bin" / "python"))
 # Of a run over some thousand images, which takes a minute or two.
-LONGEST_RUN_SECONDS = 1800
+MAX_RUN_SECONDS = 1800
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,9 @@ def _run_program(module: str, task: Task) -> None:
         start_new_session=True,
     )
     try:
-        _, errors = program.communicate(timeout=LONGEST_RUN_SECONDS)
+        _, errors = program.communicate(timeout=MAX_RUN_SECONDS)
     except subprocess.TimeoutExpired as expired:
-        raise RuntimeError(f"{module} was not done after {LONGEST_RUN_SECONDS} s.") from expired
+        raise RuntimeError(f"{module} was not done after {MAX_RUN_SECONDS} s.") from expired
     finally:
         if program.poll() is None:
             os.killpg(program.pid, signal.SIGKILL)

@@ -9,7 +9,7 @@ import obstore
 
 from shared.settings import S3Settings
 from shared.storage.clients import bucket_client
-from shared.storage.credentials import lasting
+from shared.storage.credentials import static_keys
 
 PUTS_AT_ONCE = 32
 
@@ -24,5 +24,5 @@ def put_all(s3: S3Settings, bucket: str, objects: Iterator[tuple[str, bytes]]) -
     async def put_at_once() -> None:
         await asyncio.gather(*(put_some() for _ in range(PUTS_AT_ONCE)))
 
-    client = bucket_client(s3, lasting(s3), bucket)
+    client = bucket_client(s3, static_keys(s3), bucket)
     asyncio.run(put_at_once())

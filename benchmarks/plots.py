@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 OURS, THEIRS, LIMIT = "#1f6f8b", "#b8c4ca", "#c8553d"
 BIN_SECONDS = 0.25
-MOST_BINS = 400
+MAX_BINS = 400
 
 Runs = Sequence[Sequence[float]]
 
@@ -70,7 +70,7 @@ def busy_shares(runs: Runs) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.flo
     starts, ends, busy = np.asarray(runs, np.float64).T[:, :, None]
     starts, ends = starts - starts.min(), ends - starts.min()
     whole = float(ends.max())
-    edges = np.linspace(0, whole, 1 + max(1, min(MOST_BINS, round(whole / BIN_SECONDS))))
+    edges = np.linspace(0, whole, 1 + max(1, min(MAX_BINS, round(whole / BIN_SECONDS))))
     inside = np.minimum(ends, edges[1:]) - np.maximum(starts, edges[:-1])
     density = busy / np.maximum(ends - starts, 1e-9)
     return edges, (density * inside.clip(0)).sum(axis=0) / np.diff(edges)

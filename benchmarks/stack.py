@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.filling import put_all
 from shared.settings import Settings, load_settings
-from shared.storage import ObjectMissing, Store, connect
+from shared.storage import ObjectMissing, Store, connect_store
 
 ROOT = Path(__file__).resolve().parents[1]
 BUCKET = "bench"
@@ -75,7 +75,7 @@ class BenchStack:
     @cached_property
     def store(self) -> Store:
         """The stack's store, as the admin."""
-        return connect(self.settings.s3)
+        return connect_store(self.settings.s3)
 
     def fill(self, photos: list[Path], images: int) -> str:
         """Put ``images`` objects, the photos again and again. Returns the prefix."""

@@ -23,7 +23,7 @@ class Connections:
     store_of: Callable[[str], Store]
 
 
-def connect(home: Path | None = None) -> Connections:
+def connect_stack(home: Path | None = None) -> Connections:
     """To the stack of ``home``, by default the one that the environment names.
 
     Raises UsageError where no stack is set up.
@@ -33,6 +33,6 @@ def connect(home: Path | None = None) -> Connections:
     return Connections(
         settings=settings,
         jobs=JobStore(resolve_store(settings, state), state),
-        ledger=ledgers.connect(settings),
+        ledger=ledgers.connect_ledger(settings),
         store_of=lambda bucket: resolve_store(settings, bucket),
     )

@@ -22,9 +22,9 @@ _SHELL = "HEADRACE_SHELL_"
 _RESTARTED = "HEADRACE_RESTARTED"
 # What the user's terminal shows, kept over such a start.
 TERMINAL_ENCODING = "HEADRACE_TERMINAL_ENCODING"
-_MOST_BYTES = 32 << 10
+_MAX_BYTES = 32 << 10
 # Linux gives a new process 2 MiB for its arguments and its environment.
-_MOST_BYTES_IN_ALL = 256 << 10
+_MAX_BYTES_IN_ALL = 256 << 10
 
 # What any program needs, a user's class too: who we are, and where HOME keeps caches.
 BASICS = {
@@ -160,10 +160,10 @@ def _differs(environment: Mapping[str, str], name: str) -> bool:
 
 
 def _bounded(variables: Mapping[str, str]) -> dict[str, str]:
-    kept, room = {}, _MOST_BYTES_IN_ALL
+    kept, room = {}, _MAX_BYTES_IN_ALL
     for name, value in sorted(variables.items(), key=lambda item: len(item[1])):
         size = len(os.fsencode(name + value))
-        if len(os.fsencode(value)) <= _MOST_BYTES and size <= room:
+        if len(os.fsencode(value)) <= _MAX_BYTES and size <= room:
             kept[name] = value
             room -= size
     return kept

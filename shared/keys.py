@@ -112,7 +112,7 @@ def success_key(spec: JobSpec | PastJob) -> str:
     return f"{output_root(spec)}_SUCCESS"
 
 
-LARGEST_PART_CHUNKS = 512
+MAX_PART_CHUNKS = 512
 
 
 def part_range(part: int) -> tuple[int, int]:
@@ -120,8 +120,8 @@ def part_range(part: int) -> tuple[int, int]:
 
     Small first parts show rows early in a small job; equal later ones keep their number low.
     """
-    doublings = LARGEST_PART_CHUNKS.bit_length() - 1
+    doublings = MAX_PART_CHUNKS.bit_length() - 1
     if part < doublings:
         return 2**part - 1, 2 ** (part + 1) - 1
-    first = 2**doublings - 1 + (part - doublings) * LARGEST_PART_CHUNKS
-    return first, first + LARGEST_PART_CHUNKS
+    first = 2**doublings - 1 + (part - doublings) * MAX_PART_CHUNKS
+    return first, first + MAX_PART_CHUNKS

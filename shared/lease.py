@@ -86,6 +86,6 @@ class LeaseKeeper:
         try:
             self._alive_file.touch()
         except OSError as error:  # a full disk is not to cost the lease
-            self._unseen.goes_on(f"no sign of life can be left: {error}")
+            self._unseen.report(f"no sign of life can be left: {error}")
         else:
-            self._unseen.is_over()
+            self._unseen.clear()

@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_SECONDS = 0.05
-_LONGEST_PAUSE_SECONDS = 2.0
+_MAX_PAUSE_SECONDS = 2.0
 _STOPPING_GRACE_SECONDS = 5.0
 
 
@@ -29,20 +29,20 @@ class Outage:
         self._log = log
         self._said: set[str] = set()
 
-    def goes_on(self, reason: object) -> None:
+    def report(self, reason: object) -> None:
         """It failed, again perhaps."""
         if (text := str(reason)) not in self._said:
             self._said.add(text)
             self._log.warning("waiting: %s", text)
 
-    def is_over(self) -> None:
+    def clear(self) -> None:
         """It worked. Says so, where it had not."""
         if self._said:
             self._said.clear()
             self._log.info("going on")
 
 
-def patiently(
+def retry_while_unavailable(
     action: Callable[[], _T],
     *,
     stopping: threading.Event,
@@ -68,4 +68,4 @@ def patiently(
             if pause >= 1.0 > pause / 2:
                 log.warning("waiting: %s", error)
         time.sleep(pause)
-        pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+        pause = min(pause * 2, _MAX_PAUSE_SECONDS)

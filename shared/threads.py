@@ -22,7 +22,7 @@ from collections.abc import Callable
 EXIT_STATUS = 70
 _STDERR = 2
 # Of a reason the last so many characters: the exception's own line is the last one.
-_MOST_CHARACTERS = 16_000
+_MAX_CHARACTERS = 16_000
 # The process that reads the log may have stopped.
 _ROOM_MILLISECONDS = 2000
 
@@ -50,7 +50,7 @@ def _end_process(reason: str) -> None:
     try:
         moment = time.strftime("%Y-%m-%d %H:%M:%S")
         raised = sys.exc_info()[1] is not None
-        why = traceback.format_exc()[-_MOST_CHARACTERS:] if raised else "It returned.\n"
+        why = traceback.format_exc()[-_MAX_CHARACTERS:] if raised else "It returned.\n"
         _write(f"{moment} CRITICAL {__name__}: {reason}\n{why}")
     finally:
         os._exit(EXIT_STATUS)

@@ -14,17 +14,15 @@ from celery import Celery, signals
 from celery.exceptions import SecurityWarning
 
 from shared.broker import rabbitmq
-from shared.broker.celery_app import Publisher, consume, make_app
-from shared.broker.dead_letters import LIMITS, Limits
-from shared.broker.dead_letters import connect as connect_dead_letters
+from shared.broker.celery_app import MessagePublisher, consume, make_app
+from shared.broker.dead_letters import LIMITS, Limits, connect_dead_letters
 from shared.errors import HeadraceError
 from shared.lease import LeaseKeeper
-from shared.ledger import WorkerIdentity
-from shared.ledger import connect as connect_ledger
+from shared.ledger import WorkerIdentity, connect_ledger
 from shared.messages import Batch, Chunk, Message, Result
 from shared.settings import Settings, load_settings
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, Stage, stage_queues
-from shared.storage import Store, resolve_store, wait_until_admitted
+from shared.storage import Store, resolve_store, wait_for_store_access
 from workers.quarantine import transport
 from workers.quarantine.consumer import QuarantineConsumer
 from workers.quarantine.dead_letter_sink import DeadLetterSink
@@ -75,9 +73,9 @@ def run_worker(
         check = staged_check(settings) if message_type is Batch else _no_check
         contract = Contract(own_queues, stage.task, message_type, settings.signing_keys, check)
         store = resolve_store(settings, settings.state_bucket)
-        wait_until_admitted(store, settings.state_bucket, runtime.stopping)
+        wait_for_store_access(store, settings.state_bucket, runtime.stopping)
         if rabbitmq.speaks_amqp(settings.broker_url):  # Celery would not say why it is refused
-            runtime.patiently(lambda: rabbitmq.answering(settings, own_queues))
+            runtime.retry_while_unavailable(lambda: rabbitmq.answering(settings, own_queues))
         sink = _dead_letter_sink(runtime, stage, store, dead_letter_limits)
         transport.install()
         app = make_app(settings)
@@ -92,7 +90,7 @@ def run_worker(
 
 def _runtime(settings: Settings, role: str) -> Runtime:
     identity = WorkerIdentity.of_this_process(role, settings.host_id)
-    return Runtime(settings, identity, connect_ledger(settings), Publisher(settings))
+    return Runtime(settings, identity, connect_ledger(settings), MessagePublisher(settings))
 
 
 def _no_check(_: Message) -> None:

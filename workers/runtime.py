@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from shared.errors import PermanentError, TransientError
 from shared.ledger import ChunkRef, Ledger, Stale, WorkerIdentity
 from shared.messages import Batch, Chunk, Message, Result
-from shared.patience import patiently
+from shared.patience import retry_while_unavailable
 from shared.settings import Settings
 from shared.stages import PREPROCESS, Stage, queue_name
 
@@ -87,18 +87,22 @@ class Runtime:
         for callback in self._stop_callbacks:
             callback()
 
-    def patiently(self, action: Callable[[], _T]) -> _T:
+    def retry_while_unavailable(self, action: Callable[[], _T]) -> _T:
         """Wait out a service that does not answer."""
-        return patiently(action, stopping=self.stopping)
+        return retry_while_unavailable(action, stopping=self.stopping)
 
-    def note_trial(self, stage: Stage, ref: ChunkRef, item: int | None) -> int:
+    def mark_running_alone(self, stage: Stage, ref: ChunkRef, item: int | None) -> int:
         """Note that ``item`` of a chunk in hand runs alone. Returns how often it was lost so."""
-        return self.patiently(lambda: self.ledger.note_trial(ref, stage, self.identity, item))
+        return self.retry_while_unavailable(
+            lambda: self.ledger.mark_running_alone(ref, stage, self.identity, item)
+        )
 
     def process(self, message: Message, stage: Stage, function: StageFunction) -> None:
         """Take one message through this stage. Once the chunk is held, this raises nothing."""
         try:
-            claim = self.patiently(lambda: self.ledger.claim(message.ref, stage, self.identity))
+            claim = self.retry_while_unavailable(
+                lambda: self.ledger.claim(message.ref, stage, self.identity)
+            )
         except Stale as stale:
             log.debug("dropped %s: %s", message.ref.name, stale.reason)
             return
@@ -119,7 +123,9 @@ class Runtime:
     def _carry_out(self, message: Message, stage: Stage, outcome: Outcome) -> None:
         ref, identity = message.ref, self.identity
         if isinstance(outcome, Done):
-            self.patiently(lambda: self.ledger.finish(ref, identity, outcome.counters))
+            self.retry_while_unavailable(
+                lambda: self.ledger.finish(ref, identity, outcome.counters)
+            )
         elif isinstance(outcome, GiveBack):
             self._give_back(message, stage)
         else:
@@ -127,7 +133,7 @@ class Runtime:
 
     def _forward(self, message: Message, stage: Stage, outcome: Forward) -> None:
         try:
-            self.patiently(
+            self.retry_while_unavailable(
                 lambda: self.ledger.advance(
                     message.ref, stage, self.identity, outcome.stage, outcome.queue
                 )
@@ -137,19 +143,21 @@ class Runtime:
             raise
         outcome.release()
         try:
-            self.patiently(
+            self.retry_while_unavailable(
                 lambda: self.publisher.send(outcome.stage.task, outcome.queue, outcome.message)
             )
         except PermanentError as error:  # the same message would be made again
             log.error("%s cannot be sent on: %s", message.ref.name, error)
-            self.patiently(lambda: self.ledger.refuse(message.ref, outcome.stage))
+            self.retry_while_unavailable(lambda: self.ledger.refuse(message.ref, outcome.stage))
 
     def _give_back(self, message: Message, stage: Stage) -> None:
-        again = self.patiently(lambda: self.ledger.give_back(message.ref, stage, self.identity))
+        again = self.retry_while_unavailable(
+            lambda: self.ledger.give_back(message.ref, stage, self.identity)
+        )
         chunk = _as_chunk(message, again.attempt)
         if chunk is not None:
             queue = queue_name(PREPROCESS)
-            self.patiently(lambda: self.publisher.send(PREPROCESS.task, queue, chunk))
+            self.retry_while_unavailable(lambda: self.publisher.send(PREPROCESS.task, queue, chunk))
 
 
 def _as_chunk(message: Message, attempt: int) -> Chunk | None:

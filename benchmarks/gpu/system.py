@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from benchmarks.stack import BUCKET, BenchStack
-from producer.connections import connect
+from producer.connections import connect_stack
 from producer.jobs.submission import announce
 from producer.version import version
 from shared.job import JobSpec, new_job_id
@@ -76,7 +76,7 @@ def _start(stack: BenchStack, pipeline: Pipeline, prefix: str, limit: int | None
         pipeline_sha256=pipeline.sha256,
         headrace_version=version(),
     )
-    connections = connect(stack.home)
+    connections = connect_stack(stack.home)
     connections.jobs.create_spec(spec)
     announce(connections, spec.job_id, lambda text: print(text, file=sys.stderr))
     return spec.job_id

@@ -36,7 +36,7 @@ DAMAGED = {
     "damaged/text.jpg": "not_an_image",
     "damaged/bomb.png": "bomb",
 }
-LEAST_IMAGES = 500
+MIN_IMAGES = 500
 
 
 def build(folder: Path, cache: Path, echo: Callable[[str], None]) -> int:
@@ -52,7 +52,7 @@ def build(folder: Path, cache: Path, echo: Callable[[str], None]) -> int:
         _write_all(unfinished, wheels)
         unfinished.rename(folder)
     sound = [path for path in folder.rglob("*.*") if path.parent.name != "damaged"]
-    if len(sound) < LEAST_IMAGES:
+    if len(sound) < MIN_IMAGES:
         raise RuntimeError(f"only {len(sound)} images in {folder}: delete it and try again")
     return len(sound)
 

@@ -52,7 +52,7 @@ def _root(
     """
     os.environ[PROFILE_VARIABLE] = profile
     if uses_docker():
-        from producer.stack.containers.broker_place import follow
+        from producer.stack.containers.broker_place import refresh_broker_address
         from shared.settings import default_home
 
-        follow(default_home())
+        refresh_broker_address(default_home())

@@ -26,9 +26,9 @@ AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 @app.command("list", epilog=example("dead-letters list --json"))
 def list_letters(as_json: AsJson = False) -> None:
     """List them all, newest first; of a flood, what is still in the broker."""
-    from producer.jobs.dead_letters import QUARANTINE, connect, row
+    from producer.jobs.dead_letters import QUARANTINE, connect_dead_letters, row
 
-    letters = connect()
+    letters = connect_dead_letters()
     rows = [row(letter) for letter in letters.list()]
     if moved := letters.moved():
         say(f"{moved} older ones lie in the state bucket, under {QUARANTINE}.")
@@ -46,9 +46,9 @@ def list_letters(as_json: AsJson = False) -> None:
 @app.command(epilog=example("dead-letters show 1795248000000-0123456789ab"))
 def show(letter_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson = False) -> None:
     """Show one, with the bytes as they lay in the queue."""
-    from producer.jobs.dead_letters import connect, detail, row
+    from producer.jobs.dead_letters import connect_dead_letters, detail, row
 
-    letter = connect().show(letter_id)
+    letter = connect_dead_letters().show(letter_id)
     if as_json:
         answer_json(detail(letter))
         return
@@ -66,11 +66,11 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Put them back into their queues as they were; what is still bad comes back."""
-    from producer.jobs.dead_letters import DeadLetterCount, connect
+    from producer.jobs.dead_letters import DeadLetterCount, connect_dead_letters
 
     if bool(letter_ids) == everything:
-        raise UsageError("which_ones", "Name some IDs, or say --all.", "See dead-letters list.")
-    letters = connect()
+        raise UsageError("no_ids", "Name some IDs, or say --all.", "See dead-letters list.")
+    letters = connect_dead_letters()
     chosen = letter_ids or [letter.id for letter in reversed(letters.list())]
     count = len(letters.replay(chosen))
     answer_json(DeadLetterCount(count=count)) if as_json else answer(f"{count} replayed.")
@@ -82,10 +82,10 @@ def purge(
     as_json: AsJson = False,
 ) -> None:
     """Throw them all away."""
-    from producer.jobs.dead_letters import DeadLetterCount, connect
+    from producer.jobs.dead_letters import DeadLetterCount, connect_dead_letters
     from producer.jobs.dead_letters import purge as purge_all
 
-    connect()
+    connect_dead_letters()
     confirm("Throw away all dead letters?", yes)
     count = purge_all()
     answer_json(DeadLetterCount(count=count)) if as_json else answer(f"{count} thrown away.")

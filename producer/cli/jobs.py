@@ -88,11 +88,11 @@ def enqueue(
 
     With --wait it shows progress, and then what 'status' prints; exit 1 unless it succeeded.
     """
-    from producer.connections import connect
+    from producer.connections import connect_stack
     from producer.jobs import JobRequest, Submitted, parse_max_errors, submit
 
     allowed = None if max_errors is None else parse_max_errors(max_errors)
-    connections = connect()
+    connections = connect_stack()
     request = JobRequest(
         source,
         pipeline,
@@ -124,11 +124,11 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show how far a job is, or how it ended."""
-    from producer.connections import connect
+    from producer.connections import connect_stack
     from producer.doctor.stalls import findings
     from producer.jobs import job_status, latest_job_id
 
-    connections = connect()
+    connections = connect_stack()
     job_id = job_id or latest_job_id(connections)
     if watch:
         _show(connections, _follow(connections, job_id, None), as_json)
@@ -150,9 +150,9 @@ def wait(
     as_json: AsJson = False,
 ) -> None:
     """Return when a job has ended; exit 1 unless it succeeded. Prints what 'status' prints."""
-    from producer.connections import connect
+    from producer.connections import connect_stack
 
-    _wait(connect(), job_id, as_json, fail_on_image_errors, timeout)
+    _wait(connect_stack(), job_id, as_json, fail_on_image_errors, timeout)
 
 
 @app.command(epilog=example("jobs", "jobs --limit 10 --json"))
@@ -161,10 +161,10 @@ def jobs(
     as_json: AsJson = False,
 ) -> None:
     """List the jobs, newest first."""
-    from producer.connections import connect
+    from producer.connections import connect_stack
     from producer.jobs import all_statuses
 
-    found = all_statuses(connect(), warn, limit)
+    found = all_statuses(connect_stack(), warn, limit)
     if as_json:
         answer_json(found)
     elif found:
@@ -186,20 +186,20 @@ def jobs(
 @app.command(epilog=example("resume classify-20261121-101502-3f9a"))
 def resume(job_id: JobId) -> None:
     """Have the producer take up a job at once, which it would do by itself in a while."""
-    from producer.connections import connect
+    from producer.connections import connect_stack
     from producer.jobs import resume as resume_job
 
-    resume_job(connect(), job_id, warn)
+    resume_job(connect_stack(), job_id, warn)
     answer(job_id)
 
 
 @app.command(epilog=example("cancel classify-20261121-101502-3f9a"))
 def cancel(job_id: JobId) -> None:
     """End a job early. The rows that it has are kept."""
-    from producer.connections import connect
+    from producer.connections import connect_stack
     from producer.jobs import cancel as cancel_job
 
-    cancel_job(connect(), job_id, warn)
+    cancel_job(connect_stack(), job_id, warn)
     answer(job_id)
 
 
@@ -223,15 +223,15 @@ def retry(
 
     It has the job's own pipeline and code; with --update those that there are now.
     """
-    from producer.connections import connect
+    from producer.connections import connect_stack
     from producer.jobs import Submitted
     from producer.jobs import retry as retry_job
 
     if not failed:
         raise UsageError(
-            "which_images", "Say which images: --failed.", "See 'headrace retry --help'."
+            "option_missing", "Say which images: --failed.", "See 'headrace retry --help'."
         )
-    connections = connect()
+    connections = connect_stack()
     with showing_uploads() as progress:
         spec = retry_job(connections, job_id, warn, update=update, tell=_tell, progress=progress)
     submitted = spec.job_id
@@ -249,10 +249,10 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove an ended or cancelled job: its rows and all else that is kept of it."""
-    from producer.connections import connect
+    from producer.connections import connect_stack
     from producer.jobs import remove, require_removable
 
-    connections = connect()
+    connections = connect_stack()
     require_removable(connections, job_id)
     confirm(f"Remove the job '{job_id}' and its output?", yes)
     remove(connections, job_id)

@@ -17,10 +17,10 @@ AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 @app.command("list", epilog=example("models list"))
 def list_models(as_json: AsJson = False) -> None:
     """List the models and their versions, and whether each is ready for a job."""
-    from producer.connections import connect
+    from producer.connections import connect_stack
     from producer.models import list_models as statuses
 
-    connections = connect()
+    connections = connect_stack()
     settings = connections.settings
     found = statuses(connections.store_of(settings.models_bucket), settings)
     if as_json:
@@ -47,10 +47,10 @@ def pull(
     as_json: AsJson = False,
 ) -> None:
     """Bring a model's weights into the models bucket, checked by their sha256 and exported."""
-    from producer.connections import connect
+    from producer.connections import connect_stack
     from producer.models import pull_model
 
-    connections = connect()
+    connections = connect_stack()
     settings = connections.settings
     store = connections.store_of(settings.models_bucket)
     pulled = pull_model(name, settings, store, from_file=from_file, echo=say)
@@ -64,10 +64,10 @@ def push(
     as_json: AsJson = False,
 ) -> None:
     """Publish weights of your own as another version of a model."""
-    from producer.connections import connect
+    from producer.connections import connect_stack
     from producer.models import push_model
 
-    connections = connect()
+    connections = connect_stack()
     settings = connections.settings
     pushed = push_model(
         name, file, settings, connections.store_of(settings.models_bucket), echo=say

@@ -58,7 +58,7 @@ def results(
 
     An image that was retried has its newest row. FILE is replaced if it is there.
     """
-    from producer.connections import connect
+    from producer.connections import connect_stack
     from producer.exports.merged import place_for, write_object
     from producer.exports.results import iter_rows, write_file, write_rows
     from shared.storage import is_s3_url
@@ -66,7 +66,7 @@ def results(
     chosen = _format(given, file)
     if chosen == "parquet" and file is None and sys.stdout.isatty():
         raise UsageError("binary", "Parquet is not for terminals.", "Say -o FILE.")
-    connections = connect()
+    connections = connect_stack()
     spec = connections.jobs.any_spec(job_id)
     if connections.jobs.closing(job_id) is None:
         warn(f"the job '{job_id}' has not ended: these are its rows so far.")
@@ -90,10 +90,10 @@ def errors(
     job_id: JobId, as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False
 ) -> None:
     """Count the failed images of a job by error, with an example of each and what to do."""
-    from producer.connections import connect
+    from producer.connections import connect_stack
     from producer.exports.results import error_summary, iter_rows
 
-    connections = connect()
+    connections = connect_stack()
     spec = connections.jobs.any_spec(job_id)
     rows = iter_rows(connections.store_of, connections.jobs, spec, status="failed")
     found = error_summary(rows)

@@ -28,14 +28,14 @@ def upload(
     an interruption. Links are followed. Files and folders whose names begin with a dot are left
     out, as are those that systems make for themselves, such as Thumbs.db; --all uploads them too.
     """
-    from producer.connections import connect
+    from producer.connections import connect_stack
     from producer.sources.upload import upload as upload_files
 
     with Counter("uploading", "files") as counter:
         report = upload_files(
             directory,
             url,
-            connect().store_of,
+            connect_stack().store_of,
             warn=warn,
             progress=counter.update,
             everything=everything,

@@ -16,7 +16,7 @@ import redis
 from pydantic import BaseModel
 
 from producer import Warn
-from producer.connections import connect
+from producer.connections import connect_stack
 from producer.doctor.probe import send_probe
 from producer.doctor.stalls import (
     Finding,
@@ -186,7 +186,7 @@ def _ring(settings: Settings) -> Check:
     if pixels.stat().st_blocks * 512 < layout.total_bytes:
         hint = "Run 'headrace down', free space there, and run 'headrace up'."
         return _failed("ring", f"Not fully allocated: {size}", hint)
-    ledger = ledgers.connect(settings)
+    ledger = ledgers.connect_ledger(settings)
     found = full_ring(settings, ledger, ledger.workers())
     return _warning("ring", found.detail, found.hint) if found else _ok("ring", size)
 
@@ -201,7 +201,7 @@ def _broker(settings: Settings) -> Check:
 
 
 def _ledger(settings: Settings) -> Check:
-    incarnation = ledgers.connect(settings).incarnation()
+    incarnation = ledgers.connect_ledger(settings).incarnation()
     if incarnation is None:
         detail = "It is empty: no producer has begun it."
         return _warning("ledger", detail, "See 'headrace logs producer'.")
@@ -211,14 +211,14 @@ def _ledger(settings: Settings) -> Check:
 def _consumers(settings: Settings) -> Iterator[Check]:
     """Are the workers at the broker that the settings name?"""
     well = "Every worker takes messages from this broker."
-    ledger = ledgers.connect(settings)
+    ledger = ledgers.connect_ledger(settings)
     look = partial(missing_consumers, settings, ledger)
     yield from _each("consumers", lambda: look(ledger.workers()), well)
 
 
 def _chunks(settings: Settings) -> Iterator[Check]:
     well = "None is held for longer than it may take."
-    yield from _each("chunks", lambda: overdue_chunks(connect(settings.home)), well)
+    yield from _each("chunks", lambda: overdue_chunks(connect_stack(settings.home)), well)
 
 
 def _each(name: str, look: Callable[[], list[Finding]], well: str) -> Iterator[Check]:
@@ -238,7 +238,7 @@ def _each(name: str, look: Callable[[], list[Finding]], well: str) -> Iterator[C
 def _probe(settings: Settings, step_seconds: float, warn: Warn) -> Iterator[Check]:
     """One image through every step, each as a check of its own."""
     try:
-        for passage in send_probe(connect(settings.home), step_seconds, warn):
+        for passage in send_probe(connect_stack(settings.home), step_seconds, warn):
             yield Check(
                 name=f"probe {passage.step}",
                 ok=passage.state == "ok",
@@ -254,14 +254,14 @@ def _probe(settings: Settings, step_seconds: float, warn: Warn) -> Iterator[Chec
 def _late_counts(settings: Settings) -> int | None:
     """How many messages came too late so far; None where the ledger does not answer."""
     try:
-        return sum(ledgers.connect(settings).stale_counts().values())
+        return sum(ledgers.connect_ledger(settings).stale_counts().values())
     except HeadraceError:
         return None
 
 
 def _late(settings: Settings, before: int | None) -> Check:
     """Late messages are what a rescue leaves behind: wrong is only that they become more."""
-    counts = ledgers.connect(settings).stale_counts()
+    counts = ledgers.connect_ledger(settings).stale_counts()
     total = sum(counts.values())
     by_reason = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
     what = f"{total} messages and moves came too late and were dropped ({by_reason})."
@@ -298,7 +298,7 @@ def _store(settings: Settings) -> Check:
 
 
 def _roles(settings: Settings) -> Check:
-    alive = {worker.role for worker in ledgers.connect(settings).workers()}
+    alive = {worker.role for worker in ledgers.connect_ledger(settings).workers()}
     missing = [role.name for role in working_roles() if role.name not in alive]
     detail = f"No live {', '.join(missing)}." if missing else "Every role is alive."
     return _check("roles", not missing, detail, f"See 'headrace logs {''.join(missing[:1])}'.")

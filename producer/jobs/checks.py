@@ -9,7 +9,7 @@ from itertools import islice
 from producer import Warn
 from producer.connections import Connections
 from producer.jobs.nearest import bucket_missing, is_nearly_wanted, literal_start, nothing_there
-from producer.sources.listing import is_folder_marker, wants
+from producer.sources.listing import is_folder_marker, matches_patterns
 from shared.errors import PermanentError
 from shared.job import JobSpec
 from shared.keys import output_manifest_key, output_root, part_key, rows_prefix, success_key
@@ -114,11 +114,11 @@ def _try_to_write(store: Store, spec: JobSpec) -> None:
 
 
 def _is_wanted(spec: JobSpec, info: ObjectInfo) -> bool:
-    return wants(spec, info.key) and not is_folder_marker(info)
+    return matches_patterns(spec, info.key) and not is_folder_marker(info)
 
 
 def _is_listed(spec: JobSpec, key: str) -> bool:
-    return key.startswith(spec.prefix) and wants(spec, key)
+    return key.startswith(spec.prefix) and matches_patterns(spec, key)
 
 
 def _may_be_further(store: Store, spec: JobSpec, tell: Warn) -> bool:

@@ -16,7 +16,7 @@ __all__ = [
     "DeadLetterCount",
     "DeadLetterDetail",
     "DeadLetterRow",
-    "connect",
+    "connect_dead_letters",
     "detail",
     "purge",
     "row",
@@ -47,9 +47,9 @@ class DeadLetterCount(BaseModel):
     count: int
 
 
-def connect() -> DeadLetters:
+def connect_dead_letters() -> DeadLetters:
     """The dead letters of this home's broker. Raises UsageError where no stack is set up."""
-    return dead_letters.connect(load_settings())
+    return dead_letters.connect_dead_letters(load_settings())
 
 
 def purge() -> int:
@@ -57,7 +57,7 @@ def purge() -> int:
 
     Raises UsageError where no stack is set up, TransientError where broker or store is away.
     """
-    settings, letters = load_settings(), connect()
+    settings, letters = load_settings(), connect_dead_letters()
     store, bucket = resolve_store(settings, settings.state_bucket), settings.state_bucket
     moved = letters.moved()
     if moved:

@@ -15,7 +15,7 @@ from shared.threads import guarded
 log = logging.getLogger(__name__)
 
 
-class OpenJob:
+class ActiveJob:
     """``seal`` and ``error`` are how the listing ended; both are None while it goes on.
 
     ``feed`` and ``is_cancelled`` go by the ledger of ``incarnation``. ``is_stop_refused``: its stop

@@ -108,7 +108,7 @@ class JobFeed:
         )
         self._sender.send(RESULTS.task, queue_name(RESULTS), result)
 
-    def has_left(self, seal: Seal) -> bool:
+    def has_unfinished_chunks(self, seal: Seal) -> bool:
         """Is something undone and nothing live, at the end?
 
         So a chunk whose file was found missing, or that the ledger has forgotten, is noticed.

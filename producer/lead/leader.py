@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 
-from producer.lead.active_job import OpenJob
+from producer.lead.active_job import ActiveJob
 from producer.lead.error_limit import stop_of
 from producer.lead.feed import JobFeed, Sender
 from producer.lead.lister import Lister
@@ -27,7 +27,7 @@ from shared.stages import RESULTS, queue_name
 log = logging.getLogger(__name__)
 
 RESCUE_SECONDS = 1.0
-LOOK_SECONDS = 30.0
+REFRESH_SECONDS = 30.0
 STOP_SECONDS = 1.0
 DONE_AT_ONCE = 10_000
 
@@ -61,18 +61,18 @@ class Leader:
         self._keep_leading = keep_leading
         self._rescuer = Rescuer(ledger, sender, self._resend, settings.lease_seconds)
         self._incarnation = ""
-        self._open: dict[str, OpenJob] = {}  # by uid
+        self._open: dict[str, ActiveJob] = {}  # by uid
         self._closed: set[str] = set()  # job ids
-        self._to_look: dict[str, None] = {}  # job ids, in order
+        self._to_refresh: dict[str, None] = {}  # job ids, in order
         self._turn = 0
-        self._look_due = self._tidy_due = self._rescue_due = clock()
-        self.hold_off()
+        self._refresh_due = self._retire_due = self._rescue_due = clock()
+        self.pause_rescue()
 
-    def hold_off(self) -> None:
+    def pause_rescue(self) -> None:
         """After a connect or an outage nothing counts as lost for one lease length."""
         self._rescuer.forget()
         self._rescue_due = self._clock() + self._settings.lease_seconds
-        self._is_unsure = True
+        self._must_reconcile = True
 
     def end(self) -> None:
         """Stop listing; another may go on from the bucket."""
@@ -88,17 +88,17 @@ class Leader:
         now, work = self._clock(), 0
         try:
             self._follow_incarnation()
-            self._compare()
+            self._reconcile()
             work += self._feed()
-            if now >= self._tidy_due:
-                self._tidy_due = now + RESCUE_SECONDS
-                self._tidy()
+            if now >= self._retire_due:
+                self._retire_due = now + RESCUE_SECONDS
+                self._retire_jobs()
                 self._stop_failing()
             if now >= self._rescue_due:
                 self._rescue_due = now + RESCUE_SECONDS
                 work += self._rescuer.rescue(self._incarnation, now)
                 work += self._give_up()
-            work += self._look(now)
+            work += self._refresh_jobs(now)
         except Stale as stale:
             log.info("the ledger moved on: %s", stale.reason)
         return work > 0
@@ -110,18 +110,18 @@ class Leader:
             log.info("began ledger %s", current)
         if current != self._incarnation:
             for job in list(self._open.values()):
-                self._enter_again(job, current)
+                self._register_again(job, current)
             self._incarnation = current
-            self.hold_off()
+            self.pause_rescue()
 
-    def _compare(self) -> None:
+    def _reconcile(self) -> None:
         """A broker that was away may have forgotten its last second: what stands is not redone."""
-        if self._is_unsure:
+        if self._must_reconcile:
             for job in self._open.values():
                 self._note_files(job, self._ledger.live_chunks(job.spec.job_uid))
-            self._is_unsure = False
+            self._must_reconcile = False
 
-    def _note_files(self, job: OpenJob, chunks: Iterable[int]) -> set[int]:
+    def _note_files(self, job: ActiveJob, chunks: Iterable[int]) -> set[int]:
         """Returns those of the chunks whose files stand, and which so are done."""
         uid, job_id = job.spec.job_uid, job.spec.job_id
         done = set()
@@ -130,7 +130,7 @@ class Leader:
                 done.add(chunk)
             self._keep_leading()
         if done:
-            self._ledger.open_job(self._incarnation, uid, job_id, done)
+            self._ledger.register_job(self._incarnation, uid, job_id, done)
         return done
 
     def _feed(self) -> int:
@@ -147,49 +147,49 @@ class Leader:
                 fed += job.feed.feed(job.lister.chunks, bound=bound, most=most)
             except Stale as stale:  # the job was closed, or the ledger wiped: look at it again
                 log.info("%s: the ledger moved on: %s", job.spec.job_id, stale.reason)
-                self._tidy_due = 0.0
+                self._retire_due = 0.0
             except PermanentError as error:
                 self._fail(job, error)
         return fed
 
-    def _tidy(self) -> None:
+    def _retire_jobs(self) -> None:
         """End what cannot be listed, notice closed jobs, begin again where one was reopened."""
         known = set(self._ledger.jobs())
         for uid, job in list(self._open.items()):
             if job.error is not None:
                 self._fail(job, job.error)
             elif uid not in known:
-                self._look_at(job.spec.job_id)
+                self._refresh_job(job.spec.job_id)
                 if uid in self._open:  # it is not closed: the ledger lost it
-                    self._enter_again(job, self._incarnation)
-            elif job.seal and not job.is_cancelled and job.feed.has_left(job.seal):
-                self._enter_again(job, self._incarnation)
+                    self._register_again(job, self._incarnation)
+            elif job.seal and not job.is_cancelled and job.feed.has_unfinished_chunks(job.seal):
+                self._register_again(job, self._incarnation)
         for stranger in known - self._open.keys():
             progress = self._ledger.progress(stranger)
             if progress is not None:
-                self._look_at(progress.job_id)
+                self._refresh_job(progress.job_id)
             if stranger not in self._open:
                 self._ledger.close_job(self._incarnation, stranger)
 
-    def _look(self, now: float) -> int:
+    def _refresh_jobs(self, now: float) -> int:
         """Look at the jobs that were hinted at, and now and then at all of them."""
-        self._to_look.update(dict.fromkeys(self._ledger.take_hints()))
-        if now >= self._look_due:
+        self._to_refresh.update(dict.fromkeys(self._ledger.take_hints()))
+        if now >= self._refresh_due:
             found = set(self._jobs.job_ids())
             self._closed &= found
             known = {job.spec.job_id for job in self._open.values()}
-            self._to_look.update(dict.fromkeys(sorted((found - self._closed) | known)))
-            self._look_due = now + LOOK_SECONDS
+            self._to_refresh.update(dict.fromkeys(sorted((found - self._closed) | known)))
+            self._refresh_due = now + REFRESH_SECONDS
         looked = 0
-        while self._to_look:  # one by one, so that an outage leaves the others to be looked at
-            job_id = next(iter(self._to_look))
-            self._look_at(job_id)
-            del self._to_look[job_id]
+        while self._to_refresh:  # one by one, so that an outage leaves the others to be looked at
+            job_id = next(iter(self._to_refresh))
+            self._refresh_job(job_id)
+            del self._to_refresh[job_id]
             self._keep_leading()
             looked += 1
         return looked
 
-    def _look_at(self, job_id: str) -> None:
+    def _refresh_job(self, job_id: str) -> None:
         """Learn what the bucket says about a job, new or open."""
         try:
             is_closed = self._jobs.closing(job_id) is not None
@@ -210,36 +210,36 @@ class Leader:
         if spec is None:
             return
         if spec.job_uid not in self._open:
-            self._adopt(spec)
+            self._start_job(spec)
         else:
             self._end_early_if_asked(self._open[spec.job_uid])
 
-    def _adopt(self, spec: JobSpec) -> None:
+    def _start_job(self, spec: JobSpec) -> None:
         reader = ManifestReader(self._jobs.store, self._jobs.bucket, spec.job_id)
         scratch = self._settings.home / "run" / "listing"
-        job = OpenJob(
+        job = ActiveJob(
             spec,
             Lister(spec, self._jobs, partial(self._listing_of, spec), scratch),
             partial(JobFeed, spec, reader, self._ledger, self._sender),
         )
-        if self._enter(job, self._incarnation):
+        if self._register(job, self._incarnation):
             self._open[spec.job_uid] = job
             job.start()
             log.info("%s: open", spec.job_id)
         else:
             self._ledger.close_job(self._incarnation, spec.job_uid)
 
-    def _enter(self, job: OpenJob, incarnation: str) -> bool:
+    def _register(self, job: ActiveJob, incarnation: str) -> bool:
         """Make the job known to the ledger, with what the bucket shows to be done.
 
         False where it was closed meanwhile: then its chunk files may be gone, and nothing is fed.
         """
         uid, job_id = job.spec.job_uid, job.spec.job_id
-        self._ledger.open_job(incarnation, uid, job_id)
+        self._ledger.register_job(incarnation, uid, job_id)
         files = self._jobs.store.list(self._jobs.bucket, keys.chunks_prefix(job_id))
         numbers = (keys.chunk_of_key(info.key) for info in files)
         while done := list(islice(numbers, DONE_AT_ONCE)):
-            self._ledger.open_job(incarnation, uid, job_id, done)
+            self._ledger.register_job(incarnation, uid, job_id, done)
             self._keep_leading()
         job.restart(incarnation)
         if self._jobs.is_closed(job_id):
@@ -248,12 +248,12 @@ class Leader:
         self._end_early_if_asked(job)
         return True
 
-    def _enter_again(self, job: OpenJob, incarnation: str) -> None:
+    def _register_again(self, job: ActiveJob, incarnation: str) -> None:
         """After a wipe, or from the beginning of its manifest."""
-        if not self._enter(job, incarnation):
+        if not self._register(job, incarnation):
             self._forget(job)
 
-    def _end_early_if_asked(self, job: OpenJob) -> None:
+    def _end_early_if_asked(self, job: ActiveJob) -> None:
         """A job that its user has cancelled, or that was stopped, is fed no more."""
         if job.is_cancelled or not self._jobs.ends_early(job.spec):
             return
@@ -262,7 +262,7 @@ class Leader:
             self._ledger.cancel_job(job.incarnation, job.spec.job_uid)
         except Stale as stale:  # the ledger lost the job, which is entered again, and asked then
             log.info("%s: not cancelled yet: %s", job.spec.job_id, stale.reason)
-            self._tidy_due = 0.0
+            self._retire_due = 0.0
             return
         job.is_cancelled = True
         log.info("%s: ends early", job.spec.job_id)
@@ -287,7 +287,7 @@ class Leader:
             log.error("%s: stopped. %s", spec.job_id, stop.error)
             self._end_early_if_asked(job)
 
-    def _fail(self, job: OpenJob, error: HeadraceError) -> None:
+    def _fail(self, job: ActiveJob, error: HeadraceError) -> None:
         """The job cannot be listed or fed, so it ends."""
         self._end(job.spec.job_id, Accounting(listed=job.lister.listed), str(error))
         self._forget(job)
@@ -298,7 +298,7 @@ class Leader:
         self._jobs.create_closing(job_id, closing)
         self._closed.add(job_id)
 
-    def _forget(self, job: OpenJob) -> None:
+    def _forget(self, job: ActiveJob) -> None:
         job.stop()
         del self._open[job.spec.job_uid]
         self._ledger.close_job(job.incarnation, job.spec.job_uid)

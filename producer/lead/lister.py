@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from producer.lead.key_set import KeySet
 from producer.sources.listing import Listing
-from producer.sources.prefetch import Nothing, pumped
+from producer.sources.prefetch import Idle, prefetched
 from shared.errors import PermanentError, TransientError
 from shared.job import JobSpec
 from shared.job_store import JobStore
@@ -29,10 +29,10 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 SEGMENT_GROWTH = 4
-LARGEST_SEGMENT_ITEMS = 65_536
+MAX_SEGMENT_ITEMS = 65_536
 FLUSH_SECONDS = 0.5
 FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 5.0
+MAX_PAUSE_SECONDS = 5.0
 
 
 class ManifestTaken(PermanentError):
@@ -102,7 +102,7 @@ class Lister:
     def _write_on(self, seen: KeySet) -> int:
         """Returns how many objects the listing left out."""
         is_resumed, listing = self.segments > 0, self._open_listing()
-        with closing(pumped(listing)) as found:
+        with closing(prefetched(listing)) as found:
             while not self._cancelled.is_set() and not self._is_full():
                 self._check_stopping()
                 item = next(found, None)
@@ -110,7 +110,7 @@ class Lister:
                     break
                 if isinstance(item, Item) and not (is_resumed and item.key in seen):
                     self._pending.append(item)
-                if self._is_due(waiting=isinstance(item, Nothing)):
+                if self._is_due(waiting=isinstance(item, Idle)):
                     self._flush()
         if self._pending and not self._cancelled.is_set():
             self._flush()
@@ -142,7 +142,7 @@ class Lister:
         self.segments += 1
         size = self._spec.chunk_items
         grown = max(1, self._wanted_items * SEGMENT_GROWTH // size)
-        self._wanted_items = size * min(grown, LARGEST_SEGMENT_ITEMS // size)
+        self._wanted_items = size * min(grown, MAX_SEGMENT_ITEMS // size)
 
     def _seal(self, skipped: int) -> Seal:
         seal = Seal(
@@ -175,7 +175,7 @@ class Lister:
                 if pause_seconds == FIRST_PAUSE_SECONDS:
                     log.warning("%s: the listing waits: %s", self._spec.job_id, error)
             self._stopping.wait(pause_seconds)
-            pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
+            pause_seconds = min(2 * pause_seconds, MAX_PAUSE_SECONDS)
 
     def _check_stopping(self) -> None:
         if self._stopping.is_set():

@@ -23,16 +23,15 @@ from producer.lead.feed import Sender
 from producer.lead.leader import Leader
 from producer.sources.failed_rows import FailedRows
 from producer.sources.listing import BucketListing, Listing
-from shared.broker.celery_app import Publisher
+from shared.broker.celery_app import MessagePublisher
 from shared.errors import HeadraceError
 from shared.job import JobSpec
 from shared.job_store import JobStore
 from shared.lease import LeaseKeeper
-from shared.ledger import Ledger, WorkerIdentity
-from shared.ledger import connect as connect_ledger
+from shared.ledger import Ledger, WorkerIdentity, connect_ledger
 from shared.patience import Outage
 from shared.settings import Settings, load_settings
-from shared.storage import Store, resolve_store, wait_until_admitted
+from shared.storage import Store, resolve_store, wait_for_store_access
 from shared.threads import guarded
 
 log = logging.getLogger("producer")
@@ -42,7 +41,7 @@ RENEW_SECONDS = 1.0
 BUSY_SECONDS = 0.02
 IDLE_SECONDS = 0.1
 STANDBY_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 2.0
+MAX_PAUSE_SECONDS = 2.0
 # So long without a step that went well, other processes may be without their leases too.
 OUTAGE_SECONDS = 2.0
 STOP_SECONDS = 2.0
@@ -72,14 +71,14 @@ class Role:
         while not self._stopping.wait(pause_seconds):
             try:
                 pause_seconds = self._step()
-                outage.is_over()
+                outage.clear()
                 went_well_at = time.monotonic()
             except HeadraceError as error:
-                outage.goes_on(error)
-                pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
+                outage.report(error)
+                pause_seconds = min(2 * pause_seconds, MAX_PAUSE_SECONDS)
                 # Now and then a call fails; were that an outage, nothing would ever be rescued.
                 if self._leader is not None and time.monotonic() - went_well_at > OUTAGE_SECONDS:
-                    self._leader.hold_off()
+                    self._leader.pause_rescue()
 
     def end(self) -> None:
         """Stop listing, and let another producer lead at once."""
@@ -154,11 +153,11 @@ def _run(settings: Settings, stopping: threading.Event) -> int:
         alive_file=settings.alive_file,
     )
     store_of = partial(resolve_store, settings)
-    role = Role(settings, connect_ledger(settings), Publisher(settings), store_of, stopping)
+    role = Role(settings, connect_ledger(settings), MessagePublisher(settings), store_of, stopping)
 
     def work() -> None:
         store = resolve_store(settings, settings.state_bucket)
-        wait_until_admitted(store, settings.state_bucket, stopping)
+        wait_for_store_access(store, settings.state_bucket, stopping)
         lease.start()
         log.info("%s is ready", identity.name)
         role.run()

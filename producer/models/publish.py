@@ -26,7 +26,7 @@ Export = Callable[[Path, ModelConstants, Path], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Publisher:
+class ModelPublisher:
     """Publishes to one bucket. ``export`` writes the ONNX file of some weights."""
 
     store: Store

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from producer import Echo
 from producer.models.export import export_onnx
-from producer.models.publish import Export, Publisher, file_sha256
+from producer.models.publish import Export, ModelPublisher, file_sha256
 from producer.models.sources import fetch, require_readable, take
 from shared.catalog import Catalog, Entry, WeightsModelFile, require_unchanged, weights_model
 from shared.errors import PermanentError, UsageError
@@ -48,7 +48,7 @@ def pull_model(
     ``export_failed``, and the store's errors; nothing half-done is ever seen as complete.
     """
     entry = weights_model((catalog or Catalog()).model(name))
-    publisher = Publisher(store, settings.models_bucket, echo, export)
+    publisher = ModelPublisher(store, settings.models_bucket, echo, export)
     standing = publisher.standing(name, entry.content.sha256)
     if standing is not None:
         require_unchanged(entry, standing.constants)
@@ -81,7 +81,7 @@ def push_model(
             f"{file} is an ONNX graph, and only state dicts can be pushed.",
             "Push the .pth that it was made from, or run the graph from a Python class.",
         )
-    publisher = Publisher(store, settings.models_bucket, echo, export)
+    publisher = ModelPublisher(store, settings.models_bucket, echo, export)
     standing = publisher.standing(name, file_sha256(file))
     version = standing
     if version is None:

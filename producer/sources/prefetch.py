@@ -15,12 +15,12 @@ from shared.threads import guarded
 _T = TypeVar("_T")
 
 AHEAD = 2000
-GLANCE_SECONDS = 0.1
+POLL_SECONDS = 0.1
 # How often a thread that is far enough ahead looks whether it still is.
 _AHEAD_PAUSE_SECONDS = 0.005
 
 
-class Nothing:
+class Idle:
     """Yielded where nothing came for a moment."""
 
 
@@ -31,9 +31,9 @@ class _End:
     error: BaseException | None = None
 
 
-def pumped(
+def prefetched(
     *sources: Iterable[_T], threads: int = 1, ahead: int = AHEAD
-) -> Generator[_T | Nothing, None, None]:
+) -> Generator[_T | Idle, None, None]:
     """Yield what the sources yield, and ``Nothing`` several times a second where they wait.
 
     Each source is one thread's; together they are about ``ahead`` ahead. Raises what they raise.
@@ -51,9 +51,9 @@ def pumped(
     try:
         while running:
             try:
-                value = queue.get(timeout=GLANCE_SECONDS)
+                value = queue.get(timeout=POLL_SECONDS)
             except Empty:
-                yield Nothing()
+                yield Idle()
                 continue
             if not isinstance(value, _End):
                 yield value

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field
 
-from producer.connections import connect
+from producer.connections import connect_stack
 from producer.doctor.stalls import Finding, findings
 from producer.stack.local import ProcessState
 from producer.stack.stack import current_stack
@@ -115,7 +115,7 @@ def process_rows(warn: Callable[[str], None], home: Path | None = None) -> list[
     found = processes(home)
     if not found:
         return []
-    connections = connect(home)
+    connections = connect_stack(home)
     workers = _workers(connections.ledger, warn)
     host_id = connections.settings.host_id
     here = [worker for worker in workers or () if worker.host_id == host_id]

@@ -30,11 +30,11 @@ PORT_NAMES = (
 ATTEMPTS = 1000
 
 
-Claim = Callable[[int], bool]
+ClaimPort = Callable[[int], bool]
 
 
 @contextmanager
-def choosing() -> Iterator[Claim]:
+def choosing() -> Iterator[ClaimPort]:
     """Gives what claims a port before all other stacks of this user, until ours are listened on.
 
     A claim is a lock on one byte of a file, the port's: whoever dies lets go of it, and nobody
@@ -56,7 +56,7 @@ def choosing() -> Iterator[Claim]:
 def choose_ports(
     known: Mapping[str, int],
     echo: Callable[[str], None],
-    claim: Claim,
+    claim: ClaimPort,
     names: Sequence[str] = PORT_NAMES,
 ) -> dict[str, int]:
     """A free port for each of ``names``: the known one, or else another, which it tells."""
@@ -72,7 +72,7 @@ def choose_ports(
     return chosen
 
 
-def _another(name: str, chosen: dict[str, int], claim: Claim) -> int:
+def _another(name: str, chosen: dict[str, int], claim: ClaimPort) -> int:
     candidates = ADMIN_RANGE if name == "admin" else PORT_RANGE
     for port in random.choices(candidates, k=ATTEMPTS):
         if _fits(name, port, chosen, claim):
@@ -84,7 +84,7 @@ def _another(name: str, chosen: dict[str, int], claim: Claim) -> int:
     )
 
 
-def _fits(name: str, port: int, chosen: dict[str, int], claim: Claim) -> bool:
+def _fits(name: str, port: int, chosen: dict[str, int], claim: ClaimPort) -> bool:
     wanted = {port, port + ADMIN_OFFSET} if name == "admin" else {port}
     taken = set(chosen.values()) | {chosen.get("admin", 0) + ADMIN_OFFSET}
     # Claimed first: who had the claim before listens by the time that it lets go of it.

@@ -113,7 +113,7 @@ class _Queues(Protocol):
     def discard(self, queue: str) -> None: ...
 
 
-class Publisher:
+class MessagePublisher:
     """Signs messages and sends them. Thread-safe. Raises TransientError when nobody answers."""
 
     def __init__(self, settings: Settings) -> None:
@@ -188,7 +188,7 @@ class _OnRabbitMQ:
     """The same messages in RabbitMQ's quorum queues."""
 
     def __init__(self, settings: Settings) -> None:
-        self._queues = rabbitmq.connect(settings)
+        self._queues = rabbitmq.connect_queues(settings)
         self.length, self.discard = self._queues.length, self._queues.discard
 
     def put(self, queue: str, payload: str, headers: dict[str, str]) -> None:

@@ -85,7 +85,7 @@ LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class DeadLetterLoad:
     """What of them lies in the broker now."""
 
     entries: int
@@ -158,22 +158,22 @@ class DeadLetters:
         self._oldest = client.register_script(_OLDEST)
         self._forget = client.register_script(_FORGET)
 
-    def add(self, letter: DeadLetter) -> Load:
+    def add(self, letter: DeadLetter) -> DeadLetterLoad:
         """Keep the letter; adding it twice keeps one. Returns what lies in the broker then."""
         received_at = datetime.fromisoformat(letter.received_at).timestamp()
         about = _about(letter)
         del about["replays"]  # the broker has counted them
         digest = _digest(letter.queue, letter.raw)
         values = (letter.id, received_at, json.dumps(about), letter.raw, digest)
-        return Load(*self._call(self._add, _KEYS, values))
+        return DeadLetterLoad(*self._call(self._add, _KEYS, values))
 
-    def load(self) -> Load:
+    def load(self) -> DeadLetterLoad:
         """How much lies in the broker."""
         pipe = self._client.pipeline()
         pipe.zcard(_ORDER)
         pipe.get(_BYTES)
         entries, total_bytes = self._call(pipe.execute)
-        return Load(entries, int(total_bytes or 0))
+        return DeadLetterLoad(entries, int(total_bytes or 0))
 
     def moved(self) -> int:
         """How many were moved to the bucket since they were last purged."""
@@ -268,11 +268,11 @@ def _load(about: bytes, raw: bytes) -> DeadLetter:
     return DeadLetter(**json.loads(about), raw=raw)
 
 
-def connect(settings: Settings) -> DeadLetters:
+def connect_dead_letters(settings: Settings) -> DeadLetters:
     """The dead letters of the settings' broker."""
     if not rabbitmq.speaks_amqp(settings.broker_url):
         return DeadLetters(redis_client(settings.broker_url, settings.ca_file))
-    queues = rabbitmq.connect(settings)
+    queues = rabbitmq.connect_queues(settings)
     return DeadLetters(
         redis_client(settings.ledger_url, settings.ca_file),
         lambda _, letter: queues.put(letter.queue, Delivery.from_raw(letter.raw).as_it_was()),

@@ -10,7 +10,7 @@ import amqp
 from amqp.serialization import decode_properties_basic
 
 # What the dead letters' server takes in one piece is 16 MiB; a body this large stays malformed.
-MOST_BODY_BYTES = 12 * 2**20
+MAX_BODY_BYTES = 12 * 2**20
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = 200
 
@@ -28,7 +28,7 @@ class Delivery:
     def to_raw(self) -> bytes:
         """A line of JSON for people, then the properties and the body, cut to 12 MiB."""
         line = {"properties_bytes": len(self.properties), "properties": self._readable()}
-        return json.dumps(line).encode() + b"\n" + self.properties + self.body[:MOST_BODY_BYTES]
+        return json.dumps(line).encode() + b"\n" + self.properties + self.body[:MAX_BODY_BYTES]
 
     @classmethod
     def from_raw(cls, raw: bytes) -> Delivery:

@@ -35,7 +35,7 @@ def speaks_amqp(url: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class RabbitAddress:
     """What an AMQP URL says. ``vhost`` is the virtual host, ``/`` where the URL has no path."""
 
     place: str
@@ -44,7 +44,7 @@ class Address:
     vhost: str
 
     @classmethod
-    def of(cls, url: str) -> Address:
+    def of(cls, url: str) -> RabbitAddress:
         """The address in ``url``, with AMQP's own defaults for what it leaves out."""
         parts = urlsplit(url)
         port = parts.port or (5671 if parts.scheme == "amqps" else 5672)
@@ -64,7 +64,7 @@ class RabbitQueues:
     """
 
     def __init__(self, url: str, ca_file: Path | None) -> None:
-        self._address = Address.of(url)
+        self._address = RabbitAddress.of(url)
         self._ssl = amqp_options(url, ca_file)
         self._connection: Any = None
         self._channel: Any = None
@@ -175,7 +175,7 @@ def _declare(channel: Any, queue: str) -> None:
     channel.queue_declare(queue, durable=True, auto_delete=False, arguments=QUORUM)
 
 
-def connect(settings: Settings) -> RabbitQueues:
+def connect_queues(settings: Settings) -> RabbitQueues:
     """The queues of the settings' broker; connects when it is first asked something."""
     return RabbitQueues(settings.broker_url, settings.ca_file)
 
@@ -186,13 +186,13 @@ def answering(settings: Settings, own_queues: Iterable[str] = ()) -> str:
     Raises TransientError ``broker_unavailable`` where none does, or it does not take us, or does
     not give us our own queues.
     """
-    with closing(connect(settings)) as queues:
+    with closing(connect_queues(settings)) as queues:
         for name in own_queues:
             queues.declare(name)
         return queues.server()
 
 
-def _explained(error: Exception, address: Address) -> HeadraceError:
+def _explained(error: Exception, address: RabbitAddress) -> HeadraceError:
     """One line, with what to do."""
     rabbit, hint = f"RabbitMQ at {address.place}", "Mend broker_url, or RabbitMQ's users."
     if isinstance(error, amqp.AccessRefused) and "Login was refused" in str(error):

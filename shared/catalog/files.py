@@ -127,7 +127,7 @@ def _source_form(value: Any) -> str:
     return "<url>" if isinstance(value, dict) and "url" in value else "<package>"
 
 
-Source = Annotated[
+WeightsSource = Annotated[
     Annotated[PackageSource, Tag("<package>")] | Annotated[UrlSource, Tag("<url>")],
     Discriminator(_source_form),
 ]
@@ -142,7 +142,7 @@ class WeightsModelFile(Frozen):
 
     architecture: Line
     sha256: Sha256
-    sources: list[Source] = Field(default=[])
+    sources: list[WeightsSource] = Field(default=[])
     image_pixels: SidePixels = 224
     mean: list[Channel] = Field(min_length=3, max_length=3)
     std: list[Deviation] = Field(min_length=3, max_length=3)

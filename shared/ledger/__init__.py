@@ -1,6 +1,6 @@
 """The ledger: which chunk is where, and who lives. A cache of the bucket; it may be wiped."""
 
-from shared.ledger.ledger import Ledger, Stale, connect
+from shared.ledger.ledger import Ledger, Stale, connect_ledger
 from shared.ledger.records import (
     ChunkPlace,
     ChunkRef,
@@ -19,5 +19,5 @@ __all__ = [
     "LiveWorker",
     "Stale",
     "WorkerIdentity",
-    "connect",
+    "connect_ledger",
 ]

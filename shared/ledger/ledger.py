@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 _SCRIPTS = Path(__file__).parent / "scripts"
 
 # So many dead letters that carried our signature end a chunk.
-MOST_REFUSALS = 3
+MAX_REFUSALS = 3
 # Of a live entry, as scripts/_prelude.lua writes it.
 _LIVE_FIELDS = 11
 
@@ -81,7 +81,7 @@ class Ledger:
         """Give an empty ledger its id. Returns the id that stands, ours or an earlier one."""
         return str(self._run("begin", incarnation))
 
-    def open_job(
+    def register_job(
         self, incarnation: str, job_uid: str, job_id: str, done: Iterable[int] = ()
     ) -> None:
         """Make a job known, with the chunks that the bucket shows to be done. Idempotent.
@@ -89,7 +89,7 @@ class Ledger:
         Of these, only what somebody holds stays as it is, until its holder finishes it.
         """
         chunks = ",".join(map(str, done))
-        self._checked("open_job", incarnation, job_uid, job_id, chunks)
+        self._checked("register_job", incarnation, job_uid, job_id, chunks)
 
     def feed(
         self,
@@ -152,7 +152,7 @@ class Ledger:
         """End in good order: what this worker still holds may be rescued at once."""
         self._checked("depart", incarnation, worker.name)
 
-    def note_trial(
+    def mark_running_alone(
         self, ref: ChunkRef, stage: Stage, worker: WorkerIdentity, item: int | None
     ) -> int:
         """Note that ``worker`` runs this item of its chunk alone; None: that it runs none so.
@@ -160,7 +160,7 @@ class Ledger:
         ``item`` is the place in the chunk. Returns how many runs of it were lost at this stage.
         """
         place = "-" if item is None else item
-        answer = self._checked("note_trial", *_args(ref), stage.name, worker.name, place)
+        answer = self._checked("mark_running_alone", *_args(ref), stage.name, worker.name, place)
         return int(answer[0])
 
     def rescue_held(self, incarnation: str) -> list[ChunkRef]:
@@ -187,7 +187,7 @@ class Ledger:
 
         Raises Stale where it was not the chunk's last: that counts for nothing.
         """
-        self._checked("refuse", *_args(ref), stage.name, MOST_REFUSALS, self._pause_ms)
+        self._checked("refuse", *_args(ref), stage.name, MAX_REFUSALS, self._pause_ms)
 
     def give_up(self, incarnation: str, queue: str) -> list[ChunkRef]:
         """Queue on ``queue``, for the results stage, what was refused too often.
@@ -208,11 +208,11 @@ class Ledger:
         """Forget a job that the bucket shows to be closed."""
         self._checked("close_job", incarnation, job_uid)
 
-    def staged(self, refs: list[ChunkRef]) -> list[bool]:
+    def still_staged(self, refs: list[ChunkRef]) -> list[bool]:
         """For each chunk: is this very attempt queued for, or held by, the inference stage?"""
         return self._attempts_at(INFERENCE, refs)
 
-    def awaited(self, refs: list[ChunkRef]) -> list[bool]:
+    def still_needed(self, refs: list[ChunkRef]) -> list[bool]:
         """For each chunk: the same, or is this very attempt still with the preprocess stage?"""
         return self._attempts_at(PREPROCESS, refs)
 
@@ -382,7 +382,7 @@ def _place(uid: str, chunk: str, line: str, now: float) -> ChunkPlace | None:
     return ChunkPlace(uid, int(chunk), state, STAGES[stage], int(attempt), owner, seconds)
 
 
-def connect(settings: Settings) -> Ledger:
+def connect_ledger(settings: Settings) -> Ledger:
     """Connect lazily to ``settings.ledger_url``; timeouts are short and nothing is retried."""
     client = redis_client(
         settings.ledger_url,

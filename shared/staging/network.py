@@ -181,7 +181,7 @@ def _pixels_key(ref: ChunkRef) -> str:
     return f"stage:pixels:{_name(ref)}"
 
 
-def connect(settings: Settings, awaited: StagedQuery) -> NetworkStaging | None:
+def connect_network(settings: Settings, awaited: StagedQuery) -> NetworkStaging | None:
     """Connect lazily to ``settings.staging_url``; None where the settings name none."""
     if not settings.staging_url:
         return None

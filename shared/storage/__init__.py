@@ -1,6 +1,6 @@
 """Object stores: one small port, ``Store``, and its adapter for everything that speaks S3."""
 
-from shared.storage.admission import wait_until_admitted
+from shared.storage.admission import wait_for_store_access
 from shared.storage.errors import (
     AccessDenied,
     AlreadyExists,
@@ -16,7 +16,7 @@ from shared.storage.errors import (
     UnsupportedKey,
 )
 from shared.storage.port import ObjectInfo, Page, Store, ensure_bucket
-from shared.storage.registry import connect, resolve_store
+from shared.storage.registry import connect_store, resolve_store
 from shared.storage.urls import check_bucket_name, is_s3_url, parse_s3_url
 
 __all__ = [
@@ -36,10 +36,10 @@ __all__ = [
     "StoreUnavailable",
     "UnsupportedKey",
     "check_bucket_name",
-    "connect",
+    "connect_store",
     "ensure_bucket",
     "is_s3_url",
     "parse_s3_url",
     "resolve_store",
-    "wait_until_admitted",
+    "wait_for_store_access",
 ]

@@ -16,7 +16,7 @@ PAUSE_SECONDS = 5.0
 PROBE_KEY = "clock-probe"
 
 
-def wait_until_admitted(
+def wait_for_store_access(
     store: Store, bucket: str, stopping: threading.Event, pause_seconds: float = PAUSE_SECONDS
 ) -> None:
     """Return when the store refuses neither our clock nor our keys, whatever else it may refuse.
@@ -26,10 +26,10 @@ def wait_until_admitted(
     """
     outage = Outage(log)
     while (refusal := _refusal(store, bucket)) is not None:
-        outage.goes_on(refusal)
+        outage.report(refusal)
         if stopping.wait(pause_seconds):
             return
-    outage.is_over()
+    outage.clear()
 
 
 def _refusal(store: Store, bucket: str) -> HeadraceError | None:

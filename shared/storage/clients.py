@@ -17,7 +17,7 @@ from obstore.store import S3Store
 from urllib3 import BaseHTTPResponse, HTTPResponse, PoolManager, Retry, Timeout
 
 from shared.settings import S3Settings
-from shared.storage.credentials import Keys
+from shared.storage.credentials import RenewedKeys
 from shared.storage.pace import paced
 from shared.tls import certificates, trusting
 
@@ -38,7 +38,7 @@ PART_BYTES = 65536
 
 
 def bucket_client(
-    s3: S3Settings, keys: Keys, bucket: str, timeout_seconds: int = TRANSFER_SECONDS
+    s3: S3Settings, keys: RenewedKeys, bucket: str, timeout_seconds: int = TRANSFER_SECONDS
 ) -> S3Store:
     """obstore's client, which is bound to one bucket. ``timeout_seconds``: for each request."""
     url = f"{'https' if s3.secure else 'http'}://{s3.endpoint}"
@@ -116,7 +116,7 @@ class _PacedPool(PoolManager):
         )
 
 
-class _Again(Retry):
+class _RetryUnread(Retry):
     """Repeats a request without waiting for the end of the refusal, which may trickle."""
 
     def increment(
@@ -139,13 +139,13 @@ def parts_of(answer: BaseHTTPResponse) -> Iterator[bytes]:
     return iter(lambda: answer.read1(PART_BYTES, decode_content=False), b"")
 
 
-def admin_client(s3: S3Settings, keys: Keys) -> Minio:
+def admin_client(s3: S3Settings, keys: RenewedKeys) -> Minio:
     """The ``minio`` SDK's client."""
     pool = _PacedPool(
         maxsize=CONNECTIONS,
         block=True,
         timeout=Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-        retries=_Again(
+        retries=_RetryUnread(
             total=3,
             connect=1,
             read=1,

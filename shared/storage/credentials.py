@@ -106,13 +106,13 @@ class UsualCredentials(_Source):
         return InstanceCredentials().read()
 
 
-Source = Annotated[
+KeySource = Annotated[
     EnvironmentCredentials | FileCredentials | InstanceCredentials | UsualCredentials,
     Field(discriminator="source"),
 ]
 
 
-class Keys(Provider):  # type: ignore[misc]
+class RenewedKeys(Provider):  # type: ignore[misc]
     """Keys that are read again before they expire, once a minute, or when they were refused.
 
     Thread-safe. Those in hand serve on while they cannot be read and have not expired.
@@ -164,7 +164,7 @@ class Keys(Provider):  # type: ignore[misc]
         return bool(left.total_seconds() < RENEW_SECONDS)
 
 
-def lasting(s3: S3Settings) -> Keys:
+def static_keys(s3: S3Settings) -> RenewedKeys:
     """The keys in the settings, which do not change."""
     keys = Credentials(s3.access_key, s3.secret_key)
-    return Keys(lambda: keys, may_change=False)
+    return RenewedKeys(lambda: keys, may_change=False)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from shared.environment import user_variable
 from shared.errors import UsageError
 from shared.settings import S3Settings, Settings
-from shared.storage.credentials import READ_ERRORS, Keys, Source, UsualCredentials
+from shared.storage.credentials import READ_ERRORS, KeySource, RenewedKeys, UsualCredentials
 from shared.storage.port import Store
 from shared.storage.s3 import S3ObjectStore
 
@@ -41,7 +41,7 @@ class NamedStore(_Strict):
     region: str | None = None
     secure: bool = True
     ca_file: Path | None = None
-    credentials: Source = UsualCredentials()
+    credentials: KeySource = UsualCredentials()
     buckets: tuple[str, ...] = Field(min_length=1)
 
     def serves(self, bucket: str) -> bool:
@@ -73,7 +73,7 @@ class _StoresFile(_Strict):
     stores: tuple[NamedStore, ...] = ()
 
 
-def connect(s3: S3Settings) -> Store:
+def connect_store(s3: S3Settings) -> Store:
     """The store at ``s3``, the same object for the same settings. Sends no request yet."""
     with _lock:
         if s3 not in _stores:
@@ -88,18 +88,18 @@ def resolve_store(settings: Settings, bucket: str) -> Store:
     """
     stores = _named_stores(settings.stores_file)
     named = next((store for store in stores if store.serves(bucket)), None)
-    return _connect_named(named) if named else connect(settings.s3)
+    return _connect_named(named) if named else connect_store(settings.s3)
 
 
 def _connect_named(named: NamedStore) -> Store:
     with _lock:
         if named not in _stores:
-            keys = Keys(named.credentials.read)
+            keys = RenewedKeys(named.credentials.read)
             _stores[named] = S3ObjectStore(_address(named, _first(keys, named)), keys)
         return _stores[named]
 
 
-def _first(keys: Keys, named: NamedStore) -> Credentials:
+def _first(keys: RenewedKeys, named: NamedStore) -> Credentials:
     try:
         return keys.retrieve()
     except READ_ERRORS as error:

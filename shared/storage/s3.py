@@ -35,7 +35,7 @@ from shared.storage.clients import (
     bucket_client,
     parts_of,
 )
-from shared.storage.credentials import READ_ERRORS, Keys, lasting
+from shared.storage.credentials import READ_ERRORS, RenewedKeys, static_keys
 from shared.storage.errors import (
     CredentialsExpired,
     ObjectChanged,
@@ -69,10 +69,10 @@ class S3ObjectStore:
 
     answer_seconds = ANSWER_SECONDS
 
-    def __init__(self, s3: S3Settings, keys: Keys | None = None) -> None:
+    def __init__(self, s3: S3Settings, keys: RenewedKeys | None = None) -> None:
         self.endpoint = s3.endpoint
         self._settings = s3
-        self._keys = keys or lasting(s3)
+        self._keys = keys or static_keys(s3)
         self._minio = admin_client(s3, self._keys)
         self._throttle = Throttle(CONNECTIONS)
         self._buckets: dict[tuple[str, int], BucketClient] = {}  # and by their timeouts

@@ -14,7 +14,7 @@ from typing import Protocol
 import pytest
 
 from shared.settings import S3Settings
-from shared.storage import Store, connect
+from shared.storage import Store, connect_store
 from tests.support.minio_server import start_minio
 from tests.support.servers import start_seaweedfs
 
@@ -53,7 +53,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Settings]:
 
 @pytest.fixture(scope="session")
 def store(s3: S3Settings) -> Store:
-    return connect(s3)
+    return connect_store(s3)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from shared.storage import (
     Store,
     StoreUnavailable,
 )
-from shared.storage.credentials import Keys
+from shared.storage.credentials import RenewedKeys
 from shared.storage.s3 import S3ObjectStore
 from tests.support.injection.strict_store import StrictStore
 from workers.preprocess.fetch import Fetcher
@@ -85,7 +85,7 @@ def test_long_lived_keys_may_be_changed_while_they_are_used(
     good = Credentials(s3.access_key, s3.secret_key)
     for old in (Credentials("unknown", "s"), Credentials(s3.access_key, "wrong")):
         held, clock = [old, good], Clock()
-        foreign = S3ObjectStore(s3, Keys(lambda held=held: held.pop(0), clock))  # type: ignore[misc]
+        foreign = S3ObjectStore(s3, RenewedKeys(lambda held=held: held.pop(0), clock))  # type: ignore[misc]
         with pytest.raises(AccessDenied):
             foreign.get(bucket, "key")
         assert held == [good]

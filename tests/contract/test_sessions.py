@@ -14,7 +14,7 @@ from minio.credentials import Credentials
 
 from shared.settings import S3Settings
 from shared.storage import AccessDenied, CredentialsExpired, Store
-from shared.storage.credentials import FileCredentials, Keys
+from shared.storage.credentials import FileCredentials, RenewedKeys
 from shared.storage.s3 import S3ObjectStore
 from tests.support.injection.strict_store import StrictStore
 from tests.support.waiting import wait_for
@@ -72,7 +72,7 @@ def write(path: Path, session: Credentials) -> None:
 def test_a_session_reads_and_may_do_no_more(
     store: Store, s3: S3Settings, bucket: str, new_session: Callable[[], Credentials]
 ) -> None:
-    session = S3ObjectStore(s3, Keys(new_session))
+    session = S3ObjectStore(s3, RenewedKeys(new_session))
     for key in KEYS:
         store.put(bucket, key, b"x")
         assert session.get(bucket, key) == b"x"
@@ -95,7 +95,7 @@ def test_a_session_that_has_ended_is_replaced_by_the_one_that_the_file_has_now(
     write(file, sessions[0])
     near = s3.model_copy(update={"endpoint": f"127.0.0.1:{strict.port}"})
     pause = Pause()
-    foreign = S3ObjectStore(near, Keys(FileCredentials(path=file).read, pause))
+    foreign = S3ObjectStore(near, RenewedKeys(FileCredentials(path=file).read, pause))
     operations: list[Callable[[], object]] = [
         lambda: foreign.get(bucket, "plain"),
         lambda: foreign.get(bucket, "odd\nkey"),
@@ -129,7 +129,7 @@ class Pause:
 
 def test_a_session_that_minio_forgot_is_waited_for(s3: S3Settings, bucket: str) -> None:
     forgotten = Credentials("A" * 20, "s" * 40, "no session of this server")
-    store = S3ObjectStore(s3, Keys(lambda: forgotten))
+    store = S3ObjectStore(s3, RenewedKeys(lambda: forgotten))
     for key in KEYS:
         with pytest.raises(CredentialsExpired):
             store.get(bucket, key)
@@ -152,7 +152,7 @@ def test_threads_that_read_on_see_no_more_than_a_moment_of_it(
     """The source gives another session as soon as it is asked, as a machine's does."""
     store.put(bucket, "key", b"x")
     near = s3.model_copy(update={"endpoint": f"127.0.0.1:{strict.port}"})
-    foreign = S3ObjectStore(near, Keys(new_session))
+    foreign = S3ObjectStore(near, RenewedKeys(new_session))
     ended = threading.Event()
     got: list[bytes] = []
 

@@ -21,7 +21,7 @@ from shared.storage import (
     ObjectTooLarge,
     Store,
     UnsupportedKey,
-    connect,
+    connect_store,
 )
 
 ODD_KEYS = [
@@ -272,7 +272,7 @@ def test_the_users_environment_decides_nothing(
     }.items():
         monkeypatch.setenv(name, value)
     # Another spelling of the host, so that no client made before is taken.
-    fresh = connect(
+    fresh = connect_store(
         s3.model_copy(update={"endpoint": s3.endpoint.replace("127.0.0.1", "localhost")})
     )
     assert fresh.create(bucket, "key", b"x")

@@ -10,7 +10,7 @@ import pytest
 from shared.settings import S3Settings
 from shared.storage import Store
 from shared.storage.clients import admin_client
-from shared.storage.credentials import lasting
+from shared.storage.credentials import static_keys
 
 PACKED = gzip.compress(b"hello " * 1000)
 
@@ -20,7 +20,7 @@ PACKED = gzip.compress(b"hello " * 1000)
 def test_stored_bytes_come_with_their_encoding(
     s3: S3Settings, store: Store, bucket: str, key: str, encoding: str
 ) -> None:
-    admin_client(s3, lasting(s3)).put_object(
+    admin_client(s3, static_keys(s3)).put_object(
         bucket, key, BytesIO(PACKED), len(PACKED), metadata={"Content-Encoding": encoding}
     )
     (listed,) = store.list(bucket)

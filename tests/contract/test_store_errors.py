@@ -18,7 +18,7 @@ from shared.storage import (
     ObjectMissing,
     Store,
     StoreUnavailable,
-    connect,
+    connect_store,
     pace,
 )
 from tests.support.injection.http_proxy import HttpProxy
@@ -75,7 +75,7 @@ def test_a_missing_object_is_called_that(store: Store, s3: S3Settings, bucket: s
 def test_wrong_credentials_are_denied(
     s3: S3Settings, bucket: str, operation: str, field: str
 ) -> None:
-    stranger = connect(s3.model_copy(update={field: "wrong"}))
+    stranger = connect_store(s3.model_copy(update={field: "wrong"}))
     with pytest.raises(AccessDenied) as caught:
         (OPERATIONS | EXISTS)[operation](stranger, bucket)
     assert_says(caught.value, f"s3://{bucket}", s3.endpoint, "credentials")
@@ -86,7 +86,7 @@ def test_a_store_that_is_down_is_told_within_5_seconds(s3: S3Settings, operation
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
         endpoint = f"127.0.0.1:{unused.getsockname()[1]}"
-        nobody = connect(s3.model_copy(update={"endpoint": endpoint}))
+        nobody = connect_store(s3.model_copy(update={"endpoint": endpoint}))
         started = time.monotonic()
         with pytest.raises(StoreUnavailable) as caught:
             (OPERATIONS | EXISTS)[operation](nobody, "contract-down")
@@ -110,7 +110,7 @@ def test_a_body_that_comes_at_a_byte_a_second_is_given_up(
     monkeypatch.setattr(pace, "WINDOW_SECONDS", 1.5)
     host, _, port = s3.endpoint.rpartition(":")
     with HttpProxy(int(port), random.Random(0)) as proxy:
-        near = connect(s3.model_copy(update={"endpoint": f"{host}:{proxy.port}"}))
+        near = connect_store(s3.model_copy(update={"endpoint": f"{host}:{proxy.port}"}))
         SLOW_READS[operation](near, bucket)
         proxy.rates = {Fate.SLOW: 1.0}
         with pytest.raises(StoreUnavailable) as caught:

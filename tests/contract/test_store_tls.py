@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import UsageError
 from shared.settings import S3Settings
-from shared.storage import Store, StoreUnavailable, connect
+from shared.storage import Store, StoreUnavailable, connect_store
 from tests.support.tls import Authority, TlsFront
 
 OPERATIONS: dict[str, Callable[[Store, str], object]] = {
@@ -29,7 +29,7 @@ def https(s3: S3Settings, authority: Authority) -> Iterator[S3Settings]:
 
 
 def test_everything_goes_encrypted(https: S3Settings, authority: Authority, bucket: str) -> None:
-    store = connect(https.model_copy(update={"ca_file": authority.ca_file}))
+    store = connect_store(https.model_copy(update={"ca_file": authority.ca_file}))
     for key in ("a", "odd\nkey"):
         store.put(bucket, key, b"x" * 100_000)
         assert store.get(bucket, key) == b"x" * 100_000
@@ -43,7 +43,7 @@ def test_who_is_certified_by_another_is_not_trusted(
     https: S3Settings, stranger: Authority, bucket: str, operation: str
 ) -> None:
     for trusted in (None, stranger.ca_file):
-        store = connect(https.model_copy(update={"ca_file": trusted}))
+        store = connect_store(https.model_copy(update={"ca_file": trusted}))
         with pytest.raises(StoreUnavailable, match="its certificate is not trusted") as caught:
             OPERATIONS[operation](store, bucket)
         assert https.endpoint in str(caught.value)
@@ -56,7 +56,7 @@ def test_who_is_certified_under_another_name_is_not_trusted(
     other = authority.certify("subjectAltName=DNS:other.example")
     with TlsFront(int(s3.endpoint.rpartition(":")[2]), other) as front:
         changes = {"endpoint": f"127.0.0.1:{front.port}", "ca_file": authority.ca_file}
-        store = connect(s3.model_copy(update={**changes, "secure": True}))
+        store = connect_store(s3.model_copy(update={**changes, "secure": True}))
         for operation in ("get", "get odd"):
             with pytest.raises(StoreUnavailable, match="its certificate is not trusted"):
                 OPERATIONS[operation](store, bucket)
@@ -67,5 +67,5 @@ def test_a_file_without_certificates_is_named(https: S3Settings, tmp_path: Path)
     empty.write_text("no certificate")
     for file in (empty, tmp_path / "nowhere.pem"):
         with pytest.raises(UsageError, match=file.name) as caught:
-            connect(https.model_copy(update={"ca_file": file}))
+            connect_store(https.model_copy(update={"ca_file": file}))
         assert "\n" not in str(caught.value)

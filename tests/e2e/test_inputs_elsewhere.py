@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from shared.settings import S3Settings
-from shared.storage import connect
+from shared.storage import connect_store
 from tests.support.injection.strict_store import StrictStore
 from tests.support.servers import RunningSeaweed, start_seaweedfs
 from tests.support.stack import Stack, small_images
@@ -29,7 +29,7 @@ PIPELINE = (
 def server(tmp_path: Path) -> Iterator[RunningSeaweed]:
     """A second store, with images of which one is archived."""
     server = start_seaweedfs(tmp_path / "foreign")
-    store = connect(
+    store = connect_store(
         S3Settings(
             endpoint=server.endpoint, access_key=server.access_key, secret_key=server.secret_key
         )

@@ -13,7 +13,7 @@ from tests.support.injection.extent import FULL, SEED
 from tests.support.injection.fingerprints import Fingerprints
 from tests.support.injection.outage import kill_for_good
 from tests.support.injection.post_mortem import post_mortem
-from tests.support.injection.proxied_stack import Far, labels_of
+from tests.support.injection.proxied_stack import ProxiedStack, labels_of
 from tests.support.injection.recording_model import Seen
 from tests.support.injection.routing import routed
 from tests.support.injection.table import note_end
@@ -70,7 +70,7 @@ def fingerprints(stack: Stack, plugins: Path) -> Fingerprints:
 
 
 @pytest.fixture(scope="session")
-def far(tmp_path_factory: pytest.TempPathFactory, full: bool) -> Iterator[Far]:
+def proxied(tmp_path_factory: pytest.TempPathFactory, full: bool) -> Iterator[ProxiedStack]:
     """A stack of its own: faults of broker and store are not to meet other tests' jobs."""
     base = tmp_path_factory.mktemp("far")
     (base / "plugins").mkdir()
@@ -84,7 +84,7 @@ def far(tmp_path_factory: pytest.TempPathFactory, full: bool) -> Iterator[Far]:
                 stack.put("far", small_images(images, seed=8))
                 job = stack.enqueue("s3://far/", pipeline=seen.pipeline)
                 stack.finish(job)
-                yield Far(stack, proxies, disk, seen, images, labels_of(stack, job))
+                yield ProxiedStack(stack, proxies, disk, seen, images, labels_of(stack, job))
                 proxies.quiet()
                 kill_for_good(stack, "seaweedfs")  # in good order it takes ten seconds
                 stack.run("down")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.injection.proxied_stack import Far
+from tests.support.injection.proxied_stack import ProxiedStack
 from tests.support.injection.proxy import Fate
 from tests.support.injection.table import Line, note
 from tests.support.waiting import wait_for
@@ -16,13 +16,13 @@ ENOUGH = 3
 
 
 @pytest.mark.timeout(4000)
-def test_answers_that_cannot_be_trusted_cost_no_row(far: Far, full: bool) -> None:
+def test_answers_that_cannot_be_trusted_cost_no_row(proxied: ProxiedStack, full: bool) -> None:
     line = Line("Of all calls 5 % fail, 5 % stall, and 5 % are done and reported as failed")
-    proxies = (far.proxies.broker, far.proxies.store)
+    proxies = (proxied.proxies.broker, proxied.proxies.store)
     for proxy in proxies:
         proxy.counts.clear()
         proxy.rates = dict.fromkeys(FATES, RATE)
-    job = far.enqueue()
+    job = proxied.enqueue()
     try:
         if not full:
             wait_for(
@@ -30,11 +30,11 @@ def test_answers_that_cannot_be_trusted_cost_no_row(far: Far, full: bool) -> Non
                 what=f"{ENOUGH} of each fate",
                 deadline_seconds=180,
             )
-            far.proxies.quiet()
-        far.stack.finish(job, deadline_seconds=3600 if full else 180)
+            proxied.proxies.quiet()
+        proxied.stack.finish(job, deadline_seconds=3600 if full else 180)
     finally:
-        far.proxies.quiet()
-    line.add(far.check(job))
+        proxied.proxies.quiet()
+    line.add(proxied.check(job))
     counts = sum((proxy.counts for proxy in proxies), start=type(proxies[0].counts)())
     line.remark = ", ".join(f"{counts[fate]} {fate}" for fate in (*FATES, Fate.PASS))
     note(line)

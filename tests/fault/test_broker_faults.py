@@ -12,63 +12,63 @@ from pathlib import Path
 import pytest
 import redis
 
-from shared.ledger import connect
+from shared.ledger import connect_ledger
 from shared.settings import load_settings
 from tests.support.injection.outage import frozen, killed
-from tests.support.injection.proxied_stack import BATCH, Far
+from tests.support.injection.proxied_stack import BATCH, ProxiedStack
 from tests.support.injection.recording_model import finished, listed
 from tests.support.injection.table import Line, note
 from tests.support.injection.watch import Watch
 from tests.support.waiting import wait_for
 
 # A ledger of another birth makes everything in flight anew: two full queues and what is held.
-MOST_IN_FLIGHT_CHUNKS = 48
+MAX_IN_FLIGHT_CHUNKS = 48
 # Of what a broker forgets of its last second, and what was on its way to or from a worker.
-MOST_FORGOTTEN_CHUNKS = 24
-MOST_REDONE_CHUNKS = 8
+MAX_FORGOTTEN_CHUNKS = 24
+MAX_REDONE_CHUNKS = 8
 
 
-def killed_and_back(far: Far, job: str, seconds: float) -> None:
-    with killed(far.stack, "valkey"):
+def killed_and_back(proxied: ProxiedStack, job: str, seconds: float) -> None:
+    with killed(proxied.stack, "valkey"):
         time.sleep(seconds)
 
 
-def back_empty(far: Far, job: str, seconds: float) -> None:
-    with killed(far.stack, "valkey"):
-        shutil.rmtree(log_of(far).parent)
+def back_empty(proxied: ProxiedStack, job: str, seconds: float) -> None:
+    with killed(proxied.stack, "valkey"):
+        shutil.rmtree(log_of(proxied).parent)
         time.sleep(seconds)
 
 
-def back_without_its_last_second(far: Far, job: str, seconds: float) -> None:
-    log = log_of(far)
+def back_without_its_last_second(proxied: ProxiedStack, job: str, seconds: float) -> None:
+    log = log_of(proxied)
     known = log.stat().st_size
     time.sleep(1)  # the second that is to be lost
-    with killed(far.stack, "valkey"):
+    with killed(proxied.stack, "valkey"):
         assert log.stat().st_size > known
         with log.open("r+b") as file:
             file.truncate(known)
         time.sleep(seconds)
 
 
-def wiped(far: Far, job: str, seconds: float) -> None:
-    redis.Redis.from_url(far.stack.info["broker_url"]).flushall()
+def wiped(proxied: ProxiedStack, job: str, seconds: float) -> None:
+    redis.Redis.from_url(proxied.stack.info["broker_url"]).flushall()
 
 
-def wiped_and_resumed(far: Far, job: str, seconds: float) -> None:
-    with frozen(far.stack, "inference"):  # else the job might end before the command comes
-        wiped(far, job, seconds)
-        far.stack.run("resume", job)
+def wiped_and_resumed(proxied: ProxiedStack, job: str, seconds: float) -> None:
+    with frozen(proxied.stack, "inference"):  # else the job might end before the command comes
+        wiped(proxied, job, seconds)
+        proxied.stack.run("resume", job)
 
 
-def full_for_a_while(far: Far, job: str, seconds: float) -> None:
-    with redis.Redis.from_url(far.stack.info["broker_url"]) as broker:
+def full_for_a_while(proxied: ProxiedStack, job: str, seconds: float) -> None:
+    with redis.Redis.from_url(proxied.stack.info["broker_url"]) as broker:
         broker.config_set("maxmemory", 1)
         time.sleep(seconds)
         broker.config_set("maxmemory", 0)
 
 
-def log_of(far: Far) -> Path:
-    (path,) = (far.stack.home / "data/valkey/appendonlydir").glob("*.incr.aof")
+def log_of(proxied: ProxiedStack) -> Path:
+    (path,) = (proxied.stack.home / "data/valkey/appendonlydir").glob("*.incr.aof")
     return path
 
 
@@ -76,15 +76,15 @@ def log_of(far: Far) -> Path:
 class Fault:
     """What happens, how many chunks it may have done again, and whether it leaves stale ones."""
 
-    strike: Callable[[Far, str, float], None]
-    most_redone: int = MOST_IN_FLIGHT_CHUNKS
+    strike: Callable[[ProxiedStack, str, float], None]
+    most_redone: int = MAX_IN_FLIGHT_CHUNKS
     is_born_anew: bool = True
 
 
 FAULTS = {
-    "broker killed and restarted": Fault(killed_and_back, MOST_REDONE_CHUNKS, is_born_anew=False),
+    "broker killed and restarted": Fault(killed_and_back, MAX_REDONE_CHUNKS, is_born_anew=False),
     "last second of the broker's log lost": Fault(
-        back_without_its_last_second, MOST_FORGOTTEN_CHUNKS, is_born_anew=False
+        back_without_its_last_second, MAX_FORGOTTEN_CHUNKS, is_born_anew=False
     ),
     "broker's memory full for a while": Fault(full_for_a_while, is_born_anew=False),
     "broker comes back empty": Fault(back_empty),
@@ -95,25 +95,25 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_broker_that_goes_away_costs_seconds_and_no_finished_work(
-    far: Far, fault: str, full: bool, draw: random.Random
+    proxied: ProxiedStack, fault: str, full: bool, draw: random.Random
 ) -> None:
     line, blow = Line(fault), FAULTS[fault]
     began = time.time()
-    job = far.enqueue()
-    with Watch(far.stack, job) as watch:
-        target = draw.randint(2, far.images // BATCH // 2)
+    job = proxied.enqueue()
+    with Watch(proxied.stack, job) as watch:
+        target = draw.randint(2, proxied.images // BATCH // 2)
         wait_for(lambda: watch.chunks >= target, what=f"{target} chunks", deadline_seconds=60)
-        chunks, done = listed(far.stack, job), finished(far.stack, job)
+        chunks, done = listed(proxied.stack, job), finished(proxied.stack, job)
         struck = time.time()
-        blow.strike(far, job, 15 if full else 3)
+        blow.strike(proxied, job, 15 if full else 3)
         back = time.monotonic()
-        far.stack.finish(job)
-        line.add(far.check(job), watch.first_after_seconds(back))
-    stale = connect(load_settings(far.stack.home)).stale_counts()
-    redone = (sum(far.seen.since(began).values()) - far.images) / BATCH
+        proxied.stack.finish(job)
+        line.add(proxied.check(job), watch.first_after_seconds(back))
+    stale = connect_ledger(load_settings(proxied.stack.home)).stale_counts()
+    redone = (sum(proxied.seen.since(began).values()) - proxied.images) / BATCH
     line.remark = f"{redone:.0f} chunks run twice, stale: {stale}"
     note(line)
-    labels = {far.labels[key] for chunk in done for key in chunks[chunk]}
-    assert not labels & far.seen.since(struck).keys(), "finished chunks were run again"
+    labels = {proxied.labels[key] for chunk in done for key in chunks[chunk]}
+    assert not labels & proxied.seen.since(struck).keys(), "finished chunks were run again"
     assert redone <= blow.most_redone
     assert not blow.is_born_anew or stale.get("incarnation"), "nothing old was met"

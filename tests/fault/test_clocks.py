@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import redis
 
-from shared.ledger import LiveWorker, connect
+from shared.ledger import LiveWorker, connect_ledger
 from shared.settings import load_settings
 from tests.support.injection.slow_model import SlowModel
 from tests.support.injection.table import Line, note
@@ -134,7 +134,7 @@ def put_images(stack: Stack, full: bool) -> int:
 
 
 def live(stack: Stack, name: str) -> LiveWorker | None:
-    workers = connect(load_settings(stack.home)).workers()
+    workers = connect_ledger(load_settings(stack.home)).workers()
     return next((worker for worker in workers if worker.process == name), None)
 
 

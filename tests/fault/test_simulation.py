@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulation import valkey
+from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.play import simulate
 from tests.simulation.world import World
 
@@ -32,3 +33,14 @@ def test_a_seed_that_was_played_leaves_nothing_behind() -> None:
     valkey.collect_garbage()
     gc.collect()
     assert [thing for thing in gc.get_objects() if type(thing) is World] == []
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_each_mutant_knows_the_sources(mutant: Mutant, tmp_path: Path) -> None:
+    """One that changes nothing would be found by no seed, and prove nothing."""
+    one: Mutant | None = mutant
+    while one is not None:
+        (tmp_path / one.file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / one.file).write_bytes((ROOT / one.file).read_bytes())
+        one = one.also
+    mutant.apply(tmp_path)

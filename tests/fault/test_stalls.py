@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from shared.ledger import connect
+from shared.ledger import connect_ledger
 from shared.settings import load_settings
 from tests.support.injection.extent import FULL
 from tests.support.injection.fingerprints import Fingerprints
@@ -48,7 +48,7 @@ def test_no_pixel_and_no_row_of_a_stalled_worker_reaches_another_chunk(
     draw: random.Random,
 ) -> None:
     line = Line("SIGSTOP, then SIGCONT: " + ", ".join(stalls))
-    ledger = connect(load_settings(stack.home))
+    ledger = connect_ledger(load_settings(stack.home))
     for stall in stalls:
         # In the middle of a PUT is a moment after its beginning.
         late = {"seconds": draw.uniform(0, 0.003)} if stall == "object being put" else {}

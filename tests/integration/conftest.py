@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import redis
 
-from shared.ledger import Ledger, connect
+from shared.ledger import Ledger, connect_ledger
 from tests.support import samples
 from tests.support.ledger_steps import INC, UID, connect_to
-from tests.support.producer_harness import BOUND, LEASE_SECONDS, Yard
+from tests.support.producer_harness import BOUND, LEASE_SECONDS, ProducerHarness
 from tests.support.servers import RunningValkey, start_valkey
 
 
@@ -30,14 +30,14 @@ def broker_url(valkey: RunningValkey, rabbit_url: str | None) -> str:
 
 
 @pytest.fixture
-def yard(valkey: RunningValkey, tmp_path: Path) -> Iterator[Yard]:
+def harness(valkey: RunningValkey, tmp_path: Path) -> Iterator[ProducerHarness]:
     changes = {"lease_seconds": LEASE_SECONDS, "preprocess_queue_chunks": BOUND}
     settings = samples.settings(tmp_path, valkey.url).model_copy(update=changes)
     client: Any = redis.Redis.from_url(valkey.url, decode_responses=True)
     client.flushall()
-    yard = Yard(settings, client, connect(settings))
-    yield yard
-    for leader in yard.leaders:
+    harness = ProducerHarness(settings, client, connect_ledger(settings))
+    yield harness
+    for leader in harness.leaders:
         leader.end()
 
 
@@ -52,5 +52,5 @@ def ledger(valkey: RunningValkey, client: Any) -> Ledger:
     client.flushall()
     ledger = connect_to(valkey.url)
     ledger.begin(INC)
-    ledger.open_job(INC, UID, "job")
+    ledger.register_job(INC, UID, "job")
     return ledger

@@ -33,7 +33,7 @@ def main() -> int:
         lambda packet: str(packet.payload),
         start_seconds=30,
         item_seconds=30,
-        note=lambda item: ledger.note_trial(ref, PREPROCESS, worker, item),
+        note=lambda item: ledger.mark_running_alone(ref, PREPROCESS, worker, item),
         stopping=threading.Event(),
     )
     with trial:

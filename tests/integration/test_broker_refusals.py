@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from shared.errors import TransientError
-from shared.ledger import Ledger, connect
+from shared.ledger import Ledger, connect_ledger
 from shared.settings import Settings
 from tests.support import samples
 from tests.support.samples import save_settings
@@ -68,7 +68,7 @@ def leased(ledger: Ledger) -> list[int]:
 def test_a_wrong_password_is_one_line_however_long_it_lasts(
     role: str, server: RunningValkey, admin: Any, tmp_path: Path
 ) -> None:
-    connect(samples.settings(tmp_path, server.url)).begin(samples.INCARNATION)
+    connect_ledger(samples.settings(tmp_path, server.url)).begin(samples.INCARNATION)
     host = server.url.rpartition("@")[2]
     settings = samples.settings(tmp_path, f"redis://:of-another-home@{host}")
     with running(role, settings) as log:
@@ -83,7 +83,7 @@ def test_a_wrong_password_is_one_line_however_long_it_lasts(
         assert log.read_text().count("WARNING") == 1, log.read_text()
 
         admin.execute_command("ACL", "SETUSER", "default", ">of-another-home")
-        ledger = connect(settings)
+        ledger = connect_ledger(settings)
         wait_for(lambda: leased(ledger), what="its lease", deadline_seconds=60)
 
 
@@ -91,7 +91,7 @@ def test_a_full_broker_costs_no_worker_its_lease_for_good(
     server: RunningValkey, admin: Any, tmp_path: Path
 ) -> None:
     settings = samples.settings(tmp_path, server.url)
-    ledger = connect(settings)
+    ledger = connect_ledger(settings)
     ledger.begin(samples.INCARNATION)
     with running("preprocess", settings):
         (pid,) = wait_for(lambda: leased(ledger), what="its lease", deadline_seconds=60)

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from producer.doctor import checks as doctor
-from shared.broker.celery_app import Publisher
-from shared.broker.dead_letters import connect as connect_dead_letters
+from shared.broker.celery_app import MessagePublisher
+from shared.broker.dead_letters import connect_dead_letters
 from shared.errors import TransientError
-from shared.ledger import connect as connect_ledger
+from shared.ledger import connect_ledger
 from shared.messages import Chunk
 from shared.settings import Settings
 from shared.stages import PREPROCESS, queue_name
@@ -97,7 +97,7 @@ def test_a_worker_takes_a_chunk_and_flower_sees_the_queues(
     _, (ref,) = ledger.feed(incarnation, samples.JOB_UID, 0, 1, bound=1)
     chunk = samples.chunk().model_copy(update={"incarnation": incarnation, "attempt": ref.attempt})
     assert isinstance(chunk, Chunk)
-    publisher = Publisher(settings)
+    publisher = MessagePublisher(settings)
     publisher.send(PREPROCESS.task, QUEUE, chunk)
     wait_for(lambda: ledger.queued_count(QUEUE) == 0, what="the chunk's way")
     assert publisher.ready_length(QUEUE) == 0
@@ -118,7 +118,7 @@ def test_who_is_certified_by_another_is_not_trusted(
     front: TlsFront, valkey: RunningValkey, stranger: Authority, tmp_path: Path
 ) -> None:
     settings = behind(front, valkey, tmp_path, stranger.ca_file)
-    publisher = Publisher(settings)
+    publisher = MessagePublisher(settings)
     for ask in (
         connect_ledger(settings).incarnation,
         connect_ledger(settings.model_copy(update={"ca_file": None})).incarnation,
@@ -141,7 +141,7 @@ def test_who_is_certified_under_another_name_is_not_trusted(
         with pytest.raises(TransientError, match="its certificate is not trusted"):
             connect_ledger(settings).incarnation()
         with pytest.raises(TransientError, match="its certificate is not trusted"):
-            Publisher(settings).send("t", QUEUE, samples.chunk())
+            MessagePublisher(settings).send("t", QUEUE, samples.chunk())
 
 
 def test_the_doctor_says_whose_certificate_it_is(

@@ -22,16 +22,15 @@ from producer.exports.results import iter_rows
 from producer.lead.leader import RESCUE_SECONDS
 from producer.lead.rescue import Rescuer
 from shared import keys
-from shared.broker.celery_app import Publisher
+from shared.broker.celery_app import MessagePublisher
 from shared.job import Closing, JobSpec
 from shared.job_store import JobStore
-from shared.ledger import ChunkRef, Ledger, WorkerIdentity
-from shared.ledger import connect as connect_ledger
+from shared.ledger import ChunkRef, Ledger, WorkerIdentity, connect_ledger
 from shared.manifest import Seal, Segment, encode_seal, encode_segment
 from shared.messages import Item, Prediction, Result, ResultItem, Timings
 from shared.settings import S3Settings, Settings
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name
-from shared.storage import Store, connect
+from shared.storage import Store, connect_store
 from tests.support import samples
 from tests.support.samples import save_settings
 from tests.support.servers import start_seaweedfs, start_valkey
@@ -48,7 +47,7 @@ class Stand:
     settings: Settings
     ledger: Ledger
     jobs: JobStore
-    publisher: Publisher
+    publisher: MessagePublisher
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -70,7 +69,7 @@ class Stand:
         wait_for(lambda: process.pid in {w.pid for w in self.ledger.workers()}, what=name)
         return process
 
-    def open_job(self, job_id: str, uid: str, chunks: list[tuple[Item, ...]]) -> JobSpec:
+    def register_job(self, job_id: str, uid: str, chunks: list[tuple[Item, ...]]) -> JobSpec:
         """A job whose manifest is written and sealed."""
         spec = JobSpec(
             job_id=job_id,
@@ -87,7 +86,7 @@ class Stand:
             (encode_segment(Segment(0, tuple(chunks))), encode_seal(seal))
         ):
             self.store.put("state", keys.segment_key(job_id, number), body)
-        self.ledger.open_job(samples.INCARNATION, uid, job_id)
+        self.ledger.register_job(samples.INCARNATION, uid, job_id)
         return spec
 
     def send(self, spec: JobSpec, chunks: list[tuple[Item, ...]], first: int, end: int) -> None:
@@ -155,10 +154,10 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     save_settings(settings)
     ledger = connect_ledger(settings)
     ledger.begin(samples.INCARNATION)
-    store = connect(settings.s3)
+    store = connect_store(settings.s3)
     for bucket in ("state", "results"):
         store.make_bucket(bucket)
-    stand = Stand(settings, ledger, JobStore(store, "state"), Publisher(settings))
+    stand = Stand(settings, ledger, JobStore(store, "state"), MessagePublisher(settings))
     try:
         yield stand
     finally:
@@ -171,7 +170,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
 
 def test_a_killed_collector_loses_nothing_and_the_other_closes(stand: Stand) -> None:
     chunks = chunks_of(120)
-    spec = stand.open_job("photos-1", samples.JOB_UID, chunks)
+    spec = stand.register_job("photos-1", samples.JOB_UID, chunks)
     first, second = stand.start_collector(), stand.start_collector()
     stand.send(spec, chunks, 0, 60)
     wait_for(lambda: stand.rows(spec), what="the first part")
@@ -209,11 +208,11 @@ def test_a_killed_collector_loses_nothing_and_the_other_closes(stand: Stand) -> 
 
 def test_an_output_bucket_that_is_not_there_ends_the_job(stand: Stand) -> None:
     chunks = chunks_of(1)
-    spec = stand.open_job("photos-2", "4" * 16, chunks)
+    spec = stand.register_job("photos-2", "4" * 16, chunks)
     gone = spec.model_copy(update={"output_bucket": "nowhere", "job_id": "photos-3"})
     gone = gone.model_copy(update={"job_uid": "5" * 16})
     stand.jobs.create_spec(gone)
-    stand.ledger.open_job(samples.INCARNATION, gone.job_uid, gone.job_id)
+    stand.ledger.register_job(samples.INCARNATION, gone.job_uid, gone.job_id)
     stand.start_collector()
     stand.send(spec, chunks, 0, 1)
     stand.send(gone, chunks, 0, 1)

@@ -10,7 +10,7 @@ import pytest
 
 import producer.jobs.dead_letters
 from producer.cli.exits import run
-from shared.broker.dead_letters import DeadLetter, DeadLetters, Limits, connect
+from shared.broker.dead_letters import DeadLetter, DeadLetters, Limits, connect_dead_letters
 from tests.support import samples
 from tests.support.memory_store import MemoryStore
 from tests.support.samples import save_settings
@@ -34,7 +34,7 @@ def letters(
     settings = samples.settings(tmp_path, valkey.url)
     save_settings(settings)
     monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
-    letters = connect(settings)
+    letters = connect_dead_letters(settings)
     for n in range(10):
         letters.add(DeadLetter.of(queue="q", layer="body", reason="r", raw=b"%d" % n))
     assert Overflow(letters, store, "state", "collector", Limits(entries=2)).move() == 9

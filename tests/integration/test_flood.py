@@ -17,12 +17,12 @@ import redis
 from shared.broker.dead_letters import QUARANTINE, DeadLetter, DeadLetters, Limits
 from shared.ledger import ChunkRef
 from shared.settings import S3Settings
-from shared.storage import Store, StoreUnavailable, connect
+from shared.storage import Store, StoreUnavailable, connect_store
 from tests.support.malformed import CASES
 from tests.support.memory_store import MemoryStore
 from tests.support.servers import RunningSeaweed, start_seaweedfs, start_valkey
 from tests.support.waiting import wait_for
-from tests.support.worker_harness import Stand, start
+from tests.support.worker_harness import WorkerHarness, start
 from workers.quarantine.dead_letter_sink import DeadLetterSink
 from workers.quarantine.overflow import Overflow
 
@@ -35,7 +35,7 @@ WAITING = 5_000
 DEADLINE_SECONDS = 240
 LIMITS = Limits(entries=500, total_bytes=4 * 2**20)
 # Of the broker, with the messages that wait, and of the worker.
-LARGEST_GROWTH_BYTES = 100 * 2**20
+MAX_GROWTH_BYTES = 100 * 2**20
 
 
 @pytest.fixture
@@ -80,63 +80,63 @@ def test_a_flood_stays_bounded_and_the_good_messages_amid_it_run(
     s3 = S3Settings(
         endpoint=seaweed.endpoint, access_key=seaweed.access_key, secret_key=seaweed.secret_key
     )
-    store = connect(s3)
+    store = connect_store(s3)
     store.make_bucket("state")
     arguments = (str(LIMITS.entries), str(LIMITS.total_bytes))
     running = start(tmp_path, "collector", *arguments, s3=s3)
-    stand = next(running)
+    harness = next(running)
     try:
-        _flood(stand, store)
+        _flood(harness, store)
     finally:
         running.close()
 
 
-def _flood(stand: Stand, store: Store) -> None:
-    before, worker = stand.identity(), Resident(stand.process.pid)
-    broker = Resident(int(stand.client.info("server")["process_id"]))
+def _flood(harness: WorkerHarness, store: Store) -> None:
+    before, worker = harness.identity(), Resident(harness.process.pid)
+    broker = Resident(int(harness.client.info("server")["process_id"]))
     makes = [CASES[name].make for name in ("envelope: not JSON", "signature: none", "body: null")]
-    ran, largest, started = stand.ran(), 0, time.monotonic()
+    ran, largest, started = harness.ran(), 0, time.monotonic()
 
     def look() -> int:
         """How many messages wait; on the way, what there is of letters and memory."""
         nonlocal largest
-        largest = max(largest, stand.letters.load().entries)
+        largest = max(largest, harness.letters.load().entries)
         worker.look()
         broker.look()
-        return int(stand.client.llen(stand.target.queue))
+        return int(harness.client.llen(harness.target.queue))
 
     for first in range(0, FLOOD, BATCH):
         wait_for(
             lambda: look() <= WAITING, what="room in the queue", deadline_seconds=DEADLINE_SECONDS
         )
-        batch = [makes[n % len(makes)](stand.target) for n in range(first, first + BATCH)]
-        stand.client.lpush(stand.target.queue, *batch)
+        batch = [makes[n % len(makes)](harness.target) for n in range(first, first + BATCH)]
+        harness.client.lpush(harness.target.queue, *batch)
         if first % (FLOOD // GOOD) == 0:
-            stand.send(stand.queued())
+            harness.send(harness.queued())
 
     wait_for(
-        lambda: look() == 0 and stand.ran() == ran + GOOD,
+        lambda: look() == 0 and harness.ran() == ran + GOOD,
         what="the good messages amid the flood",
         deadline_seconds=DEADLINE_SECONDS,
     )
     seconds = time.monotonic() - started
-    wait_for(lambda: not stand.letters.load().exceeds(LIMITS), what="the last of them moved")
+    wait_for(lambda: not harness.letters.load().exceeds(LIMITS), what="the last of them moved")
     print(f"\n{FLOOD} messages, {FLOOD / seconds:.0f}/s; worker {worker}, broker {broker}")
     assert largest <= 2 * LIMITS.entries + 1
     kept, moved = wait_for(
-        lambda: whole if sum(map(len, whole := kept_and_moved(stand, store))) <= FLOOD else None,
+        lambda: whole if sum(map(len, whole := kept_and_moved(harness, store))) <= FLOOD else None,
         what="the end of a move, until which a letter is in both places",
     )
     assert len(kept) + len(moved) == FLOOD == len({*kept, *moved})
-    assert stand.letters.moved() == len(moved)
-    assert stand.letters.load().entries == len(kept)
-    assert stand.identity() == before
-    assert max(worker.growth_bytes, broker.growth_bytes) < LARGEST_GROWTH_BYTES
+    assert harness.letters.moved() == len(moved)
+    assert harness.letters.load().entries == len(kept)
+    assert harness.identity() == before
+    assert max(worker.growth_bytes, broker.growth_bytes) < MAX_GROWTH_BYTES
 
 
-def kept_and_moved(stand: Stand, store: Store) -> tuple[list[str], list[str]]:
+def kept_and_moved(harness: WorkerHarness, store: Store) -> tuple[list[str], list[str]]:
     """The ids of the letters in the broker, and of those in the bucket."""
-    return [letter.id for letter in stand.letters.list()], moved_ids(store, "state")
+    return [letter.id for letter in harness.letters.list()], moved_ids(store, "state")
 
 
 class Resident:

@@ -18,16 +18,15 @@ import redis
 import torch
 import torchvision
 
-from shared.broker.celery_app import Publisher
+from shared.broker.celery_app import MessagePublisher
 from shared.keys import code_key
-from shared.ledger import Ledger, WorkerIdentity
-from shared.ledger import connect as connect_ledger
+from shared.ledger import Ledger, WorkerIdentity, connect_ledger
 from shared.messages import Batch, Item, Result, Slot, StagedItem, Timings
 from shared.pipeline import Model, Pipeline
 from shared.settings import RingSettings, S3Settings, Settings
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name
 from shared.staging import StagingRing, create_ring, open_ring
-from shared.storage import Store, connect
+from shared.storage import Store, connect_store
 from tests.support import samples
 from tests.support.packed_class import packed
 from tests.support.samples import save_settings
@@ -51,7 +50,7 @@ class Stand:
     settings: Settings
     ledger: Ledger
     ring: StagingRing
-    publisher: Publisher
+    publisher: MessagePublisher
     client: redis.Redis
     store: Store
     log: Path
@@ -65,7 +64,9 @@ class Stand:
         )
         self.ledger.claim(ref, PREPROCESS, HELPER)
         pixels = np.repeat(np.array(values, np.uint8), PIXELS * PIXELS * 3)
-        hold = self.ring.take(pixels.size, ref, staged=self.ledger.staged, stopping=lambda: False)
+        hold = self.ring.take(
+            pixels.size, ref, staged=self.ledger.still_staged, stopping=lambda: False
+        )
         hold.pixels[: pixels.size] = pixels
         queue = queue_name(INFERENCE, host="testhost")
         self.ledger.advance(ref, PREPROCESS, HELPER, INFERENCE, queue)
@@ -119,8 +120,8 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     create_ring(settings.ring)
     ledger = connect_ledger(settings)
     ledger.begin(samples.INCARNATION)
-    ledger.open_job(samples.INCARNATION, samples.JOB_UID, "job")
-    store = connect(settings.s3)
+    ledger.register_job(samples.INCARNATION, samples.JOB_UID, "job")
+    store = connect_store(settings.s3)
     store.make_bucket("models")
     store.make_bucket("state")
     log = home / "worker.log"
@@ -136,7 +137,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
             settings,
             ledger,
             open_ring(settings.ring, "testhost"),
-            Publisher(settings),
+            MessagePublisher(settings),
             redis.Redis.from_url(valkey.url),
             store,
             log,

@@ -11,7 +11,7 @@ import pytest
 from shared.stages import PREPROCESS, Lane, queue_name
 from tests.integration.gated_worker import CLOSED, GIVEN, PERMITS, THREADS
 from tests.support.waiting import wait_for
-from tests.support.worker_harness import Stand, start
+from tests.support.worker_harness import WorkerHarness, start
 from workers.quarantine.lanes import SHARE_OF_LAST
 
 WAITING = 20
@@ -20,9 +20,9 @@ WAITING = 20
 class GatedStand:
     """A worker whose threads are all busy until a permit comes."""
 
-    def __init__(self, stand: Stand) -> None:
-        self.stand = stand
-        self._client: Any = stand.client
+    def __init__(self, harness: WorkerHarness) -> None:
+        self.harness = harness
+        self._client: Any = harness.client
         self._lanes: dict[int, Lane] = {}
         self._client.set(CLOSED, 1)
         self._client.delete(GIVEN)
@@ -31,9 +31,9 @@ class GatedStand:
 
     def send(self, lane: Lane, count: int) -> None:
         for _ in range(count):
-            message = self.stand.queued()
+            message = self.harness.queued()
             self._lanes[message.chunk] = lane
-            self.stand.publisher.send(PREPROCESS.task, queue_name(PREPROCESS, lane), message)
+            self.harness.publisher.send(PREPROCESS.task, queue_name(PREPROCESS, lane), message)
 
     def given(self, count: int) -> list[Lane]:
         """The lanes of the messages that the threads were given, once there are ``count``."""
@@ -46,16 +46,16 @@ class GatedStand:
     def waiting(self) -> dict[Lane, int]:
         """How many messages wait in each lane's queue, and are with no worker."""
         lanes: tuple[Lane, ...] = ("interactive", "bulk")
-        length = self.stand.publisher.ready_length
+        length = self.harness.publisher.ready_length
         return {lane: length(queue_name(PREPROCESS, lane)) for lane in lanes}
 
 
 @pytest.fixture
 def gated(tmp_path: Path, rabbit_url: str | None) -> Iterator[GatedStand]:
     module = "tests.integration.gated_worker"
-    for stand in start(tmp_path, "preprocess", rabbit_url=rabbit_url, module=module):
-        yield GatedStand(stand)
-        stand.client.delete(CLOSED)
+    for harness in start(tmp_path, "preprocess", rabbit_url=rabbit_url, module=module):
+        yield GatedStand(harness)
+        harness.client.delete(CLOSED)
 
 
 def test_interactive_goes_first_and_at_least_one_of_eight_is_bulk(gated: GatedStand) -> None:

@@ -75,7 +75,7 @@ def test_everything_with_another_incarnation_is_stale(ledger: Ledger) -> None:
     (ref,) = feed(ledger)
     other = replace(ref, incarnation="9" * 16)
     for action in (
-        lambda: ledger.open_job("9" * 16, UID, "job"),
+        lambda: ledger.register_job("9" * 16, UID, "job"),
         lambda: ledger.feed("9" * 16, UID, 0, 1, bound=9),
         lambda: ledger.claim(other, PREPROCESS, A),
         lambda: ledger.advance(other, PREPROCESS, A, INFERENCE, SECOND),
@@ -85,7 +85,7 @@ def test_everything_with_another_incarnation_is_stale(ledger: Ledger) -> None:
         lambda: ledger.depart("9" * 16, A),
         lambda: ledger.rescue_held("9" * 16),
         lambda: ledger.rescue_queued("9" * 16, FIRST, 1),
-        lambda: ledger.note_trial(other, PREPROCESS, A, 0),
+        lambda: ledger.mark_running_alone(other, PREPROCESS, A, 0),
         lambda: ledger.refuse(other, PREPROCESS),
         lambda: ledger.give_up("9" * 16, THIRD),
         lambda: ledger.reopen("9" * 16, UID, 0),
@@ -93,7 +93,7 @@ def test_everything_with_another_incarnation_is_stale(ledger: Ledger) -> None:
         lambda: ledger.close_job("9" * 16, UID),
     ):
         assert stale(action) == "incarnation"
-    assert ledger.staged([other]) == [False]
+    assert ledger.still_staged([other]) == [False]
     assert ledger.stale_counts()["incarnation"] == 16
 
 
@@ -199,10 +199,10 @@ def test_the_oldest_queued_are_rescued_and_no_loss_is_counted(ledger: Ledger) ->
         ledger.advance(ref, PREPROCESS, A, INFERENCE, SECOND)
         score = {ref.name: -ref.attempt * 10 + ref.chunk}  # as if long ago, the first the oldest
         ledger._client.zadd(f"hr:queued:{SECOND}", score)
-    assert ledger.staged(refs) == [True, True, True]
+    assert ledger.still_staged(refs) == [True, True, True]
     again = ledger.rescue_queued(INC, SECOND, 2)
     assert again == [replace(ref, attempt=2) for ref in refs[:2]]
-    assert ledger.staged(refs) == [False, False, True]
+    assert ledger.still_staged(refs) == [False, False, True]
     assert (ledger.queued_count(FIRST), ledger.queued_count(SECOND)) == (2, 1)
     assert ledger.claim(again[0], PREPROCESS, A).losses == 0
     assert ledger.rescue_queued(INC, "no.such.queue", 5) == []
@@ -253,7 +253,7 @@ def test_a_closed_job_leaves_nothing(ledger: Ledger, client: Any) -> None:
 def test_opening_a_job_marks_what_is_done_but_nothing_that_is_held(ledger: Ledger) -> None:
     held, waiting = feed(ledger, 0, 2)
     ledger.claim(held, PREPROCESS, A)
-    ledger.open_job(INC, UID, "job", [0, 1, 3])
+    ledger.register_job(INC, UID, "job", [0, 1, 3])
     assert [ref.chunk for ref in feed(ledger, 0, 5)] == [2, 4]
     with pytest.raises(Stale, match="done"):
         ledger.claim(waiting, PREPROCESS, A)
@@ -309,7 +309,7 @@ def test_the_time_begins_with_each_move_and_each_item_on_trial(client: Any, ledg
     assert not began_by(lambda: None)
     assert began_by(lambda: ledger.claim(ref, PREPROCESS, A))
     assert not began_by(lambda: ledger.renew(INC, A, [ref.name]))
-    assert began_by(lambda: ledger.note_trial(ref, PREPROCESS, A, 0))
+    assert began_by(lambda: ledger.mark_running_alone(ref, PREPROCESS, A, 0))
     assert began_by(lambda: ledger.advance(ref, PREPROCESS, A, INFERENCE, SECOND))
     assert began_by(lambda: ledger.claim(ref, INFERENCE, B))
     assert began_by(lambda: ledger.depart(INC, B) or ledger.rescue_held(INC))

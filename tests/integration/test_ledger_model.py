@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 )
 
 from shared.ledger import ChunkRef, Ledger, Stale, WorkerIdentity
-from shared.ledger.ledger import MOST_REFUSALS
+from shared.ledger.ledger import MAX_REFUSALS
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, STAGES, Stage, queue_name
 from tests.support import samples
 from tests.support.servers import RunningValkey
@@ -98,7 +98,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.highest: Counter[int] = Counter()
         self.alive: set[WorkerIdentity] = set()
         self.is_cancelled, self.reopened = False, 0
-        self.ledger.open_job(self.incarnation, UID, "job")
+        self.ledger.register_job(self.incarnation, UID, "job")
 
     def ref(self, chunk: int, attempt: int) -> ChunkRef:
         return ChunkRef(self.incarnation, UID, chunk, attempt)
@@ -272,7 +272,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.goes(may, lambda: self.ledger.refuse(ref, stage))
         if may and place:
             place.refusals += 1
-            self.set_aside(chunk, "refused" if place.refusals >= MOST_REFUSALS else "waiting")
+            self.set_aside(chunk, "refused" if place.refusals >= MAX_REFUSALS else "waiting")
 
     @rule()
     def give_up(self) -> None:
@@ -281,13 +281,15 @@ class LedgerMachine(RuleBasedStateMachine):
         self.check_queued(refs, RESULTS, due)
 
     @rule(chunk=CHUNKS, worker=WORKER, stage=STAGE, item=st.integers(-1, 1))
-    def note_trial(self, chunk: int, worker: WorkerIdentity, stage: Stage, item: int) -> None:
+    def mark_running_alone(
+        self, chunk: int, worker: WorkerIdentity, stage: Stage, item: int
+    ) -> None:
         place, noted = self.live.get(chunk), None if item < 0 else item
         ref = self.ref(chunk, place.attempt if place else 1)
         if place is None or (place.stage, place.holder) != (stage, worker):
-            stale(lambda: self.ledger.note_trial(ref, stage, worker, noted))
+            stale(lambda: self.ledger.mark_running_alone(ref, stage, worker, noted))
             return
-        lost_runs = self.ledger.note_trial(ref, stage, worker, noted)
+        lost_runs = self.ledger.mark_running_alone(ref, stage, worker, noted)
         assert lost_runs == place.lost_runs[stage, item]
         place.trial = noted
 
@@ -298,7 +300,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(found=st.sets(CHUNKS))
     def open_again(self, found: set[int]) -> None:
-        self.ledger.open_job(self.incarnation, UID, "job", sorted(found))
+        self.ledger.register_job(self.incarnation, UID, "job", sorted(found))
         for chunk in found & {c for c, place in self.live.items() if place.holder is None}:
             del self.live[chunk]
         self.done |= found - self.live.keys()
@@ -316,7 +318,7 @@ class LedgerMachine(RuleBasedStateMachine):
         stale(lambda: self.ledger.feed(self.incarnation, UID, 0, 1, bound=9))
         self.live, self.done, self.is_cancelled = {}, set(), False
         self.highest = Counter()
-        self.ledger.open_job(self.incarnation, UID, "job")
+        self.ledger.register_job(self.incarnation, UID, "job")
 
     @invariant()
     def each_live_chunk_is_in_one_place(self) -> None:

@@ -94,33 +94,35 @@ def test_a_lost_run_counts_against_the_item_on_trial_alone(hasty: Ledger) -> Non
         ref = replace(ref, attempt=ref.attempt + 1)
         wait_for(lambda: hasty.rescue_held(INC) or hasty.queued_count(FIRST), what="it again")
     hasty.claim(ref, PREPROCESS, A)
-    counts = [hasty.note_trial(ref, PREPROCESS, A, item) for item in (4, 7, 5)]
+    counts = [hasty.mark_running_alone(ref, PREPROCESS, A, item) for item in (4, 7, 5)]
     assert counts == [2, 1, 0]
     hasty.advance(ref, PREPROCESS, A, INFERENCE, SECOND)
     hasty.claim(ref, INFERENCE, A)
-    assert hasty.note_trial(ref, INFERENCE, A, 4) == 0  # another stage, another matter
+    assert hasty.mark_running_alone(ref, INFERENCE, A, 4) == 0  # another stage, another matter
 
 
 def test_no_item_pays_for_a_run_that_was_over_or_given_back(ledger: Ledger) -> None:
     (ref,) = feed(ledger)
     ledger.claim(ref, PREPROCESS, A)
-    ledger.note_trial(ref, PREPROCESS, A, 0)
+    ledger.mark_running_alone(ref, PREPROCESS, A, 0)
     ref = ledger.give_back(ref, PREPROCESS, A)
     ledger.claim(ref, PREPROCESS, A)
-    ledger.note_trial(ref, PREPROCESS, A, 0)
-    ledger.note_trial(ref, PREPROCESS, A, None)
+    ledger.mark_running_alone(ref, PREPROCESS, A, 0)
+    ledger.mark_running_alone(ref, PREPROCESS, A, None)
     ledger.depart(INC, A)
     (ref,) = ledger.rescue_held(INC)
     ledger.claim(ref, PREPROCESS, A)
-    assert ledger.note_trial(ref, PREPROCESS, A, 0) == 0
+    assert ledger.mark_running_alone(ref, PREPROCESS, A, 0) == 0
 
 
 def test_only_a_holder_notes_a_trial(ledger: Ledger) -> None:
     (ref,) = feed(ledger)
-    assert stale(lambda: ledger.note_trial(ref, PREPROCESS, A, 0)) == "attempt"
+    assert stale(lambda: ledger.mark_running_alone(ref, PREPROCESS, A, 0)) == "attempt"
     ledger.claim(ref, PREPROCESS, A)
-    assert stale(lambda: ledger.note_trial(ref, PREPROCESS, B, 0)) == "attempt"
-    assert stale(lambda: ledger.note_trial(replace(ref, chunk=9), PREPROCESS, A, 0)) == "done"
+    assert stale(lambda: ledger.mark_running_alone(ref, PREPROCESS, B, 0)) == "attempt"
+    assert (
+        stale(lambda: ledger.mark_running_alone(replace(ref, chunk=9), PREPROCESS, A, 0)) == "done"
+    )
 
 
 def test_a_refused_chunk_comes_again_and_is_given_up_at_the_third_time(hasty: Ledger) -> None:

@@ -21,7 +21,7 @@ def test_five_lost_runs_end_an_item(valkey: RunningValkey) -> None:
     client.flushall()
     ledger = Ledger(client, first_queue=queue_name(PREPROCESS), pause_seconds=0.01)
     ledger.begin(samples.INCARNATION)
-    ledger.open_job(samples.INCARNATION, samples.JOB_UID, "job")
+    ledger.register_job(samples.INCARNATION, samples.JOB_UID, "job")
     _, (ref,) = ledger.feed(samples.INCARNATION, samples.JOB_UID, 0, 1, bound=1)
     for _ in range(MAX_LOST_RUNS):
         assert run(valkey.url, ref.attempt, "kill the parent").returncode == -signal.SIGKILL

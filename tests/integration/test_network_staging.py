@@ -237,7 +237,7 @@ def test_the_ledger_awaits_an_attempt_until_it_is_inferred(make: Make, ledger: L
     seen = []
 
     def look() -> None:
-        seen.append((ledger.awaited([inferred]), ledger.staged([inferred])))
+        seen.append((ledger.still_needed([inferred]), ledger.still_staged([inferred])))
 
     look()
     ledger.claim(inferred, PREPROCESS, worker)
@@ -254,7 +254,11 @@ def test_the_ledger_awaits_an_attempt_until_it_is_inferred(make: Make, ledger: L
     ]
     ledger.claim(returned, PREPROCESS, worker)
     again = ledger.give_back(returned, PREPROCESS, worker)
-    assert ledger.awaited([returned, again, ChunkRef("0" * 16, UID, 1, 1)]) == [False, True, False]
-    staging = make(ledger.awaited)
+    assert ledger.still_needed([returned, again, ChunkRef("0" * 16, UID, 1, 1)]) == [
+        False,
+        True,
+        False,
+    ]
+    staging = make(ledger.still_needed)
     staging.take(BUDGET, returned, stopping=never)
     staging.take(BUDGET, again, stopping=never).abandon()

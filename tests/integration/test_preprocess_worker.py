@@ -15,14 +15,13 @@ import numpy as np
 import pytest
 import redis
 
-from shared.broker.celery_app import Publisher
-from shared.ledger import Ledger
-from shared.ledger import connect as connect_ledger
+from shared.broker.celery_app import MessagePublisher
+from shared.ledger import Ledger, connect_ledger
 from shared.messages import Batch, Chunk, Item, Slot
 from shared.settings import RingSettings, S3Settings, Settings
 from shared.stages import INFERENCE, PREPROCESS, queue_name
 from shared.staging import StagingRing, create_ring, open_ring
-from shared.storage import Store, connect
+from shared.storage import Store, connect_store
 from tests.support import samples
 from tests.support.pictures import encoded, picture
 from tests.support.samples import save_settings
@@ -44,7 +43,7 @@ class Stand:
     settings: Settings
     ledger: Ledger
     ring: StagingRing
-    publisher: Publisher
+    publisher: MessagePublisher
     client: redis.Redis
     store: Store
     process: subprocess.Popen[bytes]
@@ -96,8 +95,8 @@ def stand(tmp_path: Path) -> Iterator[Stand]:
     create_ring(settings.ring)
     ledger = connect_ledger(settings)
     ledger.begin(samples.INCARNATION)
-    ledger.open_job(samples.INCARNATION, samples.JOB_UID, "job")
-    store = connect(settings.s3)
+    ledger.register_job(samples.INCARNATION, samples.JOB_UID, "job")
+    store = connect_store(settings.s3)
     store.make_bucket(BUCKET)
     log = home / "worker.log"
     process = subprocess.Popen(
@@ -112,7 +111,7 @@ def stand(tmp_path: Path) -> Iterator[Stand]:
             settings,
             ledger,
             open_ring(settings.ring, "testhost"),
-            Publisher(settings),
+            MessagePublisher(settings),
             redis.Redis.from_url(valkey.url),
             store,
             process,
@@ -149,7 +148,7 @@ def test_objects_become_pixels_or_explained_failures(stand: Stand) -> None:
     ]
     assert [(entry.width, entry.height) for entry in batch.items][1] == (64, 48)
     assert isinstance(batch.staged, Slot)
-    assert stand.ledger.staged([batch.ref]) == [True]
+    assert stand.ledger.still_staged([batch.ref]) == [True]
     hold = stand.ring.read(batch.staged, batch.ref)
     assert np.array_equal(hold.pixels[: 2 * IMAGE_BYTES], np.repeat([10, 20], IMAGE_BYTES))
     hold.release()

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 from shared.errors import TransientError
-from shared.ledger import Ledger, connect
+from shared.ledger import Ledger, connect_ledger
 from tests.support import samples
-from tests.support.producer_harness import Yard
+from tests.support.producer_harness import ProducerHarness
 from tests.support.samples import save_settings
 from tests.support.servers import start_valkey
 from tests.support.waiting import wait_for
@@ -28,15 +28,17 @@ def start_role(home: Path, process: str = "producer-1") -> subprocess.Popen[byte
         )
 
 
-def test_one_process_leads_another_stands_by_and_both_stop_quickly(yard: Yard) -> None:
+def test_one_process_leads_another_stands_by_and_both_stop_quickly(
+    harness: ProducerHarness,
+) -> None:
     """With a store that refuses connections, which is to stop nobody from living or ending."""
-    home = yard.settings.home
-    save_settings(yard.settings)
+    home = harness.settings.home
+    save_settings(harness.settings)
     started = [start_role(home, f"producer-{number}") for number in (1, 2)]
     try:
-        wait_for(lambda: len(yard.ledger.workers()) == 2, what="both leases")
-        assert {worker.role for worker in yard.ledger.workers()} == {"producer"}
-        leading = wait_for(lambda: yard.client.get("hr:leader"), what="a leader")
+        wait_for(lambda: len(harness.ledger.workers()) == 2, what="both leases")
+        assert {worker.role for worker in harness.ledger.workers()} == {"producer"}
+        leading = wait_for(lambda: harness.client.get("hr:leader"), what="a leader")
         logs = [(home / f"producer-{number}.log").read_text() for number in (1, 2)]
         first = started[0 if "leading" in logs[0] else 1]
         asked = time.monotonic()
@@ -44,7 +46,7 @@ def test_one_process_leads_another_stands_by_and_both_stop_quickly(yard: Yard) -
         assert first.wait(5) == 0
         assert time.monotonic() - asked < 3
         wait_for(
-            lambda: yard.client.get("hr:leader") not in (None, leading),
+            lambda: harness.client.get("hr:leader") not in (None, leading),
             what="the other in the lead",
             deadline_seconds=4,  # less than the lock's five seconds: it was let go
         )
@@ -52,7 +54,7 @@ def test_one_process_leads_another_stands_by_and_both_stop_quickly(yard: Yard) -
         for process in started:
             process.terminate()
             assert process.wait(5) in (0, -signal.SIGTERM)
-    assert yard.ledger.workers() == []
+    assert harness.ledger.workers() == []
     for number in (1, 2):
         lines = (home / f"producer-{number}.log").read_text().splitlines()
         assert len(lines) < 20, "one line an event"
@@ -62,7 +64,7 @@ def test_a_producer_begins_as_soon_as_its_ledger_is_there(tmp_path: Path) -> Non
     valkey = start_valkey(tmp_path / "valkey")
     settings = samples.settings(tmp_path, valkey.url)
     save_settings(settings)
-    ledger = connect(settings)
+    ledger = connect_ledger(settings)
     config = tmp_path / "valkey" / "valkey.conf"
     command = valkey.process.args
     assert isinstance(command, list)

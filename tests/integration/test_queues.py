@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.broker.celery_app import Publisher
-from shared.broker.dead_letters import DeadLetter
-from shared.broker.dead_letters import connect as connect_dead_letters
+from shared.broker.celery_app import MessagePublisher
+from shared.broker.dead_letters import DeadLetter, connect_dead_letters
 from shared.errors import TransientError
 from shared.messages import MAX_MESSAGE_BYTES
 from shared.settings import Settings
@@ -24,8 +23,8 @@ def settings(tmp_path: Path, valkey: RunningValkey, broker_url: str) -> Settings
 
 
 @pytest.fixture
-def publisher(settings: Settings) -> Publisher:
-    return Publisher(settings)
+def publisher(settings: Settings) -> MessagePublisher:
+    return MessagePublisher(settings)
 
 
 @pytest.fixture
@@ -35,14 +34,14 @@ def queue() -> str:
 
 
 def test_a_queue_that_is_not_there_is_empty_and_may_be_asked_again(
-    publisher: Publisher, queue: str
+    publisher: MessagePublisher, queue: str
 ) -> None:
     assert [publisher.ready_length(queue) for _ in range(3)] == [0, 0, 0]
     publisher.send(PREPROCESS.task, queue, samples.chunk())
     assert publisher.ready_length(queue) == 1
 
 
-def test_each_message_counts_in_its_own_queue(publisher: Publisher, queue: str) -> None:
+def test_each_message_counts_in_its_own_queue(publisher: MessagePublisher, queue: str) -> None:
     for count in range(1, 21):
         publisher.send(PREPROCESS.task, queue, samples.chunk(count))
         assert publisher.ready_length(queue) == count
@@ -50,13 +49,13 @@ def test_each_message_counts_in_its_own_queue(publisher: Publisher, queue: str) 
 
 
 def test_another_process_counts_the_same(
-    publisher: Publisher, settings: Settings, queue: str
+    publisher: MessagePublisher, settings: Settings, queue: str
 ) -> None:
     publisher.send(PREPROCESS.task, queue, samples.chunk())
-    assert Publisher(settings).ready_length(queue) == 1
+    assert MessagePublisher(settings).ready_length(queue) == 1
 
 
-def test_the_largest_message_is_taken(publisher: Publisher, queue: str) -> None:
+def test_the_largest_message_is_taken(publisher: MessagePublisher, queue: str) -> None:
     chunk = samples.chunk()
     item = chunk.items[0].model_copy(update={"key": "k" * 1000})
     large = chunk.model_copy(update={"items": [item] * 7000})
@@ -66,7 +65,7 @@ def test_the_largest_message_is_taken(publisher: Publisher, queue: str) -> None:
 
 
 def test_what_waits_can_be_dropped_and_the_queue_used_again(
-    publisher: Publisher, queue: str
+    publisher: MessagePublisher, queue: str
 ) -> None:
     publisher.discard(queue)
     for count in range(1, 4):
@@ -83,7 +82,7 @@ def test_a_broker_that_does_not_answer_is_an_error_of_one_line(
     (port,) = free_ports(1)
     scheme = broker_url.partition("://")[0]
     nowhere = f"{scheme}://somebody:secret@{HOST}:{port}/"
-    publisher = Publisher(settings.model_copy(update={"broker_url": nowhere}))
+    publisher = MessagePublisher(settings.model_copy(update={"broker_url": nowhere}))
     for ask in (
         lambda: publisher.ready_length(queue),
         lambda: publisher.send(PREPROCESS.task, queue, samples.chunk()),

@@ -127,7 +127,7 @@ def step(pair: Pair, incarnation: str) -> None:
     }
     queue = chance.choice([FIRST, SECOND, THIRD])
     calls: list[Callable[[], Any]] = [
-        lambda: pair.ask("open_job", incarnation, uid, "job", chance.sample(range(6), 2)),
+        lambda: pair.ask("register_job", incarnation, uid, "job", chance.sample(range(6), 2)),
         lambda: pair.ask("feed", incarnation, uid, 0, 6, bound=chance.randint(1, 8), most=3),
         lambda: pair.ask("claim", ref, stage, worker),
         lambda: pair.ask("claim", ref, stage, worker),
@@ -135,7 +135,7 @@ def step(pair: Pair, incarnation: str) -> None:
         lambda: pair.ask("advance", ref, stage, worker, *following.get(stage, (stage, THIRD))),
         lambda: pair.ask("finish", ref, worker, {"succeeded": 2, "seconds": 0.25}),
         lambda: pair.ask("give_back", ref, stage, worker),
-        lambda: pair.ask("note_trial", ref, stage, worker, chance.choice((None, 0, 1))),
+        lambda: pair.ask("mark_running_alone", ref, stage, worker, chance.choice((None, 0, 1))),
         lambda: pair.ask("refuse", ref, stage),
         lambda: pair.ask("give_up", incarnation, THIRD),
         lambda: pair.ask("renew", incarnation, worker, [ref.name]),
@@ -143,8 +143,8 @@ def step(pair: Pair, incarnation: str) -> None:
         lambda: pair.ask("rescue_held", incarnation),
         lambda: pair.ask("rescue_queued", incarnation, queue, chance.randint(1, 3)),
         lambda: pair.ask("reopen", incarnation, uid, ref.chunk),
-        lambda: pair.ask("staged", [ref, ref]),
-        lambda: pair.ask("awaited", [ref, ref]),
+        lambda: pair.ask("still_staged", [ref, ref]),
+        lambda: pair.ask("still_needed", [ref, ref]),
         lambda: pair.ask("hosts", "any"),
         lambda: pair.ask("queued_count", queue),
         lambda: pair.ask("queues"),

@@ -29,11 +29,11 @@ from shared.settings import PROJECT_ROOT
 
 WORKER = """
 import os, signal, sys, time
-from shared.ledger import WorkerIdentity, connect
+from shared.ledger import WorkerIdentity, connect_ledger
 from shared.settings import load_settings
 
 settings = load_settings()
-ledger = connect(settings)
+ledger = connect_ledger(settings)
 me = WorkerIdentity("stub", os.environ["HEADRACE_PROCESS"], settings.host_id)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 while True:

@@ -12,7 +12,7 @@ from typing import Any
 import amqp
 import pytest
 
-from shared.broker.rabbitmq import Address, RabbitQueues
+from shared.broker.rabbitmq import RabbitAddress, RabbitQueues
 from shared.stages import PREPROCESS, RESULTS, queue_name
 from tests.rabbitmq.conftest import BATCH, IMAGES, Ground
 from tests.support.amqp_deliveries import OWN, delivery_of
@@ -25,7 +25,7 @@ from tests.support.waiting import wait_for
 CHUNKS = chunks_of(IMAGES, BATCH)
 AWAY_SECONDS = 3
 # Generous: all are at work again within seconds.
-LONGEST_PAUSE_SECONDS = 60.0
+MAX_PAUSE_SECONDS = 60.0
 
 
 def kill(role: str) -> Callable[[Ground], None]:
@@ -49,7 +49,7 @@ def come_back_empty(ground: Ground) -> None:
 
 
 def delete_queues(ground: Ground) -> None:
-    address = Address.of(ground.rabbit.url)
+    address = RabbitAddress.of(ground.rabbit.url)
     with amqp.Connection(address.place, address.user, address.password) as connection:
         channel = connection.channel()
         for queue in ground.stack.info["queues"]:
@@ -117,7 +117,7 @@ def test_a_fault_in_the_middle_of_a_job_costs_seconds_and_no_row(
         finish(ground, job)
         pause, after = watch.longest_pause_seconds(struck), watch.first_after_seconds(back)
     print(f"{fault}: at most {pause:.1f} s without a chunk, {after:.1f} s from when it was over")
-    assert after < LONGEST_PAUSE_SECONDS
+    assert after < MAX_PAUSE_SECONDS
 
 
 def test_malformed_messages_in_the_middle_of_a_job_are_kept_and_can_be_replayed(

@@ -13,8 +13,8 @@ import amqp
 import pytest
 
 from producer.doctor import checks as doctor
-from shared.broker.celery_app import Publisher
-from shared.broker.rabbitmq import QUORUM, Address, RabbitQueues, connect
+from shared.broker.celery_app import MessagePublisher
+from shared.broker.rabbitmq import QUORUM, RabbitAddress, RabbitQueues, connect
 from shared.errors import PermanentError, TransientError
 from shared.settings import Settings
 from shared.stages import PREPROCESS
@@ -23,7 +23,7 @@ from tests.support.rabbitmq_server import RabbitServer
 from tests.support.samples import save_settings
 from tests.support.tls import Authority, TlsFront
 from tests.support.waiting import wait_for
-from tests.support.worker_harness import Stand, start
+from tests.support.worker_harness import WorkerHarness, start
 
 
 @pytest.fixture
@@ -39,13 +39,13 @@ def settings(tmp_path: Path, rabbit: RabbitServer) -> Settings:
 @pytest.fixture
 def channel(rabbit: RabbitServer) -> Iterator[amqp.Channel]:
     """An administrator's."""
-    address = Address.of(rabbit.url)
+    address = RabbitAddress.of(rabbit.url)
     connection = amqp.Connection(address.place, address.user, address.password)
     with connection:
         yield connection.channel()
 
 
-def length(publisher: Publisher, queue: str) -> int | None:
+def length(publisher: MessagePublisher, queue: str) -> int | None:
     """None while the queue finds itself again."""
     try:
         return publisher.ready_length(queue)
@@ -56,7 +56,7 @@ def length(publisher: Publisher, queue: str) -> int | None:
 def test_what_is_sent_survives_a_restart(
     settings: Settings, rabbit: RabbitServer, queue: str
 ) -> None:
-    publisher = Publisher(settings)
+    publisher = MessagePublisher(settings)
     for count in range(5):
         publisher.send(PREPROCESS.task, queue, samples.chunk(count))
     # In good order: killed, RabbitMQ itself forgets queues that were made in the seconds before.
@@ -70,7 +70,7 @@ def test_what_is_sent_survives_a_restart(
 def test_a_queue_that_was_deleted_is_there_again_with_the_next_message(
     settings: Settings, channel: amqp.Channel, queue: str
 ) -> None:
-    publisher = Publisher(settings)
+    publisher = MessagePublisher(settings)
     publisher.send(PREPROCESS.task, queue, samples.chunk())
     channel.queue_delete(queue)
     assert publisher.ready_length(queue) == 0
@@ -79,22 +79,22 @@ def test_a_queue_that_was_deleted_is_there_again_with_the_next_message(
 
 
 @pytest.fixture
-def stand(tmp_path: Path, rabbit: RabbitServer) -> Iterator[Stand]:
+def stand(tmp_path: Path, rabbit: RabbitServer) -> Iterator[WorkerHarness]:
     yield from start(tmp_path, "inference", rabbit_url=rabbit.url)
 
 
 def test_a_queue_that_is_deleted_and_made_anew_at_once_is_consumed_on(
-    stand: Stand, channel: amqp.Channel
+    harness: WorkerHarness, channel: amqp.Channel
 ) -> None:
     """Of that RabbitMQ tells a consumer nothing, and what was sent just then is lost with it."""
     for _ in range(3):
-        ran, message = stand.ran(), stand.queued()
-        channel.queue_delete(stand.target.queue)
-        stand.send(message)
+        ran, message = harness.ran(), harness.queued()
+        channel.queue_delete(harness.target.queue)
+        harness.send(message)
 
         def another_comes(ran: int = ran) -> bool:
-            stand.send(stand.queued())
-            return stand.ran() > ran
+            harness.send(harness.queued())
+            return harness.ran() > ran
 
         wait_for(another_comes, what="a message", deadline_seconds=60, every=1)
 
@@ -102,7 +102,7 @@ def test_a_queue_that_is_deleted_and_made_anew_at_once_is_consumed_on(
 def test_queues_are_durable_quorum_queues(
     settings: Settings, channel: amqp.Channel, queue: str
 ) -> None:
-    Publisher(settings).send(PREPROCESS.task, queue, samples.chunk())
+    MessagePublisher(settings).send(PREPROCESS.task, queue, samples.chunk())
     channel.queue_declare(queue, durable=True, auto_delete=False, arguments=QUORUM)
     with pytest.raises(amqp.PreconditionFailed):
         channel.queue_declare(queue, durable=True, auto_delete=False)
@@ -113,7 +113,7 @@ def test_a_queue_of_another_kind_is_an_error_of_one_line(
 ) -> None:
     channel.queue_declare(queue, auto_delete=False)
     with pytest.raises(TransientError, match="PRECONDITION_FAILED") as caught:
-        Publisher(settings).send(PREPROCESS.task, queue, samples.chunk())
+        MessagePublisher(settings).send(PREPROCESS.task, queue, samples.chunk())
     assert "\n" not in str(caught.value)
     channel.queue_delete(queue)
 
@@ -148,7 +148,7 @@ def test_who_is_refused_is_told_so_in_one_line(
     assert found
     wrong = settings.model_copy(update={"broker_url": head + change[1] + tail, "mode": "docker"})
     with pytest.raises(TransientError, match=says) as caught:
-        Publisher(wrong).ready_length("q")
+        MessagePublisher(wrong).ready_length("q")
     password = urlsplit(wrong.broker_url).password
     assert password
     assert password not in str(caught.value)
@@ -193,14 +193,14 @@ def test_only_who_is_certified_by_whom_we_trust_is_spoken_to(
     settings: Settings, rabbit: RabbitServer, authority: Authority, stranger: Authority, queue: str
 ) -> None:
     with TlsFront(rabbit.port, authority.certify()) as front:
-        trusting = Publisher(behind(front, settings, authority.ca_file))
+        trusting = MessagePublisher(behind(front, settings, authority.ca_file))
         trusting.send(PREPROCESS.task, queue, samples.chunk())
         assert trusting.ready_length(queue) == 1
         for ca_file in (stranger.ca_file, None):
             with pytest.raises(TransientError, match="its certificate is not trusted"):
-                Publisher(behind(front, settings, ca_file)).ready_length(queue)
+                MessagePublisher(behind(front, settings, ca_file)).ready_length(queue)
     other = authority.certify("subjectAltName=DNS:other.example")
     with TlsFront(rabbit.port, other) as front:
-        ask = Publisher(behind(front, settings, authority.ca_file)).ready_length
+        ask = MessagePublisher(behind(front, settings, authority.ca_file)).ready_length
         with pytest.raises(TransientError, match="its certificate is not trusted"):
             ask(queue)

@@ -18,8 +18,8 @@ import amqp
 import pytest
 
 from producer.stack.rights.rabbitmq_users import commands, rabbitmq_rights
-from shared.broker.celery_app import Publisher
-from shared.broker.rabbitmq import QUORUM, Address, RabbitQueues
+from shared.broker.celery_app import MessagePublisher
+from shared.broker.rabbitmq import QUORUM, RabbitAddress, RabbitQueues
 from shared.settings import Settings, load_settings
 from shared.stages import INFERENCE, LANES, PREPROCESS, RESULTS, queue_name
 from shared.tls import amqp_options
@@ -174,7 +174,7 @@ def test_the_producer_may_drop_what_waits_for_a_host_that_is_gone(guarded: Guard
         before = guarded.refusals()
         for queue in ELSEWHERE:
             queues.put(queue, amqp.Message(b"for nobody"))
-            Publisher(settings_of(guarded, "producer")).discard(queue)
+            MessagePublisher(settings_of(guarded, "producer")).discard(queue)
             assert queues.length(queue) == 0
     assert guarded.refusals() == before
 
@@ -236,7 +236,7 @@ def is_done(connection: Any, action: Action) -> bool:
 
 
 def connected(url: str, ca_file: Path | None) -> Any:
-    address = Address.of(url)
+    address = RabbitAddress.of(url)
     return amqp.Connection(
         address.place,
         address.user,

@@ -161,7 +161,7 @@ class Audit:
                     f"{spec.job_id} chunk {chunk} goes from {then} to {entry} by {name} {about}"
                 )
         for chunk in before.keys() - live.keys():
-            is_done = name == "ledger.open_job" and int(chunk) in self._done[uid]
+            is_done = name == "ledger.register_job" and int(chunk) in self._done[uid]
             if before[chunk][:2] != ("held", "results") and name not in ENDING and not is_done:
                 self.say(f"{spec.job_id} chunk {chunk} is gone by {name}")
 

@@ -12,7 +12,7 @@ TAKE_SECONDS = 1.0
 
 
 class Broker:
-    """Sends as ``shared.broker.celery_app.Publisher`` does; ``take`` is what a Celery worker does.
+    """Sends as ``MessagePublisher`` does; ``take`` is what a Celery worker does.
 
     ``copies``: how many there shall be of the messages that are sent next.
     """

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 RATE = 0.05
 AMBIGUOUS_SECONDS = 10.0
 STRUCK = (
-    *("ledger.open_job", "ledger.feed", "ledger.claim", "ledger.advance", "ledger.finish"),
+    *("ledger.register_job", "ledger.feed", "ledger.claim", "ledger.advance", "ledger.finish"),
     *("ledger.rescue_held", "ledger.rescue_queued", "ledger.give_back", "ledger.renew"),
-    *("ledger.staged", "ledger.close_job", "ledger.reopen", "ledger.set"),
+    *("ledger.still_staged", "ledger.close_job", "ledger.reopen", "ledger.set"),
     *("store.create", "store.get", "store.list", "store.exists", "store.delete"),
     *("broker.send.headrace.preprocess", "broker.send.headrace.inference"),
     *("broker.send.headrace.results", "broker.take", "broker.length"),

@@ -17,7 +17,7 @@ from tests.simulation.clock import Clock, Process
 _T = TypeVar("_T")
 
 FAR = "-far"
-LONGEST_STALL_SECONDS = 6.0
+MAX_STALL_SECONDS = 6.0
 KINDS = 4  # a call is refused, stalls, loses its answer, or is done twice, as clients retry it
 
 _UNAVAILABLE: dict[str, Callable[[], Exception]] = {
@@ -89,7 +89,7 @@ class Gate:
         drawn = self.chance.random() / self.rate if self.rate else KINDS
         if drawn < 1:
             raise self._unavailable(service, name, about, "is refused")
-        stall = self.chance.random() * LONGEST_STALL_SECONDS if drawn < 2 else 0.0
+        stall = self.chance.random() * MAX_STALL_SECONDS if drawn < 2 else 0.0
         is_late = drawn < 1.5  # else it is the answer that is old when it comes
         self.clock.sleep(stall if is_late else 0.0)
         answer = self._do(name, about, action)

@@ -44,7 +44,7 @@ _SCRIPTS = "shared/ledger/scripts"
 _READ_UNSEEN = Mutant(
     "a slot is read whatever its header says",
     "shared/staging/ring.py",
-    "if _read_header(descriptor) != ref:",
+    "if _read_header(lock) != ref:",
     "if False:",
 )
 MUTANTS = (
@@ -99,8 +99,9 @@ MUTANTS = (
     Mutant(
         "the slot is let go before the ledger knows",
         "workers/runtime.py",
-        "        try:\n            self.patiently(\n                lambda: self.ledger.advance(",
-        "        outcome.release()\n        try:\n            self.patiently(\n"
+        "        try:\n            self.retry_while_unavailable(\n"
+        "                lambda: self.ledger.advance(",
+        "        outcome.release()\n        try:\n            self.retry_while_unavailable(\n"
         "                lambda: self.ledger.advance(",
         also=_READ_UNSEEN,
     ),
@@ -213,7 +214,7 @@ MUTANTS = (
     Mutant(
         "what the bucket shows to be done is not entered",
         "producer/lead/leader.py",
-        "self._ledger.open_job(incarnation, uid, job_id, done)",
+        "self._ledger.register_job(incarnation, uid, job_id, done)",
         "pass",
     ),
 )

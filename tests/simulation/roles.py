@@ -64,7 +64,7 @@ class Services:
         client = cast(Any, StagingClient(self.parcels, self.gate))
         return NetworkStaging(
             client,
-            ledger.awaited,
+            ledger.still_needed,
             budget_bytes=self.settings.staging_bytes,
             lifetime_seconds=self.parcel_seconds,
         )
@@ -115,9 +115,9 @@ class Running:
             ring = open_ring(settings.ring, settings.host_id)
             network = self._services.network(ledger)
             routes = Routes(settings.host_id, partial(waiting_chunks, ledger))
-            note = partial(runtime.note_trial, PREPROCESS)
+            note = partial(runtime.mark_running_alone, PREPROCESS)
             return PreprocessStage(
-                *(fetcher, ring, network, routes, ledger.staged, note, runtime.stopping)
+                *(fetcher, ring, network, routes, ledger.still_staged, note, runtime.stopping)
             )
 
         self._worker(PREPROCESS, queue_name(PREPROCESS), 2, setup)
@@ -126,7 +126,7 @@ class Running:
         def setup(runtime: Runtime) -> StageFunction:
             ring = open_ring(runtime.settings.ring, runtime.settings.host_id)
             jobs = JobStore(self._services.store, runtime.settings.state_bucket)
-            note = partial(runtime.note_trial, INFERENCE)
+            note = partial(runtime.mark_running_alone, INFERENCE)
             device = cast(Any, self._services.stand_ins)
             network = self._services.network(runtime.ledger)
             stop = partial(stop_job, jobs, runtime.ledger)

@@ -15,7 +15,7 @@ from tests.support.malformed import Case, Make, Target, valid
 
 # What lies around the message in Redis is RabbitMQ's own affair here.
 _NOT_SAID = malformed.ENVELOPE
-_LONGEST_SHORT = 255
+_MAX_SHORT = 255
 
 
 def delivery_of(raw: bytes) -> Delivery:
@@ -43,7 +43,7 @@ def _delivery(properties: dict[str, Any], body: bytes) -> Delivery:
 def _short(value: Any) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str) or len(value.encode("utf-8", "surrogatepass")) > _LONGEST_SHORT:
+    if not isinstance(value, str) or len(value.encode("utf-8", "surrogatepass")) > _MAX_SHORT:
         raise ValueError(value)
     return value
 

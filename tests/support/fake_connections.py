@@ -61,7 +61,7 @@ class FakeLedger:
         self._check()
         return self.stale
 
-    def staged(self, refs: list[ChunkRef]) -> list[bool]:
+    def still_staged(self, refs: list[ChunkRef]) -> list[bool]:
         self._check()
         return [False for _ in refs]
 

@@ -26,7 +26,7 @@ ODD: list[Any] = [
     *("", "\ud800", "x" * 1025, "\0", "..", "/", "a\nb", [], {}, [[]], [None], {"a": {}}),
 ]
 ODD_BYTES = [b"", b"\0", b"\xff", b'"', b"{", b"]", b",", b":", b"\\u", b"1e999", b"-", b"null"]
-MOST_CHANGES = 3
+MAX_CHANGES = 3
 
 Feature = Hashable
 Run = Callable[[bytes], Hashable]
@@ -62,7 +62,7 @@ class Search:
 
     def _step(self, chance: random.Random) -> None:
         item = chance.choice(self.corpus)
-        for _ in range(chance.randint(1, MOST_CHANGES)):
+        for _ in range(chance.randint(1, MAX_CHANGES)):
             item = self.change(chance, item)
         found = self._features(item)
         if not found <= self.seen:

@@ -73,7 +73,7 @@ class SetLedger:
     live: dict[str, int] = field(default_factory=dict)
     reopened: list[int] = field(default_factory=list)
 
-    def open_job(self, uid: str, job_id: str) -> None:
+    def register_job(self, uid: str, job_id: str) -> None:
         self.job_ids[uid] = job_id
         self.done.setdefault(uid, set())
 
@@ -132,7 +132,7 @@ class MemoryJob:
         self.ledger = SetLedger()
         self.chunks = chunks if isinstance(chunks, list) else _numbered(chunks, chunk_items)
         self.jobs.create_spec(self.spec)
-        self.ledger.open_job(self.spec.job_uid, self.spec.job_id)
+        self.ledger.register_job(self.spec.job_uid, self.spec.job_id)
         self._segments = self._write_segments()
 
     @property

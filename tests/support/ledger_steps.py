@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.ledger import ChunkRef, Ledger, Stale, WorkerIdentity, connect
+from shared.ledger import ChunkRef, Ledger, Stale, WorkerIdentity, connect_ledger
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, Stage, queue_name
 from tests.support import samples
 
@@ -28,7 +28,7 @@ B = WorkerIdentity("inference", "b", "testhost", pid=2, nonce="b")
 
 def connect_to(url: str, lease_seconds: float = LEASE_SECONDS) -> Ledger:
     chosen = samples.settings(Path("/nowhere"), url)
-    return connect(chosen.model_copy(update={"lease_seconds": lease_seconds}))
+    return connect_ledger(chosen.model_copy(update={"lease_seconds": lease_seconds}))
 
 
 def feed(ledger: Ledger, first: int = 0, end: int = 1, **options: int) -> list[ChunkRef]:
@@ -55,6 +55,6 @@ def lose(ledger: Ledger, ref: ChunkRef, *, on_trial: int | None = None) -> list[
     """Its holder dies, perhaps while it runs an item alone. What is rescued at once."""
     ledger.claim(ref, PREPROCESS, A)
     if on_trial is not None:
-        ledger.note_trial(ref, PREPROCESS, A, on_trial)
+        ledger.mark_running_alone(ref, PREPROCESS, A, on_trial)
     ledger.depart(INC, A)
     return ledger.rescue_held(INC)

@@ -10,10 +10,9 @@ import redis
 
 from shared.errors import HeadraceError
 from shared.lease import LeaseKeeper
-from shared.ledger import WorkerIdentity
-from shared.ledger import connect as connect_ledger
+from shared.ledger import WorkerIdentity, connect_ledger
 from shared.settings import load_settings
-from shared.storage import resolve_store, wait_until_admitted
+from shared.storage import resolve_store, wait_for_store_access
 
 
 def main() -> int:
@@ -21,7 +20,7 @@ def main() -> int:
     settings, stopping = load_settings(), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     store = resolve_store(settings, settings.state_bucket)
-    wait_until_admitted(store, settings.state_bucket, stopping)
+    wait_for_store_access(store, settings.state_bucket, stopping)
     store.put(settings.state_bucket, "quarantine/painter/0", b"x")
     queues = [f"v3.drawing.{lane}.{settings.host_id}" for lane in ("interactive", "bulk")]
     identity = WorkerIdentity.of_this_process("painter", settings.host_id)

@@ -33,7 +33,7 @@ WORKER = WorkerIdentity("preprocess", "p-1", "testhost", pid=1, nonce="1")
 
 
 @dataclass
-class Lists:
+class ListBroker:
     """The broker as plain lists of Valkey; ``is_down`` makes it refuse."""
 
     client: Any
@@ -59,7 +59,7 @@ class Lists:
 
 
 @dataclass
-class Yard:
+class ProducerHarness:
     """Stores, ledger and broker of a few jobs, and the means to lead them."""
 
     settings: Settings
@@ -70,7 +70,7 @@ class Yard:
     leaders: list[Leader] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.broker = Lists(self.client)
+        self.broker = ListBroker(self.client)
         self.jobs = JobStore(self.store, "state")
 
     def lead(self) -> Leader:

@@ -24,8 +24,7 @@ from PIL import Image
 
 from producer.stack.local.states import processes
 from shared.settings import S3Settings
-from shared.storage import Store
-from shared.storage import connect as connect_store
+from shared.storage import Store, connect_store
 from tests.support.auditor import Auditor
 from tests.support.injection.extent import JOB_SECONDS
 from tests.support.waiting import wait_for

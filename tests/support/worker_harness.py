@@ -17,12 +17,10 @@ import redis
 from celery import Celery
 
 from shared.broker import rabbitmq
-from shared.broker.celery_app import Publisher, make_app
-from shared.broker.dead_letters import DeadLetters
-from shared.broker.dead_letters import connect as connect_dead_letters
+from shared.broker.celery_app import MessagePublisher, make_app
+from shared.broker.dead_letters import DeadLetters, connect_dead_letters
 from shared.broker.rabbitmq import RabbitQueues
-from shared.ledger import ChunkRef, Ledger, WorkerIdentity
-from shared.ledger import connect as connect_ledger
+from shared.ledger import ChunkRef, Ledger, WorkerIdentity, connect_ledger
 from shared.messages import Batch, Chunk, Message, Result
 from shared.settings import S3Settings, load_settings
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, stage_of_role, stage_queues
@@ -43,7 +41,7 @@ SAMPLES: dict[str, Callable[..., Chunk | Batch | Result]] = {
 
 
 @dataclass
-class Stand:
+class WorkerHarness:
     """A worker at work, and everything that a test needs to talk to it."""
 
     role: str
@@ -52,7 +50,7 @@ class Stand:
     client: redis.Redis
     ledger: Ledger
     letters: DeadLetters
-    publisher: Publisher
+    publisher: MessagePublisher
     target: Target
     app: Celery
     chunks: int = 0
@@ -123,12 +121,12 @@ class Stand:
         return consuming
 
 
-class RabbitStand(Stand):
+class RabbitWorkerHarness(WorkerHarness):
     """A worker that takes from RabbitMQ."""
 
     @cached_property
     def _queues(self) -> RabbitQueues:
-        return rabbitmq.connect(load_settings(self.home))
+        return rabbitmq.connect_queues(load_settings(self.home))
 
     def lies_as(self, raw: bytes) -> bytes:
         return delivery_of(raw).to_raw()
@@ -149,7 +147,7 @@ def start(
     s3: S3Settings | None = None,
     rabbit_url: str | None = None,
     module: str = "tests.integration.echo_worker",
-) -> Iterator[Stand]:
+) -> Iterator[WorkerHarness]:
     """A broker and a worker of ``role``, until the generator is closed.
 
     ``module``: the program that is the worker.
@@ -162,7 +160,7 @@ def start(
     save_settings(settings)
     ledger = connect_ledger(settings)
     ledger.begin(samples.INCARNATION)
-    ledger.open_job(samples.INCARNATION, samples.JOB_UID, "job")
+    ledger.register_job(samples.INCARNATION, samples.JOB_UID, "job")
     process = subprocess.Popen(
         [sys.executable, "-m", module, role, *arguments],
         env={**os.environ, "HEADRACE_HOME": str(directory), "HEADRACE_PROCESS": f"{role}-1"},
@@ -172,21 +170,21 @@ def start(
     *_, bulk = stage_queues(stage_of_role(role), settings.host_id)
     try:
         wait_for(lambda: ledger.workers(), what="the worker's lease")
-        stand = (RabbitStand if rabbit_url else Stand)(
+        harness = (RabbitWorkerHarness if rabbit_url else WorkerHarness)(
             role,
             directory,
             process,
             redis.Redis.from_url(valkey.url),
             ledger,
             connect_dead_letters(settings),
-            Publisher(settings),
+            MessagePublisher(settings),
             Target(role, bulk, settings.signing_keys[0], SAMPLES[role](chunk=2**30)),
             make_app(settings),
         )
         # A first message, for which the worker connects once more: to send it on.
-        stand.send(stand.queued())
-        wait_for(lambda: stand.ran() == 1, what="a first message")
-        yield stand
+        harness.send(harness.queued())
+        wait_for(lambda: harness.ran() == 1, what="a first message")
+        yield harness
     finally:
         process.terminate()
         process.wait(20)

@@ -6,7 +6,7 @@ import threading
 
 from shared.errors import TransientError
 from shared.messages import Result
-from shared.patience import patiently
+from shared.patience import retry_while_unavailable
 from workers.collector.chunk_file import ChunkFiles
 from workers.runtime import Done, GiveBack
 
@@ -25,7 +25,9 @@ class CollectStage:
     def __call__(self, result: Result) -> Done | GiveBack:
         """The counters of this result; hints, for a file that stands already counts otherwise."""
         try:
-            footer = patiently(lambda: self._files.write(result), stopping=self._stopping)
+            footer = retry_while_unavailable(
+                lambda: self._files.write(result), stopping=self._stopping
+            )
         except TransientError:
             return GiveBack()
         return Done(

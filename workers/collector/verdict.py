@@ -11,7 +11,7 @@ from shared.job_store import JobStore
 from shared.manifest import Seal
 from workers.collector.part import FailureCount
 
-LONGEST_MESSAGE = 300
+MAX_MESSAGE_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def _why(spec: JobSpec, merged: Accounting, failures: Sequence[FailureCount]) ->
     most = failures[0]
     share = "all" if most.count == merged.failed else f"{most.count:,}"
     key = repr(most.key)[1:-1]  # in one line, whatever it has
-    message = " ".join(most.message.split())[:LONGEST_MESSAGE].rstrip(".")
+    message = " ".join(most.message.split())[:MAX_MESSAGE_CHARACTERS].rstrip(".")
     return (
         f"{said}, {share} of them as {most.code}, for example {key}: {message}. "
         f"See 'headrace errors {spec.job_id}'."

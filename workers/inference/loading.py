@@ -12,26 +12,26 @@ import numpy as np
 from shared.errors import HeadraceError, PermanentError, TransientError
 from shared.pipeline import Model
 from shared.settings import Settings
-from shared.storage import connect
+from shared.storage import connect_store
 from workers.inference.artefacts import Artefacts
 from workers.inference.engines import Engine
 from workers.inference.engines.choose import Candidate, candidates, pick
 from workers.inference.engines.hardware import has_cuda
 from workers.inference.errors import ModelUnusable, is_out_of_memory, load_error
-from workers.inference.model_types import Load, LoadedModel, ModelKey
+from workers.inference.model_types import LoadedModel, LoadModel, ModelKey
 from workers.inference.selection import Open, SelfTest
 from workers.inference.user_code import UserCode
 
 log = logging.getLogger(__name__)
 
 
-def loader(settings: Settings, batches: Sequence[int] = (1,)) -> Load:
+def loader(settings: Settings, batches: Sequence[int] = (1,)) -> LoadModel:
     """What loads any model that there is, for a worker with these settings.
 
     ``batches``: sizes, in images, of which the engine runs one each before it is ready.
     """
     cache = settings.home / "cache"
-    store, bucket = connect(settings.s3), settings.models_bucket
+    store, bucket = connect_store(settings.s3), settings.models_bucket
     artefacts = Artefacts(store, bucket, cache / "models")
     user_code = UserCode(store, bucket, cache / "code")
     self_test = SelfTest(cache / "engines")

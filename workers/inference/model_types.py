@@ -79,4 +79,4 @@ class LoadedModel:
         )
 
 
-Load = Callable[[ModelKey], LoadedModel]
+LoadModel = Callable[[ModelKey], LoadedModel]

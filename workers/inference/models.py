@@ -8,7 +8,7 @@ from collections import OrderedDict
 
 from shared.job import EngineChoice
 from workers.inference.errors import ClassUnusable, ModelUnusable
-from workers.inference.model_types import Load, LoadedModel, ModelKey
+from workers.inference.model_types import LoadedModel, LoadModel, ModelKey
 
 LOADED_MODELS = 2
 # Models whose choice of engine is remembered. Each takes about 1 KB.
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 class LoadedModels:
     """An LRU of loaded models; one thread uses it, others ask for choices alone."""
 
-    def __init__(self, load: Load, *, capacity: int = LOADED_MODELS) -> None:
+    def __init__(self, load: LoadModel, *, capacity: int = LOADED_MODELS) -> None:
         self._load = load
         self._capacity = capacity
         self._loaded: OrderedDict[ModelKey, LoadedModel] = OrderedDict()

@@ -12,7 +12,7 @@ from shared.errors import TransientError
 from shared.job import ComputedBy
 from shared.ledger import ChunkRef
 from shared.messages import Batch, ItemFailure, Parcel, Result, ResultItem, Slot, Timings
-from shared.patience import patiently
+from shared.patience import retry_while_unavailable
 from shared.stages import RESULTS, queue_name
 from shared.staging import NetworkStaging, SlotGone, StagingRing
 from workers.inference.analyst import Analyst, Answers, Request
@@ -95,15 +95,19 @@ class InferenceStage:
                 settle=settle,
                 note=partial(self._note, batch.ref) if is_suspect else None,
             )
-            found = patiently(partial(analyst.answer, request), stopping=self._stopping)
+            found = retry_while_unavailable(
+                partial(analyst.answer, request), stopping=self._stopping
+            )
         if found.engine is not None:  # recorded, where nothing was open
-            patiently(partial(settle, found.engine), stopping=self._stopping)
+            retry_while_unavailable(partial(settle, found.engine), stopping=self._stopping)
         return found
 
     def _without_model(self, batch: Batch, images: int, error: ModelUnusable) -> Forward | GiveBack:
         """Fail the images of a job that others can compute; end one that nobody could compute."""
         try:
-            is_settled = patiently(partial(self._pins.is_settled, batch), stopping=self._stopping)
+            is_settled = retry_while_unavailable(
+                partial(self._pins.is_settled, batch), stopping=self._stopping
+            )
         except TransientError:  # the worker stops
             return GiveBack()
         if is_settled:
@@ -113,7 +117,9 @@ class InferenceStage:
     def _stop(self, batch: Batch, error: ModelUnusable) -> GiveBack:
         """End the batch's job. Its other chunks are dropped when the producer has taken note."""
         try:
-            patiently(partial(self._stop_job, batch, str(error)), stopping=self._stopping)
+            retry_while_unavailable(
+                partial(self._stop_job, batch, str(error)), stopping=self._stopping
+            )
             self._stopped.append(batch.job_uid)
             # Sooner, the chunk would only come back again and again.
             self._stopping.wait(STOPPED_JOB_PAUSE_SECONDS)
@@ -137,7 +143,9 @@ class InferenceStage:
             network = self._network
             if network is None:
                 raise SlotGone("slot_gone", "No staging over the network is set up here.")
-            pixels = patiently(lambda: network.read(batch.ref, used_bytes), stopping=self._stopping)
+            pixels = retry_while_unavailable(
+                lambda: network.read(batch.ref, used_bytes), stopping=self._stopping
+            )
             yield pixels.reshape(shape)
 
 

@@ -12,8 +12,8 @@ from shared.ledger import Ledger
 from shared.messages import Batch
 from shared.stages import INFERENCE
 from shared.staging import open_ring
-from shared.staging.network import connect as connect_network
-from shared.storage import connect
+from shared.staging.network import connect_network
+from shared.storage import connect_store
 from workers.inference.analyst import DeviceAnalyst
 from workers.inference.class_host.start import sweep
 from workers.inference.device import CPU_BATCH_IMAGES, CUDA_BATCH_IMAGES, DeviceLoop
@@ -62,10 +62,10 @@ def setup(runtime: Runtime) -> InferenceStage:
         from workers.inference.pinning import pin
 
         pin(ring.pixels)
-    jobs = JobStore(connect(settings.s3), settings.state_bucket)
+    jobs = JobStore(connect_store(settings.s3), settings.state_bucket)
     pins = JobPins(jobs)
-    network = connect_network(settings, runtime.ledger.awaited)
-    note = partial(runtime.note_trial, INFERENCE)
+    network = connect_network(settings, runtime.ledger.still_needed)
+    note = partial(runtime.mark_running_alone, INFERENCE)
     stop = partial(stop_job, jobs, runtime.ledger)
     here, in_child = DeviceAnalyst(device, runtime.stopping), ChildAnalyst(runtime.stopping)
     return InferenceStage(ring, network, here, in_child, pins, note, stop, runtime.stopping)

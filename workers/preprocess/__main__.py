@@ -12,7 +12,7 @@ if __name__ == "__main__":
 
 from shared.stages import PREPROCESS
 from shared.staging import open_ring
-from shared.staging.network import connect as connect_network
+from shared.staging.network import connect_network
 from shared.storage import resolve_store
 from workers.celery_worker import run_worker
 from workers.preprocess.fetch import Fetcher
@@ -31,10 +31,12 @@ def setup(runtime: Runtime) -> PreprocessStage:
     settings, ledger = runtime.settings, runtime.ledger
     fetcher = Fetcher(partial(resolve_store, settings), runtime.stopping)
     ring = open_ring(settings.ring, settings.host_id)
-    network = connect_network(settings, ledger.awaited)
+    network = connect_network(settings, ledger.still_needed)
     routes = Routes(settings.host_id, partial(waiting_chunks, ledger) if network else dict)
-    note = partial(runtime.note_trial, PREPROCESS)
-    return PreprocessStage(fetcher, ring, network, routes, ledger.staged, note, runtime.stopping)
+    note = partial(runtime.mark_running_alone, PREPROCESS)
+    return PreprocessStage(
+        fetcher, ring, network, routes, ledger.still_staged, note, runtime.stopping
+    )
 
 
 if __name__ == "__main__":

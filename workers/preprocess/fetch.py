@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from shared.errors import HeadraceError, ItemErrorCode, TransientError, UsageError
 from shared.messages import Item, ItemFailure
-from shared.patience import patiently
+from shared.patience import retry_while_unavailable
 from shared.storage import (
     BucketMissing,
     ObjectArchived,
@@ -103,7 +103,9 @@ class Fetcher:
 
         patience_seconds = max(0.0, deadline - time.monotonic())
         try:
-            data = patiently(get, stopping=self._stopping, deadline_seconds=patience_seconds)
+            data = retry_while_unavailable(
+                get, stopping=self._stopping, deadline_seconds=patience_seconds
+            )
         except TransientError as error:
             if self._stopping.is_set() or not self._gives_others():
                 raise

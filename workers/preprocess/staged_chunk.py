@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from shared.errors import ItemError
 from shared.messages import Batch, Chunk, Item, ItemFailure, Parcel, Slot, StagedItem, Timings
-from shared.patience import patiently
+from shared.patience import retry_while_unavailable
 from shared.staging import Parcelling, WriteHold
 from shared.staging.ring import Pixels
 from workers.preprocess.encoding import Encoded
@@ -112,5 +112,5 @@ class StagedChunk:
             return Slot(host_id=host_id, index=hold.index, images=self._images)
         used_bytes = self._images * self._preprocess.image_bytes
         with self.timed("slot_wait_seconds"):
-            patiently(lambda: hold.send(used_bytes), stopping=stopping)
+            retry_while_unavailable(lambda: hold.send(used_bytes), stopping=stopping)
         return Parcel(images=self._images)

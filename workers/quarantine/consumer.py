@@ -83,13 +83,13 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
     def ensure_connected(self, conn: Any) -> Any:
         outage = Outage(log)
         conn.ensure_connection(
-            lambda error, _: outage.goes_on(no_answer("broker", error)),
+            lambda error, _: outage.report(no_answer("broker", error)),
             interval_start=_CONNECT_PAUSE_SECONDS,
             interval_step=_CONNECT_PAUSE_SECONDS,
             interval_max=_MAX_CONNECT_PAUSE_SECONDS,
             callback=maybe_shutdown,
         )
-        outage.is_over()
+        outage.clear()
         return super().ensure_connected(conn)
 
     def create_task_handler(self, promise: Any = promise) -> Callable[[Any], Any]:

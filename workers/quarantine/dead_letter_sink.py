@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import redis
 
-from shared.broker.dead_letters import DeadLetter, DeadLetters, Limits, Load
+from shared.broker.dead_letters import DeadLetter, DeadLetterLoad, DeadLetters, Limits
 from shared.errors import TransientError
 from shared.ledger import ChunkRef, Stale
 from shared.patience import Outage
@@ -44,7 +44,7 @@ class DeadLetterSink:
         self._stopping = stopping
         self._overflow = overflow
         self._report_chunk = report_chunk
-        self._load = Load(0, 0)
+        self._load = DeadLetterLoad(0, 0)
         self._outage = Outage(log)
         self._logged_at = 0.0
         self._unlogged = 0
@@ -82,10 +82,10 @@ class DeadLetterSink:
             try:
                 done = action()
             except (redis.RedisError, TransientError) as error:
-                self._outage.goes_on(f"a dead letter cannot be kept yet: {error}")
+                self._outage.report(f"a dead letter cannot be kept yet: {error}")
                 time.sleep(_RETRY_SECONDS)
             else:
-                self._outage.is_over()
+                self._outage.clear()
                 return done
 
     def _wait_for_room(self) -> None:

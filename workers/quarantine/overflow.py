@@ -67,10 +67,10 @@ class Overflow:
             except (HeadraceError, redis.RedisError) as error:
                 # A broker that does not answer is the consumer's to tell.
                 if not (isinstance(error, HeadraceError) and error.code == "broker_unavailable"):
-                    outage.goes_on(f"dead letters stay in the broker for now: {error}")
+                    outage.report(f"dead letters stay in the broker for now: {error}")
                 self._stopping.wait(1)
             else:
-                outage.is_over()
+                outage.clear()
 
     def move(self) -> int:
         """Move the oldest until no more is over. Returns how many letters were moved.

@@ -99,7 +99,7 @@ def _at_redis(settings: Settings) -> Counter[str]:
 def _at_rabbitmq(settings: Settings, alive: Collection[LiveWorker]) -> Counter[str]:
     """How many workers are connected, by role: each consumes a mailbox with its own name."""
     found: Counter[str] = Counter()
-    with closing(rabbitmq.connect(settings)) as broker:
+    with closing(rabbitmq.connect_queues(settings)) as broker:
         for role, worker in {(w.role, f"{w.process}@{w.host_id}") for w in alive}:
             found[role] += broker.consumers(f"{worker}.celery.pidbox")
     return found

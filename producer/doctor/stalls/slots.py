@@ -69,7 +69,7 @@ def _look(layout: Layout, ledger: Ledger, ours: set[int]) -> _Full | None:
     contents = {index: path.read_bytes() for index, path in paths.items()}
     refs = [chunk_in(contents[index]) for index, path in paths.items() if not is_locked(path)]
     staged = [ref for ref in refs if ref is not None]
-    if len(staged) < len(refs) or not all(ledger.staged(staged)):
+    if len(staged) < len(refs) or not all(ledger.still_staged(staged)):
         return None
     locked = {index: pids for index, pids in holders(layout).items() if index in paths}
     strangers = {pid for pids in locked.values() for pid in pids} - ours

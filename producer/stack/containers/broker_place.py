@@ -31,7 +31,7 @@ def broker_address(compose: Compose) -> str:
     raise HeadraceError("role_failed", "There is no container of redis.")
 
 
-def follow(home: Path) -> None:
+def refresh_broker_address(home: Path) -> None:
     """Note the broker's address anew where nobody listens at the one that is known.
 
     The ledger's is looked at: that of messages may be another server's.

@@ -167,7 +167,7 @@ def docker(*arguments: str) -> str:
     return done.stdout
 
 
-def said(container: dict[str, Any]) -> str:
+def last_log_line(container: dict[str, Any]) -> str:
     """The last line that a container wrote, on either stream."""
     command = ["docker", "logs", "--tail", "1", container["Id"]]
     done = subprocess.run(

@@ -15,8 +15,8 @@ from producer.stack.containers.compose import (
     Compose,
     device,
     docker,
+    last_log_line,
     require_engine,
-    said,
 )
 from producer.stack.containers.files import DATA_FOLDERS, PORT_NAMES, outside, write_files
 from producer.stack.containers.states import is_ill, is_well, name_of, role_of, service, service_of
@@ -90,7 +90,7 @@ def _stop_ill(containers: list[dict[str, Any]]) -> None:
     All that are not well are stopped then: what ails one may ail the next, which has not found out
     yet, and would flap unseen and keep a ring that is too small.
     """
-    ill = [container for container in containers if is_ill(container) and said(container)]
+    ill = [container for container in containers if is_ill(container) and last_log_line(container)]
     ill.sort(key=lambda container: str(container["State"]["FinishedAt"]), reverse=True)
     if ill:
         docker("stop", *{container["Id"] for container in containers if not is_well(container)})
@@ -100,7 +100,7 @@ def _stop_ill(containers: list[dict[str, Any]]) -> None:
 def _failure(container: dict[str, Any], what: str) -> HeadraceError:
     return HeadraceError(
         "role_failed",
-        f"{name_of(container)} {what}: {said(container) or 'it says nothing.'}",
+        f"{name_of(container)} {what}: {last_log_line(container) or 'it says nothing.'}",
         f"See 'headrace --profile docker logs {role_of(service_of(container))}'.",
     )
 

@@ -27,7 +27,7 @@ from producer.models import pull_model
 from shared.catalog import Catalog
 from shared.errors import HeadraceError, PermanentError, TransientError
 from shared.settings import Settings, load_settings
-from shared.storage import connect, ensure_bucket, resolve_store
+from shared.storage import connect_store, ensure_bucket, resolve_store
 
 log = logging.getLogger("setup")
 
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
 
 def make_buckets(settings: Settings) -> None:
     """Make our own buckets where they are missing. Raises the store's errors."""
-    store = connect(settings.s3)
+    store = connect_store(settings.s3)
     for bucket in settings.own_buckets:
         if ensure_bucket(store, bucket):
             log.info("made the bucket %s", bucket)

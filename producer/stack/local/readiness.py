@@ -60,9 +60,9 @@ def without_lease(
     settings: Settings, names: Collection[str]
 ) -> Callable[[dict[str, int]], set[str]]:
     """For Watch: those of ``names`` whose running process does not hold a live lease."""
-    from shared.ledger import connect
+    from shared.ledger import connect_ledger
 
-    ledger = connect(settings)
+    ledger = connect_ledger(settings)
 
     def missing(pids: dict[str, int]) -> set[str]:
         try:

@@ -18,7 +18,7 @@ from producer.stack.rights.store_identities import s3_config
 from shared.broker.redis_client import redis_client
 from shared.errors import HeadraceError
 from shared.settings import Settings
-from shared.storage import connect, ensure_bucket
+from shared.storage import connect_store, ensure_bucket
 
 VALKEY_CONFIG = "run/valkey.conf"
 VALKEY_USERS = "run/valkey-users.acl"
@@ -110,7 +110,7 @@ def buckets_ready(settings: Settings) -> bool:
 
     It answers before its volumes do, and only a write goes all the way.
     """
-    store = connect(settings.s3)
+    store = connect_store(settings.s3)
     try:
         for bucket in settings.own_buckets:
             ensure_bucket(store, bucket)

@@ -18,11 +18,11 @@ from shared.settings import Settings
 
 _ALL = ["Admin", "Read", "Write", "List", "Tagging"]
 
-Keys = tuple[str, str]
+KeyPair = tuple[str, str]
 
 
 def s3_config(
-    credentials: Mapping[str, Keys],
+    credentials: Mapping[str, KeyPair],
     state: str = Settings.model_fields["state_bucket"].default,
     models: str = Settings.model_fields["models_bucket"].default,
 ) -> str:

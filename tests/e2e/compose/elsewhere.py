@@ -11,7 +11,7 @@ from pathlib import Path
 import boto3
 
 from shared.settings import S3Settings
-from shared.storage import connect
+from shared.storage import connect_store
 from tests.support.minio_server import RunningMinio, start_minio
 
 PATTERN = "foreign-*"
@@ -56,7 +56,7 @@ def elsewhere(directory: Path, network: str, images: dict[str, bytes]) -> Iterat
     minio = start_minio(directory / "minio", address)
     try:
         keys = {"access_key": minio.access_key, "secret_key": minio.secret_key}
-        store = connect(S3Settings(endpoint=minio.endpoint, **keys))
+        store = connect_store(S3Settings(endpoint=minio.endpoint, **keys))
         store.make_bucket(BUCKET)
         for key, data in images.items():
             store.put(BUCKET, key, data)

@@ -22,7 +22,7 @@ import psutil
 import redis
 
 from producer.stack.rights.broker_users import ADMIN
-from shared.ledger import Ledger, connect
+from shared.ledger import Ledger, connect_ledger
 from shared.settings import SETTINGS_FILE, load_settings
 from tests.e2e.hosts.namespaces import Namespace
 from tests.support.broker_accounts import add_users, url_as
@@ -173,7 +173,7 @@ def system(base: Path, near: Namespace, far: Namespace) -> Iterator[System]:
         found = System(
             *hosts,
             stack=Stack(hosts[0].home),
-            ledger=connect(settings),
+            ledger=connect_ledger(settings),
             staging=redis.Redis.from_url(staging.url),
             broker=redis.Redis.from_url(broker.url),
             servers=servers,

@@ -14,7 +14,7 @@ BATCH = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Far:
+class ProxiedStack:
     """A stack behind proxies, with one bucket and the label that each of its images should get."""
 
     stack: Stack

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from producer.stack.settings_file import role_settings_file
-from shared.ledger import connect
+from shared.ledger import connect_ledger
 from shared.settings import load_settings
 from tests.support.injection.http_proxy import HttpProxy
 from tests.support.injection.resp_proxy import RespProxy
@@ -51,7 +51,7 @@ def routed(stack: Stack, draw: random.Random) -> Iterator[Routed]:
             _point(stack.home / role_settings_file(role), broker.port, store.port)
         for pid in before:
             os.kill(pid, signal.SIGKILL)
-        ledger = connect(load_settings(stack.home))
+        ledger = connect_ledger(load_settings(stack.home))
         wait_for(
             lambda: len({worker.pid for worker in ledger.workers()} - before) == len(before),
             what="the roles by way of the proxies",

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from shared.ledger import ChunkRef, connect
+from shared.ledger import ChunkRef, connect_ledger
 from shared.settings import load_settings
 from shared.staging import Layout
 from tests.support.stack import Stack
@@ -23,14 +23,14 @@ def job_uid(stack: Stack, job: str) -> str:
 def taken_slots(stack: Stack, uid: str | None = None) -> list[int]:
     """The slots that are locked, or hold what the ledger knows as staged; of one job, or all."""
     settings = load_settings(stack.home)
-    layout, ledger = Layout.of(settings.ring), connect(settings)
+    layout, ledger = Layout.of(settings.ring), connect_ledger(settings)
     taken = []
     for place in layout.places:
         locked, header = _look(layout.header_path(place.index))
         ref = ChunkRef(*header) if header else None
         if uid is not None and (ref is None or ref.job_uid != uid):
             continue
-        if locked or (ref is not None and ledger.staged([ref])[0]):
+        if locked or (ref is not None and ledger.still_staged([ref])[0]):
             taken.append(place.index)
     return taken
 

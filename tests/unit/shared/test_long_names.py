@@ -60,7 +60,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     fake.put_images("photos", "a.jpg")
     request = JobRequest("s3://photos", str(fake.pipeline), job_id="job")
     submit(fake.connections, request, fake.warnings.append)
-    monkeypatch.setattr("producer.connections.connect", lambda: fake.connections)
+    monkeypatch.setattr("producer.connections.connect_stack", lambda: fake.connections)
     return fake
 
 

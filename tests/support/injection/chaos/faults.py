@@ -20,9 +20,9 @@ from tests.support.malformed import Target, cases
 from tests.support.stack import Stack
 
 ROLES = ("producer", "preprocess", "inference", "collector")
-LONGEST_FREEZE_SECONDS = 15.0
-LARGEST_MESSAGE_BYTES = 2**20
-MOST_PROCESSES = 3
+MAX_FREEZE_SECONDS = 15.0
+MAX_MESSAGE_BYTES = 2**20
+MAX_PROCESSES = 3
 
 Strike = Callable[[random.Random], str]
 
@@ -76,7 +76,7 @@ class Faults:
         return f"valkey {self._send(self._some('valkey', draw), signal.SIGKILL)}"
 
     def _freeze(self, draw: random.Random) -> str:
-        role, seconds = draw.choice(ROLES), draw.uniform(1.0, LONGEST_FREEZE_SECONDS)
+        role, seconds = draw.choice(ROLES), draw.uniform(1.0, MAX_FREEZE_SECONDS)
         pid = self._some(role, draw)
         if pid is not None:
             self._frozen.add(pid)
@@ -105,7 +105,7 @@ class Faults:
         return f"{role}{_answer(self.stack, 'restart', role)}"
 
     def _scale(self, draw: random.Random) -> str:
-        wanted = f"{draw.choice(ROLES)}={draw.randint(1, MOST_PROCESSES)}"
+        wanted = f"{draw.choice(ROLES)}={draw.randint(1, MAX_PROCESSES)}"
         return f"{wanted}{_answer(self.stack, 'scale', wanted)}"
 
     def _malform(self, draw: random.Random) -> str:
@@ -122,7 +122,7 @@ class Faults:
         broker, known = self._broker(), cases(role)
         chosen = draw.sample(sorted(known), draw.randint(1, 20))
         messages = [known[name].make(target) for name in chosen]
-        small = [raw for raw in messages if len(raw) <= LARGEST_MESSAGE_BYTES]
+        small = [raw for raw in messages if len(raw) <= MAX_MESSAGE_BYTES]
         for raw in small:
             broker.lpush(queue["name"], raw)
         return f"{len(small)} for {role}"

@@ -18,8 +18,8 @@ BUCKET = "chaos"
 SIZES = {100: 3, 300: 3, 1000: 3, 3000: 2}
 CHUNK_SIZES = (1, 7, 16, 64)
 DAMAGED_SHARE = 50  # one image in so many cannot be decoded
-SMALLEST_FOR_LARGE = 300
-MOST_OPEN = 3
+MIN_FOR_LARGE = 300
+MAX_OPEN = 3
 SLOW_IMAGE_SECONDS = 0.003
 
 
@@ -71,7 +71,7 @@ class Jobs:
 
     def enqueue(self, draw: random.Random) -> str:
         """One more job, if there is room. Returns what was done."""
-        if len(self.open) >= MOST_OPEN:
+        if len(self.open) >= MAX_OPEN:
             return ""
         job, arguments, pipeline = self._failed or self._next(draw)
         self._failed = job, arguments, pipeline
@@ -82,7 +82,7 @@ class Jobs:
 
     def _next(self, draw: random.Random) -> tuple[Job, tuple[str, ...], str]:
         size = draw.choices(list(SIZES), list(SIZES.values()))[0]
-        chunks = [chunk for chunk in CHUNK_SIZES if chunk > 1 or size < SMALLEST_FOR_LARGE]
+        chunks = [chunk for chunk in CHUNK_SIZES if chunk > 1 or size < MIN_FOR_LARGE]
         job = Job(f"chaos-{len(self.all):03d}", f"{size}/")
         arguments = ("--job-id", job.job_id, "--batch-size", str(draw.choice(chunks)))
         return job, arguments, draw.choice(self._pipelines)
@@ -100,7 +100,7 @@ class Jobs:
     def retry(self, draw: random.Random) -> str:
         """Retry what failed in a job that has succeeded."""
         candidates = [job for job in self.all if job.state == "succeeded" and not job.is_retry]
-        if not candidates or len(self.open) >= MOST_OPEN:
+        if not candidates or len(self.open) >= MAX_OPEN:
             return "nothing to retry"
         parent = draw.choice(candidates)
         job_id = str(self._stack.json("retry", parent.job_id, "--failed")["job_id"])

@@ -102,7 +102,7 @@ def test_doctor_says_how_much_came_too_late_and_warns_where_it_becomes_more(
     configured: Path, monkeypatch: pytest.MonkeyPatch, growth: int, state: str
 ) -> None:
     counts = Counts(growth)
-    monkeypatch.setattr(doctor.ledgers, "connect", lambda _: counts)
+    monkeypatch.setattr(doctor.ledgers, "connect_ledger", lambda _: counts)
     monkeypatch.setenv("HEADRACE_MODE", "docker")
     (late,) = (check for check in doctor.examine() if check.name == "late")
     assert late.state == state

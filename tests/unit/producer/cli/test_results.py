@@ -50,7 +50,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
         fake.store.put("results", part_key(spec, part), data)
     counts = Accounting(listed=50, succeeded=45, failed=5)
     fake.connections.jobs.create_closing("job", Closing(state="succeeded", accounting=counts))
-    monkeypatch.setattr("producer.connections.connect", lambda: fake.connections)
+    monkeypatch.setattr("producer.connections.connect_stack", lambda: fake.connections)
     return fake
 
 

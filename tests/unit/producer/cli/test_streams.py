@@ -77,7 +77,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = Accounting(listed=len(KEYS), succeeded=1, failed=len(KEYS) - 1)
     closing = Closing(state="failed", accounting=counts, error=f"Most fail, as {KEYS[2]}")
     fake.connections.jobs.create_closing("job", closing)
-    monkeypatch.setattr("producer.connections.connect", lambda: fake.connections)
+    monkeypatch.setattr("producer.connections.connect_stack", lambda: fake.connections)
 
 
 def typed(

@@ -115,7 +115,7 @@ def test_the_command_says_how_many(
     said: str,
 ) -> None:
     fake = fake_connections(tmp_path)
-    monkeypatch.setattr("producer.connections.connect", lambda: fake.connections)
+    monkeypatch.setattr("producer.connections.connect_stack", lambda: fake.connections)
     folder = str(fill(tmp_path / "in", ["a.jpg", *names]))
     assert run(["upload", folder, "s3://photos", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["hidden"] == len(names)

@@ -122,7 +122,7 @@ class Staged:
     def workers(self) -> Collection[LiveWorker]:
         return self.live
 
-    def staged(self, refs: Collection[ChunkRef]) -> list[bool]:
+    def still_staged(self, refs: Collection[ChunkRef]) -> list[bool]:
         return [ref.chunk in self.chunks for ref in refs]
 
 
@@ -368,7 +368,7 @@ def test_at_rabbitmq_the_mailboxes_that_are_listened_to_count(
         def close(self) -> None:
             return None
 
-    monkeypatch.setattr(consumers.rabbitmq, "connect", lambda _: Rabbit())
+    monkeypatch.setattr(consumers.rabbitmq, "connect_queues", lambda _: Rabbit())
     settings = samples.settings(tmp_path, "amqp://u:p@127.0.0.1:9/v")
     ledger = cast(Ledger, Staged(live=LIVING))
     assert [found.role for found in missing_consumers(settings, ledger, LIVING)] == ["collector"]

@@ -58,7 +58,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryJob:
     state = JobStore(job.store, "state")
     for name, value in (("jobs", state), ("store_of", lambda _bucket: job.store)):
         object.__setattr__(fake.connections, name, value)
-    monkeypatch.setattr("producer.connections.connect", lambda: fake.connections)
+    monkeypatch.setattr("producer.connections.connect_stack", lambda: fake.connections)
     return job
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from producer.lead import lister as listers
 from producer.lead.lister import Lister, ManifestTaken, Stopped
 from producer.sources.listing import BucketListing, Listing
-from producer.sources.prefetch import Nothing, pumped
+from producer.sources.prefetch import Idle, prefetched
 from shared.errors import HeadraceError, TransientError
 from shared.job import JobSpec
 from shared.job_store import JobStore
@@ -130,7 +130,7 @@ def test_a_bucket_becomes_dense_chunks_in_growing_segments(bench: Bench) -> None
 
 
 def test_segments_stop_growing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listers, "LARGEST_SEGMENT_ITEMS", 11)
+    monkeypatch.setattr(listers, "MAX_SEGMENT_ITEMS", 11)
     bench.upload(*(f"{number:03d}.jpg" for number in range(40)))
     bench.lister().run()
     assert [len(segment.chunks) for segment in bench.segments()] == [1, 2, 5, 5, 5, 3]
@@ -370,7 +370,7 @@ def test_the_pump_stays_a_bounded_way_ahead_and_ends_when_left() -> None:
         finally:
             gone.set()
 
-    values = pumped(source())
+    values = prefetched(source())
     assert next(values) == 1
     wait_for(lambda: taken > 2000, what="the pump being ahead")
     assert taken < 2010
@@ -385,7 +385,7 @@ def test_the_pump_says_when_nothing_comes() -> None:
         hold.wait()
         yield 1
 
-    values = pumped(source())
-    assert isinstance(next(values), Nothing)
+    values = prefetched(source())
+    assert isinstance(next(values), Idle)
     hold.set()
     assert [value for value in values if isinstance(value, int)] == [1]

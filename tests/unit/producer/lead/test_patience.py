@@ -32,7 +32,7 @@ class Flaky:
             raise TransientError("broker_unavailable", "The broker does not answer.")
         return True
 
-    def hold_off(self) -> None:
+    def pause_rescue(self) -> None:
         self.held_off += 1
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producer.sources.parallel_listing import ENOUGH_FOLDERS, spread
+from producer.sources.parallel_listing import ENOUGH_FOLDERS, list_in_parallel
 from shared.errors import HeadraceError
 from shared.storage import Page, StoreUnavailable
 from tests.support.memory_store import MemoryStore
@@ -29,7 +29,7 @@ def store_of(keys: set[str], level_entries: int = 1000) -> MemoryStore:
 @given(keys=KEYS, prefix=st.sampled_from(["", "a", "a/", "a/b/"]), entries=st.integers(1, 8))
 def test_each_key_once(keys: set[str], prefix: str, entries: int) -> None:
     store = store_of(keys, entries)
-    listed = Counter(info.key for info in spread(store, "photos", prefix))
+    listed = Counter(info.key for info in list_in_parallel(store, "photos", prefix))
     assert listed == Counter(key for key in keys if key.startswith(prefix))
 
 
@@ -44,7 +44,7 @@ def test_few_folders_are_looked_into_and_many_are_not() -> None:
         return level_of(bucket, prefix)
 
     store.list_level = list_level  # type: ignore[method-assign]
-    assert sum(1 for _ in spread(store, "photos", "")) == 3 * len(folders)
+    assert sum(1 for _ in list_in_parallel(store, "photos", "")) == 3 * len(folders)
     assert asked == ["", "2024/", "2025/"]
 
 
@@ -58,11 +58,11 @@ def test_what_a_lane_raises_is_raised() -> None:
     store.list_level = lambda *_: level  # type: ignore[method-assign]
     store.list = away  # type: ignore[assignment, method-assign]
     with pytest.raises(HeadraceError, match="does not answer"):
-        list(spread(store, "photos", ""))
+        list(list_in_parallel(store, "photos", ""))
 
 
 def test_who_wants_no_more_leaves() -> None:
     store = store_of({f"{n}/{m}" for n in range(50) for m in range(20)})
-    found = spread(store, "photos", "")
+    found = list_in_parallel(store, "photos", "")
     assert len(list(islice(found, 10))) == 10
     found.close()  # type: ignore[attr-defined]

@@ -47,7 +47,7 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rows:
         monkeypatch.setattr(info, "processes", lambda home: found)
         settings = samples.settings(tmp_path)
         connections = Connections(settings, cast(Any, None), cast(Ledger, ledger), cast(Any, None))
-        monkeypatch.setattr(info, "connect", lambda home: connections)
+        monkeypatch.setattr(info, "connect_stack", lambda home: connections)
         monkeypatch.setattr(info, "findings", lambda *_: FOUND)
         shown = info.process_rows(said.append, tmp_path)
         return [(row.name, row.pid, row.state, row.held, *row.warnings) for row in shown]

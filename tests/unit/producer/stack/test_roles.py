@@ -158,7 +158,7 @@ def fake(tmp_path: Path) -> Fake:
 
 
 def test_doctor_misses_it(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.ledgers, "connect", lambda _: fake.ledger)
+    monkeypatch.setattr(doctor.ledgers, "connect_ledger", lambda _: fake.ledger)
     fake.ledger.live = [LiveWorker(r, r, f"{r}-1", "host", 1, ()) for r in ROLES if r != NAME]
     check = doctor._roles(fake.connections.settings)
     assert (check.state, check.detail) == ("failed", "No live painter.")

@@ -22,10 +22,10 @@ from shared.storage import (
     ObjectTooLarge,
     StoreUnavailable,
     clients,
-    connect,
+    connect_store,
     parse_s3_url,
     resolve_store,
-    wait_until_admitted,
+    wait_for_store_access,
 )
 from shared.storage.registry import NamedStore
 from shared.storage.s3 import S3ObjectStore
@@ -173,7 +173,7 @@ def test_wrong_keys_are_said_once_until_the_store_knows_them(
 
     stopping = Stops()
     with answering(refusing(code)) as s3:
-        wait_until_admitted(S3ObjectStore(s3), "bucket", stopping)
+        wait_for_store_access(S3ObjectStore(s3), "bucket", stopping)
     assert stopping.looks == 3
     (record,) = caplog.records
     assert f"{s3.endpoint} refuses s3://bucket" in record.getMessage()
@@ -183,8 +183,8 @@ def test_wrong_keys_are_said_once_until_the_store_knows_them(
 def test_who_waits_for_a_clock_waits_for_nothing_else() -> None:
     stopping = threading.Event()
     with answering(refusing("AccessDenied")) as s3:
-        wait_until_admitted(S3ObjectStore(s3), "bucket", stopping)
-    wait_until_admitted(S3ObjectStore(S3), "bucket", stopping)  # where nobody answers
+        wait_for_store_access(S3ObjectStore(s3), "bucket", stopping)
+    wait_for_store_access(S3ObjectStore(S3), "bucket", stopping)  # where nobody answers
 
 
 def test_the_wait_for_a_clock_ends_when_it_is_set_or_the_process_stops() -> None:
@@ -198,11 +198,11 @@ def test_the_wait_for_a_clock_ends_when_it_is_set_or_the_process_stops() -> None
             return super().get(bucket, key)
 
     store, stopping = Skewed("bucket"), threading.Event()
-    wait_until_admitted(store, "bucket", stopping, pause_seconds=0.01)
+    wait_for_store_access(store, "bucket", stopping, pause_seconds=0.01)
     assert store.refusals == 0
     store.refusals = 10
     stopping.set()
-    wait_until_admitted(store, "bucket", stopping)
+    wait_for_store_access(store, "bucket", stopping)
     assert store.refusals == 9
 
 
@@ -213,8 +213,8 @@ def refusing(code: str) -> bytes:
 
 
 def test_connects_once_to_the_same_store() -> None:
-    assert connect(S3) is connect(S3.model_copy())
-    assert connect(S3) is not connect(S3.model_copy(update={"secret_key": "other"}))
+    assert connect_store(S3) is connect_store(S3.model_copy())
+    assert connect_store(S3) is not connect_store(S3.model_copy(update={"secret_key": "other"}))
 
 
 @pytest.fixture
@@ -261,7 +261,7 @@ def test_a_bucket_is_asked_for_where_the_first_pattern_matches(
     settings.stores_file.write_text(STORES.replace("PATH", str(keys)))
     monkeypatch.setenv("LAB_KEY", "lk")
     monkeypatch.setenv("LAB_SECRET", "ls")
-    own = connect(S3)
+    own = connect_store(S3)
     for bucket, endpoint in {
         "lab-1": "lab.example:9000",
         "lab-filed": "lab.example:9000",
@@ -343,4 +343,4 @@ def test_a_wrong_stores_file_says_where(
 
 
 def test_the_settings_store_serves_where_no_file_is(settings: Settings) -> None:
-    assert resolve_store(settings, "photos") is connect(S3)
+    assert resolve_store(settings, "photos") is connect_store(S3)

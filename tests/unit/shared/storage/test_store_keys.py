@@ -18,7 +18,7 @@ from shared.storage.credentials import (
     EnvironmentCredentials,
     FileCredentials,
     InstanceCredentials,
-    Keys,
+    RenewedKeys,
     UsualCredentials,
 )
 from shared.storage.s3 import S3ObjectStore
@@ -78,7 +78,7 @@ class Clock:
         return self.now
 
 
-def keys_of(*readings: Credentials | Exception) -> tuple[Keys, Clock, list[object]]:
+def keys_of(*readings: Credentials | Exception) -> tuple[RenewedKeys, Clock, list[object]]:
     left, clock = list(readings), Clock()
 
     def read() -> Credentials:
@@ -87,7 +87,7 @@ def keys_of(*readings: Credentials | Exception) -> tuple[Keys, Clock, list[objec
             raise reading
         return reading
 
-    return Keys(read, clock), clock, left  # type: ignore[return-value]
+    return RenewedKeys(read, clock), clock, left  # type: ignore[return-value]
 
 
 def ending_in(seconds: float, name: str = "session") -> Credentials:

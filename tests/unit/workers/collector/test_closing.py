@@ -289,7 +289,7 @@ def test_a_busy_job_is_asked_for_little_but_is_closed_in_the_end(job: MemoryJob)
 
 def test_a_job_that_cannot_be_read_does_not_hold_up_the_others(job: MemoryJob) -> None:
     job.store.put("state", keys.spec_key("broken"), b"{}")
-    job.ledger.open_job("0" * 16, "broken")
+    job.ledger.register_job("0" * 16, "broken")
     job.seal()
     job.finish_all()
     collector = job.collector()

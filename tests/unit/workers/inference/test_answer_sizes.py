@@ -24,7 +24,7 @@ from workers.inference.answer_sizes import MAX_ANSWERS_BYTES, fitting
 from workers.inference.postprocess import Answer
 
 CHUNK = 64
-LARGEST_CHUNK = 512
+MAX_CHUNK = 512
 NO = ItemFailure(error_code=ItemErrorCode.CORRUPT, error_message="It is damaged.")
 
 
@@ -57,9 +57,9 @@ def test_a_usual_chunk_of_the_longest_captions_fits(character: str) -> None:
 @pytest.mark.parametrize("character", ["x", "\U0001f40e", '"', "\x01"])
 @pytest.mark.parametrize(("length", "count"), [(10_000, 1), (10_000, 10), (200, 100), (0, 100)])
 def test_the_largest_chunk_is_cut_to_a_message(character: str, length: int, count: int) -> None:
-    answers: list[Answer] = [captions(character * length, count)] * LARGEST_CHUNK
+    answers: list[Answer] = [captions(character * length, count)] * MAX_CHUNK
     fitted = fitting(answers)
-    assert len(fitted) == LARGEST_CHUNK
+    assert len(fitted) == MAX_CHUNK
     assert message_bytes(fitted) < MAX_MESSAGE_BYTES
     for answer in fitted:
         if isinstance(answer, ItemFailure):

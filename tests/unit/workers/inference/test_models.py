@@ -24,7 +24,7 @@ from tests.support.samples import class_model
 from workers.inference.artefacts import Artefacts
 from workers.inference.errors import ClassUnusable, EngineError, HostUnable, ModelUnusable
 from workers.inference.loading import load_model
-from workers.inference.model_types import Load, LoadedModel, ModelKey
+from workers.inference.model_types import LoadedModel, LoadModel, ModelKey
 from workers.inference.selection import SelfTest
 from workers.inference.user_code import UserCode
 
@@ -149,7 +149,7 @@ BRIGHTNESS = """
 
 
 @pytest.fixture
-def load(store: Store, artefacts: Artefacts, tmp_path: Path) -> Iterator[Load]:
+def load(store: Store, artefacts: Artefacts, tmp_path: Path) -> Iterator[LoadModel]:
     user_code = UserCode(store, "models", tmp_path / "code")
     with ExitStack() as loaded:
 
@@ -161,7 +161,7 @@ def load(store: Store, artefacts: Artefacts, tmp_path: Path) -> Iterator[Load]:
         yield load
 
 
-def test_a_users_class_is_run_on_a_batch_of_its_own(store: Store, load: Load) -> None:
+def test_a_users_class_is_run_on_a_batch_of_its_own(store: Store, load: LoadModel) -> None:
     model = load(user_key(store, BRIGHTNESS))
     images = images_of(0, 250)
     assert list(model.engine.run(images)) == ["dark", "bright"]
@@ -182,7 +182,7 @@ HELPED = """
 """
 
 
-def test_each_job_has_its_own_code_and_helpers(store: Store, load: Load) -> None:
+def test_each_job_has_its_own_code_and_helpers(store: Store, load: LoadModel) -> None:
     keys = [
         key_of(store, *packed("own:Brightness", {"own.py": HELPED, "helper.py": f"WORD = '{n}'"}))
         for n in range(2)
@@ -191,7 +191,7 @@ def test_each_job_has_its_own_code_and_helpers(store: Store, load: Load) -> None
         assert load(keys[number]).engine.run(images_of(0)) == [str(number)]
 
 
-def test_a_class_in_a_package_may_import_its_neighbours(store: Store, load: Load) -> None:
+def test_a_class_in_a_package_may_import_its_neighbours(store: Store, load: LoadModel) -> None:
     sources = {
         "mine/__init__.py": "",
         "mine/words.py": "WORD = 'hello'",
@@ -205,14 +205,14 @@ def test_a_class_in_a_package_may_import_its_neighbours(store: Store, load: Load
 @pytest.mark.parametrize(
     "answer", ["['one']", "'xy'", "None", "{1: 2, 3: 4}", "images.mean()", "5", "iter(['a'])"]
 )
-def test_a_wrong_count_of_outputs_is_an_error(store: Store, load: Load, answer: str) -> None:
+def test_a_wrong_count_of_outputs_is_an_error(store: Store, load: LoadModel, answer: str) -> None:
     source = f"class Brightness:\n    def __call__(self, images):\n        return {answer}\n"
     model = load(user_key(store, source))
     with pytest.raises(EngineError, match="the class gave"):
         model.engine.run(images_of(1, 2))
 
 
-def test_arrays_and_tensors_are_outputs_by_row(store: Store, load: Load) -> None:
+def test_arrays_and_tensors_are_outputs_by_row(store: Store, load: LoadModel) -> None:
     source = """
         import torch
         class Brightness:
@@ -234,19 +234,21 @@ def test_arrays_and_tensors_are_outputs_by_row(store: Store, load: Load) -> None
     ],
 )
 def test_a_class_that_cannot_be_had_says_why(
-    store: Store, load: Load, source: str, reason: str
+    store: Store, load: LoadModel, source: str, reason: str
 ) -> None:
     with pytest.raises(ModelUnusable, match=reason):
         load(user_key(store, source))
 
 
-def test_code_that_is_not_in_the_bucket_is_not_looked_for_elsewhere(load: Load) -> None:
+def test_code_that_is_not_in_the_bucket_is_not_looked_for_elsewhere(load: LoadModel) -> None:
     model, _ = packed("json:JSONDecoder", "")
     with pytest.raises(ModelUnusable, match=r"no .*_code/.*\.zip"):
         load(ModelKey.of(Pipeline(name="evil", model=model)))
 
 
-def test_files_lie_beside_the_class_and_are_its_current_directory(store: Store, load: Load) -> None:
+def test_files_lie_beside_the_class_and_are_its_current_directory(
+    store: Store, load: LoadModel
+) -> None:
     source = """
         from pathlib import Path
         HERE = Path(__file__).parent
@@ -260,7 +262,7 @@ def test_files_lie_beside_the_class_and_are_its_current_directory(store: Store, 
 
 
 def test_a_class_sees_the_variables_that_its_pipeline_names(
-    store: Store, load: Load, monkeypatch: pytest.MonkeyPatch
+    store: Store, load: LoadModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = (
         "import os\nclass Own:\n    def __call__(self, images):\n        return [dict(os.environ)]"
@@ -277,7 +279,7 @@ def test_a_class_sees_the_variables_that_its_pipeline_names(
 
 @pytest.mark.parametrize("name", ["NOT_SET_ANYWHERE", "HEADRACE_BROKER_URL"])
 def test_a_variable_that_is_not_to_be_had_is_said(
-    store: Store, load: Load, monkeypatch: pytest.MonkeyPatch, name: str
+    store: Store, load: LoadModel, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("HEADRACE_BROKER_URL", "redis://:password@broker")
     model, archive = packed("own:Own", "class Own: pass")
@@ -297,7 +299,7 @@ def test_large_files_have_the_time_that_a_slow_line_takes() -> None:
 # what loading makes of errors
 
 
-def test_a_store_that_does_not_answer_is_no_verdict(store: Store, load: Load) -> None:
+def test_a_store_that_does_not_answer_is_no_verdict(store: Store, load: LoadModel) -> None:
     store.answer = StoreUnavailable("store_unavailable", "It does not answer.")
     key = ModelKey.of(Pipeline(name="p", model=MODEL))
     with pytest.raises(TransientError):
@@ -307,7 +309,7 @@ def test_a_store_that_does_not_answer_is_no_verdict(store: Store, load: Load) ->
         load(key)
 
 
-def test_weights_that_do_not_fit_are_a_verdict(store: Store, load: Load) -> None:
+def test_weights_that_do_not_fit_are_a_verdict(store: Store, load: LoadModel) -> None:
     put(store, "weights.pth", WEIGHTS)
     key = ModelKey.of(Pipeline(name="p", model=MODEL, engine="torch"))
     with pytest.raises(ModelUnusable, match="do not fit torchvision's mobilenet_v3_small"):

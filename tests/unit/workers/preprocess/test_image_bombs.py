@@ -25,7 +25,7 @@ from workers.preprocess.decode import decode
 from workers.preprocess.fill import fill
 
 HUGE = 65_500
-LARGEST_GROWTH_BYTES = 300 * 2**20
+MAX_GROWTH_BYTES = 300 * 2**20
 STEP_BYTES = 64
 
 
@@ -268,7 +268,7 @@ def test_what_claims_or_hides_much_takes_little_memory(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found.pop("peak_bytes") < LARGEST_GROWTH_BYTES
+    assert found.pop("peak_bytes") < MAX_GROWTH_BYTES
     assert found == {name: code for name, (_, code) in HARMFUL.items()}
 
 

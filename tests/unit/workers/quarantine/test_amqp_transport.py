@@ -13,8 +13,8 @@ import pytest
 from amqp import spec
 from amqp.method_framing import frame_handler
 
-from shared.broker.deliveries import MOST_BODY_BYTES, Delivery
-from shared.broker.rabbitmq import Address
+from shared.broker.deliveries import MAX_BODY_BYTES, Delivery
+from shared.broker.rabbitmq import RabbitAddress
 from tests.support import samples
 from tests.support.amqp_deliveries import OWN, delivery_of
 from tests.support.malformed import CASES, Target, valid
@@ -130,8 +130,8 @@ def test_a_dead_letter_begins_with_a_line_for_people() -> None:
 
 
 def test_a_dead_letter_of_a_large_body_is_cut_and_still_too_large() -> None:
-    raw = Delivery(b"\0\0", b"x" * (MOST_BODY_BYTES + 1)).to_raw()
-    assert len(Delivery.from_raw(raw).body) == MOST_BODY_BYTES
+    raw = Delivery(b"\0\0", b"x" * (MAX_BODY_BYTES + 1)).to_raw()
+    assert len(Delivery.from_raw(raw).body) == MAX_BODY_BYTES
     assert len(raw) < 16 * 2**20
 
 
@@ -144,12 +144,12 @@ def test_a_message_goes_out_again_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("url", "address"),
     [
-        ("amqp://u:p@host:1234/v", Address("host:1234", "u", "p", "v")),
-        ("amqp://u:p%40@host/", Address("host:5672", "u", "p@", "/")),
-        ("amqps://u:p@host/a%2Fb", Address("host:5671", "u", "p", "a/b")),
-        ("amqp://", Address("127.0.0.1:5672", "guest", "guest", "/")),
+        ("amqp://u:p@host:1234/v", RabbitAddress("host:1234", "u", "p", "v")),
+        ("amqp://u:p%40@host/", RabbitAddress("host:5672", "u", "p@", "/")),
+        ("amqps://u:p@host/a%2Fb", RabbitAddress("host:5671", "u", "p", "a/b")),
+        ("amqp://", RabbitAddress("127.0.0.1:5672", "guest", "guest", "/")),
     ],
 )
-def test_an_address_is_read_from_a_url(url: str, address: Address) -> None:
-    assert Address.of(url) == address
+def test_an_address_is_read_from_a_url(url: str, address: RabbitAddress) -> None:
+    assert RabbitAddress.of(url) == address
     assert "p@" not in repr(address)

@@ -342,7 +342,7 @@ def test_commands_find_the_broker_where_docker_has_put_it(
     save_record(home, record)
     write_own_settings(home, record, outside(record, "127.9.9.9"))  # where nobody listens
     monkeypatch.setattr(Compose, "containers", lambda _: containers)
-    broker_place.follow(home.root)
+    broker_place.refresh_broker_address(home.root)
     settings = load_settings(home.root)
     assert urlsplit(settings.ledger_url).hostname == expected
     assert urlsplit(settings.broker_url).hostname == expected
@@ -354,8 +354,8 @@ def test_a_broker_that_listens_is_not_looked_for(
     write_own_settings(home, record, outside(record, "127.0.0.1"))
     monkeypatch.setattr(broker_place, "_listens", lambda address: address == "127.0.0.1")
     monkeypatch.setattr(Compose, "containers", lambda _: pytest.fail("Docker was asked"))
-    broker_place.follow(home.root)
+    broker_place.refresh_broker_address(home.root)
 
 
 def test_no_broker_is_looked_for_where_none_was_ever_started(tmp_path: Path) -> None:
-    broker_place.follow(tmp_path / "nothing")
+    broker_place.refresh_broker_address(tmp_path / "nothing")
