@@ -20,7 +20,7 @@ def overhead(bench: Bench) -> dict[str, Any]:
     """CPU time by process of a job over empty objects, 64 a chunk, in microseconds an image.
 
     GET of an empty object and the collector's file for each chunk are in it; only listing, decode
-    and model have nothing to do. ``in_large_chunks``: the same with ``--batch-size 256``.
+    and model have nothing to do. ``in_large_chunks``: the same with ``--chunk-items 256``.
     ``celery_alone``: three messages a chunk of 64 through a stock worker whose task does nothing,
     on the same broker.
     """
@@ -38,7 +38,7 @@ def overhead(bench: Bench) -> dict[str, Any]:
 
 
 def _spent(bench: Bench, chunk_items: int) -> dict[str, float]:
-    source, options = f"s3://{BUCKET}/empty/", ("--batch-size", str(chunk_items))
+    source, options = f"s3://{BUCKET}/empty/", ("--chunk-items", str(chunk_items))
     bench.run(source, "classify", "--limit", str(chunk_items), *options)
     before = cpu_seconds(bench.stack)
     bench.run(source, "classify", *options)

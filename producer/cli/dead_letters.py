@@ -69,7 +69,7 @@ def replay(
     from producer.jobs.dead_letters import DeadLetterCount, connect_dead_letters
 
     if bool(letter_ids) == everything:
-        raise UsageError("no_ids", "Name some IDs, or say --all.", "See dead-letters list.")
+        raise UsageError("no_ids", "Name some IDs, or pass --all.", "See dead-letters list.")
     letters = connect_dead_letters()
     chosen = letter_ids or [letter.id for letter in reversed(letters.list())]
     count = len(letters.replay(chosen))

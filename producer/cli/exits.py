@@ -64,7 +64,7 @@ def _usage_error(error: TyperException) -> HeadraceError:
 
 
 def _unexpected(error: Exception) -> HeadraceError:
-    """One line instead of a traceback, which goes to a file, or is shown to who debugs us."""
+    """One line instead of a traceback, which goes to a file, or to stderr with HEADRACE_DEBUG=1."""
     text = "".join(traceback.format_exception(error))
     if os.environ.get("HEADRACE_DEBUG") == "1":
         say(text)

@@ -53,10 +53,11 @@ def enqueue(
     job_id: Annotated[
         str | None, typer.Option(metavar="ID", help="The same id and spec continues a job.")
     ] = None,
-    batch_size: Annotated[
+    chunk_items: Annotated[
         int | None,
         typer.Option(min=1, max=512, help="Images per chunk, 64 by default; the first has fewer."),
     ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, max=512, hidden=True)] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many images.")] = None,
     output: Annotated[
         str | None, typer.Option(metavar="s3://BUCKET/PREFIX", help="Default: s3://results.")
@@ -97,7 +98,7 @@ def enqueue(
         source,
         pipeline,
         job_id,
-        batch_size,
+        _chunk_items(chunk_items, batch_size),
         limit,
         output,
         include=tuple(include or ()),
@@ -113,6 +114,19 @@ def enqueue(
         answer_json(Submitted(job_id=submitted))
     else:
         answer(submitted)
+
+
+def _chunk_items(wanted: int | None, by_old_name: int | None) -> int | None:
+    if by_old_name is None:
+        return wanted
+    if wanted is not None:
+        raise UsageError(
+            "option_twice",
+            "--batch-size is the old name of --chunk-items.",
+            "Pass --chunk-items alone.",
+        )
+    warn("--batch-size is called --chunk-items now; the old name works until the next release.")
+    return by_old_name
 
 
 @app.command(epilog=example("status", "status classify-20261121-101502-3f9a --json"))

@@ -93,7 +93,7 @@ def confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError("needs_yes", f"{question} There is nobody to ask.", "Say --yes.")
+        raise UsageError("needs_yes", f"{question} No terminal to confirm on.", "Pass --yes.")
     typer.confirm(printable(question), abort=True, err=True)
 
 

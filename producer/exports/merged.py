@@ -35,7 +35,7 @@ def place_for(connections: Connections, url: str) -> Place:
             "'manifest.json'.",
             _advice(bucket),
         )
-    store = store_for(connections, bucket, purpose="rows", hint="Take another place.")
+    store = store_for(connections, bucket, purpose="rows", hint="Choose another path.")
     return store, bucket, key
 
 

@@ -149,7 +149,7 @@ def write_file(tables: Iterable[pa.Table], form: Format, path: Path) -> int:
         raise PermanentError(
             "file_not_written",
             f"Cannot write {path}: {getattr(error, 'strerror', None) or error}.",
-            "Take another place.",
+            "Choose another path.",
         ) from error
     finally:
         with suppress(OSError, ValueError):  # such as a name that is too long

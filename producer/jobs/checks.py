@@ -51,13 +51,13 @@ def require_output(connections: Connections, spec: JobSpec, warn: Warn) -> None:
     ``producer.stack.rights.store_identities``; in other stores all have the same.
     """
     bucket = spec.output_bucket
-    store = store_for(connections, bucket, purpose="output", hint="Take another --output.")
+    store = store_for(connections, bucket, purpose="output", hint="Choose another --output.")
     _require_free(connections, store, spec)
     _try_to_write(store, spec)
     if spec.bucket == bucket and _is_listed(spec, part_key(spec, 0)):
         warn(
             f"the output lies under the source, s3://{bucket}/{spec.prefix}: what is written there "
-            "is listed as images from the next job on. Take another --output, or --exclude it."
+            "is listed as images from the next job on. Choose another --output, or --exclude it."
         )
 
 
@@ -95,7 +95,7 @@ def _require_free(connections: Connections, store: Store, spec: JobSpec) -> None
         raise PermanentError(
             "output_taken",
             f"s3://{bucket}/{output_root(spec)} holds the output of another job.",
-            "Take another --job-id or --output, or delete that folder.",
+            "Choose another --job-id or --output, or delete that folder.",
         )
 
 

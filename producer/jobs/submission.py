@@ -76,7 +76,7 @@ def _continue(connections: Connections, standing: JobSpec, warn: Warn) -> JobSpe
         warn(f"the job '{standing.job_id}' has ended already: {closing.state}.")
     elif connections.jobs.is_cancelled(standing.job_id):
         raise PermanentError(
-            "job_cancelled", f"The job '{standing.job_id}' is cancelled.", "Take another --job-id."
+            "job_cancelled", f"The job '{standing.job_id}' is cancelled.", "Use another --job-id."
         )
     else:
         announce(connections, standing.job_id, warn)
@@ -170,7 +170,7 @@ def _chunk_items(wanted: int | None, pipeline: Pipeline, settings: Settings) -> 
             "batch_too_large",
             f"{wanted} images of '{pipeline.name}' do not fit the largest slot of the staging "
             f"ring ({max(settings.ring.slot_bytes) >> 20} MiB).",
-            f"Take --batch-size {room} or less.",
+            f"Use --chunk-items {room} or less.",
         )
     return wanted or min(DEFAULT_CHUNK_ITEMS, room)
 
@@ -200,5 +200,5 @@ def _require_same(standing: JobSpec, spec: JobSpec) -> None:
         raise UsageError(
             "job_exists",
             f"There is a job '{spec.job_id}' with another spec: {'; '.join(differences)}.",
-            "Take another --job-id, or repeat it as it was.",
+            "Use another --job-id, or the same arguments as before.",
         )

@@ -134,7 +134,7 @@ class MessagePublisher:
             raise PermanentError(
                 "message_too_large",
                 f"A message of {payload_bytes} bytes is over {MAX_MESSAGE_BYTES}.",
-                "Take a smaller --batch-size, or a smaller top_k.",
+                "Use a smaller --chunk-items, or a smaller top_k.",
             )
         label = f"{message.job_id} chunk {message.chunk} attempt {message.attempt}"
         self._queues.put(queue, payload, {"task": task, "id": message_id, "argsrepr": label})

@@ -52,7 +52,7 @@ class Parcelling:
         self._staging, self._ref = staging, ref
 
     def send(self, used_bytes: int) -> None:
-        """Send the first ``used_bytes``. Raises SlotGone where the parcel has lost its room.
+        """Send the first ``used_bytes``. Raises SlotGone where the parcel has expired.
 
         Raises TransientError; doing it again does no harm.
         """
@@ -96,7 +96,7 @@ class NetworkStaging:
             raise PermanentError(
                 "chunk_too_large",
                 f"A chunk of {parcel_bytes} bytes is larger than the staging's budget.",
-                "Use a smaller --batch-size.",
+                "Use a smaller --chunk-items.",
             )
         pause_seconds = 0.01
         while not stopping():
@@ -114,7 +114,7 @@ class NetworkStaging:
         pieces = [data[i : i + PIECE_BYTES] for i in range(0, len(data), PIECE_BYTES)]
         # Where the room was lost there is no such list, and nothing is added.
         if not self._call(lambda: self._client.rpushx(_pixels_key(ref), *pieces)):
-            raise SlotGone("slot_gone", f"The parcel of {ref.name} has lost its room.")
+            raise SlotGone("slot_gone", f"The parcel of {ref.name} has expired.")
 
     def read(self, ref: ChunkRef, used_bytes: int) -> Pixels:
         """The parcel's pixels, uint8, one dimension, in memory of their own; its room is free then.

@@ -114,7 +114,7 @@ class StagingRing:
             raise PermanentError(
                 "chunk_too_large",
                 f"A chunk of {slot_bytes} bytes is larger than any slot.",
-                "Use a smaller --batch-size.",
+                "Use a smaller --chunk-items.",
             )
         pause_seconds, began = 0.005, time.monotonic()
         while not stopping():
@@ -139,7 +139,7 @@ class StagingRing:
             time.sleep(0.001)
         if _read_header(lock) != ref:
             lock.release()
-            raise SlotGone("slot_gone", f"Slot {slot.index} was given on.")
+            raise SlotGone("slot_gone", f"Slot {slot.index} holds another chunk now.")
         return ReadHold(place, lock, self._view(place))
 
     def _try_take(

@@ -113,8 +113,8 @@ def credentials_expired(endpoint: str, detail: str) -> CredentialsExpired:
     """The error for keys that have come to their end, or that cannot be had now."""
     return CredentialsExpired(
         "credentials_expired",
-        f"{endpoint} cannot be asked with the keys that there are: {detail or 'expired'}.",
-        "Renew them where config/stores.yaml says that they come from.",
+        f"The credentials for {endpoint} are not valid: {detail or 'expired'}.",
+        "Renew them in the place that config/stores.yaml names.",
     )
 
 

@@ -21,8 +21,8 @@ MISTAKES = {
     "nothing under the prefix": (["s3://plain/nothing/here"], 1, "nothing/here"),
     "nothing left by the patterns": (["s3://plain/in/", "--include", "*.webp"], 1, "webp"),
     "no URL": (["/home/me/photos"], 2, "s3://"),
-    "batch size zero": (["s3://plain/in/", "--batch-size", "0"], 2, "batch-size"),
-    "batch size too large": (["s3://plain/in/", "--batch-size", "100000"], 2, "batch-size"),
+    "chunk items zero": (["s3://plain/in/", "--chunk-items", "0"], 2, "chunk-items"),
+    "chunk items too large": (["s3://plain/in/", "--chunk-items", "100000"], 2, "chunk-items"),
     "unknown pipeline": (["s3://plain/in/", "--pipeline", "clasify"], 2, "classify"),
     "bad job id": (["s3://plain/in/", "--job-id", "a b"], 2, "job"),
     "missing output bucket": (
@@ -104,7 +104,7 @@ def test_a_store_or_broker_that_does_not_answer(stack: Stack, bucket: str) -> No
 
 def test_cancel_accounts_for_what_was_not_done(stack: Stack) -> None:
     stack.put("cancelled", small_images(2000, seed=4))
-    job = stack.enqueue("s3://cancelled/", "--batch-size", "8")
+    job = stack.enqueue("s3://cancelled/", "--chunk-items", "8")
     stack.run("cancel", job)
     status = stack.finish(job)
     images = status["images"]

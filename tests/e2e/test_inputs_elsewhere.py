@@ -72,7 +72,7 @@ def test_keys_that_end_and_a_busy_store_cost_time_and_an_archived_object_a_row(
     for role in ("producer", "preprocess"):
         stack.run("restart", role)
 
-    job = stack.enqueue(f"s3://{BUCKET}/", "--batch-size", "16", pipeline=str(pipeline))
+    job = stack.enqueue(f"s3://{BUCKET}/", "--chunk-items", "16", pipeline=str(pipeline))
     strict.at_once = 2
     chunks = f"jobs/{job}/chunks/"
     wait_for(lambda: chunk_count(stack, chunks) >= 3, what="three chunks", every=0.02)

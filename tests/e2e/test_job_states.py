@@ -86,7 +86,7 @@ def test_a_job_of_which_nothing_succeeds_has_failed_until_a_retry_succeeds(
 
 
 def test_a_job_stops_early_when_more_fail_than_may(stack: Stack, tmp_path: Path) -> None:
-    given = ("--max-errors", "10", "--batch-size", "4", "--job-id", "stopped")
+    given = ("--max-errors", "10", "--chunk-items", "4", "--job-id", "stopped")
     dark = pipeline(tmp_path, seconds=0.1)
     job = stack.enqueue("s3://shades/dark/", *given, pipeline=dark)
     assert ended(stack, job) == ("failed", "too_many_errors")

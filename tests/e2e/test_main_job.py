@@ -25,7 +25,7 @@ def bucket(stack: Stack) -> str:
 
 @pytest.fixture(scope="module")
 def finished(stack: Stack, bucket: str) -> str:
-    job = stack.enqueue(bucket, "--batch-size", "16")
+    job = stack.enqueue(bucket, "--chunk-items", "16")
     assert stack.finish(job)["state"] == "succeeded"
     return job
 
@@ -86,7 +86,7 @@ def test_the_manifest_counts_parts_times_and_versions(stack: Stack, finished: st
 def test_parts_are_rolled_up_while_the_job_runs(stack: Stack, tmp_path: Path) -> None:
     images = 700
     stack.put("rolling", small_images(images, seed=3))
-    job = stack.enqueue("s3://rolling/", "--batch-size", "8")
+    job = stack.enqueue("s3://rolling/", "--chunk-items", "8")
 
     def rows_so_far() -> int:
         verdict = stack.auditor.audit("rolling", "", job, finished=False)

@@ -42,7 +42,7 @@ def odd(stack: Stack) -> list[str]:
 
 
 def test_every_key_that_the_store_lists_has_its_row(stack: Stack, odd: list[str]) -> None:
-    job = stack.enqueue("s3://odd/odd/", "--batch-size", "5")
+    job = stack.enqueue("s3://odd/odd/", "--chunk-items", "5")
     status = stack.finish(job)
     verdict = stack.auditor.audit("odd", "odd/", job)
     assert verdict.clean, verdict

@@ -41,7 +41,7 @@ def test_nothing_grows_while_the_inference_worker_is_away(stack: Stack, light: s
     stack.finish(once)  # everything is loaded now
     stack.run("scale", "inference=0")
     try:
-        job = stack.enqueue("s3://bounds/", "--batch-size", str(BATCH), pipeline=light)
+        job = stack.enqueue("s3://bounds/", "--chunk-items", str(BATCH), pipeline=light)
         settings = load_settings(stack.home)
         slots = len(Layout.of(settings.ring).places)
         ledger: Any = redis.Redis.from_url(settings.ledger_url, decode_responses=True)

@@ -72,7 +72,9 @@ def test_work_goes_on_beside_and_in_a_worker_whose_time_is_wrong(
         with one_more(stack, role, INJECTION_CLOCK_SECONDS=str(hours * HOUR)) as name:
             wait_for(partial(live, stack, name), what=f"the lease of {name}", deadline_seconds=60)
             late = sum(map(int, ledger.hvals("hr:stale")))
-            job = stack.enqueue("s3://clocks/", "--batch-size", str(BATCH), pipeline=model.pipeline)
+            job = stack.enqueue(
+                "s3://clocks/", "--chunk-items", str(BATCH), pipeline=model.pipeline
+            )
             wait_for(partial(held, stack, name), what=f"a chunk with {name}", every=0.01)
             judge(stack, job, images, line)
             late = sum(map(int, ledger.hvals("hr:stale"))) - late
@@ -97,7 +99,7 @@ def test_who_no_store_would_answer_takes_no_work(
                 surrounding["FAKETIME_DONT_FAKE_MONOTONIC"] = "1"
             with one_more(stack, role, **surrounding) as name:
                 wait_for(partial(complains, stack, name), what="its complaint", deadline_seconds=60)
-                job = stack.enqueue("s3://clocks/", "--batch-size", str(BATCH), pipeline=light)
+                job = stack.enqueue("s3://clocks/", "--chunk-items", str(BATCH), pipeline=light)
                 judge(stack, job, images, line)
                 assert live(stack, name) is None
     note(line)

@@ -45,7 +45,7 @@ Enqueue = Callable[[], str]
 def enqueue(stack: Stack, images: int, light: str) -> Enqueue:
     """Begins a job over all images."""
     assert images
-    return lambda: stack.enqueue("s3://closing/", "--batch-size", str(BATCH), pipeline=light)
+    return lambda: stack.enqueue("s3://closing/", "--chunk-items", str(BATCH), pipeline=light)
 
 
 def test_the_last_collector_dies_when_the_last_chunk_is_recorded(

@@ -25,7 +25,7 @@ def test_a_job_goes_on_where_the_stack_was_stopped(
     stack.put("stopped", small_images(images, seed=11))
     model = SlowModel(plugins, image_seconds=0.05)
     line = Line("SIGTERM to everything (down), then up and resume")
-    job = stack.enqueue("s3://stopped/", "--batch-size", str(BATCH), pipeline=model.pipeline)
+    job = stack.enqueue("s3://stopped/", "--chunk-items", str(BATCH), pipeline=model.pipeline)
     with Watch(stack, job) as watch:
         target = draw.randrange(4, 8)
         wait_for(

@@ -29,7 +29,7 @@ def test_a_job_is_stopped_for_its_errors_whoever_dies_over_it(
     deaths = (*EARLY_STOP, "manifest to be written", "closing to be written")
     for name in deaths:
         places.arm(name)
-    limit = ("--max-errors", "10", "--batch-size", "4")
+    limit = ("--max-errors", "10", "--chunk-items", "4")
     job = stack.enqueue("s3://refused/", *limit, pipeline=str(pipeline))
     for name in deaths:
         places.struck(name)

@@ -137,7 +137,7 @@ def test_an_image_that_harms_fails_alone(
 ) -> None:
     started, (fault, reason) = time.monotonic(), HARMS[harm]
     with deaths_of(stack, "inference") as deaths:
-        job = stack.enqueue(bucket, "--batch-size", str(CHUNK), pipeline=pipeline(tmp_path, harm))
+        job = stack.enqueue(bucket, "--chunk-items", str(CHUNK), pipeline=pipeline(tmp_path, harm))
         status = stack.finish(job, deadline_seconds=600)
     seconds = time.monotonic() - started
     assert (status["images"]["succeeded"], status["images"]["failed"]) == (IMAGES, 1)
@@ -160,7 +160,7 @@ if FULL:  # each of its deaths is waited for longer than the last
     ) -> None:
         path = pipeline(tmp_path, "KillsItsWorker")
         with deaths_of(stack, "inference") as deaths:
-            job = stack.enqueue(bucket, "--batch-size", str(CHUNK), pipeline=path)
+            job = stack.enqueue(bucket, "--chunk-items", str(CHUNK), pipeline=path)
             status = stack.finish(job, deadline_seconds=600)
         assert status["state"] == "failed"
         assert "died 5 times" in status["error"]
@@ -174,7 +174,7 @@ def test_a_jpeg_of_endless_scans_fails_alone(stack: Stack, bucket: str, tmp_path
     path.write_text("model: {python: 'harm:Fine'}\npreprocess: {item_seconds: 3}\n")
     stack.put("scans", {**small_images(IMAGES, seed=5), "000030-bomb.jpg": scan_bomb()})
     with deaths_of(stack, "preprocess") as deaths:
-        job = stack.enqueue("s3://scans/", "--batch-size", str(CHUNK), pipeline=str(path))
+        job = stack.enqueue("s3://scans/", "--chunk-items", str(CHUNK), pipeline=str(path))
         status = stack.finish(job)
     assert (status["images"]["succeeded"], status["images"]["failed"]) == (IMAGES, 1)
     (failed,) = (row for row in stack.rows(job) if row["status"] == "failed")
@@ -191,7 +191,7 @@ def test_a_jpeg_of_endless_scans_fails_alone(stack: Stack, bucket: str, tmp_path
 def test_holders_that_are_lost_for_other_reasons_cost_no_image(
     stack: Stack, bucket: str, plugins: Path, tmp_path: Path
 ) -> None:
-    job = stack.enqueue(bucket, "--batch-size", str(CHUNK), pipeline=pipeline(tmp_path, "Slow"))
+    job = stack.enqueue(bucket, "--chunk-items", str(CHUNK), pipeline=pipeline(tmp_path, "Slow"))
     seen: set[Path] = set()
     for _ in range(KILLS):
         marks = wait_for(

@@ -58,7 +58,7 @@ def test_a_fault_in_the_middle_of_a_job_costs_seconds_and_no_row(
     pipeline = "classify" if "inference" in fault else light
     kills_left = KILLS
     while kills_left:
-        job = stack.enqueue(bucket, "--batch-size", str(BATCH), pipeline=pipeline)
+        job = stack.enqueue(bucket, "--chunk-items", str(BATCH), pipeline=pipeline)
         with Watch(stack, job) as watch:
             recoveries = _strike_while_it_runs(stack, watch, FAULTS[fault], kills_left, draw)
             status = stack.finish(job)

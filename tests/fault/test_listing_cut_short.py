@@ -43,7 +43,7 @@ def cut_short(
 ) -> Any:
     """One job whose producer dies when it has written ``passing`` segments. Its verdict."""
     places.arm("segment to be written", "hang", passing=passing, seconds=FLUSH_HANG_SECONDS)
-    job = stack.enqueue(f"s3://{BUCKET}/", "--batch-size", str(BATCH), pipeline=pipeline)
+    job = stack.enqueue(f"s3://{BUCKET}/", "--chunk-items", str(BATCH), pipeline=pipeline)
     producer = places.struck("segment to be written")
     listed = manifest(stack, job)
     chunks = chunks_of(len(listed), BATCH)

@@ -31,14 +31,14 @@ def test_a_chunk_whose_answers_are_too_large_for_a_message_loses_no_image(
     pipeline.write_text(PIPELINE)
     images = small_images(FIRST + LARGE + LAST, seed=11)
     stack.put("talkative", images)
-    job = stack.enqueue("s3://talkative/", "--batch-size", str(LARGE), pipeline=str(pipeline))
+    job = stack.enqueue("s3://talkative/", "--chunk-items", str(LARGE), pipeline=str(pipeline))
     status = stack.finish(job)
     assert status["images"]["listed"] == len(images)
     failed = [row for row in stack.rows(job) if row["status"] == "failed"]
     assert 0 < len(failed) < LARGE
     assert status["images"]["succeeded"] == len(images) - len(failed)
     assert {row["error_code"] for row in failed} == {"model_error"}
-    assert all("smaller --batch-size" in row["error_message"] for row in failed)
+    assert all("smaller --chunk-items" in row["error_message"] for row in failed)
     assert {row["key"] for row in failed} <= set(sorted(images)[FIRST : FIRST + LARGE])
     verdict = stack.auditor.audit("talkative", "", job)
     assert verdict.clean, verdict

@@ -29,7 +29,7 @@ def test_good_messages_that_are_replayed_twice_give_one_row_each(
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)
     try:
-        job = stack.enqueue("s3://replayed/", "--batch-size", str(BATCH), pipeline=light)
+        job = stack.enqueue("s3://replayed/", "--chunk-items", str(BATCH), pipeline=light)
         # Who is frozen while it waits for a message is still given one.
         waiting = min(images // BATCH, 16) - len(workers)
         wait_for(lambda: broker.llen(queue) >= waiting, what="its first messages")

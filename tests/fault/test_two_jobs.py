@@ -28,7 +28,7 @@ def test_a_cancelled_job_lets_go_of_its_slots_and_the_other_is_untouched(
     stack.put("cancelled", small_images(images, seed=21))
     stack.put("untouched", small_images(FEW, seed=22))
     model = SlowModel(plugins, image_seconds=1.0)  # until both jobs are there
-    enqueue = ("--batch-size", str(BATCH))
+    enqueue = ("--chunk-items", str(BATCH))
     other = stack.enqueue("s3://untouched/", *enqueue, pipeline=model.pipeline)
     cancelled = stack.enqueue("s3://cancelled/", *enqueue, pipeline=model.pipeline)
     uids = job_uid(stack, cancelled), job_uid(stack, other)
@@ -67,7 +67,7 @@ def test_preempted_workers_leave_no_slot_behind(
     """Told to stop, or gone at once, in the middle of filling a slot."""
     images = 3000 if full else 320
     stack.put("preempted", small_images(images, seed=23))
-    job = stack.enqueue("s3://preempted/", "--batch-size", str(BATCH))
+    job = stack.enqueue("s3://preempted/", "--chunk-items", str(BATCH))
     uid = job_uid(stack, job)
     for blow in (signal.SIGTERM, signal.SIGKILL) * (5 if full else 1):
         places.arm("half staged", "stop", passing=draw.randrange(1, BATCH))

@@ -63,7 +63,7 @@ def test_both_list_and_feed_at_once(stack: Stack, places: Places, full: bool) ->
     with nobody_keeps_the_lock(stack):
         # The first of the two to come there waits, and the other writes the segment.
         places.arm(SEGMENT, "hang", passing=1, seconds=3)
-        job = stack.enqueue("s3://leaders/both/", "--batch-size", str(BATCH))
+        job = stack.enqueue("s3://leaders/both/", "--chunk-items", str(BATCH))
         places.struck(SEGMENT)
         listed = f"{job}: {images} items"
         wait_for(
@@ -84,7 +84,7 @@ def test_a_leader_is_frozen_past_its_lock(stack: Stack, places: Places, full: bo
     images = 3000 if full else 480
     stack.put("leaders", small_images(images, prefix="frozen/"))
     places.arm(SEGMENT, "stop", passing=1)
-    job = stack.enqueue("s3://leaders/frozen/", "--batch-size", str(BATCH))
+    job = stack.enqueue("s3://leaders/frozen/", "--chunk-items", str(BATCH))
     frozen = places.struck(SEGMENT)
     try:
         late = small_images(LATE_KEYS, prefix="frozen/!", seed=1)  # so the two listings differ

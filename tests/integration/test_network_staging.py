@@ -199,7 +199,7 @@ def test_an_abandoned_parcel_gives_its_room_back(make: Make, server: Any) -> Non
 
 
 def test_a_chunk_over_the_whole_budget_is_refused(make: Make) -> None:
-    with pytest.raises(PermanentError, match="batch-size"):
+    with pytest.raises(PermanentError, match="chunk-items"):
         make().take(BUDGET + 1, ref(1), stopping=never)
 
 

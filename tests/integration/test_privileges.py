@@ -218,7 +218,7 @@ def test_a_job_malformed_messages_and_a_restart_need_no_more_than_the_roles_have
     queues = stack.info["queues"]
     for queue in queues:
         admin.lpush(queue["name"], "no message")
-    job = stack.enqueue("s3://privileges/", "--batch-size", "8", pipeline=str(pipeline))
+    job = stack.enqueue("s3://privileges/", "--chunk-items", "8", pipeline=str(pipeline))
     assert stack.finish(job)["images"]["succeeded"] == 40
     retried = stack.json("retry", job, "--failed")["job_id"]
     assert stack.finish(retried)["images"]["failed"] == 1

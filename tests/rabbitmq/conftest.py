@@ -25,7 +25,7 @@ class Ground:
     def enqueue(self) -> str:
         """A job over all of the bucket."""
         return self.stack.enqueue(
-            "s3://inputs/in/", "--batch-size", str(BATCH), pipeline=self.seen.pipeline
+            "s3://inputs/in/", "--chunk-items", str(BATCH), pipeline=self.seen.pipeline
         )
 
 

@@ -145,7 +145,7 @@ def test_a_job_malformed_messages_and_restarts_need_no_more_than_the_roles_have(
     with closing(RabbitQueues(guarded.own(), None)) as queues:
         for queue in stack.info["queues"]:
             queues.put(queue["name"], amqp.Message(b"no message of ours"))
-    arguments = ("--batch-size", "8")
+    arguments = ("--chunk-items", "8")
     job = stack.enqueue("s3://inputs/in/", *arguments, pipeline=str(plugins / "shape.yaml"))
     for role in STORE_ROLES:
         stack.run("restart", role)

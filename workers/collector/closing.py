@@ -90,5 +90,5 @@ def _foreign(spec: JobSpec, key: str, problem: str) -> PermanentError:
     return PermanentError(
         "bad_manifest",
         f"s3://{spec.output_bucket}/{key} {problem}.",
-        "Take another job id or another output folder.",
+        "Choose another job id or another output folder.",
     )

@@ -163,5 +163,5 @@ def _device_runs_of(files: list[ChunkFile]) -> tuple[tuple[float, float, float],
 
 def _bad_part(where: str, problem: str) -> PermanentError:
     return PermanentError(
-        "bad_part", f"{where} {problem}.", "Take another job id or another output folder."
+        "bad_part", f"{where} {problem}.", "Choose another job id or another output folder."
     )

@@ -47,5 +47,5 @@ def _too_large(size_bytes: int, images: int) -> ItemFailure:
     return model_failure(
         f"Its labels take {size_bytes:,} bytes, and the chunk's {images} images have "
         f"{MAX_ANSWERS_BYTES:,} together, of which the smaller ones took theirs first: give "
-        "shorter labels or fewer (top_k), or enqueue with a smaller --batch-size."
+        "shorter labels or fewer (top_k), or enqueue with a smaller --chunk-items."
     )

@@ -21,7 +21,7 @@ from shared.threads import guarded
 log = logging.getLogger(__name__)
 
 # One object takes so many of the entries that the limits allow, and no more than a batch. What
-# comes meanwhile waits for the next: a flood would be moved in crumbs else.
+# comes meanwhile waits for the next: otherwise a flood would be moved a few at a time.
 _MOVED_SHARE = 0.5
 _BATCH_LETTERS = 1000
 _BATCH_BYTES = 8 * 2**20

@@ -181,7 +181,7 @@ def test_a_job_outlives_scaling_and_killed_containers(
     for key, data in small_images(IMAGES).items():
         (photos / key).write_bytes(data)
     say(containers.run("upload", str(photos), "s3://photos/in").stdout.strip())
-    job = containers.enqueue("s3://photos/in", "--batch-size", "8")
+    job = containers.enqueue("s3://photos/in", "--chunk-items", "8")
     say(f"enqueued {job}: {IMAGES} images")
     wait_chunks(containers, job, 3)
     containers.run("scale", "preprocess=4")
@@ -217,7 +217,7 @@ def test_containers_that_are_told_to_stop_leave_nothing_in_hand(containers: Cont
     containers.put("stopped", small_images(IMAGES, seed=1))
     ledger = redis.Redis.from_url(containers.info["ledger_url"], decode_responses=True)
     asked_at = str(time.time())
-    job = containers.enqueue("s3://stopped/", "--batch-size", "8")
+    job = containers.enqueue("s3://stopped/", "--chunk-items", "8")
     wait_chunks(containers, job, 3)
     for role in ("preprocess", "inference", "collector"):
         ids = [container["Id"] for container in containers.of(role)]
@@ -242,7 +242,7 @@ def test_inputs_may_lie_in_another_store_that_the_shell_has_a_session_of(
     with elsewhere(tmp_path, network, small_images(FEW_IMAGES, seed=2)) as store:
         logged_in = Containers(containers.home, {**containers.environment, **store.environment})
         logged_in.run("up", timeout=UP_SECONDS)
-        job = logged_in.enqueue(f"s3://{BUCKET}/", "--batch-size", "8")
+        job = logged_in.enqueue(f"s3://{BUCKET}/", "--chunk-items", "8")
         images = logged_in.finish(job)["images"]
         assert (images["listed"], images["succeeded"]) == (FEW_IMAGES, FEW_IMAGES)
         assert BUCKET not in [b["Name"] for b in logged_in.s3.list_buckets()["Buckets"]]

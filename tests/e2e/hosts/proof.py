@@ -82,7 +82,7 @@ def both(base: Path) -> Iterator[System]:
 
 
 def enqueue(both: System, base: Path, model: str = "Digest", source: str = "s3://photos/") -> str:
-    size = ("--batch-size", str(CHUNK_ITEMS))
+    size = ("--chunk-items", str(CHUNK_ITEMS))
     return both.stack.enqueue(source, *size, pipeline=str(base / f"{model}.yaml"))
 
 

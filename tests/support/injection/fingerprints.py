@@ -52,7 +52,7 @@ class Fingerprints:
         pipeline = self.plugins / f"{model.lower()}.yaml"
         pipeline.write_text(PIPELINE.format(model=model))
         source, size = f"s3://{self.bucket}/in/", str(self.chunk_images)
-        return self.stack.enqueue(source, "--batch-size", size, pipeline=str(pipeline))
+        return self.stack.enqueue(source, "--chunk-items", size, pipeline=str(pipeline))
 
     def check(self, job: str, line: Line) -> None:
         """Wait for the job; every image must have the one row of the undisturbed run."""

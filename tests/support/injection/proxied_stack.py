@@ -27,7 +27,7 @@ class ProxiedStack:
     def enqueue(self) -> str:
         """A job over all of the bucket."""
         return self.stack.enqueue(
-            "s3://far/", "--batch-size", str(BATCH), pipeline=self.seen.pipeline
+            "s3://far/", "--chunk-items", str(BATCH), pipeline=self.seen.pipeline
         )
 
     def check(self, job: str) -> Verdict:

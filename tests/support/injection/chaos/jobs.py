@@ -84,7 +84,7 @@ class Jobs:
         size = draw.choices(list(SIZES), list(SIZES.values()))[0]
         chunks = [chunk for chunk in CHUNK_SIZES if chunk > 1 or size < MIN_FOR_LARGE]
         job = Job(f"chaos-{len(self.all):03d}", f"{size}/")
-        arguments = ("--job-id", job.job_id, "--batch-size", str(draw.choice(chunks)))
+        arguments = ("--job-id", job.job_id, "--chunk-items", str(draw.choice(chunks)))
         return job, arguments, draw.choice(self._pipelines)
 
     def cancel(self, draw: random.Random) -> str:

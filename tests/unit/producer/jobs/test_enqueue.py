@@ -92,7 +92,7 @@ def test_a_chunk_must_fit_a_slot(fake: Fake) -> None:
     )
     assert enqueue(fake).chunk_items == 9
     assert enqueue(fake, chunk_items=9).chunk_items == 9
-    with pytest.raises(HeadraceError, match="--batch-size 9 or less"):
+    with pytest.raises(HeadraceError, match="--chunk-items 9 or less"):
         enqueue(fake, chunk_items=10)
     fake.pipeline.write_text(fake.pipeline.read_text().replace("600", "4000"))
     with pytest.raises(HeadraceError, match="Lower the pipeline's crop_pixels"):

@@ -82,7 +82,7 @@ def test_a_chunk_takes_the_smallest_free_slot_that_fits(ring: StagingRing) -> No
         for chunk, size in enumerate((LARGE, SMALL, SMALL))
     ]
     assert [len(hold.pixels) for hold in taken] == [LARGE, SMALL, SMALL]
-    with pytest.raises(PermanentError, match="batch-size"):
+    with pytest.raises(PermanentError, match="chunk-items"):
         ring.take(LARGE + 1, ref(9), staged=nothing_staged, stopping=never)
 
 

@@ -65,7 +65,7 @@ def test_the_largest_chunk_is_cut_to_a_message(character: str, length: int, coun
         if isinstance(answer, ItemFailure):
             assert answer.error_code is ItemErrorCode.MODEL_ERROR
             assert "shorter labels" in answer.error_message
-            assert "smaller --batch-size" in answer.error_message
+            assert "smaller --chunk-items" in answer.error_message
         else:
             assert answer == answers[0]
 

@@ -94,7 +94,7 @@ def test_a_chunk_that_no_slot_can_hold_is_explained_and_ends(
     assert codes(batch) == ["too_large"] * 5
     first = batch.items[0].failure
     assert first is not None
-    assert "--batch-size" in first.error_message
+    assert "--chunk-items" in first.error_message
 
 
 def test_large_objects_are_fetched_in_groups_into_one_slot_for_all(
