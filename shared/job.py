@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, BaseModel, Field, ValidationError, model_val
 from pydantic_core import from_json
 
 from shared.pipeline import EngineName, Frozen, Pipeline, Precision
+from shared.stages import PREPROCESS, QueueInfo, queue_name
 
 JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 # Globs over whole keys.
@@ -83,6 +84,11 @@ class JobSpec(Frozen):
     pipeline_sha256: str
     pipeline_given: str = Field(default="", max_length=4096)
     headrace_version: str
+
+    @property
+    def first_queue(self) -> QueueInfo:
+        """Where its chunks begin, and begin again when they are rescued."""
+        return QueueInfo(queue_name(PREPROCESS), PREPROCESS, "bulk")
 
     @property
     def first_chunk_items(self) -> int:

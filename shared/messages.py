@@ -144,12 +144,20 @@ class Message(Address):
         head = {name: getattr(self, name) for name in Message.model_fields}
         return kind(**{**head, **fields})
 
+    def as_chunk(self) -> Chunk | None:
+        """The first stage's message about this attempt; None where this one knows too little."""
+        return None
+
 
 class Chunk(Message):
     """producer -> preprocess: fetch and decode these."""
 
     bucket: BucketName
     items: list[Item] = Field(min_length=1, max_length=MAX_CHUNK_ITEMS)
+
+    def as_chunk(self) -> Chunk:
+        """This message."""
+        return self
 
 
 class Batch(Message):
@@ -166,6 +174,11 @@ class Batch(Message):
         if good != (self.staged.images if self.staged else 0):
             raise ValueError("the staged images must equal the items that did not fail")
         return self
+
+    def as_chunk(self) -> Chunk:
+        """The message that was preprocessed."""
+        items = [staged.item for staged in self.items]
+        return self.onward(Chunk, bucket=self.bucket, items=items)
 
 
 class Result(EngineUsed, Message):

@@ -1,4 +1,4 @@
-"""Running one role as a Celery worker: one process, a threads pool, the queues of its lanes."""
+"""Running one stage as a Celery worker: one process, a threads pool, the queues of its lanes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from shared.broker.dead_letters import LIMITS, Limits, connect_dead_letters
 from shared.errors import HeadraceError
 from shared.lease import LeaseKeeper
 from shared.ledger import WorkerIdentity, connect_ledger
-from shared.messages import Batch, Chunk, Message, Result
+from shared.messages import Batch, Message
 from shared.settings import Settings, load_settings
-from shared.stages import INFERENCE, PREPROCESS, RESULTS, Stage, stage_queues
+from shared.stages import Stage, stage_queues
 from shared.storage import Store, resolve_store, wait_for_store_access
 from workers.quarantine import transport
 from workers.quarantine.consumer import QuarantineConsumer
@@ -33,12 +33,6 @@ from workers.runtime import Runtime, StageFunction
 from workers.task_pool import TaskPool
 
 Setup = Callable[[Runtime], StageFunction]
-
-_ROLES: dict[str, tuple[Stage, type[Message]]] = {
-    "preprocess": (PREPROCESS, Chunk),
-    "inference": (INFERENCE, Batch),
-    "collector": (RESULTS, Result),
-}
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +51,14 @@ def make_task(app: Celery, stage: Stage, runtime: Runtime, function: StageFuncti
 
 
 def run_worker(
-    role: str, *, concurrency: int, setup: Setup, dead_letter_limits: Limits = LIMITS
+    stage: Stage,
+    message_type: type[Message],
+    *,
+    concurrency: int,
+    setup: Setup,
+    dead_letter_limits: Limits = LIMITS,
 ) -> int:
-    """Run the role until it is told to stop. Returns the exit code.
+    """Run a worker of this stage until it is told to stop. Returns the exit code.
 
     ``setup`` makes the stage's function, and returns only when the worker is ready to work.
     ``dead_letter_limits``: what the broker keeps of them.
@@ -67,8 +66,7 @@ def run_worker(
     _log_to_stderr()
     try:
         settings = load_settings()
-        runtime = _runtime(settings, role)
-        stage, message_type = _ROLES[role]
+        runtime = _runtime(settings, stage.role)
         own_queues = stage_queues(stage, settings.host_id)
         check = staged_check(settings) if message_type is Batch else _no_check
         contract = Contract(own_queues, stage.task, message_type, settings.signing_keys, check)

@@ -14,10 +14,10 @@ from typing import Any, Protocol, TypeVar
 
 from shared.errors import PermanentError, TransientError
 from shared.ledger import ChunkRef, Ledger, Stale, WorkerIdentity
-from shared.messages import Batch, Chunk, Message, Result
+from shared.messages import Message
 from shared.patience import retry_while_unavailable
 from shared.settings import Settings
-from shared.stages import PREPROCESS, Stage, queue_name
+from shared.stages import STAGES, Stage
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -151,22 +151,13 @@ class Runtime:
             self.retry_while_unavailable(lambda: self.ledger.refuse(message.ref, outcome.stage))
 
     def _give_back(self, message: Message, stage: Stage) -> None:
+        """A message that cannot be made here is found missing by the producer, which sends it."""
         again = self.retry_while_unavailable(
             lambda: self.ledger.give_back(message.ref, stage, self.identity)
         )
-        chunk = _as_chunk(message, again.attempt)
-        if chunk is not None:
-            queue = queue_name(PREPROCESS)
-            self.retry_while_unavailable(lambda: self.publisher.send(PREPROCESS.task, queue, chunk))
-
-
-def _as_chunk(message: Message, attempt: int) -> Chunk | None:
-    """The first stage's message for the chunk of any stage's, where that is known.
-
-    A result no longer knows its bucket: the producer finds it missing from the queue and sends it.
-    """
-    if isinstance(message, Result):
-        return None
-    assert isinstance(message, Chunk | Batch)
-    items = [i if isinstance(message, Chunk) else i.item for i in message.items]  # type: ignore[union-attr]
-    return message.onward(Chunk, attempt=attempt, bucket=message.bucket, items=items)
+        first, chunk = STAGES.get(again.stage), message.as_chunk()
+        if first is not None and chunk is not None:
+            chunk = chunk.model_copy(update={"attempt": again.ref.attempt})
+            self.retry_while_unavailable(
+                lambda: self.publisher.send(first.task, again.queue, chunk)
+            )

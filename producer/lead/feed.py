@@ -1,4 +1,4 @@
-"""Feeding one job's chunks to the first queue, from a cursor over its manifest."""
+"""Feeding one job's chunks to its first queue, from a cursor over its manifest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.job import ComputedBy, JobSpec
 from shared.ledger import ChunkRef, Ledger
 from shared.manifest import ManifestReader, Seal
 from shared.messages import Chunk, ItemFailure, Message, Result, ResultItem, Timings
-from shared.stages import PREPROCESS, RESULTS, queue_name
+from shared.stages import RESULTS, queue_name
 
 # So many chunks one script looks at: where most are done, the ledger is not to stand still.
 SPAN_CHUNKS = 4096
@@ -78,35 +78,32 @@ class JobFeed:
 
     def send(self, ref: ChunkRef) -> None:
         """Send the first stage's message of one attempt at one chunk."""
-        spec = self._spec
-        chunk = Chunk(
-            incarnation=ref.incarnation,
-            job_id=spec.job_id,
-            job_uid=spec.job_uid,
-            chunk=ref.chunk,
-            attempt=ref.attempt,
-            pipeline=spec.pipeline,
-            bucket=spec.bucket,
-            items=list(self._reader.items(ref.chunk)),
-        )
-        self._sender.send(PREPROCESS.task, queue_name(PREPROCESS), chunk)
+        first, items = self._spec.first_queue, list(self._reader.items(ref.chunk))
+        chunk = self._head(ref).onward(Chunk, bucket=self._spec.bucket, items=items)
+        self._sender.send(first.stage.task, first.name, chunk)
 
     def send_given_up(self, ref: ChunkRef) -> None:
         """Send the result of a chunk that could not pass: every item of it failed."""
-        spec, reason = self._spec, "A worker refused each message that carried it."
+        reason = "A worker refused each message that carried it."
         failure = ItemFailure(error_code=ItemErrorCode.UNDELIVERABLE, error_message=reason)
-        result = Result(
-            incarnation=ref.incarnation,
-            job_id=spec.job_id,
-            job_uid=spec.job_uid,
-            chunk=ref.chunk,
-            attempt=ref.attempt,
-            pipeline=spec.pipeline,
+        result = self._head(ref).onward(
+            Result,
             items=[ResultItem(item=i, failure=failure) for i in self._reader.items(ref.chunk)],
             **ComputedBy().engine_fields(),
             timings=Timings(),
         )
         self._sender.send(RESULTS.task, queue_name(RESULTS), result)
+
+    def _head(self, ref: ChunkRef) -> Message:
+        spec = self._spec
+        return Message(
+            incarnation=ref.incarnation,
+            job_id=spec.job_id,
+            job_uid=spec.job_uid,
+            chunk=ref.chunk,
+            attempt=ref.attempt,
+            pipeline=spec.pipeline,
+        )
 
     def has_unfinished_chunks(self, seal: Seal) -> bool:
         """Is something undone and nothing live, at the end?

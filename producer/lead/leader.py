@@ -130,7 +130,7 @@ class Leader:
                 done.add(chunk)
             self._keep_leading()
         if done:
-            self._ledger.register_job(self._incarnation, uid, job_id, done)
+            self._ledger.register_job(self._incarnation, uid, job_id, job.spec.first_queue, done)
         return done
 
     def _feed(self) -> int:
@@ -235,11 +235,11 @@ class Leader:
         False where it was closed meanwhile: then its chunk files may be gone, and nothing is fed.
         """
         uid, job_id = job.spec.job_uid, job.spec.job_id
-        self._ledger.register_job(incarnation, uid, job_id)
+        self._ledger.register_job(incarnation, uid, job_id, job.spec.first_queue)
         files = self._jobs.store.list(self._jobs.bucket, keys.chunks_prefix(job_id))
         numbers = (keys.chunk_of_key(info.key) for info in files)
         while done := list(islice(numbers, DONE_AT_ONCE)):
-            self._ledger.register_job(incarnation, uid, job_id, done)
+            self._ledger.register_job(incarnation, uid, job_id, job.spec.first_queue, done)
             self._keep_leading()
         job.restart(incarnation)
         if self._jobs.is_closed(job_id):

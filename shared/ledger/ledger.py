@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,20 +23,22 @@ from shared.ledger.records import (
     ChunkPlace,
     ChunkRef,
     Claim,
+    GivenBack,
     JobProgress,
     LiveWorker,
     WorkerIdentity,
+    read_place,
 )
 from shared.settings import Settings
-from shared.stages import INFERENCE, PREPROCESS, STAGES, Stage, queue_name
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, STAGES, QueueInfo, Stage
 
 _T = TypeVar("_T")
 _SCRIPTS = Path(__file__).parent / "scripts"
 
 # So many dead letters that carried our signature end a chunk.
 MAX_REFUSALS = 3
-# Of a live entry, as scripts/_prelude.lua writes it.
-_LIVE_FIELDS = 11
+# Of a job's hash.
+_NO_COUNTERS = {"job_id", "cancelled", "first_stage", "first_queue"}
 
 
 class Stale(Exception):
@@ -62,12 +65,10 @@ class Ledger:
         self,
         client: redis.Redis,
         *,
-        first_queue: str,
         lease_seconds: float = 6.0,
         pause_seconds: float = 2.0,
     ) -> None:
         self._client: Any = client  # redis-py's types promise more than they know
-        self._first_queue = first_queue
         self._lease_ms = int(lease_seconds * 1000)
         self._pause_ms = int(pause_seconds * 1000)
         self._scripts: dict[str, Any] = {}
@@ -82,14 +83,22 @@ class Ledger:
         return str(self._run("begin", incarnation))
 
     def register_job(
-        self, incarnation: str, job_uid: str, job_id: str, done: Iterable[int] = ()
+        self,
+        incarnation: str,
+        job_uid: str,
+        job_id: str,
+        first: QueueInfo,
+        done: Iterable[int] = (),
     ) -> None:
         """Make a job known, with the chunks that the bucket shows to be done. Idempotent.
 
-        Of these, only what somebody holds stays as it is, until its holder finishes it.
+        Its chunks begin, and begin again, on the queue ``first``. Of those that are done, only what
+        somebody holds stays as it is, until its holder finishes it.
         """
         chunks = ",".join(map(str, done))
-        self._checked("register_job", incarnation, job_uid, job_id, chunks)
+        self._checked(
+            "register_job", incarnation, job_uid, job_id, first.stage.name, first.name, chunks
+        )
 
     def feed(
         self,
@@ -105,9 +114,7 @@ class Ledger:
 
         Returns the next cursor and the chunks queued; their messages are the caller's to send.
         """
-        answer = self._checked(
-            "feed", incarnation, job_uid, first, end, self._first_queue, bound, most
-        )
+        answer = self._checked("feed", incarnation, job_uid, first, end, bound, most)
         pairs = zip(answer[1::2], answer[2::2], strict=True)
         return int(answer[0]), [
             ChunkRef(incarnation, job_uid, int(chunk), int(attempt)) for chunk, attempt in pairs
@@ -129,12 +136,13 @@ class Ledger:
     def finish(self, ref: ChunkRef, worker: WorkerIdentity, counters: dict[str, float]) -> None:
         """held(results) -> done, adding the counters once. Repeating it is success."""
         pairs = [part for item in counters.items() for part in item]
-        self._checked("finish", *_args(ref), worker.name, *pairs)
+        self._checked("finish", *_args(ref), RESULTS.name, worker.name, *pairs)
 
-    def give_back(self, ref: ChunkRef, stage: Stage, worker: WorkerIdentity) -> ChunkRef:
-        """held -> queued(preprocess), unharmed. The new attempt's message is the caller's."""
-        answer = self._checked("give_back", *_args(ref), stage.name, worker.name, self._first_queue)
-        return ChunkRef(ref.incarnation, ref.job_uid, ref.chunk, int(answer[0]))
+    def give_back(self, ref: ChunkRef, stage: Stage, worker: WorkerIdentity) -> GivenBack:
+        """held -> queued(the job's first stage), unharmed. The message is the caller's to send."""
+        answer = self._checked("give_back", *_args(ref), stage.name, worker.name)
+        attempt, first_stage, queue = answer
+        return GivenBack(replace(ref, attempt=int(attempt)), first_stage, queue)
 
     def renew(
         self,
@@ -166,10 +174,11 @@ class Ledger:
     def rescue_held(self, incarnation: str) -> list[ChunkRef]:
         """Send back what dead workers hold, and what live ones no longer name.
 
-        From its second rescue on a chunk waits first. Returns what is queued now, with what has
-        waited long enough.
+        A loss at a stage that is ``long`` is not counted. From its second rescue on a chunk waits
+        first. Returns what is queued now, with what has waited long enough.
         """
-        answer = self._checked("rescue_held", incarnation, self._first_queue, self._pause_ms)
+        uncounted = (stage.name for stage in STAGES.values() if stage.long)
+        answer = self._checked("rescue_held", incarnation, self._pause_ms, *uncounted)
         return _refs(incarnation, answer)
 
     def rescue_queued(self, incarnation: str, queue: str, count: int) -> list[ChunkRef]:
@@ -177,9 +186,7 @@ class Ledger:
 
         Waits and returns as ``rescue_held`` does.
         """
-        answer = self._checked(
-            "rescue_queued", incarnation, queue, count, self._first_queue, self._pause_ms
-        )
+        answer = self._checked("rescue_queued", incarnation, queue, count, self._pause_ms)
         return _refs(incarnation, answer)
 
     def refuse(self, ref: ChunkRef, stage: Stage) -> None:
@@ -194,7 +201,7 @@ class Ledger:
 
         Their results, in which every item failed, are the caller's to send.
         """
-        return _refs(incarnation, self._checked("give_up", incarnation, queue))
+        return _refs(incarnation, self._checked("give_up", incarnation, RESULTS.name, queue))
 
     def reopen(self, incarnation: str, job_uid: str, chunk: int) -> None:
         """Clear the done bit of a chunk whose file is missing from the bucket."""
@@ -210,16 +217,17 @@ class Ledger:
 
     def still_staged(self, refs: list[ChunkRef]) -> list[bool]:
         """For each chunk: is this very attempt queued for, or held by, the inference stage?"""
-        return self._attempts_at(INFERENCE, refs)
+        return self._attempts_at((INFERENCE,), refs)
 
     def still_needed(self, refs: list[ChunkRef]) -> list[bool]:
         """For each chunk: the same, or is this very attempt still with the preprocess stage?"""
-        return self._attempts_at(PREPROCESS, refs)
+        return self._attempts_at((PREPROCESS, INFERENCE), refs)
 
-    def _attempts_at(self, earliest: Stage, refs: list[ChunkRef]) -> list[bool]:
+    def _attempts_at(self, stages: Iterable[Stage], refs: list[ChunkRef]) -> list[bool]:
         if not refs:
             return []
-        answer = self._run("staged", earliest.name, *(part for ref in refs for part in _args(ref)))
+        names = " ".join(stage.name for stage in stages)
+        answer = self._run("staged", names, *(part for ref in refs for part in _args(ref)))
         return [bool(value) for value in answer]
 
     def queued_count(self, queue: str) -> int:
@@ -244,7 +252,7 @@ class Ledger:
     def places(self, job_uids: Iterable[str]) -> list[ChunkPlace]:
         """Where each chunk of these jobs is that is queued or held; one request.
 
-        Left out are those that another version wrote, until they move on.
+        Left out are those that cannot be read, until they are fed again.
         """
         uids = list(job_uids)
 
@@ -258,7 +266,7 @@ class Ledger:
         (seconds, microseconds), *lines = self._call(read)
         now = seconds + microseconds / 1e6
         places = [
-            _place(uid, chunk, line, now)
+            read_place(uid, chunk, line, now)
             for uid, chunks in zip(uids, lines, strict=True)
             for chunk, line in sorted(chunks.items(), key=lambda pair: int(pair[0]))
         ]
@@ -284,8 +292,8 @@ class Ledger:
         fields, done, live = self._call(read)
         if not fields:
             return None
-        job_id, cancelled = fields.pop("job_id", ""), bool(fields.pop("cancelled", None))
-        counters = {key: float(value) for key, value in fields.items()}
+        counters = {key: float(fields[key]) for key in fields.keys() - _NO_COUNTERS}
+        job_id, cancelled = fields.get("job_id", ""), "cancelled" in fields
         return JobProgress(job_uid, job_id, done, live, cancelled, counters)
 
     def workers(self) -> list[LiveWorker]:
@@ -373,15 +381,6 @@ def _refs(incarnation: str, flat: list[Any]) -> list[ChunkRef]:
     return [ChunkRef(incarnation, uid, int(chunk), int(attempt)) for uid, chunk, attempt in triples]
 
 
-def _place(uid: str, chunk: str, line: str, now: float) -> ChunkPlace | None:
-    fields = line.split()
-    if len(fields) != _LIVE_FIELDS or fields[1] not in STAGES:
-        return None
-    state, stage, attempt, owner, *_, since_ms = fields
-    seconds = max(0.0, now - int(since_ms) / 1000)
-    return ChunkPlace(uid, int(chunk), state, STAGES[stage], int(attempt), owner, seconds)
-
-
 def connect_ledger(settings: Settings) -> Ledger:
     """Connect lazily to ``settings.ledger_url``; timeouts are short and nothing is retried."""
     client = redis_client(
@@ -391,4 +390,4 @@ def connect_ledger(settings: Settings) -> Ledger:
         health_check_interval=15,
         retry=Retry(NoBackoff(), 1),
     )
-    return Ledger(client, first_queue=queue_name(PREPROCESS), lease_seconds=settings.lease_seconds)
+    return Ledger(client, lease_seconds=settings.lease_seconds)

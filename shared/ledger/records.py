@@ -8,7 +8,10 @@ import secrets
 import socket
 from dataclasses import asdict, dataclass, field
 
-from shared.stages import Stage
+from shared.stages import STAGES, Stage
+
+# Of a live entry, as scripts/_prelude.lua writes it and as the version before did.
+_LIVE_FIELDS = (8, 11)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,15 @@ class Claim:
 
     ref: ChunkRef
     losses: int
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """A chunk's new attempt, queued for its job's first stage."""
+
+    ref: ChunkRef
+    stage: str
+    queue: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +106,16 @@ class ChunkPlace:
     attempt: int
     owner: str
     seconds: float
+
+
+def read_place(job_uid: str, chunk: str, line: str, now: float) -> ChunkPlace | None:
+    """A live entry of the ledger; None where it cannot be read. ``now``: the ledger's Unix time."""
+    fields = line.split()
+    if len(fields) not in _LIVE_FIELDS or fields[1] not in STAGES:
+        return None
+    state, stage, attempt, owner, *_, since_ms = fields
+    seconds = max(0.0, now - int(since_ms) / 1000)
+    return ChunkPlace(job_uid, int(chunk), state, STAGES[stage], int(attempt), owner, seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,5 +52,5 @@ def ledger(valkey: RunningValkey, client: Any) -> Ledger:
     client.flushall()
     ledger = connect_to(valkey.url)
     ledger.begin(INC)
-    ledger.register_job(INC, UID, "job")
+    ledger.register_job(INC, UID, "job", samples.FIRST_QUEUE)
     return ledger

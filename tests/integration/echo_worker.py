@@ -6,12 +6,17 @@ Arguments: the role; then, where wanted, how many dead letters the broker keeps,
 import sys
 
 from shared.broker.dead_letters import LIMITS, Limits
-from shared.messages import Message
-from shared.stages import RESULTS
+from shared.messages import Batch, Chunk, Message, Result
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, stage_of_role
 from workers.celery_worker import run_worker
 from workers.runtime import Done, Forward, Outcome
 
 NOWHERE = "v3.nowhere"
+TAKES: dict[str, type[Message]] = {
+    PREPROCESS.name: Chunk,
+    INFERENCE.name: Batch,
+    RESULTS.name: Result,
+}
 
 
 def finish(_: Message, _losses: int) -> Outcome:
@@ -27,5 +32,14 @@ def pass_on(message: Message, _losses: int) -> Outcome:
 if __name__ == "__main__":
     role, *numbers = sys.argv[1:]
     limits = Limits(*map(int, numbers)) if numbers else LIMITS
-    function = finish if role == "collector" else pass_on
-    sys.exit(run_worker(role, concurrency=2, setup=lambda _: function, dead_letter_limits=limits))
+    stage = stage_of_role(role)
+    function = finish if stage == RESULTS else pass_on
+    sys.exit(
+        run_worker(
+            stage,
+            TAKES[stage.name],
+            concurrency=2,
+            setup=lambda _: function,
+            dead_letter_limits=limits,
+        )
+    )

@@ -11,7 +11,7 @@ import threading
 import redis
 
 from shared.ledger import ChunkRef, Ledger, WorkerIdentity
-from shared.stages import PREPROCESS, queue_name
+from shared.stages import PREPROCESS
 from tests.support import samples
 from workers.suspects import KillVerdict, SuspectTrial
 from workers.suspects.packet import Packet
@@ -23,7 +23,7 @@ def main() -> int:
     """Claim the first chunk and run its item, which may take this process along."""
     url, attempt, payload = sys.argv[1], int(sys.argv[2]), sys.argv[3].encode()
     client = redis.Redis.from_url(url, decode_responses=True)
-    ledger = Ledger(client, first_queue=queue_name(PREPROCESS), lease_seconds=0.2)
+    ledger = Ledger(client, lease_seconds=0.2)
     worker = WorkerIdentity("preprocess", "lone", "testhost")
     ref = ChunkRef(samples.INCARNATION, samples.JOB_UID, 0, attempt)
     ledger.claim(ref, PREPROCESS, worker)

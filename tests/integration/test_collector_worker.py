@@ -86,7 +86,7 @@ class Stand:
             (encode_segment(Segment(0, tuple(chunks))), encode_seal(seal))
         ):
             self.store.put("state", keys.segment_key(job_id, number), body)
-        self.ledger.register_job(samples.INCARNATION, uid, job_id)
+        self.ledger.register_job(samples.INCARNATION, uid, job_id, samples.FIRST_QUEUE)
         return spec
 
     def send(self, spec: JobSpec, chunks: list[tuple[Item, ...]], first: int, end: int) -> None:
@@ -212,7 +212,7 @@ def test_an_output_bucket_that_is_not_there_ends_the_job(stand: Stand) -> None:
     gone = spec.model_copy(update={"output_bucket": "nowhere", "job_id": "photos-3"})
     gone = gone.model_copy(update={"job_uid": "5" * 16})
     stand.jobs.create_spec(gone)
-    stand.ledger.register_job(samples.INCARNATION, gone.job_uid, gone.job_id)
+    stand.ledger.register_job(samples.INCARNATION, gone.job_uid, gone.job_id, gone.first_queue)
     stand.start_collector()
     stand.send(spec, chunks, 0, 1)
     stand.send(gone, chunks, 0, 1)

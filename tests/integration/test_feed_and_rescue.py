@@ -237,7 +237,7 @@ def test_a_chunk_that_nobody_takes_ends_as_failed_items(harness: ProducerHarness
     spec = harness.add_job(2)
     leader = harness.lead()
     harness.until(leader, lambda: harness.queued() == 2, "both chunks")
-    harness.ledger = Ledger(harness.client, first_queue=FIRST, pause_seconds=0.01)
+    harness.ledger = Ledger(harness.client, pause_seconds=0.01)
 
     def sent(queue: str) -> str:
         """The next message that the producer sends there."""
@@ -319,7 +319,7 @@ def test_what_a_broker_forgot_of_its_last_second_is_not_done_again(
     for chunk in range(2):
         harness.store.put("state", chunk_key("job", chunk), b"rows")
     live = f"hr:{spec.job_uid}:live"
-    harness.client.hset(live, 0, f"queued preprocess 1 {FIRST} 0 0 0")
+    harness.client.hset(live, 0, f"queued preprocess 1 {FIRST} 0 0 - 1")
     harness.client.hdel(live, 1)  # that it was ever fed is forgotten too
     leader.pause_rescue()
     harness.pass_time(leader, 3 * RESCUE_SECONDS)

@@ -15,6 +15,7 @@ from shared.job_store import JobStore
 from shared.keys import cancel_key, chunks_prefix, closed_key, segment_key, spec_key
 from shared.manifest import ManifestReader
 from shared.storage import AccessDenied, ObjectInfo
+from tests.support import samples
 from tests.support.memory_store import MemoryStore
 from tests.support.producer_harness import BOUND, ProducerHarness
 
@@ -193,7 +194,7 @@ def test_a_job_that_only_the_ledger_knows_is_forgotten(harness: ProducerHarness)
     leader = harness.lead()
     leader.tick()
     incarnation = str(harness.ledger.incarnation())
-    harness.ledger.register_job(incarnation, "f" * 16, "gone")
+    harness.ledger.register_job(incarnation, "f" * 16, "gone", samples.FIRST_QUEUE)
     harness.ledger.feed(incarnation, "f" * 16, 0, 3, bound=9)
     harness.pass_time(leader, RESCUE_SECONDS)
     assert harness.ledger.jobs() == []

@@ -24,6 +24,7 @@ from tests.support.ledger_steps import (
     stale,
     take_to,
 )
+from tests.support.samples import FIRST_QUEUE
 from tests.support.waiting import wait_for
 
 
@@ -75,7 +76,7 @@ def test_everything_with_another_incarnation_is_stale(ledger: Ledger) -> None:
     (ref,) = feed(ledger)
     other = replace(ref, incarnation="9" * 16)
     for action in (
-        lambda: ledger.register_job("9" * 16, UID, "job"),
+        lambda: ledger.register_job("9" * 16, UID, "job", FIRST_QUEUE),
         lambda: ledger.feed("9" * 16, UID, 0, 1, bound=9),
         lambda: ledger.claim(other, PREPROCESS, A),
         lambda: ledger.advance(other, PREPROCESS, A, INFERENCE, SECOND),
@@ -100,7 +101,7 @@ def test_everything_with_another_incarnation_is_stale(ledger: Ledger) -> None:
 def test_a_stale_attempt_changes_nothing(ledger: Ledger) -> None:
     (old,) = feed(ledger)
     ledger.claim(old, PREPROCESS, A)
-    new = ledger.give_back(old, PREPROCESS, A)
+    new = ledger.give_back(old, PREPROCESS, A).ref
     assert new.attempt == 2
     assert stale(lambda: ledger.claim(old, PREPROCESS, B)) == "attempt"
     ledger.claim(new, PREPROCESS, B)
@@ -116,7 +117,7 @@ def test_giving_back_is_no_loss_however_often(ledger: Ledger) -> None:
         assert ledger.claim(ref, PREPROCESS, A).losses == 0
         ledger.advance(ref, PREPROCESS, A, INFERENCE, SECOND)
         assert ledger.claim(ref, INFERENCE, B).losses == 0
-        ref = ledger.give_back(ref, INFERENCE, B)
+        ref = ledger.give_back(ref, INFERENCE, B).ref
 
 
 def test_only_the_holder_moves_a_chunk_on(ledger: Ledger) -> None:
@@ -253,7 +254,7 @@ def test_a_closed_job_leaves_nothing(ledger: Ledger, client: Any) -> None:
 def test_opening_a_job_marks_what_is_done_but_nothing_that_is_held(ledger: Ledger) -> None:
     held, waiting = feed(ledger, 0, 2)
     ledger.claim(held, PREPROCESS, A)
-    ledger.register_job(INC, UID, "job", [0, 1, 3])
+    ledger.register_job(INC, UID, "job", FIRST_QUEUE, [0, 1, 3])
     assert [ref.chunk for ref in feed(ledger, 0, 5)] == [2, 4]
     with pytest.raises(Stale, match="done"):
         ledger.claim(waiting, PREPROCESS, A)
@@ -313,18 +314,6 @@ def test_the_time_begins_with_each_move_and_each_item_on_trial(client: Any, ledg
     assert began_by(lambda: ledger.advance(ref, PREPROCESS, A, INFERENCE, SECOND))
     assert began_by(lambda: ledger.claim(ref, INFERENCE, B))
     assert began_by(lambda: ledger.depart(INC, B) or ledger.rescue_held(INC))
-
-
-def test_a_live_entry_of_another_version_has_no_place_until_it_moves_on(
-    client: Any, ledger: Ledger
-) -> None:
-    first, second = feed(ledger, 0, 2)
-    key = f"hr:{UID}:live"
-    line = client.hget(key, str(first.chunk))
-    client.hset(key, str(first.chunk), line.rpartition(" ")[0])  # before it had a time
-    assert [place.chunk for place in ledger.places([UID])] == [second.chunk]
-    ledger.claim(first, PREPROCESS, A)
-    assert [place.chunk for place in ledger.places([UID])] == [first.chunk, second.chunk]
 
 
 def test_a_worker_is_seen_to_stop_and_its_lease_to_run(ledger: Ledger) -> None:

@@ -25,12 +25,9 @@ from shared.stages import INFERENCE, PREPROCESS, RESULTS, STAGES, Stage, queue_n
 from tests.support import samples
 from tests.support.servers import RunningValkey
 
-FIRST, SECOND, THIRD = (
-    queue_name(PREPROCESS),
-    queue_name(INFERENCE, host="testhost"),
-    queue_name(RESULTS),
-)
-UID = samples.JOB_UID
+FIRST, SECOND = queue_name(PREPROCESS), queue_name(INFERENCE, host="testhost")
+THIRD = queue_name(RESULTS)
+UID, FIRST_QUEUE = samples.JOB_UID, samples.FIRST_QUEUE
 HOUR = 3600.0  # leases and pauses end where a rule says so, and not before
 CHUNKS = st.integers(0, 2)
 WORKERS = [
@@ -54,6 +51,7 @@ class Place:
     rescues: int = 0
     refusals: int = 0
     trial: int | None = None
+    losses: Counter[Stage] = field(default_factory=Counter)
     lost_runs: Counter[tuple[Stage, int]] = field(default_factory=Counter)
 
     @property
@@ -63,6 +61,13 @@ class Place:
     @property
     def state(self) -> str:
         return self.aside or ("held" if self.holder else "queued")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was counted against the chunk and its items, as the ledger notes it."""
+        losses = {f"losses {stage.name}": n for stage, n in self.losses.items() if n}
+        runs = {f"{stage.name} {item}": n for (stage, item), n in self.lost_runs.items() if n}
+        return losses | runs
 
     def moved(self, stage: Stage, attempt: int, **changes: Any) -> Place:
         """The chunk elsewhere: whoever had it has it no more, and what was counted stays."""
@@ -83,7 +88,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.raw: Any = redis.Redis.from_url(self.url, decode_responses=True)
-        self.ledger = Ledger(self.raw, first_queue=FIRST, lease_seconds=HOUR, pause_seconds=HOUR)
+        self.ledger = Ledger(self.raw, lease_seconds=HOUR, pause_seconds=HOUR)
         self.births = 0
         self.wipe()
 
@@ -98,7 +103,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.highest: Counter[int] = Counter()
         self.alive: set[WorkerIdentity] = set()
         self.is_cancelled, self.reopened = False, 0
-        self.ledger.register_job(self.incarnation, UID, "job")
+        self.ledger.register_job(self.incarnation, UID, "job", FIRST_QUEUE)
 
     def ref(self, chunk: int, attempt: int) -> ChunkRef:
         return ChunkRef(self.incarnation, UID, chunk, attempt)
@@ -117,7 +122,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def set_aside(self, chunk: int, aside: str = "waiting") -> None:
         place = self.live[chunk]
         self.live[chunk] = place.moved(
-            PREPROCESS, place.attempt + 1, aside=aside, rescues=place.rescues + 1
+            place.stage, place.attempt + 1, aside=aside, rescues=place.rescues + 1
         )
 
     def due(self, aside: str) -> set[int]:
@@ -141,23 +146,23 @@ class LedgerMachine(RuleBasedStateMachine):
     def feed(self, first: int, count: int, bound: int) -> None:
         queued = sum(p.is_queued and p.stage == PREPROCESS for p in self.live.values())
         room = 0 if self.is_cancelled else bound - queued
-        wanted = [c for c in range(first, first + count) if c not in self.live | self.done_map()]
+        wanted = [c for c in range(first, first + count) if c not in self.live.keys() | self.done]
         _, refs = self.ledger.feed(self.incarnation, UID, first, first + count, bound=bound)
         assert [ref.chunk for ref in refs] == wanted[: max(0, room)]
         for ref in refs:
             self.live[ref.chunk] = Place(PREPROCESS, ref.attempt)
             assert ref.attempt > self.highest[ref.chunk]
 
-    def done_map(self) -> dict[int, Place]:
-        return dict.fromkeys(self.done, Place(RESULTS, 0))
-
     @rule(chunk=CHUNKS, worker=WORKER, stage=STAGE, late=st.integers(0, 1))
     def claim(self, chunk: int, worker: WorkerIdentity, stage: Stage, late: int) -> None:
         place = self.live.get(chunk)
         attempt = (place.attempt if place else 1) - late
         may = place is not None and not late and place.is_queued and place.stage == stage
-        self.goes(may, lambda: self.ledger.claim(self.ref(chunk, attempt), stage, worker))
-        if may and place:
+        ref = self.ref(chunk, attempt)
+        if not may:
+            stale(lambda: self.ledger.claim(ref, stage, worker))
+        elif place:
+            assert self.ledger.claim(ref, stage, worker).losses == place.losses[stage]
             place.holder, place.misses = worker, 0
             self.alive.add(worker)
 
@@ -211,7 +216,7 @@ class LedgerMachine(RuleBasedStateMachine):
         place = self.live.get(chunk)
         ref = self.ref(chunk, place.attempt if place else 1)
         if place is not None and (place.stage, place.holder) == (stage, worker):
-            self.given_back(chunk, self.ledger.give_back(ref, stage, worker).attempt)
+            self.given_back(chunk, self.ledger.give_back(ref, stage, worker).ref.attempt)
         else:
             stale(lambda: self.ledger.give_back(ref, stage, worker))
 
@@ -241,12 +246,21 @@ class LedgerMachine(RuleBasedStateMachine):
         }
         for chunk in lost:
             place = self.live[chunk]
+            place.losses[place.stage] += 1
             if place.trial is not None:
                 place.lost_runs[place.stage, place.trial] += 1
             self.set_aside(chunk)
         due = self.due("waiting")
         refs = self.ledger.rescue_held(self.incarnation)
         self.check_queued(refs, PREPROCESS, due)
+
+    @rule(chunk=CHUNKS, worker=WORKER)
+    def lose(self, chunk: int, worker: WorkerIdentity) -> None:
+        """Its holder dies, which random steps seldom make happen."""
+        if chunk in self.live and self.live[chunk].is_queued:
+            self.claim(chunk, worker, self.live[chunk].stage, 0)
+            self.die(worker, True)
+            self.rescue_held()
 
     @rule(stage=STAGE, count=st.integers(1, 4))
     def rescue_queued(self, stage: Stage, count: int) -> None:
@@ -300,7 +314,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(found=st.sets(CHUNKS))
     def open_again(self, found: set[int]) -> None:
-        self.ledger.register_job(self.incarnation, UID, "job", sorted(found))
+        self.ledger.register_job(self.incarnation, UID, "job", FIRST_QUEUE, sorted(found))
         for chunk in found & {c for c, place in self.live.items() if place.holder is None}:
             del self.live[chunk]
         self.done |= found - self.live.keys()
@@ -318,7 +332,7 @@ class LedgerMachine(RuleBasedStateMachine):
         stale(lambda: self.ledger.feed(self.incarnation, UID, 0, 1, bound=9))
         self.live, self.done, self.is_cancelled = {}, set(), False
         self.highest = Counter()
-        self.ledger.register_job(self.incarnation, UID, "job")
+        self.ledger.register_job(self.incarnation, UID, "job", FIRST_QUEUE)
 
     @invariant()
     def each_live_chunk_is_in_one_place(self) -> None:
@@ -345,11 +359,13 @@ class LedgerMachine(RuleBasedStateMachine):
         ]
         assert sorted(recorded) == sorted((owner, f"{UID} {c}") for c, owner in owners.items())
         for aside in ("waiting", "refused"):
-            assert sorted(self.raw.zrange(f"hr:{aside}", 0, -1)) == sorted(
-                f"{UID} {c}" for c, place in self.live.items() if place.aside == aside
-            )
-        trials = {int(key.rsplit(":", 1)[1]) for key in self.raw.keys(f"hr:{UID}:trial:*")}
-        assert trials == {c for c, place in self.live.items() if any(place.lost_runs.values())}
+            names = {f"{UID} {c}" for c, place in self.live.items() if place.aside == aside}
+            assert set(self.raw.zrange(f"hr:{aside}", 0, -1)) == names
+        counted = {
+            int(key.rsplit(":", 1)[1]): {k: int(n) for k, n in self.raw.hgetall(key).items()}
+            for key in self.raw.keys(f"hr:{UID}:trial:*")
+        }
+        assert counted == {c: place.counts for c, place in self.live.items() if place.counts}
 
     @invariant()
     def done_is_what_the_model_says(self) -> None:

@@ -39,7 +39,7 @@ def rescued(ledger: Ledger) -> ChunkRef:
 def hasty(valkey: RunningValkey, ledger: Ledger) -> Ledger:
     """The same ledger, with short pauses."""
     client = redis.Redis.from_url(valkey.url, decode_responses=True)
-    return Ledger(client, first_queue=FIRST, pause_seconds=PAUSE_SECONDS)
+    return Ledger(client, pause_seconds=PAUSE_SECONDS)
 
 
 def test_from_its_second_rescue_on_a_chunk_waits_longer_and_longer(
@@ -82,7 +82,7 @@ def test_giving_back_never_makes_a_chunk_wait(ledger: Ledger) -> None:
     (ref,) = feed(ledger)
     for _ in range(5):
         ledger.claim(ref, PREPROCESS, A)
-        ref = ledger.give_back(ref, PREPROCESS, A)
+        ref = ledger.give_back(ref, PREPROCESS, A).ref
         assert ledger.queued_count(FIRST) == 1
     assert lose(ledger, ref) == [replace(ref, attempt=7)]  # the first loss of all
 
@@ -105,7 +105,7 @@ def test_no_item_pays_for_a_run_that_was_over_or_given_back(ledger: Ledger) -> N
     (ref,) = feed(ledger)
     ledger.claim(ref, PREPROCESS, A)
     ledger.mark_running_alone(ref, PREPROCESS, A, 0)
-    ref = ledger.give_back(ref, PREPROCESS, A)
+    ref = ledger.give_back(ref, PREPROCESS, A).ref
     ledger.claim(ref, PREPROCESS, A)
     ledger.mark_running_alone(ref, PREPROCESS, A, 0)
     ledger.mark_running_alone(ref, PREPROCESS, A, None)
@@ -149,4 +149,4 @@ def test_only_the_last_message_of_a_chunk_can_be_refused(ledger: Ledger) -> None
     assert stale(lambda: ledger.refuse(replace(ref, chunk=9), PREPROCESS)) == "done"
     ledger.claim(ref, PREPROCESS, A)
     assert stale(lambda: ledger.refuse(ref, PREPROCESS)) == "state"
-    assert ledger.give_back(ref, PREPROCESS, A).attempt == 2
+    assert ledger.give_back(ref, PREPROCESS, A).ref.attempt == 2

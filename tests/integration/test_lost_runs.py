@@ -9,7 +9,6 @@ import sys
 import redis
 
 from shared.ledger import Ledger
-from shared.stages import PREPROCESS, queue_name
 from tests.support import samples
 from tests.support.servers import RunningValkey
 from tests.support.waiting import wait_for
@@ -19,9 +18,9 @@ from workers.suspects import MAX_LOST_RUNS
 def test_five_lost_runs_end_an_item(valkey: RunningValkey) -> None:
     client = redis.Redis.from_url(valkey.url, decode_responses=True)
     client.flushall()
-    ledger = Ledger(client, first_queue=queue_name(PREPROCESS), pause_seconds=0.01)
+    ledger = Ledger(client, pause_seconds=0.01)
     ledger.begin(samples.INCARNATION)
-    ledger.register_job(samples.INCARNATION, samples.JOB_UID, "job")
+    ledger.register_job(samples.INCARNATION, samples.JOB_UID, "job", samples.FIRST_QUEUE)
     _, (ref,) = ledger.feed(samples.INCARNATION, samples.JOB_UID, 0, 1, bound=1)
     for _ in range(MAX_LOST_RUNS):
         assert run(valkey.url, ref.attempt, "kill the parent").returncode == -signal.SIGKILL

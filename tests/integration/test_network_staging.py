@@ -253,7 +253,7 @@ def test_the_ledger_awaits_an_attempt_until_it_is_inferred(make: Make, ledger: L
         (False, False),
     ]
     ledger.claim(returned, PREPROCESS, worker)
-    again = ledger.give_back(returned, PREPROCESS, worker)
+    again = ledger.give_back(returned, PREPROCESS, worker).ref
     assert ledger.still_needed([returned, again, ChunkRef("0" * 16, UID, 1, 1)]) == [
         False,
         True,

@@ -95,7 +95,7 @@ def stand(tmp_path: Path) -> Iterator[Stand]:
     create_ring(settings.ring)
     ledger = connect_ledger(settings)
     ledger.begin(samples.INCARNATION)
-    ledger.register_job(samples.INCARNATION, samples.JOB_UID, "job")
+    ledger.register_job(samples.INCARNATION, samples.JOB_UID, "job", samples.FIRST_QUEUE)
     store = connect_store(settings.s3)
     store.make_bucket(BUCKET)
     log = home / "worker.log"

@@ -15,7 +15,7 @@ from tests.simulation.client import Client
 from tests.simulation.clock import Clock, Process
 from tests.simulation.gate import Gate
 from tests.simulation.valkey import Valkey
-from tests.support.samples import JOB_UID
+from tests.support.samples import FIRST_QUEUE, JOB_UID
 from tests.support.servers import RunningValkey
 
 FIRST, SECOND, THIRD = (
@@ -62,9 +62,7 @@ class Pair:
         self.real_client.flushall()
         self.simulated = Valkey(lambda: self.now)
         clients = (self.real_client, Client(self.simulated, _open_gate()))
-        self.ledgers = [
-            Ledger(cast(Any, c), first_queue=FIRST, lease_seconds=HOUR) for c in clients
-        ]
+        self.ledgers = [Ledger(cast(Any, c), lease_seconds=HOUR) for c in clients]
 
     def ask(self, name: str, *args: Any, **options: Any) -> Any:
         answers = [self._answer(getattr(ledger, name), *args, **options) for ledger in self.ledgers]
@@ -127,7 +125,9 @@ def step(pair: Pair, incarnation: str) -> None:
     }
     queue = chance.choice([FIRST, SECOND, THIRD])
     calls: list[Callable[[], Any]] = [
-        lambda: pair.ask("register_job", incarnation, uid, "job", chance.sample(range(6), 2)),
+        lambda: pair.ask(
+            "register_job", incarnation, uid, "job", FIRST_QUEUE, chance.sample(range(6), 2)
+        ),
         lambda: pair.ask("feed", incarnation, uid, 0, 6, bound=chance.randint(1, 8), most=3),
         lambda: pair.ask("claim", ref, stage, worker),
         lambda: pair.ask("claim", ref, stage, worker),

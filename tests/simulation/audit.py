@@ -16,6 +16,7 @@ from tests.simulation.stand_ins import label
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+FIRST = "preprocess"
 NEXT = {"preprocess": "inference", "inference": "results"}
 # From so many rows on a percentage of failures counts here: jobs have a few images.
 MIN_ROWS_FOR_PERCENT = 8
@@ -40,9 +41,10 @@ class _Entry(NamedTuple):
 def _may_become(then: _Entry, now: _Entry, name: str, about: str) -> bool:
     """Is this one of the steps of a chunk, made by a caller who may?"""
     if int(now.attempt) == int(then.attempt) + 1:
-        return now.state != "held" and now.stage == "preprocess"
+        stage = then.stage if now.state == "waiting" else FIRST
+        return now.state != "held" and now.stage == stage
     if then.state == "waiting":
-        return now == then._replace(state="queued", owner=now.owner)
+        return now == then._replace(state="queued", stage=FIRST, owner=now.owner)
     if name not in ("ledger.claim", "ledger.advance"):
         return False
     _, _, _, attempt, _, caller = about.split(" ")

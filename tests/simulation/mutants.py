@@ -214,7 +214,7 @@ MUTANTS = (
     Mutant(
         "what the bucket shows to be done is not entered",
         "producer/lead/leader.py",
-        "self._ledger.register_job(incarnation, uid, job_id, done)",
+        "self._ledger.register_job(incarnation, uid, job_id, job.spec.first_queue, done)",
         "pass",
     ),
 )

@@ -73,7 +73,7 @@ class Services:
         """A connection of its own to the ledger."""
         client = cast(Any, Client(self.server, self.gate, leader_key))
         seconds = self.settings.lease_seconds
-        return Ledger(client, first_queue=queue_name(PREPROCESS), lease_seconds=seconds)
+        return Ledger(client, lease_seconds=seconds)
 
 
 class Running:

@@ -7,9 +7,11 @@ from pathlib import Path
 from shared.messages import Batch, Chunk, Item, Result, ResultItem, Slot, StagedItem, Timings
 from shared.pipeline import Model, Pipeline
 from shared.settings import SETTINGS_FILE, RingSettings, S3Settings, Settings
+from shared.stages import PREPROCESS, QueueInfo, queue_name
 
 INCARNATION = "1" * 16
 JOB_UID = "2" * 16
+FIRST_QUEUE = QueueInfo(queue_name(PREPROCESS), PREPROCESS, "bulk")
 
 
 def pipeline(**changes: object) -> Pipeline:

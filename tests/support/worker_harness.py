@@ -160,7 +160,7 @@ def start(
     save_settings(settings)
     ledger = connect_ledger(settings)
     ledger.begin(samples.INCARNATION)
-    ledger.register_job(samples.INCARNATION, samples.JOB_UID, "job")
+    ledger.register_job(samples.INCARNATION, samples.JOB_UID, "job", samples.FIRST_QUEUE)
     process = subprocess.Popen(
         [sys.executable, "-m", module, role, *arguments],
         env={**os.environ, "HEADRACE_HOME": str(directory), "HEADRACE_PROCESS": f"{role}-1"},

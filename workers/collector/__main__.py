@@ -12,6 +12,8 @@ if __name__ == "__main__":
     settle()
 
 from shared.job_store import JobStore
+from shared.messages import Result
+from shared.stages import RESULTS
 from shared.storage import resolve_store
 from workers.celery_worker import run_worker
 from workers.collector.chunk_file import ChunkFiles
@@ -37,4 +39,4 @@ def setup(runtime: Runtime) -> StageFunction:
 
 
 if __name__ == "__main__":
-    sys.exit(run_worker("collector", concurrency=CONCURRENCY, setup=setup))
+    sys.exit(run_worker(RESULTS, Result, concurrency=CONCURRENCY, setup=setup))

@@ -10,6 +10,7 @@ from shared.environment import settle
 if __name__ == "__main__":
     settle(OMP_NUM_THREADS="1")  # images of a chunk are resized one after another
 
+from shared.messages import Chunk
 from shared.stages import PREPROCESS
 from shared.staging import open_ring
 from shared.staging.network import connect_network
@@ -40,4 +41,4 @@ def setup(runtime: Runtime) -> PreprocessStage:
 
 
 if __name__ == "__main__":
-    sys.exit(run_worker("preprocess", concurrency=CONCURRENCY, setup=setup))
+    sys.exit(run_worker(PREPROCESS, Chunk, concurrency=CONCURRENCY, setup=setup))

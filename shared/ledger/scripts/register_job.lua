@@ -1,13 +1,15 @@
 -- A job becomes known, with chunks whose files stand. Those that only wait are done by that; one that
 -- is held here ends by its holder's own finish.
--- ARGV: incarnation, uid, job_id, done chunks (comma separated, may be empty)
+-- ARGV: incarnation, uid, job_id, first stage, its queue, done chunks (comma separated, may be empty)
 if not incarnation_matches() then return stale('incarnation') end
 local uid = ARGV[2]
 redis.call('SADD', 'hr:jobs', uid)
 redis.call('HSETNX', job_key(uid), 'job_id', ARGV[3])
+redis.call('HSETNX', job_key(uid), 'first_stage', ARGV[4])
+redis.call('HSETNX', job_key(uid), 'first_queue', ARGV[5])
 redis.call('HSETNX', job_key(uid), 'opened_at_ms', now_ms())
-for chunk in string.gmatch(ARGV[4], '%d+') do
+for chunk in string.gmatch(ARGV[6], '%d+') do
   local e = read_live(uid, chunk)
-  if not e or e.state ~= 'held' then become_done(uid, chunk, e) end
+  if not e or e.state ~= 'held' then become_done(uid, chunk) end
 end
 return {'ok'}

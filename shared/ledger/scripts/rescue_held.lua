@@ -1,7 +1,10 @@
 -- Sends back what is held by workers whose lease is gone, or unnamed in two renewals, and what was
 -- sent back before and has waited long enough.
--- ARGV: incarnation, first queue, pause ms. Returns {'ok', uid, chunk, attempt, ...}
+-- ARGV: incarnation, pause ms, then the stages at which a loss counts for nothing.
+-- Returns {'ok', uid, chunk, attempt, ...}
 if not incarnation_matches() then return stale('incarnation') end
+local uncounted = {}
+for i = 3, #ARGV do uncounted[ARGV[i]] = true end
 for _, worker in ipairs(redis.call('HKEYS', 'hr:workers')) do
   local dead = redis.call('EXISTS', 'hr:lease:' .. worker) == 0
   local held = redis.call('HGETALL', 'hr:held:' .. worker)
@@ -10,11 +13,13 @@ for _, worker in ipairs(redis.call('HKEYS', 'hr:workers')) do
       local uid, chunk = string.match(held[i], '(%S+) (%d+)')
       local e = read_live(uid, chunk)
       if e and e.state == 'held' and e.owner == worker then
-        e.losses[e.stage] = e.losses[e.stage] + 1
-        if e.trial ~= '-' then
-          redis.call('HINCRBY', trial_key(uid, chunk), e.stage .. ' ' .. e.trial, 1)
+        if not uncounted[e.stage] then
+          redis.call('HINCRBY', trial_key(uid, chunk), 'losses ' .. e.stage, 1)
+          if e.trial ~= '-' then
+            redis.call('HINCRBY', trial_key(uid, chunk), e.stage .. ' ' .. e.trial, 1)
+          end
         end
-        set_aside(uid, chunk, e, 'waiting', ARGV[3])
+        set_aside(uid, chunk, e, 'waiting', ARGV[2])
       else
         redis.call('HDEL', 'hr:held:' .. worker, held[i])
       end
@@ -22,4 +27,4 @@ for _, worker in ipairs(redis.call('HKEYS', 'hr:workers')) do
   end
   if dead then redis.call('HDEL', 'hr:workers', worker) end
 end
-return queue_due('waiting', FIRST_STAGE, ARGV[2])
+return queue_due('waiting')

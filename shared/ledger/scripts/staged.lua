@@ -1,7 +1,8 @@
--- Which of the given staged chunks still wait for, or are with, the inference stage?
--- ARGV: the earliest stage that counts, inference or the one before; then incarnation, uid, chunk,
--- attempt of each. Returns a list of 0 and 1.
-local answer, stages = {}, {inference = true, [ARGV[1]] = true}
+-- Which of the given attempts still wait for, or are with, one of some stages?
+-- ARGV: the stages, in one argument with spaces between; then incarnation, uid, chunk, attempt of
+-- each. Returns a list of 0 and 1.
+local answer, stages = {}, {}
+for stage in string.gmatch(ARGV[1], '%S+') do stages[stage] = true end
 local current = redis.call('GET', 'hr:incarnation')
 for i = 2, #ARGV, 4 do
   local e = ARGV[i] == current and read_live(ARGV[i + 1], ARGV[i + 2])
