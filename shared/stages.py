@@ -67,19 +67,13 @@ def queue_name(stage: Stage, lane: Lane = "bulk", host: str = "") -> str:
     return f"{name}.{host}" if stage.per_host else name
 
 
-def queue_host(queue: str) -> str | None:
-    """The host that a queue is of; None for queues of stages that have no queue per host."""
+def host_of_queue(queue: str) -> tuple[Stage, str] | None:
+    """The stage and the host that a queue is of; None for stages without queues per host."""
     version, name, _, host = [*queue.split(".", 3), "", "", ""][:4]
     stage = STAGES.get(name)
-    return host or None if version == VERSION and stage and stage.per_host else None
-
-
-def stage_of_role(role: str) -> Stage:
-    """The stage whose messages a role takes. Raises KeyError where it takes none."""
-    for stage in STAGES.values():
-        if stage.role == role:
-            return stage
-    raise KeyError(role)
+    if version != VERSION or stage is None or not (stage.per_host and host):
+        return None
+    return stage, host
 
 
 def stage_queues(stage: Stage, host: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from producer.lead.feed import Sender
 from shared.ledger import ChunkRef, Ledger
-from shared.stages import INFERENCE, queue_host
+from shared.stages import host_of_queue
 
 log = logging.getLogger(__name__)
 
@@ -58,17 +58,17 @@ class Rescuer:
         return len(refs)
 
     def _drain(self, incarnation: str, queues: list[str], now: float) -> list[ChunkRef]:
-        """Send back what waits for a host that has had no inference worker for long.
+        """Send back what waits for a host that has had no worker of its stage for long.
 
-        While none lives on any other host either, nobody would be the better for it.
+        While no such worker lives on any other host either, moving it would not help.
         """
-        hosts = {queue: host for queue in queues if (host := queue_host(queue))}
-        live = self._ledger.hosts(INFERENCE.role) if hosts else set()
+        hosts = {queue: found for queue in queues if (found := host_of_queue(queue))}
+        live = {stage: self._ledger.hosts(stage.role) for stage, _ in hosts.values()}
         since = self._deserted_since
         self._deserted_since = {
             queue: since.get(queue, now)
-            for queue, host in hosts.items()
-            if live and host not in live
+            for queue, (stage, host) in hosts.items()
+            if live[stage] and host not in live[stage]
         }
         refs = []
         for queue, deserted_at in self._deserted_since.items():

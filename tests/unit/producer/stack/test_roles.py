@@ -44,7 +44,6 @@ PACKAGES = ("producer", "shared", "workers")
 # Where a role's name may stand beside its row, its stage's row and its own package.
 ALSO_NAMED = {
     "shared/catalog": {"preprocess"},  # a field of a pipeline
-    "workers/celery_worker.py": {"preprocess", "inference", "collector"},  # their messages
 }
 
 
