@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 SAMPLES = 3
 SAMPLE_SECONDS = 0.03
-# So long a host may be without its inference worker, which may just be starting again.
+# So long a host may be without a worker of a stage, which may just be starting again.
 DRAIN_LEASES = 3
 
 

@@ -7,7 +7,7 @@ import sys
 
 from shared.broker.dead_letters import LIMITS, Limits
 from shared.messages import Batch, Chunk, Message, Result
-from shared.stages import INFERENCE, PREPROCESS, RESULTS, stage_of_role
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, STAGES
 from workers.celery_worker import run_worker
 from workers.runtime import Done, Forward, Outcome
 
@@ -32,7 +32,7 @@ def pass_on(message: Message, _losses: int) -> Outcome:
 if __name__ == "__main__":
     role, *numbers = sys.argv[1:]
     limits = Limits(*map(int, numbers)) if numbers else LIMITS
-    stage = stage_of_role(role)
+    stage = next(stage for stage in STAGES.values() if stage.role == role)
     function = finish if stage == RESULTS else pass_on
     sys.exit(
         run_worker(

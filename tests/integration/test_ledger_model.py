@@ -295,9 +295,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.check_queued(refs, RESULTS, due)
 
     @rule(chunk=CHUNKS, worker=WORKER, stage=STAGE, item=st.integers(-1, 1))
-    def mark_running_alone(
-        self, chunk: int, worker: WorkerIdentity, stage: Stage, item: int
-    ) -> None:
+    def run_alone(self, chunk: int, worker: WorkerIdentity, stage: Stage, item: int) -> None:
         place, noted = self.live.get(chunk), None if item < 0 else item
         ref = self.ref(chunk, place.attempt if place else 1)
         if place is None or (place.stage, place.holder) != (stage, worker):

@@ -23,10 +23,10 @@ from producer.lead.leader import Leader
 from shared.broker.celery_app import MessagePublisher
 from shared.ledger import ChunkRef
 from shared.messages import Chunk, Message, Result
-from shared.settings import save_settings
 from shared.stages import PREPROCESS, RESULTS, STAGES, Stage, queue_name
 from tests.integration.planted_worker import HELD_JOB, Inspection, planted_stage
 from tests.support.producer_harness import FIRST, RESCUE_SECONDS, THIRD, WORKER, ProducerHarness
+from tests.support.samples import save_settings
 from tests.support.waiting import wait_for
 
 REPOSITORY = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ import pytest
 
 from producer.doctor import checks as doctor
 from shared.broker.celery_app import MessagePublisher
-from shared.broker.rabbitmq import QUORUM, RabbitAddress, RabbitQueues, connect
+from shared.broker.rabbitmq import QUORUM, RabbitAddress, RabbitQueues, connect_queues
 from shared.errors import PermanentError, TransientError
 from shared.settings import Settings
 from shared.stages import PREPROCESS
@@ -175,7 +175,7 @@ def test_the_doctor_says_which_server_answers(
 def test_who_takes_from_a_queue_is_counted(
     settings: Settings, channel: amqp.Channel, queue: str
 ) -> None:
-    with closing(connect(settings)) as queues:
+    with closing(connect_queues(settings)) as queues:
         assert queues.consumers(queue) == 0  # there is none
         queues.declare(queue)
         assert queues.consumers(queue) == 0

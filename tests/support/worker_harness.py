@@ -23,7 +23,7 @@ from shared.broker.rabbitmq import RabbitQueues
 from shared.ledger import ChunkRef, Ledger, WorkerIdentity, connect_ledger
 from shared.messages import Batch, Chunk, Message, Result
 from shared.settings import S3Settings, load_settings
-from shared.stages import INFERENCE, PREPROCESS, RESULTS, stage_of_role, stage_queues
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, STAGES, Stage, stage_queues
 from tests.integration.echo_worker import NOWHERE
 from tests.support import samples
 from tests.support.amqp_deliveries import delivery_of
@@ -95,7 +95,7 @@ class WorkerHarness:
     def interactive(self) -> Target:
         """The worker's queue of the interactive lane."""
         host_id = load_settings(self.home).host_id
-        queue, _ = stage_queues(stage_of_role(self.role), host_id)
+        queue, _ = stage_queues(_stage_of(self.role), host_id)
         return replace(self.target, queue=queue)
 
     def push(self, raw: bytes, queue: str = "") -> None:
@@ -167,7 +167,7 @@ def start(
         stderr=(directory / "worker.log").open("wb"),
         cwd=Path(__file__).parents[2],
     )
-    *_, bulk = stage_queues(stage_of_role(role), settings.host_id)
+    *_, bulk = stage_queues(_stage_of(role), settings.host_id)
     try:
         wait_for(lambda: ledger.workers(), what="the worker's lease")
         harness = (RabbitWorkerHarness if rabbit_url else WorkerHarness)(
@@ -189,3 +189,7 @@ def start(
         process.terminate()
         process.wait(20)
         valkey.stop()
+
+
+def _stage_of(role: str) -> Stage:
+    return next(stage for stage in STAGES.values() if stage.role == role)
