@@ -7,8 +7,9 @@ import sys
 import time
 
 from shared.broker.redis_client import redis_client
-from shared.messages import Message
+from shared.messages import Chunk, Message
 from shared.settings import load_settings
+from shared.stages import PREPROCESS
 from tests.integration.echo_worker import pass_on
 from workers.celery_worker import run_worker
 from workers.runtime import Outcome
@@ -27,4 +28,4 @@ def wait_for_permit(message: Message, losses: int) -> Outcome:
 
 
 if __name__ == "__main__":
-    sys.exit(run_worker(sys.argv[1], concurrency=THREADS, setup=lambda _: wait_for_permit))
+    sys.exit(run_worker(PREPROCESS, Chunk, concurrency=THREADS, setup=lambda _: wait_for_permit))
