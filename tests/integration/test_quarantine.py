@@ -60,9 +60,9 @@ def letters_of(harness: WorkerHarness, count: int) -> list[DeadLetter]:
 
 
 @pytest.mark.parametrize(
-    ("stand", "name"),
+    ("harness", "name"),
     [(role, name) for role in ROLES for name in cases(role)],
-    indirect=["stand"],
+    indirect=["harness"],
 )
 def test_a_malformed_message_becomes_a_dead_letter_and_the_next_one_runs(
     harness: WorkerHarness, name: str
@@ -88,9 +88,9 @@ def one_of_each_layer(role: str) -> Iterable[str]:
 
 
 @pytest.mark.parametrize(
-    ("stand", "name"),
+    ("harness", "name"),
     [(role, name) for role in ROLES for name in one_of_each_layer(role)],
-    indirect=["stand"],
+    indirect=["harness"],
 )
 def test_a_dead_letter_goes_back_to_the_lane_that_it_came_from(
     harness: WorkerHarness, name: str
