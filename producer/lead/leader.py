@@ -39,10 +39,26 @@ def _nothing() -> None:
 
 
 class Leader:
-    """One leadership. ``tick`` does what is due; whatever it knows can be learnt again.
+    """One leadership: it keeps ledger and broker in step with the bucket, which is the truth.
 
-    ``clock`` gives monotonic seconds. ``keep_leading`` is called again and again while something
-    takes long.
+    ``tick`` goes through this table from top to bottom. The order matters: nothing is fed or sent
+    again before the leader knows which ledger it speaks to, and what the bucket already holds.
+
+    ========================================  =====================================================
+    what may have happened                    what the leader does
+    ========================================  =====================================================
+    the ledger is another, or empty           ``_follow_incarnation``: register the jobs there
+    it was away, and may have forgotten       ``_reconcile``: chunks with files are done
+    a queue has room                          ``_feed``: queue the next chunks of each job in turn
+    a listing failed, a job was reopened      ``_retire_jobs``: end it, or register it again
+    more images fail than may                 ``_stop_failing``: stop the job
+    a holder died, a message is lost          ``Rescuer.rescue``: queue the chunk again and send it
+    a chunk was refused too often             ``_give_up``: send its result, in which all failed
+    a job is new, closed or cancelled         ``_refresh_jobs``: look it up in the bucket
+    ========================================  =====================================================
+
+    Everything that it knows can be learned again from the bucket. ``clock`` gives monotonic
+    seconds. ``keep_leading`` is called again and again while something takes long.
     """
 
     def __init__(
