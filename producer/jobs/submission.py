@@ -42,15 +42,15 @@ def submit(
     spec, packed = make_spec(connections, request)
     if packed is not None:
         tell(described(packed))
-    if request.job_id and (standing := _standing(connections, spec)):
-        return _continue(connections, standing, warn)
+    if request.job_id and (existing := _existing(connections, spec)):
+        return _continue(connections, existing, warn)
     require_source(connections, spec, tell)
     require_output(connections, spec, warn)
     upload(connections, packed, progress)
-    standing = connections.jobs.create_spec(spec)
-    _require_same(standing, spec)
-    announce(connections, standing.job_id, warn)
-    return standing
+    existing = connections.jobs.create_spec(spec)
+    _require_same(existing, spec)
+    announce(connections, existing.job_id, warn)
+    return existing
 
 
 def upload(connections: Connections, packed: PackedClass | None, progress: Progress) -> None:
@@ -70,17 +70,17 @@ def announce(connections: Connections, job_id: str, warn: Warn) -> None:
         warn(f"queued; {error.message} It is taken up when the ledger answers.")
 
 
-def _continue(connections: Connections, standing: JobSpec, warn: Warn) -> JobSpec:
-    closing = connections.jobs.closing(standing.job_id)
+def _continue(connections: Connections, existing: JobSpec, warn: Warn) -> JobSpec:
+    closing = connections.jobs.closing(existing.job_id)
     if closing is not None:
-        warn(f"the job '{standing.job_id}' has ended already: {closing.state}.")
-    elif connections.jobs.is_cancelled(standing.job_id):
+        warn(f"the job '{existing.job_id}' has ended already: {closing.state}.")
+    elif connections.jobs.is_cancelled(existing.job_id):
         raise PermanentError(
-            "job_cancelled", f"The job '{standing.job_id}' is cancelled.", "Use another --job-id."
+            "job_cancelled", f"The job '{existing.job_id}' is cancelled.", "Use another --job-id."
         )
     else:
-        announce(connections, standing.job_id, warn)
-    return standing
+        announce(connections, existing.job_id, warn)
+    return existing
 
 
 def resolved(connections: Connections, given: str) -> Resolved:
@@ -175,16 +175,16 @@ def _chunk_items(wanted: int | None, pipeline: Pipeline, settings: Settings) -> 
     return wanted or min(DEFAULT_CHUNK_ITEMS, room)
 
 
-def _standing(connections: Connections, spec: JobSpec) -> JobSpec | None:
+def _existing(connections: Connections, spec: JobSpec) -> JobSpec | None:
     """The job of that id, if there is one. Raises UsageError where it is another job."""
     try:
-        standing = connections.jobs.spec(spec.job_id)
+        existing = connections.jobs.spec(spec.job_id)
     except PermanentError as error:
         if error.code != "no_such_job":
             raise
     else:
-        _require_same(standing, spec)
-        return standing
+        _require_same(existing, spec)
+        return existing
     if connections.jobs.closing(spec.job_id):
         raise UsageError(
             "job_half_removed",
@@ -194,8 +194,8 @@ def _standing(connections: Connections, spec: JobSpec) -> JobSpec | None:
     return None
 
 
-def _require_same(standing: JobSpec, spec: JobSpec) -> None:
-    differences = standing.differences(spec)
+def _require_same(existing: JobSpec, spec: JobSpec) -> None:
+    differences = existing.differences(spec)
     if differences:
         raise UsageError(
             "job_exists",

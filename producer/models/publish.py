@@ -34,7 +34,7 @@ class ModelPublisher:
     echo: Echo
     export: Export
 
-    def standing(self, name: str, sha256: str) -> PublishedModel | None:
+    def existing(self, name: str, sha256: str) -> PublishedModel | None:
         """The version if it is complete, which it then says."""
         found = published(self.store, self.bucket, name, sha256)
         if found is not None:

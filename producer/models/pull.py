@@ -49,10 +49,10 @@ def pull_model(
     """
     entry = weights_model((catalog or Catalog()).model(name))
     publisher = ModelPublisher(store, settings.models_bucket, echo, export)
-    standing = publisher.standing(name, entry.content.sha256)
-    if standing is not None:
-        require_unchanged(entry, standing.constants)
-        return PulledModel(name=name, sha256=standing.sha256, source=standing.source, is_new=False)
+    existing = publisher.existing(name, entry.content.sha256)
+    if existing is not None:
+        require_unchanged(entry, existing.constants)
+        return PulledModel(name=name, sha256=existing.sha256, source=existing.source, is_new=False)
     with _workplace(settings.home) as folder:
         weights, source = _checked_weights(entry, settings.home, folder, from_file, echo)
         version = publisher.publish(entry, weights, source, folder)
@@ -82,15 +82,15 @@ def push_model(
             "Push the .pth that it was made from, or run the graph from a Python class.",
         )
     publisher = ModelPublisher(store, settings.models_bucket, echo, export)
-    standing = publisher.standing(name, file_sha256(file))
-    version = standing
+    existing = publisher.existing(name, file_sha256(file))
+    version = existing
     if version is None:
         with _workplace(settings.home) as folder:
             version = publisher.publish(entry, file, file.name, folder)
     echo(f"For a pipeline's file:  model: {name}@{version.sha256}")
     echo(f"For {entry.document.path}, to make it the default:  sha256: {version.sha256}")
     return PulledModel(
-        name=name, sha256=version.sha256, source=version.source, is_new=standing is None
+        name=name, sha256=version.sha256, source=version.source, is_new=existing is None
     )
 
 

@@ -41,7 +41,7 @@ HELPER = WorkerIdentity("inference", "helper", "testhost")
 
 
 @dataclass
-class Stand:
+class CollectorHarness:
     """A broker, a ledger and a store, and the collectors that work on them."""
 
     settings: Settings
@@ -146,7 +146,7 @@ def identities(chunks: list[tuple[Item, ...]]) -> Counter[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorHarness]:
     home = tmp_path_factory.mktemp("collector home")
     valkey, weed = start_valkey(home / "valkey"), start_seaweedfs(home / "weed")
     s3 = S3Settings(endpoint=weed.endpoint, access_key=weed.access_key, secret_key=weed.secret_key)
@@ -157,65 +157,67 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     store = connect_store(settings.s3)
     for bucket in ("state", "results"):
         store.make_bucket(bucket)
-    stand = Stand(settings, ledger, JobStore(store, "state"), MessagePublisher(settings))
+    harness = CollectorHarness(
+        settings, ledger, JobStore(store, "state"), MessagePublisher(settings)
+    )
     try:
-        yield stand
+        yield harness
     finally:
-        for process in stand.processes:
+        for process in harness.processes:
             process.kill()
             process.wait()
         weed.stop()
         valkey.stop()
 
 
-def test_a_killed_collector_loses_nothing_and_the_other_closes(stand: Stand) -> None:
+def test_a_killed_collector_loses_nothing_and_the_other_closes(harness: CollectorHarness) -> None:
     chunks = chunks_of(120)
-    spec = stand.register_job("photos-1", samples.JOB_UID, chunks)
-    first, second = stand.start_collector(), stand.start_collector()
-    stand.send(spec, chunks, 0, 60)
-    wait_for(lambda: stand.rows(spec), what="the first part")
-    assert stand.rows(spec) <= identities(chunks)
-    stand.send(spec, chunks, 60, 110)
+    spec = harness.register_job("photos-1", samples.JOB_UID, chunks)
+    first, second = harness.start_collector(), harness.start_collector()
+    harness.send(spec, chunks, 0, 60)
+    wait_for(lambda: harness.rows(spec), what="the first part")
+    assert harness.rows(spec) <= identities(chunks)
+    harness.send(spec, chunks, 60, 110)
     first.kill()
     first.wait()
-    stand.send(spec, chunks, 110, 120)
+    harness.send(spec, chunks, 110, 120)
 
     rescuer = Rescuer(
-        *(stand.ledger, stand.publisher, partial(stand.bring, spec, chunks)),
-        stand.settings.lease_seconds,
+        *(harness.ledger, harness.publisher, partial(harness.bring, spec, chunks)),
+        harness.settings.lease_seconds,
     )
 
     def closed_at_last() -> bool:
         """What the killed one held comes back, as the producer sees to."""
         rescuer.rescue(samples.INCARNATION, time.monotonic())
-        return stand.jobs.closing(spec.job_id) is not None
+        return harness.jobs.closing(spec.job_id) is not None
 
     wait_for(closed_at_last, what="the end", every=RESCUE_SECONDS, deadline_seconds=150)
-    closing = stand.closing(spec)
+    closing = harness.closing(spec)
     assert (closing.state, closing.accounting.succeeded) == ("succeeded", 480)
     assert (closing.engine, closing.precision, closing.device) == ("onnxruntime", "float32", "cpu")
-    assert stand.rows(spec) == identities(chunks)
-    assert stand.store.exists("results", keys.success_key(spec))
-    manifest: Any = json.loads(stand.store.get("results", keys.output_manifest_key(spec)))
+    assert harness.rows(spec) == identities(chunks)
+    assert harness.store.exists("results", keys.success_key(spec))
+    manifest: Any = json.loads(harness.store.get("results", keys.output_manifest_key(spec)))
     assert sum(part["rows"] for part in manifest["parts"]) == 480
-    wait_for(lambda: not stand.ledger.jobs(), what="a ledger without the job")
-    assert not list(stand.store.list("state", keys.chunks_prefix(spec.job_id)))
-    tables = iter_rows(lambda _bucket: stand.store, stand.jobs, spec, status="ok")
+    wait_for(lambda: not harness.ledger.jobs(), what="a ledger without the job")
+    assert not list(harness.store.list("state", keys.chunks_prefix(spec.job_id)))
+    tables = iter_rows(lambda _bucket: harness.store, harness.jobs, spec, status="ok")
     assert sum(table.num_rows for table in tables) == 480
     second.terminate()
     assert second.wait(20) == 0
 
 
-def test_an_output_bucket_that_is_not_there_ends_the_job(stand: Stand) -> None:
+def test_an_output_bucket_that_is_not_there_ends_the_job(harness: CollectorHarness) -> None:
     chunks = chunks_of(1)
-    spec = stand.register_job("photos-2", "4" * 16, chunks)
+    spec = harness.register_job("photos-2", "4" * 16, chunks)
     gone = spec.model_copy(update={"output_bucket": "nowhere", "job_id": "photos-3"})
     gone = gone.model_copy(update={"job_uid": "5" * 16})
-    stand.jobs.create_spec(gone)
-    stand.ledger.register_job(samples.INCARNATION, gone.job_uid, gone.job_id, gone.first_queue)
-    stand.start_collector()
-    stand.send(spec, chunks, 0, 1)
-    stand.send(gone, chunks, 0, 1)
-    assert stand.closing(gone).state == "failed"
-    assert "nowhere" in (stand.closing(gone).error or "")
-    assert stand.closing(spec).state == "succeeded"
+    harness.jobs.create_spec(gone)
+    harness.ledger.register_job(samples.INCARNATION, gone.job_uid, gone.job_id, gone.first_queue)
+    harness.start_collector()
+    harness.send(spec, chunks, 0, 1)
+    harness.send(gone, chunks, 0, 1)
+    assert harness.closing(gone).state == "failed"
+    assert "nowhere" in (harness.closing(gone).error or "")
+    assert harness.closing(spec).state == "succeeded"

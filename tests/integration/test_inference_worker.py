@@ -44,7 +44,7 @@ class Brightness:
 
 
 @dataclass
-class Stand:
+class InferenceHarness:
     """A worker at work, and what stands before and behind it."""
 
     settings: Settings
@@ -103,7 +103,7 @@ class Stand:
 
 
 @pytest.fixture(scope="module")
-def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InferenceHarness]:
     home = tmp_path_factory.mktemp("worker home")
     valkey, weed = start_valkey(home / "valkey"), start_seaweedfs(home / "weed")
     settings = samples.settings(home, valkey.url).model_copy(
@@ -133,7 +133,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     )
     try:
         wait_for(ledger.workers, what="the worker's lease")
-        yield Stand(
+        yield InferenceHarness(
             settings,
             ledger,
             open_ring(settings.ring, "testhost"),
@@ -155,7 +155,7 @@ def pipeline(model: Model, **changes: object) -> Pipeline:
     return Pipeline.model_validate(fields)
 
 
-def pushed_model(stand: Stand, folder: Path) -> Model:
+def pushed_model(harness: InferenceHarness, folder: Path) -> Model:
     """A small classifier of random weights, put into the bucket as ``models pull`` does it."""
     weights, onnx = folder / "weights.pth", folder / "model.onnx"
     torch.save(
@@ -172,7 +172,7 @@ def pushed_model(stand: Stand, folder: Path) -> Model:
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     (folder / "labels.txt").write_text("".join(f"class {n}\n" for n in range(1000)))
     for file in ("weights.pth", "model.onnx", "labels.txt"):
-        stand.store.put_file("models", f"small/{sha256}/{file}", folder / file)
+        harness.store.put_file("models", f"small/{sha256}/{file}", folder / file)
     return Model(
         name="small",
         sha256=sha256,
@@ -182,11 +182,13 @@ def pushed_model(stand: Stand, folder: Path) -> Model:
     )
 
 
-def test_every_engine_answers_through_the_real_worker(stand: Stand, tmp_path: Path) -> None:
-    model = pushed_model(stand, tmp_path)
+def test_every_engine_answers_through_the_real_worker(
+    harness: InferenceHarness, tmp_path: Path
+) -> None:
+    model = pushed_model(harness, tmp_path)
     for engine in ("torch", "onnxruntime", "openvino"):
-        chunks = [stand.send(pipeline(model, engine=engine), *range(n, 64 + n)) for n in range(3)]
-        results = stand.results(3)
+        chunks = [harness.send(pipeline(model, engine=engine), *range(n, 64 + n)) for n in range(3)]
+        results = harness.results(3)
         assert sorted(results) == chunks
         for result in results.values():
             assert (result.engine, result.precision, result.device) == (engine, "float32", "cpu")
@@ -195,32 +197,32 @@ def test_every_engine_answers_through_the_real_worker(stand: Stand, tmp_path: Pa
                 assert item.failure is None
                 assert len(item.predictions) == 5
                 assert item.predictions[0].label.startswith("class ")
-    cached = stand.settings.home / "cache" / "models" / "small" / model.sha256
+    cached = harness.settings.home / "cache" / "models" / "small" / model.sha256
     assert {path.name for path in cached.iterdir()} == {"weights.pth", "model.onnx", "labels.txt"}
 
 
-def test_a_users_class_answers_through_the_real_worker(stand: Stand) -> None:
+def test_a_users_class_answers_through_the_real_worker(harness: InferenceHarness) -> None:
     model, archive = packed("brightness:Brightness", BRIGHTNESS)
-    stand.store.create("models", code_key(str(model.code_sha256)), archive)
-    chunk = stand.send(pipeline(model), 10, 200)
-    result = stand.results(1)[chunk]
+    harness.store.create("models", code_key(str(model.code_sha256)), archive)
+    chunk = harness.send(pipeline(model), 10, 200)
+    result = harness.results(1)[chunk]
     assert [item.predictions[0].label for item in result.items] == ["dark", "bright"]
     assert (result.engine, result.precision) == ("python", None)
 
 
-def test_a_model_that_is_not_in_the_bucket_fails_its_images(stand: Stand) -> None:
+def test_a_model_that_is_not_in_the_bucket_fails_its_images(harness: InferenceHarness) -> None:
     model = Model(name="absent", sha256="a" * 64, architecture="mobilenet_v3_small")
-    chunk = stand.send(pipeline(model), 1, 2)
-    failures = [item.failure for item in stand.results(1)[chunk].items]
+    chunk = harness.send(pipeline(model), 1, 2)
+    failures = [item.failure for item in harness.results(1)[chunk].items]
     assert all(f and "headrace models pull absent" in f.error_message for f in failures)
-    assert stand.log.read_text().count("model 'absent' cannot be used") == 1
+    assert harness.log.read_text().count("model 'absent' cannot be used") == 1
 
 
-def test_all_slots_are_free_again(stand: Stand) -> None:
+def test_all_slots_are_free_again(harness: InferenceHarness) -> None:
     holds = [
-        stand.ring.take(
+        harness.ring.take(
             1,
-            stand.ledger.feed(samples.INCARNATION, samples.JOB_UID, n, n + 1, bound=100)[1][0],
+            harness.ledger.feed(samples.INCARNATION, samples.JOB_UID, n, n + 1, bound=100)[1][0],
             staged=lambda refs: [True for _ in refs],
             stopping=lambda: False,
         )

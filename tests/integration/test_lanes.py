@@ -17,7 +17,7 @@ from workers.quarantine.lanes import SHARE_OF_LAST
 WAITING = 20
 
 
-class GatedStand:
+class GatedHarness:
     """A worker whose threads are all busy until a permit comes."""
 
     def __init__(self, harness: WorkerHarness) -> None:
@@ -51,14 +51,14 @@ class GatedStand:
 
 
 @pytest.fixture
-def gated(tmp_path: Path, rabbit_url: str | None) -> Iterator[GatedStand]:
+def gated(tmp_path: Path, rabbit_url: str | None) -> Iterator[GatedHarness]:
     module = "tests.integration.gated_worker"
     for harness in start(tmp_path, "preprocess", rabbit_url=rabbit_url, module=module):
-        yield GatedStand(harness)
+        yield GatedHarness(harness)
         harness.client.delete(CLOSED)
 
 
-def test_interactive_goes_first_and_at_least_one_of_eight_is_bulk(gated: GatedStand) -> None:
+def test_interactive_goes_first_and_at_least_one_of_eight_is_bulk(gated: GatedHarness) -> None:
     gated.send("bulk", WAITING)
     gated.send("interactive", WAITING)
     assert gated.waiting() == {"interactive": WAITING, "bulk": WAITING}
@@ -82,7 +82,7 @@ def test_interactive_goes_first_and_at_least_one_of_eight_is_bulk(gated: GatedSt
     ]
 
 
-def test_bulk_is_next_when_it_comes_after_many_interactive_messages(gated: GatedStand) -> None:
+def test_bulk_is_next_when_it_comes_after_many_interactive_messages(gated: GatedHarness) -> None:
     gated.send("interactive", 2 * SHARE_OF_LAST)
     for taken in range(1, SHARE_OF_LAST + 1):
         gated.permit_one()
@@ -92,7 +92,7 @@ def test_bulk_is_next_when_it_comes_after_many_interactive_messages(gated: Gated
     assert gated.given(THREADS + SHARE_OF_LAST + 1)[-1] == "bulk"
 
 
-def test_an_idle_worker_takes_from_either_lane(gated: GatedStand) -> None:
+def test_an_idle_worker_takes_from_either_lane(gated: GatedHarness) -> None:
     lanes: tuple[Lane, ...] = ("interactive", "bulk", "interactive", "bulk")
     for _ in range(THREADS):
         gated.permit_one()

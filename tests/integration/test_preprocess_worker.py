@@ -37,7 +37,7 @@ BUCKET = "photos"
 
 
 @dataclass
-class Stand:
+class PreprocessHarness:
     """A worker at work, and what stands before and behind it."""
 
     settings: Settings
@@ -78,7 +78,7 @@ class Stand:
 
 
 @pytest.fixture
-def stand(tmp_path: Path) -> Iterator[Stand]:
+def harness(tmp_path: Path) -> Iterator[PreprocessHarness]:
     home = tmp_path / "worker home"
     valkey, weed = start_valkey(home / "valkey"), start_seaweedfs(home / "weed")
     settings = samples.settings(home, valkey.url).model_copy(
@@ -107,7 +107,7 @@ def stand(tmp_path: Path) -> Iterator[Stand]:
     )
     try:
         wait_for(ledger.workers, what="the worker's lease", deadline_seconds=60)
-        yield Stand(
+        yield PreprocessHarness(
             settings,
             ledger,
             open_ring(settings.ring, "testhost"),
@@ -124,23 +124,23 @@ def stand(tmp_path: Path) -> Iterator[Stand]:
         assert code == 0, log.read_text()
 
 
-def upload(stand: Stand, objects: dict[str, bytes]) -> list[Item]:
+def upload(harness: PreprocessHarness, objects: dict[str, bytes]) -> list[Item]:
     """Put the objects, and give them as a listing names them, in the order given."""
     for key, data in objects.items():
-        stand.store.put(BUCKET, key, data)
-    listed = {info.key: info for info in stand.store.list(BUCKET)}
+        harness.store.put(BUCKET, key, data)
+    listed = {info.key: info for info in harness.store.list(BUCKET)}
     return [Item(key=key, etag=listed[key].etag, size=listed[key].size) for key in objects]
 
 
-def test_objects_become_pixels_or_explained_failures(stand: Stand) -> None:
+def test_objects_become_pixels_or_explained_failures(harness: PreprocessHarness) -> None:
     grays = {f"photos/ü {n}#?%.png": encoded(picture().point([n] * 768)) for n in (10, 20)}
     items = upload(
-        stand, {"empty": b"", **grays, "text": b"text", "replaced": b"old", "gone": b"-"}
+        harness, {"empty": b"", **grays, "text": b"text", "replaced": b"old", "gone": b"-"}
     )
-    stand.store.put(BUCKET, "replaced", b"new")
-    stand.store.delete(BUCKET, "gone")
-    number = stand.send(items)
-    batch = stand.next_batch()
+    harness.store.put(BUCKET, "replaced", b"new")
+    harness.store.delete(BUCKET, "gone")
+    number = harness.send(items)
+    batch = harness.next_batch()
     assert (batch.chunk, [entry.item for entry in batch.items]) == (number, items)
     assert [entry.failure and entry.failure.error_code.value for entry in batch.items] == [
         *("empty", None, None),
@@ -148,25 +148,25 @@ def test_objects_become_pixels_or_explained_failures(stand: Stand) -> None:
     ]
     assert [(entry.width, entry.height) for entry in batch.items][1] == (64, 48)
     assert isinstance(batch.staged, Slot)
-    assert stand.ledger.still_staged([batch.ref]) == [True]
-    hold = stand.ring.read(batch.staged, batch.ref)
+    assert harness.ledger.still_staged([batch.ref]) == [True]
+    hold = harness.ring.read(batch.staged, batch.ref)
     assert np.array_equal(hold.pixels[: 2 * IMAGE_BYTES], np.repeat([10, 20], IMAGE_BYTES))
     hold.release()
 
 
 def test_a_worker_that_finds_no_free_slot_gives_its_chunks_back_when_told_to_stop(
-    stand: Stand,
+    harness: PreprocessHarness,
 ) -> None:
-    items = upload(stand, {"a.png": encoded(picture())})
+    items = upload(harness, {"a.png": encoded(picture())})
     for _ in range(SLOTS + 2):  # two staged, and two that its two threads wait with
-        stand.send(items)
+        harness.send(items)
     for _ in range(SLOTS):
-        stand.next_batch()
+        harness.next_batch()
     waiting = wait_for(
-        lambda: [w.held for w in stand.ledger.workers() if len(w.held) == 2], what="two held"
+        lambda: [w.held for w in harness.ledger.workers() if len(w.held) == 2], what="two held"
     )
     assert len(waiting[0]) == 2
-    stand.process.terminate()
-    assert stand.process.wait(20) == 0
-    assert stand.publisher.ready_length(queue_name(PREPROCESS)) == 2
-    assert stand.ledger.queued_count(queue_name(PREPROCESS)) == 2
+    harness.process.terminate()
+    assert harness.process.wait(20) == 0
+    assert harness.publisher.ready_length(queue_name(PREPROCESS)) == 2
+    assert harness.ledger.queued_count(queue_name(PREPROCESS)) == 2

@@ -220,9 +220,9 @@ class MemoryJob:
         return [key for key in self.store.buckets["state"] if key.startswith(prefix)]
 
     def closing(self) -> Closing:
-        standing = self.jobs.closing(self.spec.job_id)
-        assert standing is not None
-        return standing
+        existing = self.jobs.closing(self.spec.job_id)
+        assert existing is not None
+        return existing
 
 
 def _numbered(chunks: int, chunk_items: int) -> list[Items]:

@@ -83,7 +83,7 @@ class ChunkFiles:
     def write(self, result: Result) -> ChunkFooter:
         """Write the chunk file, unless there is one: that one stands.
 
-        Returns what would be written; a standing file may differ from it in what it counts.
+        Returns what would be written; an existing file may differ from it in what it counts.
         """
         file = ChunkFile(table_of(result), footer_of(result))
         data = to_parquet(file.rows, file.footer.metadata(), read_whole=True)

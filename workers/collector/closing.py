@@ -24,7 +24,7 @@ Step = Callable[[JobStore, Store, JobSpec, Closing], None]
 
 def close(jobs: JobStore, output: Store, spec: JobSpec, proposed: OutputManifest) -> Closing:
     """Record the end of a job whose parts all stand. Returns the closing that stands."""
-    manifest = _standing(output, spec, proposed)
+    manifest = _existing(output, spec, proposed)
     return record(jobs, output, spec, manifest.closing())
 
 
@@ -73,17 +73,17 @@ BEFORE_CLOSED: tuple[Step, ...] = (mark_success, name_retry)
 AFTER_CLOSED: tuple[Step, ...] = (name_retry, drop_chunk_files)
 
 
-def _standing(output: Store, spec: JobSpec, proposed: OutputManifest) -> OutputManifest:
+def _existing(output: Store, spec: JobSpec, proposed: OutputManifest) -> OutputManifest:
     key = keys.output_manifest_key(spec)
     if output.create(spec.output_bucket, key, proposed.model_dump_json(indent=2).encode()):
         return proposed
     try:
-        standing = OutputManifest.model_validate_json(output.get(spec.output_bucket, key))
+        existing = OutputManifest.model_validate_json(output.get(spec.output_bucket, key))
     except ValueError as error:
         raise _foreign(spec, key, "cannot be read") from error
-    if standing.job_uid != spec.job_uid:
+    if existing.job_uid != spec.job_uid:
         raise _foreign(spec, key, "belongs to another job of this name")
-    return standing
+    return existing
 
 
 def _foreign(spec: JobSpec, key: str, problem: str) -> PermanentError:

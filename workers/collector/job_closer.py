@@ -52,9 +52,9 @@ class JobCloser:
         nothing_moves = progress.live_chunks == 0 or progress.cancelled
         if nothing_moves or time.monotonic() >= self._look_due:
             self._look_due = time.monotonic() + LOOK_SECONDS
-            standing = self._jobs.closing(self.spec.job_id)
-            if standing is not None:
-                self._finish(incarnation, standing)
+            existing = self._jobs.closing(self.spec.job_id)
+            if existing is not None:
+                self._finish(incarnation, existing)
                 return
             self._look()
         try:

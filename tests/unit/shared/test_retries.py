@@ -167,21 +167,21 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("standing", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("existing", HOSTILE.values(), ids=HOSTILE)
 def test_a_job_without_a_manifest_of_its_own_is_left_alone(
-    standing: bytes | None, tmp_path: Path
+    existing: bytes | None, tmp_path: Path
 ) -> None:
     job = parent()
     key = keys.output_manifest_key(job.spec)
     job.store.delete("results", key)
-    if standing is not None:
-        job.store.put("results", key, standing)
+    if existing is not None:
+        job.store.put("results", key, existing)
     retry = retry_of(job, "retry")
     retry.collector().once()
     assert job.jobs.is_closed("retry")
-    assert job.store.buckets["results"].get(key) == standing
+    assert job.store.buckets["results"].get(key) == existing
     removed(tmp_path, job, "retry")
-    assert job.store.buckets["results"].get(key) == standing
+    assert job.store.buckets["results"].get(key) == existing
 
 
 def test_a_manifest_that_may_not_be_read_is_left_alone(
