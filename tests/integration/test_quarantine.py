@@ -36,12 +36,12 @@ def stands(
     with ExitStack() as running:
 
         @cache
-        def stand_of(role: str) -> WorkerHarness:
+        def harness_of(role: str) -> WorkerHarness:
             directory = tmp_path_factory.mktemp(role)
             made = contextmanager(start)(directory, role, rabbit_url=rabbit_url)
             return running.enter_context(made)
 
-        yield stand_of
+        yield harness_of
 
 
 @pytest.fixture(params=ROLES)

@@ -177,8 +177,8 @@ MUTANTS = (
     Mutant(
         "chunk files go before the job is closed",
         "workers/collector/closing.py",
-        "    manifest = _standing(output, spec, proposed)\n",
-        "    manifest = _standing(output, spec, proposed)\n"
+        "    manifest = _existing(output, spec, proposed)\n",
+        "    manifest = _existing(output, spec, proposed)\n"
         "    drop_chunk_files(jobs, output, spec, manifest.closing())\n",
     ),
     Mutant(

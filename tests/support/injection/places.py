@@ -83,8 +83,8 @@ PLACES: dict[str, Place] = {
     "chunk recorded and not acked": Place("collector", "after", f"{_LEDGER}.finish"),
     "part to be written": Place("collector", "before", "workers.collector.rollup:RollUp._make", 4),
     "part written": Place("collector", "after", "workers.collector.rollup:RollUp._make", 4),
-    "manifest to be written": Place("collector", "before", f"{_CLOSING}:_standing", 1),
-    "marker to be written": Place("collector", "after", f"{_CLOSING}:_standing", 1),
+    "manifest to be written": Place("collector", "before", f"{_CLOSING}:_existing", 1),
+    "marker to be written": Place("collector", "after", f"{_CLOSING}:_existing", 1),
     "closing to be written": Place("collector", "before", f"{_CLOSING}:record", 1),
     "chunk files to be deleted": Place("collector", "before", f"{_CLOSING}:drop_chunk_files", 1),
     "chunk files gone and the job not forgotten": Place(
