@@ -13,9 +13,10 @@ from typing import Any
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
 
-from shared.broker import rabbitmq
-from shared.broker.celery_app import MessagePublisher, consume, make_app
+from shared.broker.celery_app import consume, make_app
 from shared.broker.dead_letters import LIMITS, Limits, connect_dead_letters
+from shared.broker.publisher import MessagePublisher
+from shared.broker.queues import prepare_queues
 from shared.errors import HeadraceError
 from shared.lease import LeaseKeeper
 from shared.ledger import WorkerIdentity, connect_ledger
@@ -72,12 +73,12 @@ def run_worker(
         contract = Contract(own_queues, stage.task, message_type, settings.signing_keys, check)
         store = resolve_store(settings, settings.state_bucket)
         wait_for_store_access(store, settings.state_bucket, runtime.stopping)
-        if rabbitmq.speaks_amqp(settings.broker_url):  # Celery would not say why it is refused
-            runtime.retry_while_unavailable(lambda: rabbitmq.answering(settings, own_queues))
+        # Celery would not say why it is refused.
+        runtime.retry_while_unavailable(lambda: prepare_queues(settings, own_queues))
         sink = _dead_letter_sink(runtime, stage, store, dead_letter_limits)
         transport.install()
         app = make_app(settings)
-        consume(app, own_queues)
+        consume(app, settings, own_queues)
         make_task(app, stage, runtime, setup(runtime))
     except HeadraceError as error:
         log.error("%s", error)

@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -32,8 +33,8 @@ from producer.stack.local.readiness import answers_http
 from producer.stack.ring import plan_ring
 from producer.stack.roles import working_roles
 from shared import ledger as ledgers
-from shared.broker import rabbitmq
 from shared.broker.errors import why
+from shared.broker.queues import connect_queues
 from shared.broker.redis_client import redis_client
 from shared.environment import uses_docker
 from shared.errors import HeadraceError, UsageError
@@ -192,12 +193,8 @@ def _ring(settings: Settings) -> Check:
 
 
 def _broker(settings: Settings) -> Check:
-    if rabbitmq.speaks_amqp(settings.broker_url):
-        answers = f"{rabbitmq.answering(settings)} answers."
-    else:
-        redis_client(settings.broker_url, settings.ca_file, timeout_seconds=3).ping()
-        answers = "It answers."
-    return _ok("broker", answers)
+    with closing(connect_queues(settings)) as queues:
+        return _ok("broker", f"{queues.server() or 'It'} answers.")
 
 
 def _ledger(settings: Settings) -> Check:

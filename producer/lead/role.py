@@ -23,7 +23,7 @@ from producer.lead.feed import Sender
 from producer.lead.leader import Leader
 from producer.sources.failed_rows import FailedRows
 from producer.sources.listing import BucketListing, Listing
-from shared.broker.celery_app import MessagePublisher
+from shared.broker.publisher import MessagePublisher
 from shared.errors import HeadraceError
 from shared.job import JobSpec
 from shared.job_store import JobStore

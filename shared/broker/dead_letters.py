@@ -19,9 +19,8 @@ from typing import Any
 
 import redis
 
-from shared.broker import rabbitmq
-from shared.broker.deliveries import Delivery
 from shared.broker.errors import FAILURES, no_answer
+from shared.broker.queues import connect_queues, letters_url
 from shared.broker.redis_client import redis_client
 from shared.errors import PermanentError
 from shared.settings import Settings
@@ -139,19 +138,14 @@ class DeadLetter:
 
 _ABOUT = [field.name for field in fields(DeadLetter) if field.name != "raw"]
 
-# Puts a message back into its queue; with a pipeline of the letters' server, to use it or not.
-PutBack = Callable[[Any, DeadLetter], object]
-
-
-def _push(pipe: Any, letter: DeadLetter) -> None:
-    """Into a list beside the letters, in one transaction with what the pipeline does."""
-    pipe.lpush(letter.queue, letter.raw)
+# As ``shared.broker.queues.Queues.put_back``.
+PutBack = Callable[[Any, str, bytes], object]
 
 
 class DeadLetters:
     """The dead letters of one broker. Methods raise TransientError when it does not answer."""
 
-    def __init__(self, client: redis.Redis, put_back: PutBack = _push) -> None:
+    def __init__(self, client: redis.Redis, put_back: PutBack) -> None:
         self._client: Any = client
         self._put_back = put_back
         self._add = client.register_script(_ADD)
@@ -222,7 +216,7 @@ class DeadLetters:
             # Counted before a worker can meet it again.
             self._call(self._client.hincrby, _REPLAYS, _digest(letter.queue, letter.raw), 1)
             pipe = self._client.pipeline()
-            self._put_back(pipe, letter)
+            self._put_back(pipe, letter.queue, letter.raw)
             self._forget(_KEYS, ("", letter.id), client=pipe)
             self._call(pipe.execute)
         return letters
@@ -270,10 +264,5 @@ def _load(about: bytes, raw: bytes) -> DeadLetter:
 
 def connect_dead_letters(settings: Settings) -> DeadLetters:
     """The dead letters of the settings' broker."""
-    if not rabbitmq.speaks_amqp(settings.broker_url):
-        return DeadLetters(redis_client(settings.broker_url, settings.ca_file))
-    queues = rabbitmq.connect_queues(settings)
-    return DeadLetters(
-        redis_client(settings.ledger_url, settings.ca_file),
-        lambda _, letter: queues.put(letter.queue, Delivery.from_raw(letter.raw).as_it_was()),
-    )
+    client = redis_client(letters_url(settings), settings.ca_file)
+    return DeadLetters(client, connect_queues(settings).put_back)

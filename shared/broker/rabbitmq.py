@@ -1,4 +1,4 @@
-"""RabbitMQ as the broker, where ``broker_url`` begins with ``amqp://`` or ``amqps://``.
+"""RabbitMQ as the broker.
 
 Its queues are quorum queues. They are declared whenever something is put into one: RabbitMQ drops
 without a word what it is to put into a queue that was deleted, or wiped with the whole server.
@@ -7,8 +7,9 @@ without a word what it is to put into a queue that was deleted, or wiped with th
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import closing, suppress
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,9 +17,9 @@ from urllib.parse import unquote, urlsplit
 
 import amqp
 
+from shared.broker.deliveries import Delivery
 from shared.broker.errors import why
 from shared.errors import HeadraceError, PermanentError, TransientError
-from shared.settings import Settings
 from shared.tls import amqp_options
 
 QUORUM = {"x-queue-type": "quorum"}
@@ -27,11 +28,6 @@ _CONNECT_SECONDS = 3
 _ERRORS = (amqp.AMQPError, amqp.exceptions.MessageNacked, OSError)
 
 _T = TypeVar("_T")
-
-
-def speaks_amqp(url: str) -> bool:
-    """Is this the address of a RabbitMQ, and not of a Redis?"""
-    return url.startswith(("amqp://", "amqps://"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +53,11 @@ class RabbitAddress:
 
 
 class RabbitQueues:
-    """The queues of one RabbitMQ. Thread-safe: one connection, and one call at a time.
+    """The queues of one RabbitMQ; see ``shared.broker.queues.Queues``.
 
-    Methods raise TransientError ``broker_unavailable``, also for what RabbitMQ refuses: its users
-    and their permissions may be mended while we wait.
+    Thread-safe: one connection, and one call at a time. Methods raise TransientError
+    ``broker_unavailable``, also for what RabbitMQ refuses: somebody may correct its users and their
+    permissions while we wait.
     """
 
     def __init__(self, url: str, ca_file: Path | None) -> None:
@@ -69,13 +66,43 @@ class RabbitQueues:
         self._connection: Any = None
         self._channel: Any = None
         self._lock = threading.Lock()
+        self.queue_arguments = QUORUM
+        self.celery_options: dict[str, Any] = {
+            "broker_use_ssl": self._ssl or None,
+            "broker_heartbeat": 10,
+            # A channel that RabbitMQ closes, for a chunk that took longer than its
+            # consumer_timeout.
+            "broker_channel_error_retry": True,
+        }
 
     def declare(self, queue: str) -> None:
         """Make ``queue`` unless it is there."""
         self._call(lambda channel: _declare(channel, queue))
 
-    def put(self, queue: str, message: amqp.Message) -> None:
-        """Put a message into ``queue``; returned, it is on RabbitMQ's disk.
+    def prepare(self, queues: Iterable[str]) -> None:
+        """Make ``queues``; without any, find out whether RabbitMQ lets us in."""
+        for queue in queues:
+            self.declare(queue)
+        self.server()
+
+    def put(self, queue: str, payload: str, headers: dict[str, str]) -> None:
+        """Put a message of ours into ``queue``."""
+        message = amqp.Message(
+            payload,
+            application_headers=headers,
+            correlation_id=headers["id"],
+            content_type="application/json",
+            content_encoding="utf-8",
+            delivery_mode=2,
+        )
+        self.publish(queue, message)
+
+    def put_back(self, _: Any, queue: str, raw: bytes) -> None:
+        """Put a dead letter's bytes back into ``queue`` as they were."""
+        self.publish(queue, Delivery.from_raw(raw).as_it_was())
+
+    def publish(self, queue: str, message: amqp.Message) -> None:
+        """Put any message into ``queue``; returned, it is on RabbitMQ's disk.
 
         Raises PermanentError ``message_too_large`` for one that RabbitMQ would never take.
         """
@@ -108,8 +135,12 @@ class RabbitQueues:
 
         return self._call(measure)
 
+    def listeners(self, workers: Collection[str]) -> Counter[str]:
+        """How many listen for remote control, by worker: each has a mailbox with its own name."""
+        return Counter({name: self.consumers(f"{name}.celery.pidbox") for name in workers})
+
     def discard(self, queue: str) -> None:
-        """Drop the messages that wait in ``queue``; who consumes it goes on doing so."""
+        """Drop the messages that wait in ``queue``; its consumers keep consuming it."""
 
         def purge(channel: Any) -> None:
             with suppress(amqp.NotFound):
@@ -173,23 +204,6 @@ class RabbitQueues:
 
 def _declare(channel: Any, queue: str) -> None:
     channel.queue_declare(queue, durable=True, auto_delete=False, arguments=QUORUM)
-
-
-def connect_queues(settings: Settings) -> RabbitQueues:
-    """The queues of the settings' broker; connects when it is first asked something."""
-    return RabbitQueues(settings.broker_url, settings.ca_file)
-
-
-def answering(settings: Settings, own_queues: Iterable[str] = ()) -> str:
-    """Which server answers as the settings' broker, such as ``RabbitMQ 3.10.8``.
-
-    Raises TransientError ``broker_unavailable`` where none does, or it does not take us, or does
-    not give us our own queues.
-    """
-    with closing(connect_queues(settings)) as queues:
-        for name in own_queues:
-            queues.declare(name)
-        return queues.server()
 
 
 def _explained(error: Exception, address: RabbitAddress) -> HeadraceError:

@@ -9,6 +9,7 @@ from typing import Any
 import redis
 
 from shared.broker.dead_letters import DeadLetter, DeadLetters
+from shared.broker.redis_queues import RedisQueues
 from shared.stages import PREPROCESS, queue_name
 from tests.support.injection.table import Line, note
 from tests.support.stack import Stack, small_images
@@ -23,7 +24,7 @@ def test_good_messages_that_are_replayed_twice_give_one_row_each(
     images = 3000 if full else 96
     stack.put("replayed", small_images(images, seed=31))
     broker: Any = redis.Redis.from_url(stack.info["broker_url"])
-    letters = DeadLetters(broker)
+    letters = DeadLetters(broker, RedisQueues.put_back)
     queue = queue_name(PREPROCESS)
     workers = stack.pids("preprocess")
     for pid in workers:

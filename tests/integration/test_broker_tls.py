@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from producer.doctor import checks as doctor
-from shared.broker.celery_app import MessagePublisher
 from shared.broker.dead_letters import connect_dead_letters
+from shared.broker.publisher import MessagePublisher
 from shared.errors import TransientError
 from shared.ledger import connect_ledger
 from shared.messages import Chunk

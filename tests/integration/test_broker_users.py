@@ -12,6 +12,7 @@ import redis
 from producer.stack.rights.broker_users import ADMIN
 from producer.stack.roles import ROLES
 from shared.broker.dead_letters import DeadLetter, DeadLetters
+from shared.broker.redis_queues import RedisQueues
 from shared.ledger import ChunkRef
 from shared.staging import NetworkStaging
 from tests.integration.test_privileges import (
@@ -107,7 +108,7 @@ def test_a_worker_adds_dead_letters_and_moves_the_oldest_on(
     server: RunningValkey, role: str
 ) -> None:
     with redis.Redis.from_url(server.url) as client, as_role(server, role) as of_role:
-        everybodys, own = DeadLetters(client), DeadLetters(of_role)
+        everybodys, own = (DeadLetters(c, RedisQueues.put_back) for c in (client, of_role))
         for _ in range(2):  # put back in between, and so counted
             own.add(DeadLetter.of(queue=f"bad.{role}", layer="body", reason="r", raw=b"x"))
             (letter,) = everybodys.list()

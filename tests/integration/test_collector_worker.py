@@ -22,7 +22,7 @@ from producer.exports.results import iter_rows
 from producer.lead.leader import RESCUE_SECONDS
 from producer.lead.rescue import Rescuer
 from shared import keys
-from shared.broker.celery_app import MessagePublisher
+from shared.broker.publisher import MessagePublisher
 from shared.job import Closing, JobSpec
 from shared.job_store import JobStore
 from shared.ledger import ChunkRef, Ledger, WorkerIdentity, connect_ledger

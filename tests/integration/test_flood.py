@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from shared.broker.dead_letters import QUARANTINE, DeadLetter, DeadLetters, Limits
+from shared.broker.redis_queues import RedisQueues
 from shared.ledger import ChunkRef
 from shared.settings import S3Settings
 from shared.storage import Store, StoreUnavailable, connect_store
@@ -48,7 +49,7 @@ def seaweed(tmp_path: Path) -> Iterator[RunningSeaweed]:
 @pytest.fixture
 def letters(tmp_path: Path) -> Iterator[DeadLetters]:
     valkey = start_valkey(tmp_path / "valkey")
-    yield DeadLetters(redis.Redis.from_url(valkey.url))
+    yield DeadLetters(redis.Redis.from_url(valkey.url), RedisQueues.put_back)
     valkey.stop()
 
 
@@ -232,7 +233,8 @@ def test_a_move_that_was_cut_short_and_begun_again_moves_each_once(letters: Dead
     ids = fill(letters, 20)
     limits = Limits(entries=1)
     overflow = Overflow(letters, store, "state", "collector", limits)
-    letters.forget_moved, forget = (lambda *_: False), letters.forget_moved  # type: ignore[method-assign]
+    forget = letters.forget_moved
+    letters.forget_moved = lambda *_: False  # type: ignore[method-assign]
     overflow.move()
     letters.forget_moved = forget  # type: ignore[method-assign]
     overflow.move()

@@ -18,7 +18,7 @@ import redis
 import torch
 import torchvision
 
-from shared.broker.celery_app import MessagePublisher
+from shared.broker.publisher import MessagePublisher
 from shared.keys import code_key
 from shared.ledger import Ledger, WorkerIdentity, connect_ledger
 from shared.messages import Batch, Item, Result, Slot, StagedItem, Timings

@@ -20,7 +20,7 @@ from typing import TypeVar
 import pytest
 
 from producer.lead.leader import Leader
-from shared.broker.celery_app import MessagePublisher
+from shared.broker.publisher import MessagePublisher
 from shared.ledger import ChunkRef
 from shared.messages import Chunk, Message, Result
 from shared.stages import PREPROCESS, RESULTS, STAGES, Stage, queue_name

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import redis
 
-from shared.broker.celery_app import MessagePublisher
+from shared.broker.publisher import MessagePublisher
 from shared.ledger import Ledger, connect_ledger
 from shared.messages import Batch, Chunk, Item, Slot
 from shared.settings import RingSettings, S3Settings, Settings

@@ -29,10 +29,10 @@ MAX_RESIDENT_BYTES = 350 * 2**20
 
 
 @pytest.fixture(scope="module")
-def stands(
+def harnesses(
     tmp_path_factory: pytest.TempPathFactory, rabbit_url: str | None
 ) -> Iterator[Callable[[str], WorkerHarness]]:
-    """The stand of each role, started when it is first asked for."""
+    """The harness of each role, started when it is first asked for."""
     with ExitStack() as running:
 
         @cache
@@ -45,8 +45,10 @@ def stands(
 
 
 @pytest.fixture(params=ROLES)
-def stand(request: pytest.FixtureRequest, stands: Callable[[str], WorkerHarness]) -> WorkerHarness:
-    return stands(request.param)
+def harness(
+    request: pytest.FixtureRequest, harnesses: Callable[[str], WorkerHarness]
+) -> WorkerHarness:
+    return harnesses(request.param)
 
 
 def letters_of(harness: WorkerHarness, count: int) -> list[DeadLetter]:
@@ -292,7 +294,7 @@ def test_a_worker_takes_no_orders(
 
 
 def test_nothing_that_was_sent_filled_the_worker_or_stopped_it(harness: WorkerHarness) -> None:
-    """The last but one on each stand: after bombs, and millions of elements."""
+    """The last but one on each harness: after bombs, and millions of elements."""
     status = Path(f"/proc/{harness.process.pid}/status").read_text()
     (peak,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
     assert int(peak.split()[1]) * 1024 < MAX_RESIDENT_BYTES

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.broker.celery_app import MessagePublisher
 from shared.broker.dead_letters import DeadLetter, connect_dead_letters
+from shared.broker.publisher import MessagePublisher
 from shared.errors import TransientError
 from shared.messages import MAX_MESSAGE_BYTES
 from shared.settings import Settings

@@ -134,7 +134,7 @@ def test_malformed_messages_in_the_middle_of_a_job_are_kept_and_can_be_replayed(
     with closing(RabbitQueues(ground.rabbit.url, None)) as queues:
         for number, raw in enumerate(raws):
             queue = (queue_name(PREPROCESS), queue_name(RESULTS))[number * 2 // len(raws)]
-            queues.put(queue, delivery_of(raw).as_it_was())
+            queues.publish(queue, delivery_of(raw).as_it_was())
     finish(ground, job)
     found = wait_for(
         lambda: all_of if len(all_of := stack.json("dead-letters", "list")) == len(raws) else None,

@@ -13,8 +13,8 @@ import amqp
 import pytest
 
 from producer.doctor import checks as doctor
-from shared.broker.celery_app import MessagePublisher
-from shared.broker.rabbitmq import QUORUM, RabbitAddress, RabbitQueues, connect_queues
+from shared.broker.publisher import MessagePublisher
+from shared.broker.rabbitmq import QUORUM, RabbitAddress, RabbitQueues
 from shared.errors import PermanentError, TransientError
 from shared.settings import Settings
 from shared.stages import PREPROCESS
@@ -79,7 +79,7 @@ def test_a_queue_that_was_deleted_is_there_again_with_the_next_message(
 
 
 @pytest.fixture
-def stand(tmp_path: Path, rabbit: RabbitServer) -> Iterator[WorkerHarness]:
+def harness(tmp_path: Path, rabbit: RabbitServer) -> Iterator[WorkerHarness]:
     yield from start(tmp_path, "inference", rabbit_url=rabbit.url)
 
 
@@ -123,9 +123,9 @@ def test_a_message_over_the_servers_own_bound_is_too_large(
 ) -> None:
     queues = RabbitQueues(rabbit.url, None)
     with pytest.raises(PermanentError, match="max_message_size") as caught:
-        queues.put(queue, amqp.Message(b" " * (17 * 2**20)))
+        queues.publish(queue, amqp.Message(b" " * (17 * 2**20)))
     assert caught.value.code == "message_too_large"
-    queues.put(queue, amqp.Message(b"small"))
+    queues.publish(queue, amqp.Message(b"small"))
     assert queues.length(queue) == 1
 
 
@@ -175,7 +175,7 @@ def test_the_doctor_says_which_server_answers(
 def test_who_takes_from_a_queue_is_counted(
     settings: Settings, channel: amqp.Channel, queue: str
 ) -> None:
-    with closing(connect_queues(settings)) as queues:
+    with closing(RabbitQueues(settings.broker_url, None)) as queues:
         assert queues.consumers(queue) == 0  # there is none
         queues.declare(queue)
         assert queues.consumers(queue) == 0

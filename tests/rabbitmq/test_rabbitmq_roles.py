@@ -18,7 +18,7 @@ import amqp
 import pytest
 
 from producer.stack.rights.rabbitmq_users import commands, rabbitmq_rights
-from shared.broker.celery_app import MessagePublisher
+from shared.broker.publisher import MessagePublisher
 from shared.broker.rabbitmq import QUORUM, RabbitAddress, RabbitQueues
 from shared.settings import Settings, load_settings
 from shared.stages import INFERENCE, LANES, PREPROCESS, RESULTS, queue_name
@@ -144,7 +144,7 @@ def test_a_job_malformed_messages_and_restarts_need_no_more_than_the_roles_have(
     stack.put("inputs", {**small_images(200, prefix="in/"), "in/bad.jpg": b"no image"})
     with closing(RabbitQueues(guarded.own(), None)) as queues:
         for queue in stack.info["queues"]:
-            queues.put(queue["name"], amqp.Message(b"no message of ours"))
+            queues.publish(queue["name"], amqp.Message(b"no message of ours"))
     arguments = ("--chunk-items", "8")
     job = stack.enqueue("s3://inputs/in/", *arguments, pipeline=str(plugins / "shape.yaml"))
     for role in STORE_ROLES:
@@ -173,7 +173,7 @@ def test_the_producer_may_drop_what_waits_for_a_host_that_is_gone(guarded: Guard
     with closing(RabbitQueues(guarded.own(), None)) as queues:
         before = guarded.refusals()
         for queue in ELSEWHERE:
-            queues.put(queue, amqp.Message(b"for nobody"))
+            queues.publish(queue, amqp.Message(b"for nobody"))
             MessagePublisher(settings_of(guarded, "producer")).discard(queue)
             assert queues.length(queue) == 0
     assert guarded.refusals() == before

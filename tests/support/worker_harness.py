@@ -16,9 +16,9 @@ import psutil
 import redis
 from celery import Celery
 
-from shared.broker import rabbitmq
-from shared.broker.celery_app import MessagePublisher, make_app
+from shared.broker.celery_app import make_app
 from shared.broker.dead_letters import DeadLetters, connect_dead_letters
+from shared.broker.publisher import MessagePublisher
 from shared.broker.rabbitmq import RabbitQueues
 from shared.ledger import ChunkRef, Ledger, WorkerIdentity, connect_ledger
 from shared.messages import Batch, Chunk, Message, Result
@@ -126,13 +126,14 @@ class RabbitWorkerHarness(WorkerHarness):
 
     @cached_property
     def _queues(self) -> RabbitQueues:
-        return rabbitmq.connect_queues(load_settings(self.home))
+        settings = load_settings(self.home)
+        return RabbitQueues(settings.broker_url, settings.ca_file)
 
     def lies_as(self, raw: bytes) -> bytes:
         return delivery_of(raw).to_raw()
 
     def push(self, raw: bytes, queue: str = "") -> None:
-        self._queues.put(queue or self.target.queue, delivery_of(raw).as_it_was())
+        self._queues.publish(queue or self.target.queue, delivery_of(raw).as_it_was())
 
     def _connections(self) -> set[Any]:
         port = urlsplit(load_settings(self.home).broker_url).port

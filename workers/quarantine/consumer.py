@@ -12,8 +12,8 @@ from celery.worker.control import Panel
 from celery.worker.state import maybe_shutdown, reserved_requests
 from vine import promise
 
-from shared.broker import rabbitmq
 from shared.broker.errors import no_answer
+from shared.broker.queues import is_rabbitmq
 from shared.ledger import ChunkRef
 from shared.patience import Outage
 from workers.quarantine.dead_letter_sink import DeadLetterSink
@@ -63,7 +63,7 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
         self._contract, self._sink = contract, sink
         _take_no_orders()
         self.hub.call_repeatedly(_EVENTS_SECONDS, self._flush_events)
-        if rabbitmq.speaks_amqp(self.app.conf.broker_url):
+        if is_rabbitmq(self.app.conf.broker_url):
             self.app.amqp.Consumer = PullingConsumer
             self.hub.on_tick.add(self._take)
             self.hub.call_repeatedly(LOOK_SECONDS, _nothing)  # so often the hub ticks at least

@@ -6,15 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable
 from contextlib import closing
-from typing import Any
 from urllib.parse import urlsplit
 
 import redis
 
 from producer.doctor.stalls.finding import Finding
 from producer.stack.rights.broker_users import ADMIN
-from shared.broker import rabbitmq
-from shared.broker.redis_client import redis_client
+from shared.broker.queues import connect_queues
 from shared.errors import HeadraceError
 from shared.ledger import Ledger, LiveWorker
 from shared.settings import Settings
@@ -65,10 +63,7 @@ def _missing(settings: Settings, alive: Collection[LiveWorker]) -> Missing:
 
     A worker that is connected listens for Celery's remote control, as long as it works.
     """
-    if rabbitmq.speaks_amqp(settings.broker_url):
-        found = _at_rabbitmq(settings, alive)
-    else:
-        found = _at_redis(settings)
+    found = _connected(settings, alive)
     living = Counter(worker.role for worker in alive)
     if found.keys() - _consumers():  # one user for all roles: which of them is missing is not known
         connected = sum(found.values())
@@ -76,32 +71,16 @@ def _missing(settings: Settings, alive: Collection[LiveWorker]) -> Missing:
     return {role: (n, found[role]) for role, n in living.items() if found[role] < n}
 
 
-def _at_redis(settings: Settings) -> Counter[str]:
-    """How many workers are connected, by the role whose user they are.
-
-    Each has one connection that listens for remote control. Its other connections prove nothing:
-    dead letters go to the settings' broker in any case.
-    """
-    url = settings.broker_url
-    client: Any = redis_client(url, settings.ca_file, timeout_seconds=3)
-    database = str(client.connection_pool.connection_kwargs.get("db") or 0)
-    by_role = urlsplit(url).username == ADMIN
+def _connected(settings: Settings, alive: Collection[LiveWorker]) -> Counter[str]:
+    """How many workers are connected, by role, or by user where all roles have the same."""
+    roles = {f"{w.process}@{w.host_id}": w.role for w in alive}
+    user_is_role = urlsplit(settings.broker_url).username == ADMIN
     found: Counter[str] = Counter()
-    with closing(client):
-        for connection in client.client_list():
-            listens = connection["db"] == database and connection["psub"] != "0"
-            user = connection.get("user", "")
-            if listens and (user in _consumers() or not by_role):
-                found[user] += 1
-    return found
-
-
-def _at_rabbitmq(settings: Settings, alive: Collection[LiveWorker]) -> Counter[str]:
-    """How many workers are connected, by role: each consumes a mailbox with its own name."""
-    found: Counter[str] = Counter()
-    with closing(rabbitmq.connect_queues(settings)) as broker:
-        for role, worker in {(w.role, f"{w.process}@{w.host_id}") for w in alive}:
-            found[role] += broker.consumers(f"{worker}.celery.pidbox")
+    with closing(connect_queues(settings)) as queues:
+        for name, count in queues.listeners(roles).items():
+            role = roles.get(name, name)
+            if role in _consumers() or not user_is_role:
+                found[role] += count
     return found
 
 

@@ -18,7 +18,7 @@ from producer.stack.local.states import role_of
 from producer.stack.local.supervisor import Supervisor, write_config
 from producer.stack.record import StackRecord
 from producer.stack.roles import stop_order
-from shared.broker import rabbitmq
+from shared.broker.queues import prepare_queues
 from shared.settings import Settings
 
 POLL_SECONDS = 0.1
@@ -59,8 +59,7 @@ class RunningStack:
 
         Raises HeadraceError, too, where the broker is a RabbitMQ that does not take us.
         """
-        if rabbitmq.speaks_amqp(settings.broker_url):
-            rabbitmq.answering(settings)
+        prepare_queues(settings)
         self.start(["valkey", "seaweedfs"])
         watch.until(lambda _: [] if valkey_answers(settings) else ["valkey"])
         watch.until(lambda _: [] if buckets_ready(settings) else ["seaweedfs"])

@@ -35,7 +35,7 @@ class Place:
 
 
 _LEDGER = "shared.ledger.ledger:Ledger"
-_SEND = "shared.broker.celery_app:MessagePublisher.send"
+_SEND = "shared.broker.publisher:MessagePublisher.send"
 _CLOSING = "workers.collector.closing"
 _LISTER = "producer.lead.lister:Lister"
 

@@ -19,6 +19,8 @@ from producer.doctor.stalls.chunks import deadline_seconds, overdue_chunks
 from producer.doctor.stalls.consumers import missing_consumers
 from producer.doctor.stalls.slots import full_ring
 from producer.jobs import JobRequest, submit
+from shared.broker import redis_queues
+from shared.broker.rabbitmq import RabbitQueues
 from shared.errors import TransientError
 from shared.job import JobSpec
 from shared.keys import spec_key
@@ -291,7 +293,7 @@ def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list
         first: Collection[LiveWorker] = LIVING,
         later: Collection[LiveWorker] = LIVING,
     ) -> list[tuple[str, str]]:
-        monkeypatch.setattr(consumers, "redis_client", lambda *_, **__: Broker(connections))
+        monkeypatch.setattr(redis_queues, "redis_client", lambda *_, **__: Broker(connections))
         settings = samples.settings(tmp_path, f"redis://{user}:s@127.0.0.1:9/0")
         found = missing_consumers(settings, cast(Ledger, Staged(live=later)), first)
         assert all("127.0.0.1:9" in f.detail and "restart" in f.hint for f in found)
@@ -361,14 +363,7 @@ def test_at_rabbitmq_the_mailboxes_that_are_listened_to_count(
     collectors = "collector-4@host.celery.pidbox"
     listened_to = mailboxes - {collectors}
 
-    class Rabbit:
-        def consumers(self, queue: str) -> int:
-            return int(queue in listened_to)
-
-        def close(self) -> None:
-            return None
-
-    monkeypatch.setattr(consumers.rabbitmq, "connect_queues", lambda _: Rabbit())
+    monkeypatch.setattr(RabbitQueues, "consumers", lambda _, queue: int(queue in listened_to))
     settings = samples.settings(tmp_path, "amqp://u:p@127.0.0.1:9/v")
     ledger = cast(Ledger, Staged(live=LIVING))
     assert [found.role for found in missing_consumers(settings, ledger, LIVING)] == ["collector"]

@@ -30,6 +30,7 @@ from producer.stack.rights.rabbitmq_users import commands
 from producer.stack.rights.store_identities import s3_config, store_policies
 from producer.stack.roles import ROLES, default_scale, stop_order, working_roles
 from producer.stack.settings_file import write_settings
+from shared.broker import redis_queues
 from shared.ledger import ChunkPlace, JobProgress, Ledger, LiveWorker
 from shared.settings import PROJECT_ROOT, RingSettings
 from tests.integration.test_broker_users import OWN
@@ -174,7 +175,7 @@ def test_doctor_misses_its_consumer(fake: Fake, monkeypatch: pytest.MonkeyPatch)
 
         def close(self) -> None: ...
 
-    monkeypatch.setattr(consumers, "redis_client", lambda *_, **__: Empty())
+    monkeypatch.setattr(redis_queues, "redis_client", lambda *_, **__: Empty())
     monkeypatch.setattr(consumers, "LOOK_AGAIN_AFTER", 0.0)
     fake.ledger.live = [LiveWorker(NAME, NAME, "painter-1", "host", 1, (), lease_left_seconds=9.0)]
     ledger = cast(Ledger, fake.ledger)
