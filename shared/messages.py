@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from shared.errors import ItemErrorCode
 from shared.job import MAX_CHUNK_ITEMS, EngineUsed, JobId
@@ -24,6 +24,8 @@ Key = Annotated[str, Field(min_length=1, max_length=1024)]
 BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 # Of sums over all chunks of a job, too; as a Unix time it is the year 5138.
 MAX_SECONDS = 10**11
+# What one chunk may say of a step: 115 days.
+MAX_CHUNK_SECONDS = 10**7
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 ShortText = Annotated[str, Field(max_length=200)]
 # ``damaged_data``: parts of the picture are garbled, or were filled up by the decoder.
@@ -93,6 +95,16 @@ class Timings(Frozen):
     device_seconds: Seconds = 0.0
     device_started_at: Seconds = 0.0
     device_ended_at: Seconds = 0.0
+
+
+def _of_one_chunk(timings: Timings) -> Timings:
+    steps = {name: value for name, value in timings if name.endswith("_seconds")}
+    if max(steps.values()) > MAX_CHUNK_SECONDS:
+        raise ValueError(f"a step of a chunk may take {MAX_CHUNK_SECONDS} seconds at most")
+    return timings
+
+
+ChunkTimings = Annotated[Timings, AfterValidator(_of_one_chunk)]
 
 
 class Slot(Frozen):
@@ -166,7 +178,7 @@ class Batch(Message):
     bucket: BucketName
     items: list[StagedItem] = Field(min_length=1, max_length=MAX_CHUNK_ITEMS)
     staged: Slot | Parcel | None
-    timings: Timings
+    timings: ChunkTimings
 
     @model_validator(mode="after")
     def _pixels_for_all(self) -> Batch:
@@ -185,4 +197,4 @@ class Result(EngineUsed, Message):
     """inference -> collector: the rows of one chunk."""
 
     items: list[ResultItem] = Field(min_length=1, max_length=MAX_CHUNK_ITEMS)
-    timings: Timings
+    timings: ChunkTimings

@@ -86,7 +86,7 @@ PLACES: dict[str, Place] = {
     "manifest to be written": Place("collector", "before", f"{_CLOSING}:_existing", 1),
     "marker to be written": Place("collector", "after", f"{_CLOSING}:_existing", 1),
     "closing to be written": Place("collector", "before", f"{_CLOSING}:record", 1),
-    "chunk files to be deleted": Place("collector", "before", f"{_CLOSING}:drop_chunk_files", 1),
+    "chunk files to be deleted": Place("collector", "before", f"{_CLOSING}:finish", 1),
     "chunk files gone and the job not forgotten": Place(
         "collector", "before", f"{_LEDGER}.close_job", 1
     ),
