@@ -49,6 +49,9 @@ RESULTS = Stage("results", role="collector", task="headrace.results")
 # By name, in the order of the flow.
 STAGES: dict[str, Stage] = {stage.name: stage for stage in (PREPROCESS, INFERENCE, RESULTS)}
 
+# The role that feeds the first stage. It serves none.
+PRODUCER_ROLE = "producer"
+
 
 @dataclass(frozen=True, slots=True)
 class QueueInfo:

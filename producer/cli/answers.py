@@ -6,13 +6,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from producer.dead_letters import DeadLetterCount, DeadLetterDetail, DeadLetterRow
 from producer.doctor.checks import Checks
-from producer.exports.results import ErrorSummary
+from producer.doctor.process_rows import ProcessRow
+from producer.exports.error_summary import ErrorSummary
 from producer.jobs import JobStatus, Submitted
-from producer.jobs.dead_letters import DeadLetterCount, DeadLetterDetail, DeadLetterRow
 from producer.models import ModelStatus, PulledModel
-from producer.sources.upload import UploadReport
-from producer.stack.info import ProcessRow, StackInfo
+from producer.stack.info import StackInfo
+from producer.upload.transfer import UploadReport
 from shared.catalog import PipelineSummary, PipelineView
 
 

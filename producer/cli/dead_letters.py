@@ -26,7 +26,7 @@ AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 @app.command("list", epilog=example("dead-letters list --json"))
 def list_letters(as_json: AsJson = False) -> None:
     """List them all, newest first; of a flood, what is still in the broker."""
-    from producer.jobs.dead_letters import QUARANTINE, connect_dead_letters, row
+    from producer.dead_letters import QUARANTINE, connect_dead_letters, row
 
     letters = connect_dead_letters()
     rows = [row(letter) for letter in letters.list()]
@@ -46,7 +46,7 @@ def list_letters(as_json: AsJson = False) -> None:
 @app.command(epilog=example("dead-letters show 1795248000000-0123456789ab"))
 def show(letter_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson = False) -> None:
     """Show one, with the bytes as they lay in the queue."""
-    from producer.jobs.dead_letters import connect_dead_letters, detail, row
+    from producer.dead_letters import connect_dead_letters, detail, row
 
     letter = connect_dead_letters().show(letter_id)
     if as_json:
@@ -66,7 +66,7 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Put them back into their queues as they were; what is still bad comes back."""
-    from producer.jobs.dead_letters import DeadLetterCount, connect_dead_letters
+    from producer.dead_letters import DeadLetterCount, connect_dead_letters
 
     if bool(letter_ids) == everything:
         raise UsageError("no_ids", "Name some IDs, or pass --all.", "See dead-letters list.")
@@ -82,8 +82,8 @@ def purge(
     as_json: AsJson = False,
 ) -> None:
     """Throw them all away."""
-    from producer.jobs.dead_letters import DeadLetterCount, connect_dead_letters
-    from producer.jobs.dead_letters import purge as purge_all
+    from producer.dead_letters import DeadLetterCount, connect_dead_letters
+    from producer.dead_letters import purge as purge_all
 
     connect_dead_letters()
     confirm("Throw away all dead letters?", yes)

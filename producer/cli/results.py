@@ -60,7 +60,8 @@ def results(
     """
     from producer.connections import connect_stack
     from producer.exports.merged import place_for, write_object
-    from producer.exports.results import iter_rows, write_file, write_rows
+    from producer.exports.writing import write_file, write_rows
+    from producer.job_rows import iter_rows
     from shared.storage import is_s3_url
 
     chosen = _format(given, file)
@@ -91,7 +92,8 @@ def errors(
 ) -> None:
     """Count the failed images of a job by error, with an example of each and what to do."""
     from producer.connections import connect_stack
-    from producer.exports.results import error_summary, iter_rows
+    from producer.exports.error_summary import error_summary
+    from producer.job_rows import iter_rows
 
     connections = connect_stack()
     spec = connections.jobs.any_spec(job_id)

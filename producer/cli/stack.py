@@ -28,7 +28,7 @@ def up(
     Returns when every role answers.
     """
     from producer.stack.info import masked_url
-    from producer.stack.stack import current_stack
+    from producer.stack.kinds import current_stack
     from shared.settings import default_home
 
     settings = current_stack().up(default_home(), _counts(workers), say)
@@ -41,7 +41,7 @@ def up(
 @app.command(epilog=example("down"))
 def down() -> None:
     """Stop the stack; what is in flight is finished, and jobs go on at the next 'up'."""
-    from producer.stack.stack import current_stack
+    from producer.stack.kinds import current_stack
     from shared.settings import default_home
 
     home = default_home()
@@ -53,7 +53,7 @@ def down() -> None:
 @app.command(epilog=example("ps", "ps --json"))
 def ps(as_json: AsJson = False) -> None:
     """Show the processes of the stack, and how many chunks each has in hand."""
-    from producer.stack.info import process_rows
+    from producer.doctor.process_rows import process_rows
     from shared.settings import default_home
 
     rows = process_rows(warn)
@@ -95,7 +95,7 @@ def logs(
     ] = None,
 ) -> None:
     """Show the end of the logs."""
-    from producer.stack.stack import current_stack
+    from producer.stack.kinds import current_stack
     from shared.settings import default_home
 
     for line in current_stack().logs(default_home(), role, follow, tail, job):
@@ -107,7 +107,7 @@ def scale(
     wanted: Annotated[str, typer.Argument(metavar="ROLE=N", help="A role and its processes.")],
 ) -> None:
     """Run N processes of a role from now on."""
-    from producer.stack.stack import current_stack
+    from producer.stack.kinds import current_stack
     from shared.settings import default_home
 
     for role, count in _counts(wanted).items():
@@ -120,7 +120,7 @@ def restart(
     role: Annotated[str, typer.Argument(help="A role, a service or one process.")],
 ) -> None:
     """Stop the processes of a role in good order, and start them again."""
-    from producer.stack.stack import current_stack
+    from producer.stack.kinds import current_stack
     from shared.settings import default_home
 
     current_stack().restart(default_home(), role, say)

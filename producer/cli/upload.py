@@ -29,7 +29,7 @@ def upload(
     out, as are those that systems make for themselves, such as Thumbs.db; --all uploads them too.
     """
     from producer.connections import connect_stack
-    from producer.sources.upload import upload as upload_files
+    from producer.upload.transfer import upload as upload_files
 
     with Counter("uploading", "files") as counter:
         report = upload_files(

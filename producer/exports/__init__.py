@@ -1,1 +1,1 @@
-"""A job's rows, read back and written in formats of others."""
+"""A job's rows in the formats of others, and its errors by code."""

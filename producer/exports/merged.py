@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from producer.buckets import store_for
 from producer.connections import Connections
 from producer.exports.formats import Format
-from producer.exports.results import write_file
-from producer.jobs.checks import store_for
+from producer.exports.writing import write_file
 from shared.errors import UsageError
 from shared.storage import Store, parse_s3_url
 

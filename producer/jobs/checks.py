@@ -7,8 +7,9 @@ from contextlib import suppress
 from itertools import islice
 
 from producer import Warn
+from producer.buckets import bucket_missing, store_for
 from producer.connections import Connections
-from producer.jobs.nearest import bucket_missing, is_nearly_wanted, literal_start, nothing_there
+from producer.jobs.nearest import is_nearly_wanted, literal_start, nothing_there
 from producer.sources.listing import is_folder_marker, matches_patterns
 from shared.errors import PermanentError
 from shared.job import JobSpec
@@ -59,27 +60,6 @@ def require_output(connections: Connections, spec: JobSpec, warn: Warn) -> None:
             f"the output lies under the source, s3://{bucket}/{spec.prefix}: what is written there "
             "is listed as images from the next job on. Choose another --output, or --exclude it."
         )
-
-
-def store_for(connections: Connections, bucket: str, *, purpose: str, hint: str) -> Store:
-    """The store of a bucket that results may be written to; our own is made where it is missing.
-
-    ``purpose`` names in errors what is to be written, and ``hint`` says what else to do.
-    """
-    settings = connections.settings
-    if bucket in (settings.state_bucket, settings.models_bucket):
-        raise PermanentError(
-            "output_not_writable",
-            f"The bucket '{bucket}' is Headrace's own, and no results may be written there.",
-            hint,
-        )
-    store = connections.store_of(bucket)
-    if not store.bucket_exists(bucket):
-        if bucket != settings.results_bucket:
-            problem = f"There is no bucket '{bucket}' for the {purpose}."
-            raise bucket_missing(connections, bucket, problem)
-        store.make_bucket(bucket)
-    return store
 
 
 def _require_free(connections: Connections, store: Store, spec: JobSpec) -> None:

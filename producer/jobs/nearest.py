@@ -1,4 +1,4 @@
-"""What somebody may have meant who named a bucket, a prefix or a pattern that is not there."""
+"""What somebody may have meant who named a source, a prefix or a pattern that is not there."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import shlex
 from contextlib import suppress
 from fnmatch import fnmatchcase
 
-from producer.connections import Connections
+from producer.buckets import SHOWN_NAMES
 from shared.errors import HeadraceError, PermanentError, UsageError
 from shared.job import JobSpec
 from shared.paths import exists, expanded
-from shared.storage import BucketMissing, Store, check_bucket_name, parse_s3_url
+from shared.storage import Store, check_bucket_name, parse_s3_url
 
-SHOWN_NAMES = 8
 _LITERAL = re.compile(r"[^*?\[]*")
 
 
@@ -31,25 +30,6 @@ def parse_source(url: str) -> tuple[str, str]:
             f"{url!r} is a place on this machine, and jobs read from buckets.",
             f"Upload it first: headrace upload {shlex.quote(url)} s3://{_bucket_for(url)}",
         ) from error
-
-
-def bucket_missing(connections: Connections, bucket: str, problem: str) -> BucketMissing:
-    """The error for a bucket that is not there, with the nearest name that is."""
-    own = {connections.settings.state_bucket, connections.settings.models_bucket}
-    names: list[str] = []
-    with suppress(HeadraceError):  # credentials that may not see them all
-        names = [name for name in connections.store_of(bucket).bucket_names() if name not in own]
-    advice = f"Make it first, as 'headrace upload DIR s3://{bucket}' does"
-    if close := difflib.get_close_matches(bucket, names, n=1):
-        advice = f"Did you mean '{close[0]}'? Else make it first"
-    elif names:
-        more = ", …" if len(names) > SHOWN_NAMES else ""
-        advice = f"There are: {', '.join(names[:SHOWN_NAMES])}{more}. {advice}"
-    return BucketMissing(
-        "bucket_missing",
-        problem,
-        f"{advice}; where it lies in another store, name that store in config/stores.yaml.",
-    )
 
 
 def nothing_there(store: Store, bucket: str, prefix: str) -> PermanentError:

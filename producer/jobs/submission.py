@@ -12,7 +12,6 @@ from producer.jobs.checks import require_output, require_source
 from producer.jobs.code import Progress, described, silent, upload_class
 from producer.jobs.nearest import parse_source
 from producer.jobs.requests import DEFAULT_CHUNK_ITEMS, JobRequest
-from producer.stack.roles import PRODUCER
 from producer.version import version
 from shared.catalog import Catalog, PackedClass, Resolved, resolve
 from shared.errors import PermanentError, TransientError, UsageError
@@ -20,6 +19,7 @@ from shared.job import JobSpec, new_job_id
 from shared.paths import expanded
 from shared.pipeline import Pipeline
 from shared.settings import Settings
+from shared.stages import PRODUCER_ROLE
 from shared.storage import parse_s3_url
 
 Tell = Callable[[str], None]
@@ -64,7 +64,7 @@ def announce(connections: Connections, job_id: str, warn: Warn) -> None:
     """Hint to the producer that there is something to do; it finds it later even without."""
     try:
         connections.ledger.hint(job_id)
-        if not any(worker.role == PRODUCER.name for worker in connections.ledger.workers()):
+        if not any(worker.role == PRODUCER_ROLE for worker in connections.ledger.workers()):
             warn("queued; no producer is running: headrace up")
     except TransientError as error:
         warn(f"queued; {error.message} It is taken up when the ledger answers.")

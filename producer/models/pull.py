@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from producer import Echo
+from producer.models.downloads import fetch, require_readable, take
 from producer.models.export import export_onnx
 from producer.models.publish import Export, ModelPublisher, file_sha256
-from producer.models.sources import fetch, require_readable, take
 from shared.catalog import Catalog, Entry, WeightsModelFile, require_unchanged, weights_model
 from shared.errors import PermanentError, UsageError
 from shared.pipeline import Frozen

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from producer.exports.results import StoreOf, iter_rows
+from producer.job_rows import StoreOf, iter_rows
 from shared.job import JobSpec
 from shared.job_store import JobStore
 from shared.messages import Item

@@ -20,8 +20,8 @@ from shared.environment import settle
 if __name__ == "__main__":
     settle()
 
-from producer.stack.rights.objects import ObjectRight, allow, allow_all_but, deny
-from shared.stages import INFERENCE, PREPROCESS, RESULTS, STAGES, Stage
+from producer.stack.object_rights import ObjectRight, allow, allow_all_but, deny
+from shared.stages import INFERENCE, PREPROCESS, PRODUCER_ROLE, RESULTS, STAGES, Stage
 
 # The ledger's keys that a worker's scripts touch when it takes a chunk or hands it on.
 CHUNK_KEYS = (
@@ -93,8 +93,8 @@ class Role:
 
 
 PRODUCER = Role(
-    "producer",
-    module="producer.lead.role",
+    PRODUCER_ROLE,
+    module="producer.lead.process",
     sends_to=(PREPROCESS, RESULTS),  # results of the chunks that it gives up
     discards_from=(INFERENCE,),
     counts_messages=True,

@@ -23,7 +23,7 @@ from tests.support.waiting import wait_for
 
 COMMANDS = {
     "preprocess": ("tests.integration.echo_worker", "preprocess"),
-    "producer": ("producer.lead.role",),
+    "producer": ("producer.lead.process",),
 }
 ATTEMPTS = 5
 

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from producer.exports.results import iter_rows
+from producer.job_rows import iter_rows
 from producer.lead.leader import RESCUE_SECONDS
 from producer.lead.rescue import Rescuer
 from shared import keys

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import producer.jobs.dead_letters
+import producer.dead_letters
 from producer.cli.exits import run
 from shared.broker.dead_letters import DeadLetter, DeadLetters, Limits, connect_dead_letters
 from tests.support import samples
@@ -21,7 +21,7 @@ from workers.quarantine.overflow import Overflow
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
     store = MemoryStore("state")
-    monkeypatch.setattr(producer.jobs.dead_letters, "resolve_store", lambda *_: store)
+    monkeypatch.setattr(producer.dead_letters, "resolve_store", lambda *_: store)
     return store
 
 

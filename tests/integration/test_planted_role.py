@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from producer.doctor import checks as doctor
-from producer.stack.info import process_rows
+from producer.doctor.process_rows import process_rows
 from producer.stack.local import down, up
 from shared.settings import Settings
 from shared.storage import resolve_store

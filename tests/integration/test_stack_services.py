@@ -20,9 +20,10 @@ from minio import Minio
 from minio.error import S3Error
 
 from producer.stack.home import find_home
-from producer.stack.local import Program, down, logs, processes, restart, scale, up
+from producer.stack.local import down, logs, processes, restart, scale, up
 from producer.stack.local.leftovers import find_processes
 from producer.stack.ports import HOST
+from producer.stack.programs import Program
 from producer.stack.ring import ring_directories
 from shared.errors import HeadraceError, UsageError
 from shared.settings import PROJECT_ROOT
@@ -44,7 +45,8 @@ while True:
 UP = """
 import signal, sys
 from pathlib import Path
-from producer.stack.local import Program, running, up
+from producer.stack.local import running, up
+from producer.stack.programs import Program
 SLEEP = (sys.executable, "-c", "import time; time.sleep(600)")
 running.flower = lambda record: Program("flower", SLEEP, is_role=False)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
-from producer.lead.role import Role
+from producer.lead.process import ProducerProcess
 from shared.errors import TransientError
 from shared.job_store import JobStore
 from shared.lease import LeaseKeeper
@@ -98,10 +98,12 @@ class Running:
         lease = LeaseKeeper(services.ledger(), self._identity, settings.lease_seconds)
         stopping = cast(threading.Event, self._stopping)
         ledger = services.ledger(leader_key)
-        role = Role(settings, ledger, services.broker, lambda _: services.store, stopping)
+        process = ProducerProcess(
+            *(settings, ledger, services.broker, lambda _: services.store, stopping)
+        )
         lease.start()
-        role.run()
-        role.end()
+        process.run()
+        process.end()
         lease.end()
 
     def _usurper(self) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from producer.stack.rights.objects import allow
+from producer.stack.object_rights import allow
 from producer.stack.roles import CHUNK_KEYS, ROLES, Role, half_the_cores
 from shared.stages import RESULTS, STAGES, Stage
 

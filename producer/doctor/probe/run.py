@@ -69,7 +69,7 @@ def _follow(connections: Connections, spec: JobSpec, step_seconds: float) -> Ite
 
 def _complaint(connections: Connections, spec: JobSpec) -> Iterator[Passage]:
     """Why the job came to its end and the image did not."""
-    from producer.exports.results import iter_rows
+    from producer.job_rows import iter_rows
 
     closing = connections.jobs.closing(spec.job_id)
     if closing is None or closing.accounting.succeeded:

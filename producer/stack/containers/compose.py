@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from producer.stack.home import Home
-from producer.stack.local.programs import WORKER_STOP_SECONDS
+from producer.stack.programs import WORKER_STOP_SECONDS
 from shared.environment import user_variable, with_user_variables
 from shared.errors import HeadraceError
 from shared.settings import PROJECT_ROOT

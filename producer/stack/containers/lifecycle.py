@@ -21,10 +21,9 @@ from producer.stack.containers.compose import (
 from producer.stack.containers.files import DATA_FOLDERS, PORT_NAMES, outside, write_files
 from producer.stack.containers.states import is_ill, is_well, name_of, role_of, service, service_of
 from producer.stack.home import find_home, locked, prepare_home
-from producer.stack.local.lifecycle import chosen_scale
-from producer.stack.local.log_lines import TAIL_LINES, names_job
-from producer.stack.local.programs import WORKER_STOP_SECONDS, role_programs
+from producer.stack.log_filter import TAIL_LINES, names_job
 from producer.stack.ports import choose_ports, choosing
+from producer.stack.programs import WORKER_STOP_SECONDS, chosen_scale, role_programs
 from producer.stack.record import StackRecord, load_record, save_record
 from producer.stack.roles import ROLES
 from producer.stack.settings_file import write_own_settings

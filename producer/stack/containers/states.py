@@ -8,7 +8,7 @@ from typing import Any
 
 from producer.stack.containers.compose import Compose
 from producer.stack.home import find_home
-from producer.stack.local.states import ProcessState
+from producer.stack.process_state import ProcessState
 from producer.stack.roles import ROLES
 
 # One-shot: it is no process of the stack.

@@ -6,12 +6,9 @@ change it while it runs. Everything lies in one folder, the home; nothing listen
 
 from producer.stack.local.lifecycle import down, restart, scale, up
 from producer.stack.local.log_lines import logs
-from producer.stack.local.programs import Program
-from producer.stack.local.states import ProcessState, processes
+from producer.stack.local.states import processes
 
 __all__ = [
-    "ProcessState",
-    "Program",
     "down",
     "logs",
     "processes",

@@ -10,22 +10,20 @@ from producer import Echo
 from producer.stack.home import Home, find_home, locked, prepare_home, socket_directory
 from producer.stack.local.leftovers import end_leftovers
 from producer.stack.local.open_files import allow_open_files
-from producer.stack.local.programs import Program, role_programs
 from producer.stack.local.readiness import Watch
 from producer.stack.local.running import RunningStack
 from producer.stack.local.states import role_of
 from producer.stack.local.supervisor import Supervisor, start
 from producer.stack.ports import choose_ports, choosing
+from producer.stack.programs import Program, chosen_scale, role_programs
 from producer.stack.record import StackRecord, load_record, save_record
 from producer.stack.ring import plan_ring, ring_directories
-from producer.stack.roles import default_scale
 from producer.stack.settings_file import write_settings
 from shared.errors import UsageError
 from shared.settings import Settings
 
 START_SECONDS = 90.0
 LEFTOVER_GRACE_SECONDS = 10.0
-MAX_PROCESSES = 64
 
 
 def up(
@@ -148,28 +146,6 @@ def _require_running(home: Path) -> Supervisor:
     if record.sockets and (supervisor := Supervisor(record.sockets)).is_running():
         return supervisor
     raise UsageError("no_stack", f"No stack is up in {home}.", "Run 'headrace up' first.")
-
-
-def chosen_scale(
-    record: StackRecord, roles: Sequence[Program], workers: Mapping[str, int] | None
-) -> dict[str, int]:
-    """How many processes of each role: as before, but for those that ``workers`` names.
-
-    Raises UsageError for a role that is none, or a number that is too large.
-    """
-    known = {program.role: default_scale().get(program.role, 1) for program in roles}
-    for role, count in (workers or {}).items():
-        if role not in known:
-            raise UsageError(
-                "unknown_role",
-                f"There is no role {role!r} to scale.",
-                f"Roles: {', '.join(known)}.",
-            )
-        if not 0 <= count <= MAX_PROCESSES:
-            raise UsageError(
-                "bad_scale", f"{role}={count} is no number of processes.", "Take 0 to 64."
-            )
-    return {role: {**known, **record.scale, **(workers or {})}[role] for role in known}
 
 
 def _clear(home: Home, record: StackRecord, echo: Echo) -> None:

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from producer.stack.home import find_home
 from producer.stack.local.states import role_of
+from producer.stack.log_filter import TAIL_LINES, Wanted, names_job
 from shared.errors import UsageError
 
 POLL_SECONDS = 0.25
-TAIL_LINES = 20
-
-
-Wanted = Callable[[str], bool]
-
-
-def names_job(job: str | None) -> Wanted:
-    """Does a line name the job? Every line does where ``job`` is None."""
-    if job is None:
-        return lambda _: True
-    return re.compile(rf"(?<![\w.-]){re.escape(job)}(?![\w.-])").search  # type: ignore[return-value]
 
 
 def logs(

@@ -11,11 +11,11 @@ import psutil
 from producer import Echo
 from producer.stack.home import Home
 from producer.stack.local.leftovers import SERVICES, end_orphans
-from producer.stack.local.programs import Program, flower, process_names
 from producer.stack.local.readiness import Watch, answers_http, without_lease
 from producer.stack.local.services import buckets_ready, services, valkey_answers
 from producer.stack.local.states import role_of
 from producer.stack.local.supervisor import Supervisor, write_config
+from producer.stack.programs import Program, flower, process_names
 from producer.stack.record import StackRecord
 from producer.stack.roles import stop_order
 from shared.broker.queues import prepare_queues

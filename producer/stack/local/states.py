@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import xmlrpc.client
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,8 @@ import psutil
 
 from producer.stack.home import find_home
 from producer.stack.local.supervisor import Supervisor
+from producer.stack.process_state import ProcessState
 from producer.stack.record import load_record
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessState:
-    """One process. ``pid`` is the one to signal, 0 where none runs.
-
-    ``state``: running, starting, stopping, stopped, exited, backoff, fatal, or suspended for a
-    process that somebody has stopped with a signal, which keeps its staging slots; of a container
-    also unhealthy. ``lease_name``: that of a container's lease, which knows another pid.
-    """
-
-    role: str
-    name: str
-    pid: int
-    state: str
-    uptime_seconds: float
-    lease_name: str | None = None
 
 
 def processes(home: Path) -> list[ProcessState]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from producer.stack.home import Home, write_private
 from producer.stack.local.open_files import OPEN_FILES
-from producer.stack.local.programs import Program
+from producer.stack.programs import Program
 from shared.environment import settled
 from shared.errors import HeadraceError
 

@@ -11,8 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from producer.stack.object_rights import allow
 from producer.stack.rights.broker_users import ADMIN
-from producer.stack.rights.objects import allow
 from producer.stack.roles import Role, working_roles
 from shared.settings import Settings
 

@@ -31,7 +31,7 @@ from tests.support.stack import ROOT, Stack
 from tests.support.waiting import wait_for
 
 MODULES = {
-    "producer": "producer.lead.role",
+    "producer": "producer.lead.process",
     "collector": "workers.collector",
     "preprocess": "workers.preprocess",
     "inference": "workers.inference",

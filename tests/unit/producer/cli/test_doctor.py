@@ -13,7 +13,7 @@ from producer.cli.exits import run
 from producer.doctor import checks as doctor
 from producer.doctor.checks import Check
 from producer.doctor.stalls import Finding
-from producer.stack.local import ProcessState
+from producer.stack.process_state import ProcessState
 from shared.errors import TransientError
 from shared.settings import load_settings
 from tests.support.fake_connections import fake_connections
@@ -169,7 +169,7 @@ def test_ps_shows_processes_even_where_the_ledger_does_not_answer(
     configured: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = ProcessState("preprocess", "preprocess-1", 42, "running", 3725.0)
-    monkeypatch.setattr("producer.stack.info.processes", lambda _home: [state])
+    monkeypatch.setattr("producer.doctor.process_rows.processes", lambda _home: [state])
     assert run(["ps", "--json"]) == 0
     printed = capsys.readouterr()
     (row,) = json.loads(printed.out)

@@ -121,7 +121,7 @@ def test_a_terminal_is_shown_no_control_characters(
     def one_row(*_: object, **__: object) -> Iterator[pa.Table]:
         yield pa.Table.from_pylist([{**row(0), "key": HOSTILE}], SCHEMA)
 
-    monkeypatch.setattr("producer.exports.results.iter_rows", one_row)
+    monkeypatch.setattr("producer.job_rows.iter_rows", one_row)
     monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal)
     assert run(["results", "job", "--format", form]) == 0
     out = capfdbinary.readouterr().out

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
-from producer.lead import role as roles
+from producer.lead import process as process_module
 from producer.lead.leader import Leader
-from producer.lead.role import Role
+from producer.lead.process import ProducerProcess
 from shared.errors import TransientError
 from tests.support import samples
 
@@ -41,12 +41,12 @@ def test_only_an_outage_puts_rescues_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outage_seconds: float, held_off: int
 ) -> None:
     """Else a broker that fails now and then would have nothing rescued at all."""
-    monkeypatch.setattr(roles, "OUTAGE_SECONDS", outage_seconds)
+    monkeypatch.setattr(process_module, "OUTAGE_SECONDS", outage_seconds)
     stopping = threading.Event()
     nobody: Any = None
     settings = samples.settings(tmp_path, "redis://127.0.0.1:1/0")
-    role: Any = Role(settings, nobody, nobody, nobody, stopping)
+    process: Any = ProducerProcess(settings, nobody, nobody, nobody, stopping)
     flaky = Flaky(stopping)
-    role._lead, role._make_leader = lambda: True, lambda: cast(Leader, flaky)
-    role.run()
+    process._lead, process._make_leader = lambda: True, lambda: cast(Leader, flaky)
+    process.run()
     assert (flaky.ticks, flaky.held_off) == (TICKS, held_off)

@@ -7,9 +7,8 @@ import pytest
 
 from producer.stack import home as home_module
 from producer.stack.home import find_home, locked, prepare_home, socket_directory, write_private
-from producer.stack.local.lifecycle import chosen_scale
-from producer.stack.local.programs import role_programs
 from producer.stack.ports import PORT_NAMES
+from producer.stack.programs import chosen_scale, role_programs
 from producer.stack.record import RECORD_FILE, load_record, save_record
 from producer.stack.rights.broker_users import ADMIN
 from producer.stack.roles import ROLES

@@ -20,10 +20,9 @@ from producer.jobs import JobRequest, submit
 from producer.stack.containers.files import DATA_FOLDERS, write_files
 from producer.stack.containers.states import role_of, service
 from producer.stack.home import Home, find_home, prepare_home
-from producer.stack.local.lifecycle import chosen_scale
-from producer.stack.local.programs import process_names, role_programs
 from producer.stack.local.supervisor import config_text
 from producer.stack.ports import PORT_NAMES
+from producer.stack.programs import chosen_scale, process_names, role_programs
 from producer.stack.record import StackRecord, load_record
 from producer.stack.rights.broker_users import acl_file
 from producer.stack.rights.rabbitmq_users import commands

@@ -20,7 +20,7 @@ PLACE = "127.0.0.1:9"  # nobody listens there
 LOADED = """
 import sys
 from pathlib import Path
-import producer.cli.app, producer.doctor.checks, producer.lead.role, workers.celery_worker
+import producer.cli.app, producer.doctor.checks, producer.lead.process, workers.celery_worker
 from shared.broker.celery_app import make_app
 from shared.broker.dead_letters import connect_dead_letters
 from shared.broker.publisher import MessagePublisher

@@ -18,7 +18,7 @@ from producer.stack.containers.files import DATA_FOLDERS, UNPRIVILEGED, outside,
 from producer.stack.containers.lifecycle import down, scale
 from producer.stack.containers.states import is_ill, is_well, role_of
 from producer.stack.home import Home, prepare_home
-from producer.stack.local.programs import WORKER_STOP_SECONDS
+from producer.stack.programs import WORKER_STOP_SECONDS
 from producer.stack.record import StackRecord, save_record
 from producer.stack.roles import ROLES, working_roles
 from producer.stack.settings_file import write_own_settings

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from supervisor.options import UnhosedConfigParser, expand
 
-from producer.stack.local.programs import Program, process_names
 from producer.stack.local.supervisor import config_text, quoted
+from producer.stack.programs import Program, process_names
 
 WORDS = st.text(
     st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp"), blacklist_characters="\x85"),

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from producer.stack.ports import HOST
 from producer.stack.record import StackRecord
-from producer.stack.roles import Role, working_roles
+from producer.stack.roles import Role, default_scale, working_roles
 from producer.stack.settings_file import FLOWER_CONFIG, role_settings_file
+from shared.errors import UsageError
 from shared.settings import SETTINGS_FILE_VARIABLE
 
 WORKER_STOP_SECONDS = 120
 SERVICE_STOP_SECONDS = 30
+MAX_PROCESSES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +59,27 @@ def process_names(program: Program, scale: Mapping[str, int]) -> list[str]:
     if not program.is_role:
         return [program.role]
     return [f"{program.role}-{number + 1}" for number in range(scale.get(program.role, 0))]
+
+
+def chosen_scale(
+    record: StackRecord, roles: Sequence[Program], workers: Mapping[str, int] | None
+) -> dict[str, int]:
+    """How many processes of each role: as before, but for those that ``workers`` names.
+
+    Raises UsageError for a role that is none, or a number that is too large.
+    """
+    known = {program.role: default_scale().get(program.role, 1) for program in roles}
+    for role, count in (workers or {}).items():
+        if role not in known:
+            raise UsageError(
+                "unknown_role",
+                f"There is no role {role!r} to scale.",
+                f"Roles: {', '.join(known)}.",
+            )
+        if not 0 <= count <= MAX_PROCESSES:
+            raise UsageError(
+                "bad_scale",
+                f"{role}={count} is no number of processes.",
+                f"Take 0 to {MAX_PROCESSES}.",
+            )
+    return {role: {**known, **record.scale, **(workers or {})}[role] for role in known}

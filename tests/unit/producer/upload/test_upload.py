@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from producer.cli.exits import run
-from producer.sources.folder import Folder, LocalFile
-from producer.sources.upload import PART_BYTES, UploadReport, is_same, upload
+from producer.upload.folder import Folder, LocalFile
+from producer.upload.transfer import PART_BYTES, UploadReport, is_same, upload
 from shared.errors import HeadraceError
 from shared.storage import ObjectInfo
 from tests.support.fake_connections import fake_connections

@@ -10,9 +10,9 @@ from typing import Any, cast
 import pytest
 
 from producer.connections import Connections
+from producer.doctor import process_rows
 from producer.doctor.stalls import Finding
-from producer.stack import info
-from producer.stack.local import ProcessState
+from producer.stack.process_state import ProcessState
 from shared.errors import TransientError
 from shared.ledger import Ledger, LiveWorker
 from tests.support import samples
@@ -44,12 +44,12 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rows:
     def rows(
         found: list[ProcessState], ledger: Leases, said: list[str]
     ) -> list[tuple[object, ...]]:
-        monkeypatch.setattr(info, "processes", lambda home: found)
+        monkeypatch.setattr(process_rows, "processes", lambda home: found)
         settings = samples.settings(tmp_path)
         connections = Connections(settings, cast(Any, None), cast(Ledger, ledger), cast(Any, None))
-        monkeypatch.setattr(info, "connect_stack", lambda home: connections)
-        monkeypatch.setattr(info, "findings", lambda *_: FOUND)
-        shown = info.process_rows(said.append, tmp_path)
+        monkeypatch.setattr(process_rows, "connect_stack", lambda home: connections)
+        monkeypatch.setattr(process_rows, "findings", lambda *_: FOUND)
+        shown = process_rows.process_rows(said.append, tmp_path)
         return [(row.name, row.pid, row.state, row.held, *row.warnings) for row in shown]
 
     return rows

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from producer import Warn
-from producer.sources.folder import Folder, LocalFile, unreadable
+from producer.upload.folder import Folder, LocalFile, unreadable
 from shared.errors import UsageError
 from shared.storage import ObjectInfo, Store, parse_s3_url
 

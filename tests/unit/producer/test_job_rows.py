@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Iterator
@@ -11,14 +10,12 @@ from typing import Any
 
 import duckdb
 import pandas
-import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from producer.exports.results import error_summary, iter_rows, write_file, write_rows
+from producer.job_rows import iter_rows
 from shared import keys
-from shared.errors import ITEM_ERROR_ADVICE, ItemErrorCode
 from shared.job import PastJob, read_spec
 from shared.messages import Item, Prediction, ResultItem
 from shared.rows import SCHEMA, from_parquet, table_of, to_parquet
@@ -66,8 +63,8 @@ def failed_items(job: MemoryJob) -> list[Item]:
     return [Item(key=row["key"], etag=row["etag"], size=row["size"]) for row in found]
 
 
-def retried(job: MemoryJob, job_id: str, items: list[Item], mended: set[str]) -> MemoryJob:
-    """A retry of ``items`` in which those whose key is in ``mended`` succeed."""
+def retried(job: MemoryJob, job_id: str, items: list[Item], fixed: set[str]) -> MemoryJob:
+    """A retry of ``items`` in which those whose key is in ``fixed`` succeed."""
     retry = MemoryJob(
         [tuple(items)], store=job.store, job_id=job_id, job_uid="6" * 16, retry_of=job.spec.job_id
     )
@@ -76,7 +73,7 @@ def retried(job: MemoryJob, job_id: str, items: list[Item], mended: set[str]) ->
     good = [Prediction(label="dog", score=1.0)]
     rows = [
         ResultItem(item=row.item, width=9, height=9, predictions=good)
-        if row.item.key in mended
+        if row.item.key in fixed
         else row
         for row in outcomes
     ]
@@ -167,62 +164,6 @@ def test_of_retries_of_retries_the_last_row_wins(job: MemoryJob) -> None:
     assert states[failed[1].key] == ("a-second", "failed")
     assert states[failed[2].key] == ("a-second", "ok")
     assert [row["status"] for row in read(second)] == ["failed", "ok"]
-
-
-def test_errors_are_counted_with_an_example_and_advice(job: MemoryJob) -> None:
-    tables = list(iter_rows(lambda _bucket: job.store, job.jobs, job.spec))
-    (only,) = error_summary(tables)
-    assert (only.code, only.count) == ("corrupt", 3)
-    assert (only.example_key, only.example_message) == (listed(job)[4], "It is damaged.")
-    assert only.advice == ITEM_ERROR_ADVICE[ItemErrorCode.CORRUPT]
-
-
-def test_an_error_of_a_newer_version_has_no_advice_here(job: MemoryJob) -> None:
-    table = pa.concat_tables(iter_rows(lambda _bucket: job.store, job.jobs, job.spec))
-    index = SCHEMA.get_field_index("error_code")
-    table = table.set_column(index, "error_code", pa.array(["later"] * table.num_rows))
-    (only,) = error_summary([table])
-    assert (only.code, only.count, only.advice) == ("later", 3, "")
-
-
-def write(job: MemoryJob, form: Any) -> io.BytesIO:
-    file = io.BytesIO()
-    tables = iter_rows(lambda _bucket: job.store, job.jobs, job.spec)
-    assert write_rows(tables, form, file) == 16
-    return io.BytesIO(file.getvalue())
-
-
-def test_parquet_holds_the_rows_as_they_are(job: MemoryJob) -> None:
-    assert pq.read_table(write(job, "parquet")).to_pylist() == read(job)
-
-
-def test_jsonl_holds_the_rows_as_they_are(job: MemoryJob) -> None:
-    lines = write(job, "jsonl").read().decode().splitlines()
-    assert [json.loads(line) for line in lines] == read(job)
-
-
-def test_csv_has_predictions_as_json_text(job: MemoryJob) -> None:
-    rows = list(csv.DictReader(io.StringIO(write(job, "csv").read().decode())))
-    expected = read(job)
-    assert list(rows[0]) == SCHEMA.names
-    assert [row["key"] for row in rows] == listed(job)
-    for row, want in zip(rows, expected, strict=True):
-        assert json.loads(row["predictions"]) == want["predictions"]
-        assert row["error_code"] == (want["error_code"] or "")
-
-
-def test_odd_keys_survive_every_format(tmp_path: Path) -> None:
-    odd = ['a,"b"\nc.jpg', "d;é💧 .jpg", "-=1+1.jpg", "e" * 1024]
-    job = MemoryJob([tuple(Item(key=key, etag="e1", size=1) for key in odd)])
-    ended(job)
-    tables = list(iter_rows(lambda _bucket: job.store, job.jobs, job.spec))
-    path = tmp_path / "rows.csv"
-    assert write_file(tables, "csv", path) == 4
-    with path.open(newline="") as file:
-        assert [row["key"] for row in csv.DictReader(file)] == odd
-    assert write_file(tables, "jsonl", tmp_path / "rows.jsonl") == 4
-    lines = (tmp_path / "rows.jsonl").read_text().split("\n")[:-1]
-    assert [json.loads(line)["key"] for line in lines] == odd
 
 
 def test_a_footer_keeps_our_names_apart() -> None:

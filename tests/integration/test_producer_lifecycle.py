@@ -21,7 +21,7 @@ from tests.support.waiting import wait_for
 def start_role(home: Path, process: str = "producer-1") -> subprocess.Popen[bytes]:
     with (home / f"{process}.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "producer.lead.role"],
+            [sys.executable, "-m", "producer.lead.process"],
             env={**os.environ, "HEADRACE_HOME": str(home), "HEADRACE_PROCESS": process},
             cwd=Path(__file__).parents[2],
             stderr=log,

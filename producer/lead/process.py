@@ -1,4 +1,4 @@
-"""``python -m producer.lead.role``: one producer. Any number may run, and one leads.
+"""``python -m producer.lead.process``: one producer. Any number may run, and one leads.
 
 It leads by a lock, which saves work; where two believe that they lead, the bucket decides.
 """
@@ -31,6 +31,7 @@ from shared.lease import LeaseKeeper
 from shared.ledger import Ledger, WorkerIdentity, connect_ledger
 from shared.patience import Outage
 from shared.settings import Settings, load_settings
+from shared.stages import PRODUCER_ROLE
 from shared.storage import Store, resolve_store, wait_for_store_access
 from shared.threads import guarded
 
@@ -47,7 +48,7 @@ OUTAGE_SECONDS = 2.0
 STOP_SECONDS = 2.0
 
 
-class Role:
+class ProducerProcess:
     """Leads while it can, stands by otherwise, until it is told to stop."""
 
     def __init__(
@@ -145,7 +146,7 @@ def main() -> int:
 
 
 def _run(settings: Settings, stopping: threading.Event) -> int:
-    identity = WorkerIdentity.of_this_process("producer", settings.host_id)
+    identity = WorkerIdentity.of_this_process(PRODUCER_ROLE, settings.host_id)
     lease = LeaseKeeper(
         connect_ledger(settings),
         identity,
@@ -153,21 +154,23 @@ def _run(settings: Settings, stopping: threading.Event) -> int:
         alive_file=settings.alive_file,
     )
     store_of = partial(resolve_store, settings)
-    role = Role(settings, connect_ledger(settings), MessagePublisher(settings), store_of, stopping)
+    process = ProducerProcess(
+        *(settings, connect_ledger(settings), MessagePublisher(settings), store_of, stopping)
+    )
 
     def work() -> None:
         store = resolve_store(settings, settings.state_bucket)
         wait_for_store_access(store, settings.state_bucket, stopping)
         lease.start()
         log.info("%s is ready", identity.name)
-        role.run()
+        process.run()
 
     # In a thread, so that a store that hangs does not keep the process from stopping.
     thread = guarded("leader", work, ended=stopping.is_set)
     thread.start()
     stopping.wait()
     thread.join(STOP_SECONDS)
-    role.end()
+    process.end()
     lease.end()
     return 0
 

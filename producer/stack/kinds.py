@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from producer.stack.local.states import ProcessState
+from producer import Echo
+from producer.stack.process_state import ProcessState
 from shared.environment import uses_docker
 from shared.settings import Settings
-
-Echo = Callable[[str], None]
 
 
 class Stack(Protocol):
@@ -42,7 +41,6 @@ class Stack(Protocol):
 
 def current_stack() -> Stack:
     """The stack in containers where the profile says so, or else that of this machine."""
-    from producer.stack import containers
-    from producer.stack import local as stack
+    from producer.stack import containers, local
 
-    return containers if uses_docker() else stack
+    return containers if uses_docker() else local

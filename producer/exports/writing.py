@@ -1,0 +1,51 @@
+"""Writing a job's rows in one of the formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+
+from producer.exports.csv_rows import write_csv
+from producer.exports.formats import Format
+from producer.exports.jsonl_rows import write_jsonl
+from producer.exports.parquet_rows import write_parquet
+from shared.errors import PermanentError
+
+Writer = Callable[[Iterable[pa.Table], IO[bytes]], int]
+
+WRITERS: dict[Format, Writer] = {
+    "csv": write_csv,
+    "jsonl": write_jsonl,
+    "parquet": write_parquet,
+}
+
+
+def write_rows(tables: Iterable[pa.Table], form: Format, file: IO[bytes]) -> int:
+    """Write the rows; predictions become JSON text in CSV. Returns how many there were."""
+    return WRITERS[form](tables, file)
+
+
+def write_file(tables: Iterable[pa.Table], form: Format, path: Path) -> int:
+    """Write the rows to a file, which is there only when it is whole. Returns their number.
+
+    Raises PermanentError where it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with temporary.open("wb") as file:
+            count = write_rows(tables, form, file)
+        temporary.replace(path)
+    except (OSError, ValueError) as error:  # ValueError: a name with NUL
+        raise PermanentError(
+            "file_not_written",
+            f"Cannot write {path}: {getattr(error, 'strerror', None) or error}.",
+            "Choose another path.",
+        ) from error
+    finally:
+        with suppress(OSError, ValueError):  # such as a name that is too long
+            temporary.unlink(missing_ok=True)
+    return count

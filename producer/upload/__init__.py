@@ -1,0 +1,1 @@
+"""Uploading a folder of this machine into a bucket."""
