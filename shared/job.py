@@ -87,7 +87,10 @@ class JobSpec(Frozen):
 
     @property
     def first_queue(self) -> QueueInfo:
-        """Where its chunks begin, and begin again when they are rescued."""
+        """Where its chunks begin, and begin again when they are rescued.
+
+        So far all jobs begin at the preprocess stage.
+        """
         return QueueInfo(queue_name(PREPROCESS), PREPROCESS, "bulk")
 
     @property
@@ -238,7 +241,7 @@ class ComputedBy(Frozen):
 
 
 class EngineUsed(ComputedBy):
-    """The same where it must be said, in the names of today."""
+    """``ComputedBy`` with every field required, checked against today's engines."""
 
     engine: EngineName | None
     precision: Precision | None

@@ -17,8 +17,10 @@ from shared.environment import settle
 if __name__ == "__main__":
     settle()
 
-# A newer schema has queues of its own, so that workers of two versions can run side by side.
-VERSION = "v3"
+# Stands for the messages and for the layout of the ledger. When either changes, so does this: the
+# queues get other names, so workers of two versions can run side by side, and the next producer to
+# lead begins the ledger again from the bucket.
+VERSION = "v4"
 
 # In order of priority: what is interactive goes first.
 Lane = Literal["interactive", "bulk"]
@@ -33,6 +35,9 @@ class Stage:
     ``task``: the Celery task that such a message is for.
     ``per_host``: each host has queues of its own, because pixels lie there.
     ``long``: a chunk may stay for hours; losing its holder says nothing against its items.
+    ``writes_pixels``: a chunk's pixels are put into a slot or a parcel here.
+    ``reads_pixels``: they are read here, and then dropped.
+    ``last``: a chunk is done after it. Exactly one stage is.
     """
 
     name: str
@@ -40,11 +45,16 @@ class Stage:
     task: str
     per_host: bool = False
     long: bool = False
+    writes_pixels: bool = False
+    reads_pixels: bool = False
+    last: bool = False
 
 
-PREPROCESS = Stage("preprocess", role="preprocess", task="headrace.preprocess")
-INFERENCE = Stage("inference", role="inference", task="headrace.inference", per_host=True)
-RESULTS = Stage("results", role="collector", task="headrace.results")
+PREPROCESS = Stage("preprocess", role="preprocess", task="headrace.preprocess", writes_pixels=True)
+INFERENCE = Stage(
+    "inference", role="inference", task="headrace.inference", per_host=True, reads_pixels=True
+)
+RESULTS = Stage("results", role="collector", task="headrace.results", last=True)
 
 # By name, in the order of the flow.
 STAGES: dict[str, Stage] = {stage.name: stage for stage in (PREPROCESS, INFERENCE, RESULTS)}
@@ -77,6 +87,12 @@ def host_of_queue(queue: str) -> tuple[Stage, str] | None:
     if version != VERSION or stage is None or not (stage.per_host and host):
         return None
     return stage, host
+
+
+def last_stage() -> Stage:
+    """The stage after which a chunk is done."""
+    (stage,) = (stage for stage in STAGES.values() if stage.last)
+    return stage
 
 
 def stage_queues(stage: Stage, host: str) -> tuple[str, ...]:

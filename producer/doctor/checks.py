@@ -200,7 +200,7 @@ def _broker(settings: Settings) -> Check:
 def _ledger(settings: Settings) -> Check:
     incarnation = ledgers.connect_ledger(settings).incarnation()
     if incarnation is None:
-        detail = "It is empty: no producer has begun it."
+        detail = "No producer has begun it."
         return _warning("ledger", detail, "See 'headrace logs producer'.")
     return _ok("ledger", f"It answers; incarnation {incarnation}.")
 

@@ -25,8 +25,8 @@ from shared.stages import INFERENCE, PREPROCESS, PRODUCER_ROLE, RESULTS, STAGES,
 
 # The ledger's keys that a worker's scripts touch when it takes a chunk or hands it on.
 CHUNK_KEYS = (
-    "%R~hr:incarnation %R~hr:job:* ~hr:stale ~hr:workers ~hr:lease:* ~hr:held:* ~hr:queued:*"
-    " ~hr:waiting ~hr:refused ~hr:*:live ~hr:*:trial:*"
+    "%R~hr:incarnation %R~hr:layout %R~hr:job:* ~hr:stale ~hr:workers ~hr:lease:* ~hr:held:*"
+    " ~hr:queued:* ~hr:waiting ~hr:refused ~hr:*:live ~hr:*:trial:*"
 )
 # Pixels for devices of other hosts: making room for them and sending them, and reading them.
 WRITE_PARCELS = "(+hgetall +hset +hdel +del +rpush +rpushx +pexpire ~stage:*)"

@@ -30,7 +30,7 @@ from shared.ledger.records import (
     read_place,
 )
 from shared.settings import Settings
-from shared.stages import INFERENCE, PREPROCESS, RESULTS, STAGES, QueueInfo, Stage
+from shared.stages import STAGES, VERSION, QueueInfo, Stage, last_stage
 
 _T = TypeVar("_T")
 _SCRIPTS = Path(__file__).parent / "scripts"
@@ -74,13 +74,18 @@ class Ledger:
         self._scripts: dict[str, Any] = {}
 
     def incarnation(self) -> str | None:
-        """The id that this ledger was born with; None where it is empty."""
-        value = self._call(lambda: self._client.get("hr:incarnation"))
-        return value if value is None else str(value)
+        """The id that this ledger was born with; None where it is empty or of another layout."""
+        value, layout = self._call(lambda: self._client.mget("hr:incarnation", "hr:layout"))
+        return str(value) if value and layout == VERSION else None
 
     def begin(self, incarnation: str) -> str:
-        """Give an empty ledger its id. Returns the id that stands, ours or an earlier one."""
-        return str(self._run("begin", incarnation))
+        """Give a new ledger its id. Returns the id that stands, ours or an earlier one.
+
+        A ledger of another layout is deleted with that, all but who leads.
+        """
+        keys = self._call(lambda: set(self._client.scan_iter("hr:*", count=1000)))
+        old = sorted(keys - {"hr:leader"}) if "hr:incarnation" in keys else []
+        return str(self._run("begin", incarnation, VERSION, *old))
 
     def register_job(
         self,
@@ -134,9 +139,9 @@ class Ledger:
         self._checked("advance", *_args(ref), stage.name, worker.name, next_stage.name, queue)
 
     def finish(self, ref: ChunkRef, worker: WorkerIdentity, counters: dict[str, float]) -> None:
-        """held(results) -> done, adding the counters once. Repeating it is success."""
+        """held(last stage) -> done, adding the counters once. Repeating it is success."""
         pairs = [part for item in counters.items() for part in item]
-        self._checked("finish", *_args(ref), RESULTS.name, worker.name, *pairs)
+        self._checked("finish", *_args(ref), last_stage().name, worker.name, *pairs)
 
     def give_back(self, ref: ChunkRef, stage: Stage, worker: WorkerIdentity) -> GivenBack:
         """held -> queued(the job's first stage), unharmed. The message is the caller's to send."""
@@ -197,11 +202,11 @@ class Ledger:
         self._checked("refuse", *_args(ref), stage.name, MAX_REFUSALS, self._pause_ms)
 
     def give_up(self, incarnation: str, queue: str) -> list[ChunkRef]:
-        """Queue on ``queue``, for the results stage, what was refused too often.
+        """Queue on ``queue``, for the last stage, what was refused too often.
 
         Their results, in which every item failed, are the caller's to send.
         """
-        return _refs(incarnation, self._checked("give_up", incarnation, RESULTS.name, queue))
+        return _refs(incarnation, self._checked("give_up", incarnation, last_stage().name, queue))
 
     def reopen(self, incarnation: str, job_uid: str, chunk: int) -> None:
         """Clear the done bit of a chunk whose file is missing from the bucket."""
@@ -216,12 +221,13 @@ class Ledger:
         self._checked("close_job", incarnation, job_uid)
 
     def still_staged(self, refs: list[ChunkRef]) -> list[bool]:
-        """For each chunk: is this very attempt queued for, or held by, the inference stage?"""
-        return self._attempts_at((INFERENCE,), refs)
+        """For each chunk: is this very attempt at a stage that reads pixels, queued or held?"""
+        return self._attempts_at((s for s in STAGES.values() if s.reads_pixels), refs)
 
     def still_needed(self, refs: list[ChunkRef]) -> list[bool]:
-        """For each chunk: the same, or is this very attempt still with the preprocess stage?"""
-        return self._attempts_at((PREPROCESS, INFERENCE), refs)
+        """For each chunk: the same, or is this very attempt at a stage that writes pixels?"""
+        stages = (s for s in STAGES.values() if s.reads_pixels or s.writes_pixels)
+        return self._attempts_at(stages, refs)
 
     def _attempts_at(self, stages: Iterable[Stage], refs: list[ChunkRef]) -> list[bool]:
         if not refs:

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 
 from shared.stages import STAGES, Stage
 
-# Of a live entry, as scripts/_prelude.lua writes it and as the version before did.
-_LIVE_FIELDS = (8, 11)
+# Of a live entry, as scripts/_prelude.lua writes it.
+_LIVE_FIELDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class ChunkPlace:
 def read_place(job_uid: str, chunk: str, line: str, now: float) -> ChunkPlace | None:
     """A live entry of the ledger; None where it cannot be read. ``now``: the ledger's Unix time."""
     fields = line.split()
-    if len(fields) not in _LIVE_FIELDS or fields[1] not in STAGES:
+    if len(fields) != _LIVE_FIELDS or fields[1] not in STAGES:
         return None
     state, stage, attempt, owner, *_, since_ms = fields
     seconds = max(0.0, now - int(since_ms) / 1000)

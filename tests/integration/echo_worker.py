@@ -11,7 +11,7 @@ from shared.stages import INFERENCE, PREPROCESS, RESULTS, STAGES
 from workers.celery_worker import run_worker
 from workers.runtime import Done, Forward, Outcome
 
-NOWHERE = "v3.nowhere"
+NOWHERE = "v4.nowhere"
 TAKES: dict[str, type[Message]] = {
     PREPROCESS.name: Chunk,
     INFERENCE.name: Batch,

@@ -31,27 +31,27 @@ OTHERS = (
 )
 
 # What a role's work needs: one command waits for both lanes.
-_COUNTS = ("LLEN v3.preprocess.bulk", f"LLEN {INFERENCE_QUEUE}", "LLEN v3.results.bulk")
+_COUNTS = ("LLEN v4.preprocess.bulk", f"LLEN {INFERENCE_QUEUE}", "LLEN v4.results.bulk")
 OWN = {
     "producer": in_both_lanes(
         (
             *_COUNTS,
-            "LPUSH v3.preprocess.bulk x",
-            "LPUSH v3.results.bulk x",
+            "LPUSH v4.preprocess.bulk x",
+            "LPUSH v4.results.bulk x",
             f"DEL {INFERENCE_QUEUE}",
         )
     ),
     "preprocess": (
-        "BRPOP v3.preprocess.interactive v3.preprocess.bulk 0.01",
-        *in_both_lanes(("RPUSH v3.preprocess.bulk x", f"LPUSH {INFERENCE_QUEUE} x")),
+        "BRPOP v4.preprocess.interactive v4.preprocess.bulk 0.01",
+        *in_both_lanes(("RPUSH v4.preprocess.bulk x", f"LPUSH {INFERENCE_QUEUE} x")),
     ),
     "inference": (
         f"BRPOP {INFERENCE_QUEUE.replace('bulk', 'interactive')} {INFERENCE_QUEUE} 0.01",
-        *in_both_lanes(("LPUSH v3.results.bulk x", "LPUSH v3.preprocess.bulk x")),
+        *in_both_lanes(("LPUSH v4.results.bulk x", "LPUSH v4.preprocess.bulk x")),
     ),
     "collector": (
-        "BRPOP v3.results.interactive v3.results.bulk 0.01",
-        *in_both_lanes(("RPUSH v3.results.bulk x", "LPUSH v3.preprocess.bulk x")),
+        "BRPOP v4.results.interactive v4.results.bulk 0.01",
+        *in_both_lanes(("RPUSH v4.results.bulk x", "LPUSH v4.preprocess.bulk x")),
     ),
     "flower": in_both_lanes(_COUNTS),
 }

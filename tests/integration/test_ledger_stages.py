@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from shared.ledger import ChunkRef, GivenBack, Ledger
+from shared.ledger.ledger import MAX_REFUSALS
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, STAGES, QueueInfo, Stage, queue_name
 from tests.support.ledger_steps import FIRST, INC, SECOND, UID, A, B, feed
 from tests.support.waiting import wait_for
@@ -33,7 +34,9 @@ def depart(ledger: Ledger) -> list[ChunkRef]:
     return ledger.rescue_held(INC)
 
 
-def test_each_job_begins_and_begins_again_at_its_own_first_stage(ledger: Ledger) -> None:
+def test_each_job_begins_and_begins_again_at_its_own_first_stage(
+    ledger: Ledger, client: Any
+) -> None:
     ledger.register_job(INC, OTHER_UID, "other", RENDER_FIRST)
     feed(ledger, 0, 2)
     refs = feed_other(ledger, bound=3)  # whose queue has room, however full another is
@@ -44,16 +47,60 @@ def test_each_job_begins_and_begins_again_at_its_own_first_stage(ledger: Ledger)
     again = replace(given, attempt=2)
     assert ledger.give_back(given, RENDER, A) == GivenBack(again, "render", RENDER_FIRST.name)
     assert depart(ledger) == [replace(held, attempt=2)]
+    client.zadd(f"hr:queued:{RENDER_FIRST.name}", {missed.name: 0})  # the oldest, on any clock
     assert ledger.rescue_queued(INC, RENDER_FIRST.name, 1) == [replace(missed, attempt=2)]
     places = ledger.places([OTHER_UID])
     assert {(p.state, p.stage, p.owner) for p in places} == {("queued", RENDER, RENDER_FIRST.name)}
     assert ledger.queued_count(FIRST) == 2
 
 
-def test_a_job_keeps_the_first_stage_that_it_was_opened_with(ledger: Ledger) -> None:
+def test_a_job_begins_where_it_was_last_registered_to_begin(ledger: Ledger) -> None:
+    """The producer sends to the first queue of the spec, so the ledger must queue there, too."""
+    (before,) = feed(ledger)
     ledger.register_job(INC, UID, "job", RENDER_FIRST)
-    feed(ledger)
-    assert (ledger.queued_count(FIRST), ledger.queued_count(RENDER_FIRST.name)) == (1, 0)
+    feed(ledger, 1, 2)
+    assert (ledger.queued_count(FIRST), ledger.queued_count(RENDER_FIRST.name)) == (1, 1)
+    ledger.claim(before, PREPROCESS, A)
+    again = GivenBack(replace(before, attempt=2), "render", RENDER_FIRST.name)
+    assert ledger.give_back(before, PREPROCESS, A) == again
+
+
+def test_which_stages_touch_pixels_and_which_is_the_last_stands_in_the_table(
+    ledger: Ledger, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = [
+        Stage("cut", role="cutter", task="headrace.cut", writes_pixels=True),
+        Stage("look", role="looker", task="headrace.look", reads_pixels=True),
+        Stage("tidy", role="tidier", task="headrace.tidy"),
+        Stage("file", role="filer", task="headrace.file", last=True),
+    ]
+    for name in list(STAGES):
+        monkeypatch.delitem(STAGES, name)
+    for stage in stages:
+        monkeypatch.setitem(STAGES, stage.name, stage)
+    cut, look, tidy, file = stages
+    ledger.register_job(INC, UID, "job", QueueInfo(queue_name(cut), cut, "bulk"))
+    ref, refused = feed(ledger, 0, 2)
+    where = []
+    for stage, following in ((cut, look), (look, tidy), (tidy, file)):
+        ledger.claim(ref, stage, A)
+        where.append((ledger.still_needed([ref]), ledger.still_staged([ref])))
+        ledger.advance(ref, stage, A, following, queue_name(following))
+    assert where == [([True], [False]), ([True], [True]), ([False], [False])]
+    ledger.claim(ref, file, A)
+    ledger.finish(ref, A, {})
+    assert ledger.done_between(UID, 0, 2) == 1
+
+    for attempt in range(1, MAX_REFUSALS + 1):
+        ledger.refuse(replace(refused, attempt=attempt), cut)
+        client.zadd("hr:waiting", {refused.name: 0}, xx=True)
+        ledger.rescue_held(INC)
+    client.zadd("hr:refused", {refused.name: 0})
+    given_up = replace(refused, attempt=MAX_REFUSALS + 1)
+    assert ledger.give_up(INC, queue_name(file)) == [given_up]
+    ledger.claim(given_up, file, A)
+    ledger.finish(given_up, A, {})
+    assert ledger.done_between(UID, 0, 2) == 2
 
 
 def test_losses_are_counted_for_the_stage_that_lost_the_holder(ledger: Ledger, client: Any) -> None:

@@ -1,173 +1,225 @@
-"""What becomes of a job that another version of the ledger's scripts has opened and fed."""
+"""A ledger that the version before wrote: the next producer to lead begins a new one."""
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import replace
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+import redis
 
-from shared.ledger import ChunkRef, Ledger, Stale
-from shared.stages import INFERENCE, PREPROCESS, RESULTS
-from tests.support.ledger_steps import (
-    FIRST,
-    INC,
-    SECOND,
-    THIRD,
-    UID,
-    A,
-    B,
-    feed,
-    lose,
-    stale,
-    take_to,
-)
+from shared import keys
+from shared.job import Accounting
+from shared.lease import LeaseKeeper
+from shared.ledger import ChunkRef, Ledger
+from shared.messages import Chunk, Prediction, Result, ResultItem
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, VERSION
+from tests.support import samples
+from tests.support.broker_accounts import add_users, url_as
+from tests.support.ledger_steps import FIRST, INC, UID, A, connect_to, feed, stale
 from tests.support.producer_harness import BOUND, RESCUE_SECONDS, WORKER, ProducerHarness
-from tests.support.samples import FIRST_QUEUE
+from tests.support.servers import RunningValkey, start_valkey
 from tests.support.waiting import wait_for
+from workers.collector.chunk_file import ChunkFiles
+from workers.collector.closing_loop import ClosingLoop
 
-LIVE = f"hr:{UID}:live"
-UNREADABLE = {
-    "no time": "queued preprocess 1 {queue} 0 0 0 0 0 -",
-    "no counts": "queued preprocess 1 {queue}",
-    "longer": "queued preprocess 1 {queue} 0 0 0 0 0 0 0 0 - 1",
-    "empty": "",
+OLD, OLD_QUEUE, OLD_WORKER = "9" * 16, "v3.preprocess.bulk", "p-1@testhost:1:old"
+# Eleven words, three of them counts of losses; there was no first stage, and no layout.
+ENTRIES = {
+    "0": f"queued preprocess 1 {OLD_QUEUE} 0 0 0 0 0 - 1000",
+    "1": f"held preprocess 2 {OLD_WORKER} 1 0 0 1 0 - 1000",
+    "2": "queued inference 1 v3.inference.bulk.testhost 0 0 0 0 0 - 1000",
+    "3": "waiting preprocess 3 - 2 0 0 2 0 - 1000",
+    "4": "refused preprocess 4 - 0 0 0 0 3 - 1000",
 }
 
 
-def make_old(client: Any, uid: str = UID) -> None:
-    """Write the job as the version before: counts of losses in its entries, and no first stage."""
-    client.hdel(f"hr:job:{uid}", "first_stage", "first_queue")
-    for chunk, line in client.hgetall(f"hr:{uid}:live").items():
-        words = line.split()
-        client.hset(f"hr:{uid}:live", chunk, " ".join((*words[:4], "1", "0", "2", *words[4:])))
+def plant(client: Any, uid: str, done: tuple[int, ...] = ()) -> None:
+    """Write a ledger as the version before did, with a job in every state."""
+    client.delete("hr:layout")
+    client.set("hr:incarnation", OLD)
+    client.sadd("hr:jobs", uid)
+    client.hset(f"hr:job:{uid}", mapping={"job_id": "job", "opened_at_ms": 1, "old": 1})
+    client.hset(f"hr:{uid}:live", mapping=ENTRIES)
+    client.hset(f"hr:{uid}:trial:1", "5", 1)
+    for chunk in done:
+        client.setbit(f"hr:{uid}:done", chunk, 1)
+    client.zadd(f"hr:queued:{OLD_QUEUE}", {f"{uid} 0": 1000})
+    client.zadd("hr:queued:v3.inference.bulk.testhost", {f"{uid} 2": 1000})
+    client.zadd("hr:waiting", {f"{uid} 3": 1000})
+    client.zadd("hr:refused", {f"{uid} 4": 1000})
+    client.hset(f"hr:held:{OLD_WORKER}", f"{uid} 1", 0)
+    client.hset("hr:workers", OLD_WORKER, "{}")
+    client.set(f"hr:lease:{OLD_WORKER}", 1)
+    client.hset("hr:stale", "attempt", 7)
 
 
-def open_again(ledger: Ledger) -> None:
-    """What a leader does when it begins to lead."""
-    ledger.register_job(INC, UID, "job", FIRST_QUEUE)
-
-
-def test_chunks_of_the_version_before_go_on_where_they_are(client: Any, ledger: Ledger) -> None:
-    queued, held, staged, waiting = feed(ledger, 0, 4)
-    for _ in range(2):
-        lose(ledger, waiting)  # the second time it waits
-        waiting = replace(waiting, attempt=waiting.attempt + 1)
-    ledger.claim(held, PREPROCESS, B)
-    ledger.claim(staged, PREPROCESS, B)
-    ledger.advance(staged, PREPROCESS, B, INFERENCE, SECOND)
-    before = ledger.places([UID])
-    make_old(client)
-    open_again(ledger)
-
-    after = ledger.places([UID])
-    assert [replace(place, seconds=0) for place in after] == [
-        replace(place, seconds=0) for place in before
-    ]
-    assert feed(ledger, 0, 4) == []  # all of them are still known
-    assert ledger.still_staged([staged]) == [True]
-    ledger.advance(held, PREPROCESS, B, INFERENCE, SECOND)
-    client.zadd("hr:waiting", {waiting.name: 0})
-    assert ledger.rescue_held(INC) == [waiting]
-    for ref in (queued, waiting):
-        ledger.claim(ref, PREPROCESS, A)
-        ledger.advance(ref, PREPROCESS, A, INFERENCE, SECOND)
-    for ref in (queued, held, staged, waiting):
-        assert ledger.claim(ref, INFERENCE, A).losses == 0
-        ledger.advance(ref, INFERENCE, A, RESULTS, THIRD)
-        ledger.claim(ref, RESULTS, A)
-        ledger.finish(ref, A, {})
-    assert ledger.done_between(UID, 0, 4) == 4
-
-
-def test_until_a_producer_opens_an_old_job_its_chunks_wait(client: Any, ledger: Ledger) -> None:
-    queued, held = feed(ledger, 0, 2)
-    ledger.claim(held, PREPROCESS, A)
-    make_old(client)
-    assert stale(lambda: ledger.feed(INC, UID, 2, 3, bound=9)) == "job"
-    assert stale(lambda: ledger.give_back(held, PREPROCESS, A)) == "job"
-    ledger.depart(INC, A)
-    assert ledger.rescue_held(INC) == ledger.rescue_queued(INC, FIRST, 1) == []
-    assert ledger.live_chunks(UID) == [queued.chunk, held.chunk]
-
-    open_again(ledger)
-    assert set(ledger.rescue_held(INC)) == {replace(ref, attempt=2) for ref in (queued, held)}
-    assert ledger.queued_count(FIRST) == 2
-
-
-@pytest.mark.parametrize("line", UNREADABLE.values(), ids=UNREADABLE)
-def test_an_entry_that_cannot_be_read_stops_nothing_and_is_fed_again(
-    client: Any, ledger: Ledger, line: str
-) -> None:
-    ref, other = feed(ledger, 0, 2)
-    ledger.claim(ref, PREPROCESS, A)
-    client.hset(LIVE, ref.chunk, line.format(queue=FIRST))
-
-    assert [place.chunk for place in ledger.places([UID])] == [other.chunk]
-    assert stale(lambda: ledger.claim(ref, PREPROCESS, B)) == "done"
-    assert stale(lambda: ledger.advance(ref, PREPROCESS, A, INFERENCE, SECOND)) == "done"
-    assert stale(lambda: ledger.give_back(ref, PREPROCESS, A)) == "done"
-    assert stale(lambda: ledger.finish(ref, A, {})) == "job"
-    assert stale(lambda: ledger.refuse(ref, PREPROCESS)) == "done"
-    assert ledger.still_staged([ref]) == [False]
-    ledger.depart(INC, A)
-    assert ledger.rescue_held(INC) == []
-    assert feed(ledger, 0, 2) == [ChunkRef(INC, UID, ref.chunk, 1)]
-    take_to(ledger, ref, RESULTS)
-    ledger.finish(ref, A, {})
-
-
-@pytest.mark.parametrize("line", UNREADABLE.values(), ids=UNREADABLE)
-def test_an_entry_that_cannot_be_read_goes_with_its_chunk_or_job(
-    client: Any, ledger: Ledger, line: str
-) -> None:
-    first, _ = feed(ledger, 0, 2)
-    for chunk in (0, 1):
-        client.hset(LIVE, chunk, line.format(queue=FIRST))
-    ledger.register_job(INC, UID, "job", FIRST_QUEUE, [first.chunk])
-    assert ledger.live_chunks(UID) == [1]
-    assert ledger.done_between(UID, 0, 2) == 1
-    ledger.cancel_job(INC, UID)
-    assert ledger.live_chunks(UID) == []
-    ledger.close_job(INC, UID)
-    assert ledger.jobs() == []
-    # What the owners still have of them is dropped when somebody looks.
-    assert ledger.rescue_queued(INC, FIRST, 9) == []
-    assert ledger.queues() == []
-
-
-@pytest.mark.parametrize("is_readable", [True, False])
-def test_a_new_leader_ends_what_the_version_before_began(
-    harness: ProducerHarness, is_readable: bool
-) -> None:
+def test_a_new_leader_begins_a_new_ledger_and_feeds_every_chunk(harness: ProducerHarness) -> None:
     spec = harness.add_job(5)
+    plant(harness.client, spec.job_uid)
+    assert harness.ledger.incarnation() is None  # for no worker, either
+    assert harness.ledger.lead("me", 60)
+    leader = harness.lead()
+    fed: list[Chunk] = []
+
+    def all_fed() -> bool:
+        leader.tick()
+        while message := harness.broker.take():
+            fed.append(message)
+            harness.ledger.claim(message.ref, PREPROCESS, WORKER)
+            harness.finish(message)
+        return harness.ledger.done_between(spec.job_uid, 0, 5) == 5
+
+    wait_for(all_fed, what="all chunks", every=0.01)
+    assert [(message.chunk, message.attempt) for message in fed] == [(n, 1) for n in range(5)]
+    assert {message.incarnation for message in fed} == {harness.ledger.incarnation()} != {OLD}
+
+    client, uid = harness.client, spec.job_uid
+    assert not harness.ledger.lead("another", 60)  # who leads was not deleted with the rest
+    assert client.get("hr:layout") == VERSION
+    held = f"hr:held:{WORKER.name}"
+    ours = {"hr:incarnation", "hr:layout", "hr:leader", "hr:jobs", "hr:workers", held}
+    ours |= {f"hr:lease:{WORKER.name}", f"hr:job:{uid}", f"hr:{uid}:live", f"hr:{uid}:done"}
+    assert set(client.keys("hr:*")) <= ours
+    assert client.hkeys("hr:workers") == [WORKER.name]
+    assert "old" not in client.hgetall(f"hr:job:{uid}")
+
+
+def test_messages_and_workers_of_the_old_ledger_are_late(client: Any, ledger: Ledger) -> None:
+    client.set("hr:layout", "v3")
+    old = feed(ledger)[0]
+    ledger.claim(old, PREPROCESS, A)
+    assert ledger.incarnation() is None
+    new = ledger.begin("b" * 16)
+    assert new == ledger.incarnation() == "b" * 16
+    steps: tuple[Callable[[], object], ...] = (
+        lambda: ledger.claim(old, PREPROCESS, A),
+        lambda: ledger.give_back(old, PREPROCESS, A),
+        lambda: ledger.renew(INC, A, [old.name]),
+    )
+    for late in steps:
+        assert stale(late) == "incarnation"
+    lease = LeaseKeeper(ledger, A, 6.0)
+    lease.start()
+    wait_for(lambda: [w.name for w in ledger.workers()] == [A.name], what="its new lease")
+    lease.end()
+
+
+def test_of_two_producers_none_deletes_what_the_other_began(
+    client: Any, ledger: Ledger, valkey: RunningValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.set("hr:layout", "v3")
+    first, fed = connect_to(valkey.url), list[ChunkRef]()
+    scan = redis.Redis.scan_iter
+
+    def overtaken(self: Any, *args: Any, **options: Any) -> Iterator[str]:
+        found = list(scan(self, *args, **options))
+        monkeypatch.setattr(redis.Redis, "scan_iter", scan)
+        ledger.begin("b" * 16)
+        ledger.register_job("b" * 16, UID, "job", samples.FIRST_QUEUE)
+        fed.extend(ledger.feed("b" * 16, UID, 0, 3, bound=9)[1])
+        return iter(found)
+
+    monkeypatch.setattr(redis.Redis, "scan_iter", overtaken)
+    assert first.begin("a" * 16) == "b" * 16
+    assert (
+        [place.chunk for place in ledger.places([UID])] == [ref.chunk for ref in fed] == [0, 1, 2]
+    )
+    assert ledger.queued_count(FIRST) == 3
+
+
+def test_the_producers_user_may_begin_a_new_ledger(tmp_path: Path) -> None:
+    server = start_valkey(tmp_path)
+    try:
+        add_users(server.url)
+        client: Any = redis.Redis.from_url(server.url, decode_responses=True)
+        plant(client, UID)
+        producer = connect_to(url_as(server.url, "producer"))
+        assert producer.begin("b" * 16) == "b" * 16
+        assert set(client.keys("hr:*")) == {"hr:incarnation", "hr:layout"}
+        for role in ("preprocess", "inference", "collector"):
+            assert connect_to(url_as(server.url, role)).incarnation() == "b" * 16
+    finally:
+        server.stop()
+
+
+def finish(harness: ProducerHarness, files: ChunkFiles, message: Chunk) -> None:
+    """Do what the workers do for a chunk, up to its file."""
+    ref = message.ref
+    for stage, following in ((PREPROCESS, INFERENCE), (INFERENCE, RESULTS)):
+        harness.ledger.claim(ref, stage, WORKER)
+        harness.ledger.advance(ref, stage, WORKER, following, "elsewhere")
+    harness.ledger.claim(ref, RESULTS, WORKER)
+    files.write(result_of(message))
+    harness.ledger.finish(ref, WORKER, {})
+
+
+def result_of(message: Chunk) -> Result:
+    best = [Prediction(label="cat", score=0.5)]
+    items = [ResultItem(item=i, width=4, height=4, predictions=best) for i in message.items]
+    head = {"job_id": message.job_id, "job_uid": message.job_uid}
+    return samples.result(message.chunk, message.attempt, items=items, **head)
+
+
+def test_a_job_half_done_by_the_version_before_ends_with_each_row_once(
+    harness: ProducerHarness,
+) -> None:
+    spec, store = harness.add_job(5), harness.store
+    store.buckets["results"] = {}
+    files = ChunkFiles(store, "state")
     before = harness.lead()
-    harness.until(before, lambda: harness.queued() == BOUND, "the queue at its bound")
-    harness.finish(harness.claim())
-    held = harness.claim()
+    harness.until(before, lambda: harness.queued() == BOUND, "the first chunks")
+    harness.until(before, harness.sealed, "the seal")
+    for _ in range(3):
+        message = harness.broker.take()
+        assert message is not None
+        if message.chunk != 1:  # of chunk 2 the old ledger does not know yet that it has a file
+            files.write(result_of(message))
     before.end()
-    make_old(harness.client, spec.job_uid)
-    if not is_readable:
-        for chunk in harness.ledger.live_chunks(spec.job_uid):
-            harness.client.hset(f"hr:{spec.job_uid}:live", chunk, "of another form")
+    harness.client.flushall()
+    harness.broker.sent.clear()
+    plant(harness.client, spec.job_uid, done=(0,))
 
     leader = harness.lead()
-    done = harness.ledger.done_between
-    if is_readable:
-        leader.tick()
-        harness.finish(held)
+    collector = ClosingLoop(harness.ledger, harness.jobs, files, lambda _bucket: store)
 
-    def work() -> bool:
+    def closed() -> bool:
         harness.now += RESCUE_SECONDS
         leader.tick()
         while message := harness.broker.take():
-            with suppress(Stale):
-                harness.ledger.claim(message.ref, PREPROCESS, WORKER)
-                harness.finish(message)
-        return done(spec.job_uid, 0, 5) == 5
+            finish(harness, files, message)
+        collector.once()
+        return harness.jobs.closing(spec.job_id) is not None
 
-    wait_for(work, what="all chunks", every=0.01)
-    if is_readable:  # nothing was sent a second time
-        assert set(harness.broker.sent.values()) == {1}
-        assert harness.attempts() == {1}
+    wait_for(closed, what="its end", every=0.01)
+    closing = harness.jobs.closing(spec.job_id)
+    assert closing is not None
+    assert closing.state == "succeeded"
+    assert closing.accounting == Accounting(listed=9, succeeded=9)
+    rows = [
+        key
+        for name, data in store.buckets["results"].items()
+        if name.startswith(keys.rows_prefix(spec))
+        for key in pq.read_table(io.BytesIO(data))["key"].to_pylist()
+    ]
+    assert sorted(rows) == sorted(store.buckets["input"])
+    assert {chunk for _, chunk, _ in harness.broker.sent} == {1, 3, 4}  # no file was made again
+    assert set(harness.broker.sent.values()) == {1}
+
+
+@pytest.mark.parametrize(
+    "line", ["", f"queued preprocess 1 {FIRST}", ENTRIES["1"], "a b c d e f g h i j k l"]
+)
+def test_an_entry_that_cannot_be_read_is_fed_again(client: Any, ledger: Ledger, line: str) -> None:
+    ref, other = feed(ledger, 0, 2)
+    ledger.claim(ref, PREPROCESS, A)
+    client.hset(f"hr:{UID}:live", ref.chunk, line)
+    assert [place.chunk for place in ledger.places([UID])] == [other.chunk]
+    assert stale(lambda: ledger.give_back(ref, PREPROCESS, A)) == "done"
+    ledger.depart(INC, A)
+    assert ledger.rescue_held(INC) == []
+    assert feed(ledger, 0, 2) == [ref]
+    ledger.claim(ref, PREPROCESS, A)

@@ -51,5 +51,5 @@ def passed_on(settings: Settings) -> list[bytes]:
     broker: Any
     with redis.Redis.from_url(settings.broker_url) as broker:
         for lane, text in MESSAGES.items():
-            broker.lpush(f"v3.drawing.{lane}.{settings.host_id}", text)
-        return [broker.brpop("v3.results.bulk", timeout=30)[1] for _ in MESSAGES]
+            broker.lpush(f"v4.drawing.{lane}.{settings.host_id}", text)
+        return [broker.brpop("v4.results.bulk", timeout=30)[1] for _ in MESSAGES]

@@ -40,7 +40,7 @@ NEVER = (
     *("RENAME hr:jobs x", "COPY hr:jobs x", "DUMP hr:jobs", "SORT hr:jobs", "SLOWLOG GET"),
     *("MIGRATE h 1 k 0 1", "OBJECT ENCODING hr:jobs", "INFO", "RANDOMKEY", "CLUSTER INFO"),
 )
-INFERENCE_QUEUE = "v3.inference.bulk.{host}"
+INFERENCE_QUEUE = "v4.inference.bulk.{host}"
 
 
 def in_both_lanes(commands: Iterable[str]) -> tuple[str, ...]:
@@ -52,37 +52,50 @@ def in_both_lanes(commands: Iterable[str]) -> tuple[str, ...]:
 # Each to somebody else's, or more than its own work needs.
 _FOREIGN = {
     "producer": (
-        *("BRPOP v3.preprocess.bulk 1", "BRPOP v3.results.bulk 1", "HGETALL dead:letters"),
-        *("DEL v3.preprocess.bulk", f"LPUSH {INFERENCE_QUEUE} x"),
+        *("BRPOP v4.preprocess.bulk 1", "BRPOP v4.results.bulk 1", "HGETALL dead:letters"),
+        *("DEL v4.preprocess.bulk", f"LPUSH {INFERENCE_QUEUE} x"),
         *("PUBLISH /0.celery.pidbox x", "PSUBSCRIBE /0.celeryev/*", "SET other 1", "GET other"),
         *("LRANGE stage:pixels:x 0 1", "HGETALL stage:parcels", "RPUSH stage:pixels:x y"),
     ),
     "preprocess": (
-        *(f"BRPOP {INFERENCE_QUEUE} 1", f"DEL {INFERENCE_QUEUE}", "LPUSH v3.results.bulk x"),
-        "LRANGE v3.results.bulk 0 -1",
+        *(f"BRPOP {INFERENCE_QUEUE} 1", f"DEL {INFERENCE_QUEUE}", "LPUSH v4.results.bulk x"),
+        "LRANGE v4.results.bulk 0 -1",
         *("GET hr:leader", "DEL hr:leader", "SET hr:incarnation x", "DEL hr:jobs", "SCAN 0"),
+        "SET hr:layout x",
         *("HSET hr:job:u cancelled 1", "SETBIT hr:u:done 0 1", "RPUSH hr:hints x", "GET other"),
         *("HGETALL dead:letters", "DEL dead:letters", "HSET dead:replays x 1"),
         "LRANGE stage:pixels:x 0 1",
         *("PUBLISH /0.celery.pidbox x", "PSUBSCRIBE /0.celeryev/*", "PUBLISH other x"),
     ),
     "inference": (
-        *("BRPOP v3.preprocess.bulk 1", "BRPOP v3.results.bulk 1", f"DEL {INFERENCE_QUEUE}x"),
-        *("LRANGE v3.preprocess.bulk 0 -1", "GET hr:leader"),
-        *("SET hr:incarnation x", "SETBIT hr:u:done 0 1", "HSET hr:job:u cancelled 1", "SCAN 0"),
+        *("BRPOP v4.preprocess.bulk 1", "BRPOP v4.results.bulk 1", f"DEL {INFERENCE_QUEUE}x"),
+        *("LRANGE v4.preprocess.bulk 0 -1", "GET hr:leader"),
+        *(
+            "SET hr:incarnation x",
+            "SET hr:layout x",
+            "SETBIT hr:u:done 0 1",
+            "HSET hr:job:u cancelled 1",
+            "SCAN 0",
+        ),
         *("HGETALL dead:letters", "DEL dead:order", "PUBLISH /0.celery.pidbox x", "SET other 1"),
         *("RPUSH stage:pixels:x y", "HSET stage:parcels x 1"),
         *("LPOP hr:hints", "LRANGE hr:hints 0 -1", "DEL hr:hints"),
     ),
     "collector": (
-        *("BRPOP v3.preprocess.bulk 1", f"LPUSH {INFERENCE_QUEUE} x", "DEL v3.preprocess.bulk"),
-        *("SET hr:incarnation x", "DEL hr:leader", "RPUSH hr:hints x"),
+        *("BRPOP v4.preprocess.bulk 1", f"LPUSH {INFERENCE_QUEUE} x", "DEL v4.preprocess.bulk"),
+        *("SET hr:incarnation x", "SET hr:layout x", "DEL hr:leader", "RPUSH hr:hints x"),
         *("HGETALL dead:letters", "DEL dead:order", "PUBLISH /0.celery.pidbox x", "SCAN 0"),
         *("LRANGE stage:pixels:x 0 1", "HSET stage:parcels x 1", "DEL stage:parcels"),
     ),
     "flower": (
-        *("LPUSH v3.preprocess.bulk x", "BRPOP v3.preprocess.bulk 1", "DEL v3.results.bulk"),
-        *("LRANGE v3.results.bulk 0 -1", "GET hr:incarnation", "SMEMBERS hr:jobs", "SCAN 0"),
+        *("LPUSH v4.preprocess.bulk x", "BRPOP v4.preprocess.bulk 1", "DEL v4.results.bulk"),
+        *(
+            "LRANGE v4.results.bulk 0 -1",
+            "GET hr:incarnation",
+            "GET hr:layout",
+            "SMEMBERS hr:jobs",
+            "SCAN 0",
+        ),
         *("HGETALL dead:letters", "PUBLISH /0.celeryev/task.x x"),
     ),
 }

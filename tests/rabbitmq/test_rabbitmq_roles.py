@@ -38,7 +38,7 @@ FIRST, ELSEWHERE, LAST = (
     for stage, host in ((PREPROCESS, ""), (INFERENCE, "host-9"), (RESULTS, ""))
 )
 MAILBOX, ANSWERS, EVENTS = "a@b.celery.pidbox", "a.reply.celery.pidbox", "celeryev.a"
-QUEUES = (*FIRST, *ELSEWHERE, *LAST, MAILBOX, ANSWERS, EVENTS, "v3.somebodys")
+QUEUES = (*FIRST, *ELSEWHERE, *LAST, MAILBOX, ANSWERS, EVENTS, "v4.somebodys")
 EXCHANGES = ("celery.pidbox", "reply.celery.pidbox", "celeryev", "amq.fanout")
 DIRECT = ""
 
@@ -213,7 +213,7 @@ def everything(hears: str) -> Iterator[tuple[tuple[str, str], Action]]:
         yield (
             ("send", exchange),
             lambda c, e=exchange: c.basic_publish_confirm(
-                amqp.Message(b""), exchange=e, routing_key="v3.nobodys"
+                amqp.Message(b""), exchange=e, routing_key="v4.nobodys"
             ),
         )
 

@@ -21,7 +21,9 @@ NEXT = {"preprocess": "inference", "inference": "results"}
 # From so many rows on a percentage of failures counts here: jobs have a few images.
 MIN_ROWS_FOR_PERCENT = 8
 ENDING = ("ledger.cancel_job", "ledger.close_job")
-LEDGER_READS = {f"ledger.{name}" for name in ("get", "hgetall", "lpop", "zcard", "scan", "staged")}
+LEDGER_READS = {
+    f"ledger.{name}" for name in ("get", "mget", "hgetall", "lpop", "zcard", "scan", "staged")
+}
 
 
 class _Entry(NamedTuple):

@@ -29,6 +29,9 @@ class _Commands:
     def get(self, key: str) -> Any:
         return self._send(_as_it_is, "GET", key)
 
+    def mget(self, *keys: str) -> Any:
+        return self._send(_as_it_is, "MGET", *keys)
+
     def set(self, key: str, value: str, *, nx: bool, px: int) -> Any:
         return self._send(_as_it_is, "SET", key, value, *(["NX"] if nx else []), "PX", px)
 

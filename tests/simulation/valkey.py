@@ -46,7 +46,7 @@ class Valkey:
         self._commands = {
             name.upper(): getattr(self, f"_{name}")
             for name in (
-                *("get", "set", "del", "exists", "pexpire", "pttl", "time"),
+                *("get", "mget", "set", "del", "exists", "pexpire", "pttl", "time"),
                 *("setbit", "getbit", "bitcount"),
                 *("hget", "hset", "hsetnx", "hdel", "hgetall", "hkeys", "hlen", "hexists"),
                 *("hmget", "hincrby", "hincrbyfloat"),
@@ -90,6 +90,9 @@ class Valkey:
 
     def _get(self, key: str) -> str | None:
         return self.values.get(key)
+
+    def _mget(self, *keys: str) -> list[str | None]:
+        return [self._get(key) for key in keys]
 
     def _set(self, key: str, value: str, *options: str) -> str | None:
         if "NX" in options and key in self.values:

@@ -22,7 +22,7 @@ def main() -> int:
     store = resolve_store(settings, settings.state_bucket)
     wait_for_store_access(store, settings.state_bucket, stopping)
     store.put(settings.state_bucket, "quarantine/painter/0", b"x")
-    queues = [f"v3.drawing.{lane}.{settings.host_id}" for lane in ("interactive", "bulk")]
+    queues = [f"v4.drawing.{lane}.{settings.host_id}" for lane in ("interactive", "bulk")]
     identity = WorkerIdentity.of_this_process("painter", settings.host_id)
     lease = LeaseKeeper(connect_ledger(settings), identity, settings.lease_seconds)
     with redis.Redis.from_url(settings.broker_url) as broker, broker.pubsub() as orders:
@@ -30,7 +30,7 @@ def main() -> int:
         lease.start()
         while not stopping.is_set():
             if taken := broker.brpop(queues, timeout=0.2):
-                broker.lpush("v3.results.bulk", taken[1])
+                broker.lpush("v4.results.bulk", taken[1])
     lease.end()
     return 0
 

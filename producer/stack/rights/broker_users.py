@@ -34,7 +34,9 @@ _TRANSACTION = "+multi +exec +discard +unwatch"
 _SCRIPTS = "+evalsha +script|load +script|exists +time"
 _SUBSCRIBER = "(+psubscribe +punsubscribe +subscribe +unsubscribe &{})"
 
-_READ = "+get +exists +pttl +hget +hmget +hgetall +hkeys +hlen +hexists +zrange +zcard +smembers"
+_READ = (
+    "+get +mget +exists +pttl +hget +hmget +hgetall +hkeys +hlen +hexists +zrange +zcard +smembers"
+)
 _LEDGER = (
     f"{_READ} +getbit +bitcount +set +del +pexpire +hset +hsetnx +hdel +hincrby +hincrbyfloat"
     " +zadd +zrem +sadd +srem +setbit"

@@ -1,5 +1,6 @@
 -- Shared by every script: it is put before each one's text.
 -- ARGV[1] is the caller's incarnation; a script does nothing for another.
+-- A change of the layout raises VERSION in shared/stages.py.
 -- A live entry is one line:
 --   state stage attempt owner rescues refusals trial since
 --   state: queued | held | waiting (to be queued again) | refused (to be given up)
@@ -33,18 +34,16 @@ local function trial_key(uid, chunk) return 'hr:' .. uid .. ':trial:' .. chunk e
 local function job_key(uid) return 'hr:job:' .. uid end
 local function member(uid, chunk) return uid .. ' ' .. chunk end
 
--- nil where there is no entry, or none that can be read. The version before had three counts of
--- losses in the middle of its eleven words, which are forgotten.
+-- nil where there is no entry, or none that can be read.
 local function read_live(uid, chunk)
   local f = {}
   for word in string.gmatch(redis.call('HGET', live_key(uid), chunk) or '', '%S+') do
     f[#f + 1] = word
   end
-  local n = #f
-  if n ~= 8 and n ~= 11 then return nil end
+  if #f ~= 8 then return nil end
   return {
     state = f[1], stage = f[2], attempt = tonumber(f[3]), owner = f[4],
-    rescues = tonumber(f[n - 3]), refusals = tonumber(f[n - 2]), trial = f[n - 1], since = f[n],
+    rescues = tonumber(f[5]), refusals = tonumber(f[6]), trial = f[7], since = f[8],
   }
 end
 
@@ -53,7 +52,7 @@ local function write_live(uid, chunk, e)
     e.state, e.stage, e.attempt, e.owner, e.rescues, e.refusals, e.trial, e.since}, ' '))
 end
 
--- Nothing where the job is not open here, or the version before opened it and nobody since.
+-- Nothing where the job is not open here.
 local function first_of(uid)
   return unpack(redis.call('HMGET', job_key(uid), 'first_stage', 'first_queue'))
 end

@@ -4,9 +4,8 @@
 if not incarnation_matches() then return stale('incarnation') end
 local uid = ARGV[2]
 redis.call('SADD', 'hr:jobs', uid)
-redis.call('HSETNX', job_key(uid), 'job_id', ARGV[3])
-redis.call('HSETNX', job_key(uid), 'first_stage', ARGV[4])
-redis.call('HSETNX', job_key(uid), 'first_queue', ARGV[5])
+redis.call('HSET', job_key(uid),
+  'job_id', ARGV[3], 'first_stage', ARGV[4], 'first_queue', ARGV[5])
 redis.call('HSETNX', job_key(uid), 'opened_at_ms', now_ms())
 for chunk in string.gmatch(ARGV[6], '%d+') do
   local e = read_live(uid, chunk)

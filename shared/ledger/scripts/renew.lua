@@ -1,5 +1,5 @@
 -- A worker renews its lease and names the chunks in hand ("uid chunk", ARGV[5] and on).
--- What it holds in the ledger and leaves unnamed gains a miss; two misses make it lost.
+-- For each chunk that it holds, a renewal that does not name it is counted; two in a row make it lost.
 -- ARGV: incarnation, worker, lease ms, worker's description, named...
 if not incarnation_matches() then return stale('incarnation') end
 local worker, named = ARGV[2], {}

@@ -39,7 +39,7 @@ from tests.support.fake_connections import Fake, fake_connections
 from tests.support.planted_role import ROLE, STAGE, plant
 
 NAME = ROLE.name
-QUEUES = ("v3.drawing.interactive.host-7", "v3.drawing.bulk.host-7")
+QUEUES = ("v4.drawing.interactive.host-7", "v4.drawing.bulk.host-7")
 PACKAGES = ("producer", "shared", "workers")
 # Where a role's name may stand beside its row, its stage's row and its own package.
 ALSO_NAMED = {
@@ -100,14 +100,14 @@ def test_it_has_a_user_at_the_broker() -> None:
     selectors = re.findall(r"\(([^)]*)\)", line)
     (taking,) = [s.split() for s in selectors if "+brpop" in s]
     assert [key for key in taking if key[0] == "~"] == [
-        "~v3.drawing.interactive.*",
-        "~v3.drawing.bulk.*",
+        "~v4.drawing.interactive.*",
+        "~v4.drawing.bulk.*",
     ]
-    assert "+lpush %W~v3.results.interactive %W~v3.results.bulk" in selectors
+    assert "+lpush %W~v4.results.interactive %W~v4.results.bulk" in selectors
     assert "+get ~colours:*" in selectors
     for other in ("flower", "producer"):
         (line,) = [li for li in acl_file({other: "x"}).splitlines() if f"user {other} " in li]
-        assert "%R~v3.drawing.bulk.*" in line  # they count what waits
+        assert "%R~v4.drawing.bulk.*" in line  # they count what waits
 
 
 def test_it_has_a_user_at_rabbitmq() -> None:
@@ -118,8 +118,8 @@ def test_it_has_a_user_at_rabbitmq() -> None:
     for queue in QUEUES:
         assert re.search(configure, queue)
         assert re.search(read, queue)
-    assert re.search(configure, "v3.results.bulk")
-    assert not re.search(read, "v3.results.bulk")
+    assert re.search(configure, "v4.results.bulk")
+    assert not re.search(read, "v4.results.bulk")
 
 
 def test_it_has_an_identity_at_the_store() -> None:
