@@ -73,6 +73,7 @@ class TaskPool(BasePool):  # type: ignore[misc]
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:
             call()
+            del call  # while this thread waits, it would keep the task's message
 
 
 def _report(callback: Callable[..., object], *args: Any) -> None:

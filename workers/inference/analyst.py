@@ -34,7 +34,7 @@ class Request:
     ``images``: uint8 (images, height, width, 3).
     ``job``: whose log gets what a user's class prints.
     ``name``: names the images together with their place.
-    ``settle``: is asked before anything is computed in a precision that the pipeline leaves open.
+    ``settle``: is asked before a network computes anything.
     ``note``: notes which image is on trial, where one of them may be a killer; each runs alone.
     """
 
@@ -93,13 +93,11 @@ class DeviceAnalyst:
         return Answers(_answers(run, request.pipeline.postprocess), [run], run.model.choice)
 
     def _key(self, request: Request) -> ModelKey:
-        """The key of the model in the job's precision, which is settled first."""
+        """The key of the model; a network's in the job's precision, which is settled first."""
         key = ModelKey.of(request.pipeline)
-        if not key.leaves_precision_open:
+        if key.model.python_class is not None:
             return key
-        choice = self._device.prepare(key).result()
-        precision = request.settle(choice)
-        return key if precision == choice.precision else key.in_precision(precision)
+        return key.in_precision(request.settle(self._device.prepare(key).result()))
 
     def _on_trial(self, request: Request, note: Note) -> Answers:
         """Each image alone, since one may have ended our process, not only its own."""

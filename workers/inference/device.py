@@ -45,6 +45,7 @@ from workers.inference.submission import (
     Submission,
     deliver,
     fail,
+    fail_all,
     images_of,
 )
 
@@ -115,17 +116,16 @@ class DeviceLoop:
         return submission.future
 
     def prepare(self, key: ModelKey) -> Future[EngineChoice]:
-        """Choose what computes a model here: load it where it is new.
+        """Choose what computes a network here: load it where it is new.
 
-        For networks, whose precision may be open; a user's class is loaded with its first batch.
+        A user's class is loaded with its first batch.
         The future raises ModelUnusable, or TransientError where loading may work later.
         """
-        preparation = Preparation(key)
-        if (choice := self._models.choice(key)) is not None:
-            preparation.future.set_result(choice)
-        else:
-            self._queue.put_preparation(preparation)
-        return preparation.future
+        if (choice := self._models.choice(key)) is None:
+            return self._queue.put_preparation(key)
+        future: Future[EngineChoice] = Future()
+        future.set_result(choice)
+        return future
 
     def close(self) -> None:
         """Finish what is submitted, close the engines, and end the threads."""
@@ -164,13 +164,15 @@ class DeviceLoop:
         return self._queue.next(on_idle=lambda: renew(NO_DEADLINE))
 
     def _prepare(self, preparation: Preparation, renew: Renew) -> None:
-        key, future = preparation.key, preparation.future
         try:
-            future.set_result(self._model(key, renew).choice)
+            choice = self._model(preparation.key, renew).choice
         except (ModelUnusable, TransientError) as error:
-            future.set_exception(error)
-        except BaseException as error:  # noqa: BLE001 - the thread that waits is told
-            future.set_exception(load_error(key.model.name, error))
+            fail_all(preparation.waiting, error)
+        except BaseException as error:  # noqa: BLE001 - the threads that wait are told
+            fail_all(preparation.waiting, load_error(preparation.key.model.name, error))
+        else:
+            for future in preparation.waiting:
+                future.set_result(choice)
 
     def _begin(self, batch: DeviceBatch, renew: Renew) -> _InFlight | None:
         """Run the batch, or begin with it; tell its submitters where that cannot be."""

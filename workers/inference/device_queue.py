@@ -21,19 +21,21 @@ from workers.inference.submission import DeviceBatch, Piece, images_of
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Preparation:
-    """A model that is to be loaded; the future gets what was chosen to compute it."""
+    """A model to be loaded, once for all who wait; they get what was chosen to compute it."""
 
     key: ModelKey
-    future: Future[EngineChoice] = field(default_factory=Future)
+    waiting: list[Future[EngineChoice]] = field(default_factory=list)
+    submitted: float = field(default_factory=time.monotonic)
 
 
 class DeviceQueue:
-    """First in, first out, but models to be loaded go first. Thread-safe.
+    """First in, first out, models to be loaded included. Thread-safe.
 
     A piece larger than its model's batch size is split evenly, smaller ones of the same model are
     joined. The oldest waits for company for ``max_wait_seconds`` at most, and never once all
     ``submitters`` (how many threads submit, each waiting for its answer) are here. It waits since
     it was submitted, so what came while the device was busy does not keep it idle afterwards.
+    Were loading first, a model that cannot be loaded, and is tried again, would stop all others.
     """
 
     def __init__(self, batch_images: int, max_wait_seconds: float, submitters: int) -> None:
@@ -42,7 +44,7 @@ class DeviceQueue:
         self._max_wait_seconds = max_wait_seconds
         self._submitters = submitters
         self._pending: deque[Piece] = deque()
-        self._preparations: deque[Preparation] = deque()
+        self._preparations: dict[ModelKey, Preparation] = {}  # in their order
         self._in_flight = 0  # batches, which may have to run again
         self._changed = threading.Condition()
 
@@ -53,12 +55,14 @@ class DeviceQueue:
             self._pending.extend(self._split(piece))
             self._changed.notify()
 
-    def put_preparation(self, preparation: Preparation) -> None:
+    def put_preparation(self, key: ModelKey) -> Future[EngineChoice]:
         """Add a model to be loaded. Raises TransientError where the queue is closed."""
+        future: Future[EngineChoice] = Future()
         with self._changed:
             self._raise_if_closed()
-            self._preparations.append(preparation)
+            self._preparations.setdefault(key, Preparation(key)).waiting.append(future)
             self._changed.notify()
+        return future
 
     def put_back(self, batch: DeviceBatch) -> None:
         """Put a batch that never began back to the front."""
@@ -86,9 +90,9 @@ class DeviceQueue:
         """
         with self._changed:
             while True:
-                if self._preparations:
-                    return self._preparations.popleft()
                 self._drop_failed()
+                if (preparation := self._oldest_preparation()) is not None:
+                    return self._preparations.pop(preparation.key)
                 if self._pending:
                     batch, patience_seconds = self._joined()
                     if patience_seconds <= 0:
@@ -145,10 +149,19 @@ class DeviceQueue:
         while self._pending and self._pending[0].submission.future.done():
             self._pending.popleft()
 
+    def _oldest_preparation(self) -> Preparation | None:
+        """The first of them, unless a piece has waited for longer."""
+        first = next(iter(self._preparations.values()), None)
+        if first is None or not self._pending:
+            return first
+        return first if first.submitted < self._pending[0].submission.submitted else None
+
     def _joined(self) -> tuple[DeviceBatch, float]:
         """The oldest piece and those that fit beside it, and how long they may wait for more."""
         batch, is_full = self._joinable()
-        if is_full or len(self._pending) >= self._submitters or self.is_closed:
+        # Who waits for a model to be loaded submits nothing meanwhile.
+        preparing = sum(len(each.waiting) for each in self._preparations.values())
+        if is_full or len(self._pending) + preparing >= self._submitters or self.is_closed:
             return batch, 0.0
         submitted = self._pending[0].submission.submitted
         return batch, submitted + self._max_wait_seconds - time.monotonic()

@@ -90,8 +90,8 @@ def _chosen(key: ModelKey, open_engine: Open, self_test: SelfTest) -> tuple[Engi
     cuda = has_cuda()
     left = candidates(key.model, key.engine, key.precision, cuda=cuda)
     if len(left) > 1 and key.precision in ("auto", "float32"):
-        trials = self_test.trials(key.model, key.image_pixels, open_engine, cuda=cuda)
-        best, reason = pick([trial for trial in trials if trial.candidate in left])
+        results = self_test.results(key.model, key.image_pixels, open_engine, cuda=cuda)
+        best, reason = pick([result for result in results if result.candidate in left])
         return open_engine(best), reason
     asked = "the model is a Python class" if key.model.python_class else "the pipeline asks for it"
     for candidate in left[:-1]:

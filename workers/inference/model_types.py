@@ -43,13 +43,8 @@ class ModelKey:
             pipeline.model, pipeline.engine, pipeline.precision, size, pipeline.batch_seconds
         )
 
-    @property
-    def leaves_precision_open(self) -> bool:
-        """Is its precision chosen when it is loaded? Only a user's class knows its own."""
-        return self.precision == "auto" and self.model.python_class is None
-
     def in_precision(self, precision: Precision | None) -> ModelKey:
-        """The key of the same model in that precision."""
+        """The key of the same model in that precision; None: a user's class, which names none."""
         return self if precision is None else replace(self, precision=precision)
 
     @property

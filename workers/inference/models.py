@@ -20,7 +20,11 @@ log = logging.getLogger(__name__)
 
 
 class LoadedModels:
-    """An LRU of loaded models; one thread uses it, others ask for choices alone."""
+    """An LRU of loaded models; one thread uses it, others ask for choices alone.
+
+    A network whose precision was open is kept under the one that was chosen: who asks for that
+    finds it, and where it has to be loaded again it computes in no other.
+    """
 
     def __init__(self, load: LoadModel, *, capacity: int = LOADED_MODELS) -> None:
         self._load = load
@@ -35,33 +39,40 @@ class LoadedModels:
 
     def __contains__(self, key: ModelKey) -> bool:
         """Is it ready to run? The process of a user's class may have ended."""
+        key = self._as_chosen(key)
         return key in self._loaded and not getattr(self._loaded[key].engine, "dead", False)
 
     def get(self, key: ModelKey) -> LoadedModel:
         """The model, loaded now if need be. Raises ModelUnusable, or TransientError."""
+        key = self._as_chosen(key)
         if key in self:
             self._loaded.move_to_end(key)
             return self._loaded[key]
         self._raise_if_refused(key)
         self.make_room(key)
         try:
-            self._loaded[key] = self._load(key)
+            loaded = self._load(key)
         except ClassUnusable:  # its job ends; another's is tried
             raise
         except ModelUnusable as error:
             log.error("model '%s' cannot be used: %s", key.model.name, error)
             self._refused[key] = (time.monotonic(), error)
             raise
-        self._choices[key] = self._loaded[key].choice
-        if len(self._choices) > REMEMBERED_CHOICES:
-            self._choices.popitem(last=False)
-        return self._loaded[key]
+        self._remember(key, loaded.choice)
+        chosen = self._as_chosen(key)
+        self._remember(chosen, loaded.choice)
+        if chosen in self:  # loaded for a pipeline that names its precision
+            loaded.engine.close()
+        else:
+            self._loaded[chosen] = loaded
+        return self._loaded[chosen]
 
     def make_room(self, key: ModelKey) -> None:
         """Close the model, if it is loaded, and the oldest where it needs the room of one more.
 
         Closing waits for batches in flight.
         """
+        key = self._as_chosen(key)
         if key in self._loaded:
             self._loaded.pop(key).engine.close()
         while len(self._loaded) >= self._capacity:
@@ -71,6 +82,17 @@ class LoadedModels:
         """Close every engine."""
         while self._loaded:
             self._loaded.popitem()[1].engine.close()
+
+    def _as_chosen(self, key: ModelKey) -> ModelKey:
+        """The key in the precision that was chosen for it here, where it leaves that open."""
+        if key.precision == "auto" and (choice := self._choices.get(key)) is not None:
+            return key.in_precision(choice.precision)
+        return key
+
+    def _remember(self, key: ModelKey, choice: EngineChoice) -> None:
+        self._choices[key] = choice
+        if len(self._choices) > REMEMBERED_CHOICES:
+            self._choices.popitem(last=False)
 
     def _raise_if_refused(self, key: ModelKey) -> None:
         now = time.monotonic()

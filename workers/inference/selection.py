@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 class _SelfTestResults(Frozen):
-    trials: tuple[SelfTestResult, ...]
+    results: tuple[SelfTestResult, ...]
 
 
 class SelfTest:
@@ -56,10 +56,10 @@ class SelfTest:
         self._folder = folder
         self._kept: dict[Path, _SelfTestResults] = {}
 
-    def trials(
+    def results(
         self, model: Model, image_pixels: int, open_engine: Open, *, cuda: bool
     ) -> Sequence[SelfTestResult]:
-        """A trial of each candidate that works here, whichever a pipeline asks for.
+        """How each candidate that works here did, whichever a pipeline asks for.
 
         Raises PermanentError where the first, which is float32, cannot be opened.
         """
@@ -71,11 +71,11 @@ class SelfTest:
             images = calibration_images(image_pixels)
             known = _write_once(
                 path,
-                _SelfTestResults(trials=tuple(_Test(open_engine, images, cuda=cuda).of(offered))),
+                _SelfTestResults(results=tuple(_Test(open_engine, images, cuda=cuda).of(offered))),
             )
             log.info("model '%s': tried in %.1f s", model.name, time.monotonic() - started)
         self._kept[path] = known
-        return known.trials
+        return known.results
 
 
 class _Test:
@@ -91,7 +91,7 @@ class _Test:
         self._expected: Any = None
 
     def of(self, offered: Sequence[Candidate]) -> Iterator[SelfTestResult]:
-        """The trials of those that work; the first has to, and is what others are compared with."""
+        """How those that work did; the first has to, and is what others are compared with."""
         first, *others = offered
         yield self._try(first, len(self._images))
         for candidate in others:
@@ -140,7 +140,9 @@ def _name(model: Model, image_pixels: int, offered: Sequence[Candidate]) -> str:
             continue
     candidates = [candidate.model_dump() for candidate in offered]
     used = [SLICE_IMAGES, *groups_and_threads()]
-    facts = [model.model_dump(mode="json"), image_pixels, candidates, machine(), used, versions]
+    form = list(_SelfTestResults.model_fields)
+    tried = [model.model_dump(mode="json"), image_pixels, candidates]
+    facts = [form, *tried, machine(), used, versions]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -155,16 +157,16 @@ def _read(path: Path) -> _SelfTestResults | None:
     return None
 
 
-def _write_once(path: Path, trials: _SelfTestResults) -> _SelfTestResults:
+def _write_once(path: Path, results: _SelfTestResults) -> _SelfTestResults:
     """Write the file unless there is one. Returns what it says, or ours on a full disk."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent) as file:
-            file.write(trials.model_dump_json(indent=1).encode())
+            file.write(results.model_dump_json(indent=1).encode())
             file.flush()
             os.link(file.name, path)
     except FileExistsError:
-        return _read(path) or trials
+        return _read(path) or results
     except OSError as error:
         log.warning("cannot keep %s: %s", path, error)
-    return trials
+    return results

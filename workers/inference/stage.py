@@ -7,12 +7,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import TypeVar
 
 from shared.errors import TransientError
-from shared.job import ComputedBy
+from shared.job import ComputedBy, EngineChoice
 from shared.ledger import ChunkRef
 from shared.messages import Batch, ItemFailure, Parcel, Result, ResultItem, Slot, Timings
 from shared.patience import retry_while_unavailable
+from shared.pipeline import Pipeline, Precision
 from shared.stages import RESULTS, queue_name
 from shared.staging import NetworkStaging, SlotGone, StagingRing
 from workers.inference.analyst import Analyst, Answers, Request
@@ -24,6 +26,8 @@ from workers.inference.postprocess import Answer, model_failure
 from workers.inference.submission import InferenceResult
 from workers.runtime import Forward, GiveBack
 from workers.suspects import SUSPECT_LOSSES
+
+_T = TypeVar("_T")
 
 STOPPED_JOB_PAUSE_SECONDS = 1.0
 REMEMBERED_STOPS = 64
@@ -85,41 +89,49 @@ class InferenceStage:
         is_suspect = losses >= SUSPECT_LOSSES
         has_own_process = batch.pipeline.model.python_class is not None
         analyst = self._in_child if is_suspect and not has_own_process else self._analyst
-        settle = partial(self._pins.settle, batch)
         with self._images(batch, staged) as images:
             request = Request(
-                pipeline=batch.pipeline,
+                pipeline=self._pinned(batch),
                 images=images,
                 job=batch.job_id,
                 name=str(batch.chunk),
-                settle=settle,
+                settle=partial(self._settle, batch),
                 note=partial(self._note, batch.ref) if is_suspect else None,
             )
-            found = retry_while_unavailable(
-                partial(analyst.answer, request), stopping=self._stopping
-            )
-        if found.engine is not None:  # recorded, where nothing was open
-            retry_while_unavailable(partial(settle, found.engine), stopping=self._stopping)
+            found = self._patiently(partial(analyst.answer, request))
+        engine = found.engine  # a user's class is recorded now; a network was before it ran
+        if engine is not None and self._settle(batch, engine) != engine.precision:
+            raise TransientError("other_precision", "The job is computed in another precision.")
         return found
+
+    def _pinned(self, batch: Batch) -> Pipeline:
+        """The batch's pipeline in its job's precision, so that no model is loaded in another."""
+        settled = self._patiently(partial(self._pins.settled, batch))
+        if settled is None or settled.precision is None:
+            return batch.pipeline
+        return batch.pipeline.model_copy(update={"precision": settled.precision})
+
+    def _settle(self, batch: Batch, choice: EngineChoice) -> Precision | None:
+        """The precision of the batch's job. What is loaded stays so while the store is away."""
+        return self._patiently(partial(self._pins.settle, batch, choice)).precision
+
+    def _patiently(self, action: Callable[[], _T]) -> _T:
+        return retry_while_unavailable(action, stopping=self._stopping)
 
     def _without_model(self, batch: Batch, images: int, error: ModelUnusable) -> Forward | GiveBack:
         """Fail the images of a job that others can compute; end one that nobody could compute."""
         try:
-            is_settled = retry_while_unavailable(
-                partial(self._pins.is_settled, batch), stopping=self._stopping
-            )
+            settled = self._patiently(partial(self._pins.settled, batch))
         except TransientError:  # the worker stops
             return GiveBack()
-        if is_settled:
+        if settled is not None:
             return _failed(batch, images, error)
         return self._stop(batch, error)
 
     def _stop(self, batch: Batch, error: ModelUnusable) -> GiveBack:
         """End the batch's job. Its other chunks are dropped when the producer has taken note."""
         try:
-            retry_while_unavailable(
-                partial(self._stop_job, batch, str(error)), stopping=self._stopping
-            )
+            self._patiently(partial(self._stop_job, batch, str(error)))
             self._stopped.append(batch.job_uid)
             # Sooner, the chunk would only come back again and again.
             self._stopping.wait(STOPPED_JOB_PAUSE_SECONDS)
@@ -143,9 +155,7 @@ class InferenceStage:
             network = self._network
             if network is None:
                 raise SlotGone("slot_gone", "No staging over the network is set up here.")
-            pixels = retry_while_unavailable(
-                lambda: network.read(batch.ref, used_bytes), stopping=self._stopping
-            )
+            pixels = self._patiently(lambda: network.read(batch.ref, used_bytes))
             yield pixels.reshape(shape)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -121,7 +123,12 @@ def _together(parts: list[Outputs]) -> Outputs:
 
 
 def fail(batch: DeviceBatch, error: HeadraceError) -> None:
-    """Tell each submission, with an error of its own: a shared one would gather frames."""
-    for future in [piece.submission.future for piece in batch]:
+    """Tell each submission."""
+    fail_all([piece.submission.future for piece in batch], error)
+
+
+def fail_all(futures: Iterable[Future[Any]], error: HeadraceError) -> None:
+    """Tell all who wait, with an error of their own each: a shared one would gather frames."""
+    for future in futures:
         if not future.done():
             future.set_exception(type(error)(*error.args))

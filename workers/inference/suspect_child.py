@@ -33,8 +33,9 @@ def begin(first: Packet) -> tuple[Packet, AnswerPacket]:
     try:
         model = loader(load_settings())(ModelKey.of(pipeline))
     except ModelUnusable as error:
-        hosts_own = isinstance(error, HostUnable)
-        return _unusable(Unusable(message=error.message, hint=error.hint, hosts_own=hosts_own))
+        why = Unusable(message=error.message, hint=error.hint)
+        why.other_hosts_may_work = isinstance(error, HostUnable)
+        return _unusable(why)
     except TransientError as error:
         return _unusable(Unusable(message=error.message, transient=True))
 

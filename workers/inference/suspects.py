@@ -25,16 +25,14 @@ _ANSWER: TypeAdapter[Answer] = TypeAdapter(list[Prediction] | ItemFailure)
 
 
 class Unusable(BaseModel):
-    """Why the child has no model. ``transient``: it may have one later; ``hosts_own``: another
-    machine may.
-    """
+    """Why the child has no model. ``transient``: it may have one later."""
 
     model_config = ConfigDict(extra="forbid")
 
     message: str
     hint: str = ""
     transient: bool = False
-    hosts_own: bool = False
+    other_hosts_may_work: bool = False
 
 
 class ChildAnalyst:
@@ -86,7 +84,7 @@ def _engine(ready: Packet) -> EngineChoice:
     unusable = Unusable.model_validate(ready.header["unusable"])
     if unusable.transient:
         raise TransientError("model_unavailable", unusable.message)
-    kind = HostUnable if unusable.hosts_own else ModelUnusable
+    kind = HostUnable if unusable.other_hosts_may_work else ModelUnusable
     raise kind(unusable.message, unusable.hint)
 
 

@@ -10,7 +10,7 @@ from shared.errors import TransientError
 from shared.ledger import Ledger
 from shared.stages import INFERENCE, queue_name
 
-LOOK_SECONDS = 1.0
+HOSTS_LOOK_SECONDS = 1.0
 
 # How many chunks wait for each host on which an inference worker lives.
 Waiting = Callable[[], dict[str, int]]
@@ -50,7 +50,7 @@ class Routes:
 
     def _look(self) -> dict[str, int]:
         now = time.monotonic()
-        if now - self._looked_at >= LOOK_SECONDS:
+        if now - self._looked_at >= HOSTS_LOOK_SECONDS:
             self._looked_at = now
             try:
                 self._waiting = self._ask() or self._waiting

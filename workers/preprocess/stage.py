@@ -10,6 +10,7 @@ from functools import partial
 from shared.errors import ItemErrorCode, PermanentError, TransientError
 from shared.ledger import ChunkRef
 from shared.messages import Chunk, Item, ItemFailure, Slot
+from shared.patience import retry_while_unavailable
 from shared.stages import INFERENCE, queue_name
 from shared.staging import NetworkStaging, SlotGone, StagingRing
 from shared.staging.ring import StagedQuery
@@ -27,7 +28,7 @@ _LEDGER_PAUSE_SECONDS = 0.5
 class PreprocessStage:
     """Called with a Chunk, by several threads at once: one decodes while the others fetch.
 
-    ``staged`` asks the ledger which chunks still wait for inference; ``note`` tells it which item
+    ``still_staged`` asks the ledger which chunks wait for inference; ``note`` tells it which item
     of a chunk is on trial, and asks how often that was lost. ``network`` is there where ``routes``
     may lead to other hosts.
     """
@@ -38,13 +39,13 @@ class PreprocessStage:
         ring: StagingRing,
         network: NetworkStaging | None,
         routes: Routes,
-        staged: StagedQuery,
+        still_staged: StagedQuery,
         note: Callable[[ChunkRef, int | None], int],
         stopping: threading.Event,
     ) -> None:
         self._fetcher = fetcher
         self._ring, self._network, self._routes = ring, network, routes
-        self._staged = staged
+        self._still_staged = still_staged
         self._note = note
         self._stopping = stopping
         self._decode_turn = threading.Lock()
@@ -118,11 +119,12 @@ class PreprocessStage:
             return self._stopping.is_set() or self._routes.is_here() != is_here
 
         if is_here or self._network is None:
-            return self._ring.take(slot_bytes, ref, staged=self._staged, stopping=stopping)
+            return self._ring.take(slot_bytes, ref, staged=self._still_staged, stopping=stopping)
         return self._network.take(slot_bytes, ref, stopping=stopping)
 
     def _forward(self, staging: StagedChunk) -> Forward:
-        batch = staging.batch(self._ring.host_id, self._stopping)
+        send = partial(retry_while_unavailable, stopping=self._stopping)
+        batch = staging.finish(self._ring.host_id, send)
         is_here = isinstance(batch.staged, Slot)
         queue = queue_name(INFERENCE, host=self._ring.host_id if is_here else self._routes.host())
         if staging.hold is None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from shared.errors import ItemError
 from shared.messages import Batch, Chunk, Item, ItemFailure, Parcel, Slot, StagedItem, Timings
-from shared.patience import retry_while_unavailable
 from shared.staging import Parcelling, WriteHold
 from shared.staging.ring import Pixels
 from workers.preprocess.encoding import Encoded
@@ -18,6 +16,8 @@ from workers.preprocess.fetch import Payload
 from workers.preprocess.fill import Decoder
 
 Hold = WriteHold | Parcelling
+# Calls what it gets until it raises no TransientError, or the worker stops.
+Retry = Callable[[Callable[[], None]], None]
 
 
 class StagedChunk:
@@ -59,14 +59,13 @@ class StagedChunk:
         """Put the chunk's next item into the next row, or note why it cannot be."""
         self._entries.append(self._entry(item, payload, decode))
 
-    def batch(self, host_id: str, stopping: threading.Event) -> Batch:
-        """The message for inference; a parcel is sent first. Raises SlotGone, TransientError.
-
-        Where no item has pixels, the slot is free again.
+    def finish(self, host_id: str, retry: Retry) -> Batch:
+        """Send a parcel by ``retry``, or free what no item has pixels for. Gives inference's
+        message. Raises SlotGone, TransientError.
         """
         if not self._images:
             self.abandon()
-        staged = self._place(host_id, stopping)
+        staged = self._send_or_place(host_id, retry)
         return self.chunk.onward(
             Batch,
             bucket=self.chunk.bucket,
@@ -103,7 +102,7 @@ class StagedChunk:
         start = self._images * image_bytes
         return self.hold.pixels[start : start + image_bytes].reshape(crop, crop, 3)
 
-    def _place(self, host_id: str, stopping: threading.Event) -> Slot | Parcel | None:
+    def _send_or_place(self, host_id: str, retry: Retry) -> Slot | Parcel | None:
         """Where the pixels are; a parcel's are sent."""
         hold = self.hold
         if hold is None:
@@ -112,5 +111,5 @@ class StagedChunk:
             return Slot(host_id=host_id, index=hold.index, images=self._images)
         used_bytes = self._images * self._preprocess.image_bytes
         with self.timed("slot_wait_seconds"):
-            retry_while_unavailable(lambda: hold.send(used_bytes), stopping=stopping)
+            retry(lambda: hold.send(used_bytes))
         return Parcel(images=self._images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -53,3 +54,19 @@ def test_a_call_that_waits_at_a_stop_is_not_begun(pool: TaskPool) -> None:
         go_on.set()
         stop.join()
     assert done == [1]
+
+
+class Message:
+    """What a task is about."""
+
+    def read(self) -> None:
+        pass
+
+
+def test_a_thread_that_waits_keeps_nothing_of_its_last_task(pool: TaskPool) -> None:
+    message, done = Message(), threading.Event()
+    seen = weakref.ref(message)
+    pool.on_apply(Message.read, (message,), callback=lambda _: done.set())
+    del message
+    assert done.wait(10)
+    wait_for(lambda: seen() is None, what="the message to be dropped")

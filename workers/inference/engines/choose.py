@@ -94,16 +94,16 @@ def candidates(
     return [*left, Candidate(engine="torch", precision=wanted)]  # slow, but on any CPU
 
 
-def pick(trials: Sequence[SelfTestResult]) -> tuple[Candidate, str]:
-    """The best of trials of which one at least is float32, with the reason in words.
+def pick(results: Sequence[SelfTestResult]) -> tuple[Candidate, str]:
+    """The best of results of which one at least is float32's, with the reason in words.
 
     A lower precision is taken only where it agrees with float32 and is faster by ``MIN_GAIN``.
     """
-    exact = max((t for t in trials if t.candidate.is_exact), key=_speed)
+    exact = max((t for t in results if t.candidate.is_exact), key=_speed)
     enough = exact.images_per_second * MIN_GAIN
-    faster = [t for t in trials if not t.candidate.is_exact and t.images_per_second >= enough]
+    faster = [t for t in results if not t.candidate.is_exact and t.images_per_second >= enough]
     best = max([exact, *(t for t in faster if t.agrees)], key=_speed)
-    said = [f"the fastest of {len(trials)} tried here, {best.images_per_second:.0f} images/s"]
+    said = [f"the fastest of {len(results)} tried here, {best.images_per_second:.0f} images/s"]
     said += [
         f"{t.candidate.engine} {t.candidate.precision} refused, though it ran "
         f"{t.images_per_second:.0f}: its top-1 is float32's for {t.agreement:.1%} of made-up "
@@ -114,5 +114,5 @@ def pick(trials: Sequence[SelfTestResult]) -> tuple[Candidate, str]:
     return best.candidate, "; ".join(said)
 
 
-def _speed(trial: SelfTestResult) -> float:
-    return trial.images_per_second
+def _speed(result: SelfTestResult) -> float:
+    return result.images_per_second

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from tests.support.fake_engine import POISON, FakeEngine, images_of, loop_over
 from tests.support.samples import pipeline
 from workers.inference.device import DeviceLoop
 from workers.inference.engines import Images
-from workers.inference.errors import EngineError, HostUnable, ModelUnusable
+from workers.inference.errors import EngineError, ModelUnusable
 from workers.inference.model_types import LoadedModel, ModelKey
 from workers.inference.models import LoadedModels
 from workers.inference.submission import InferenceResult
@@ -249,72 +248,3 @@ def test_the_two_models_used_last_stay_loaded() -> None:
     assert models.get(KEY) is first
     models.get(OTHER)
     assert len(engines) == 4
-
-
-def test_a_model_is_prepared_once_and_its_choice_remembered(opened: ExitStack) -> None:
-    """Also where it has been closed for others since."""
-    loaded: list[ModelKey] = []
-
-    def load(key: ModelKey) -> LoadedModel:
-        loaded.append(key)
-        return LoadedModel(FakeEngine(), reason="fast")
-
-    loop = loop_over(load)
-    opened.callback(loop.close)
-    assert loop.prepare(KEY).result(DEADLINE).reason == "fast"
-    assert firsts(loop.submit(KEY, images_of(3))) == [3]
-    for pixels in (2, 3):
-        loop.submit(replace(OTHER, image_pixels=pixels), images_of(1)).result(DEADLINE)
-    assert loop.prepare(KEY).done()
-    assert loaded.count(KEY) == 1
-
-
-@pytest.mark.parametrize(
-    ("raised", "told"),
-    [
-        (ModelUnusable("There are no weights."), ModelUnusable),
-        (TransientError("store_unavailable", "It does not answer."), TransientError),
-        (MemoryError(), HostUnable),
-        (ValueError("a wrong shape"), ModelUnusable),
-    ],
-    ids=repr,
-)
-def test_who_prepares_a_model_that_cannot_be_loaded_is_told(
-    opened: ExitStack, raised: Exception, told: type[Exception]
-) -> None:
-    def load(key: ModelKey) -> LoadedModel:
-        if key == KEY:
-            raise raised
-        return LoadedModel(FakeEngine())
-
-    loop = loop_over(load)
-    opened.callback(loop.close)
-    with pytest.raises(told):
-        loop.prepare(KEY).result(DEADLINE)
-    assert firsts(loop.submit(OTHER, images_of(1))) == [1]
-
-
-def test_chunks_are_accepted_while_a_model_is_being_prepared(opened: ExitStack) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def load(key: ModelKey) -> LoadedModel:
-        begun.set()
-        assert go_on.wait(DEADLINE)
-        return LoadedModel(FakeEngine())
-
-    loop = loop_over(load)
-    opened.callback(loop.close)
-    prepared = loop.prepare(KEY)
-    assert begun.wait(DEADLINE)
-    submitted = loop.submit(KEY, images_of(1))  # must not wait for the load
-    assert not prepared.done()
-    go_on.set()
-    assert prepared.result(DEADLINE).engine == "torch"
-    assert firsts(submitted) == [1]
-
-
-def test_a_closed_loop_prepares_nothing_new() -> None:
-    loop = loop_over(FakeEngine())
-    loop.close()
-    with pytest.raises(TransientError):
-        loop.prepare(KEY)

@@ -131,8 +131,8 @@ class Yard:
 
 
 def agreements(folder: Path, yard: Yard, model: Model = MODEL) -> dict[Candidate, float]:
-    trials = SelfTest(folder).trials(model, PIXELS, yard.open, cuda=False)
-    return {trial.candidate: trial.agreement for trial in trials}
+    results = SelfTest(folder).results(model, PIXELS, yard.open, cuda=False)
+    return {result.candidate: result.agreement for result in results}
 
 
 def test_agreement_is_counted_and_a_hopeless_one_ends_early(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_the_first_that_is_written_stands(tmp_path: Path) -> None:
 def test_a_damaged_file_is_made_anew(tmp_path: Path) -> None:
     found = agreements(tmp_path, Yard())
     (file,) = tmp_path.iterdir()
-    file.write_text('{"trials": [{')
+    file.write_text('{"results": [{')
     assert agreements(tmp_path, Yard()) == found
 
 

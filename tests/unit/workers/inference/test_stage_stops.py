@@ -1,9 +1,8 @@
-"""How the stage chooses a job's precision, waits for the store, and ends jobs."""
+"""How the stage waits for the store, and ends jobs."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 import pytest
 
@@ -99,84 +98,6 @@ def test_a_model_that_others_have_loaded_fails_every_image_with_the_reason(
     assert failure.error_message.startswith("There is no tiny/model.onnx. Run")
     assert result.engine is None
     assert slot_is_free(ring)
-
-
-def engine_of_precision(key: ModelKey) -> LoadedModel:
-    """As a machine whose self-test prefers bfloat16."""
-    engine = FakeEngine()
-    engine.precision = "bfloat16" if key.precision == "auto" else key.precision
-    return LoadedModel(engine, reason="fast")
-
-
-def test_the_first_choice_is_recorded(
-    ring: StagingRing, jobs: JobStore, make_stage: MakeStage
-) -> None:
-    batch = staged(ring, 1)
-    assert result_of(make_stage(engine_of_precision)(batch)).precision == "bfloat16"
-    recorded = jobs.engine(batch.job_id, batch.job_uid)
-    assert recorded is not None
-    assert (recorded.engine, recorded.precision, recorded.reason) == ("torch", "bfloat16", "fast")
-
-
-def test_another_machine_computes_in_the_precision_that_the_job_has(
-    ring: StagingRing, jobs: JobStore, make_stage: MakeStage
-) -> None:
-    first = EngineChoice(engine="openvino", precision="float32", device="cpu", reason="")
-    stage = make_stage(engine_of_precision)
-    for n in range(2):
-        batch = staged(ring, n, chunk=n)
-        jobs.settle_engine(batch.job_id, batch.job_uid, first)
-        result = result_of(stage(batch))
-        assert (result.precision, labels(result)) == ("float32", [str(n)])
-    assert jobs.engine(batch.job_id, batch.job_uid) == first
-
-
-def test_the_precision_is_settled_before_anything_is_computed(
-    ring: StagingRing, jobs: JobStore, make_stage: MakeStage
-) -> None:
-    """Whoever chose first, each image is computed once, in the job's precision."""
-    first = EngineChoice(engine="openvino", precision="float32", device="cpu", reason="")
-    loaded: dict[str, FakeEngine] = {}
-
-    def load(key: ModelKey) -> LoadedModel:
-        model = engine_of_precision(key)
-        assert isinstance(model.engine, FakeEngine)
-        loaded[key.precision] = model.engine
-        return model
-
-    stage = make_stage(load)
-    for n in (7, 8):
-        batch = staged(ring, n, chunk=n)
-        jobs.settle_engine(batch.job_id, batch.job_uid, first)
-        stage(batch)
-    assert loaded["auto"].batches == []
-    assert loaded["float32"].batches == [[7], [8]]
-
-
-def test_a_store_that_cannot_record_the_choice_costs_no_second_run(
-    ring: StagingRing,
-    engine: FakeEngine,
-    jobs: JobStore,
-    make_stage: MakeStage,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    settle = jobs.settle_engine
-    refusals: list[int] = []
-
-    def refuse_first(*asked: Any) -> EngineChoice:
-        if refusals:
-            refusals.pop()
-            raise TransientError("store_unavailable", "It does not answer.")
-        return settle(*asked)
-
-    monkeypatch.setattr(jobs, "settle_engine", refuse_first)
-    explicit = PIPELINE.model_copy(update={"precision": "float32"})
-    for pipeline in (PIPELINE, explicit):
-        refusals[:] = [1, 2]
-        batch = staged(ring, 5).model_copy(update={"pipeline": pipeline})
-        assert labels(result_of(make_stage(engine)(batch))) == ["5"]
-    assert engine.batches == [[5], [5]]
-    assert refusals == []
 
 
 def test_a_store_that_does_not_answer_is_waited_for(

@@ -96,7 +96,7 @@ def test_a_server_of_parcels_that_does_not_answer_is_waited_for(
 def test_who_waits_for_a_slot_turns_to_another_host_when_this_one_has_no_worker_left(
     store: FakeStore, ring: StagingRing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(routes, "HOSTS_LOOK_SECONDS", 0.0)
     asked = threading.Event()
 
     def staged(refs: list[ChunkRef]) -> list[bool]:

@@ -8,7 +8,7 @@ import pytest
 
 from shared.errors import TransientError
 from workers.preprocess import routes
-from workers.preprocess.routes import LOOK_SECONDS, Routes
+from workers.preprocess.routes import HOSTS_LOOK_SECONDS, Routes
 
 
 class Hosts:
@@ -26,7 +26,7 @@ class Hosts:
 
     def later(self, **waiting: int) -> None:
         self.waiting = waiting
-        self.now += LOOK_SECONDS
+        self.now += HOSTS_LOOK_SECONDS
 
 
 @pytest.fixture
