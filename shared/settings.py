@@ -167,7 +167,7 @@ def load_settings(home: Path | None = None, file: str | None = None) -> Settings
         raise UsageError(
             "bad_settings",
             f"Cannot read {path}: {error}.",
-            "Mend it, or remove it and run 'headrace up'.",
+            "Correct it, or remove it and run 'headrace up'.",
         ) from error
     try:
         # The environment would win over the home that was asked for.
@@ -190,5 +190,5 @@ def load_settings(home: Path | None = None, file: str | None = None) -> Settings
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(
-            "bad_settings", f"{path}: {where}: {first['msg']}.", "Mend it or run 'headrace up'."
+            "bad_settings", f"{path}: {where}: {first['msg']}.", "Correct it or run 'headrace up'."
         ) from error

@@ -80,6 +80,11 @@ def queue_name(stage: Stage, lane: Lane = "bulk", host: str = "") -> str:
     return f"{name}.{host}" if stage.per_host else name
 
 
+def lane_of_queue(queue: str) -> Lane:
+    """The lane of one of our stages' queues."""
+    return next(lane for lane in LANES if lane == queue.split(".")[2])
+
+
 def host_of_queue(queue: str) -> tuple[Stage, str] | None:
     """The stage and the host that a queue is of; None for stages without queues per host."""
     version, name, _, host = [*queue.split(".", 3), "", "", ""][:4]

@@ -44,7 +44,8 @@ def make_task(app: Celery, stage: Stage, runtime: Runtime, function: StageFuncti
     @app.task(name=stage.task, shared=False, bind=True)  # type: ignore[untyped-decorator]
     def run(task: Any) -> None:
         try:
-            runtime.process(task.request.inspected, stage, function)
+            request = task.request
+            runtime.process(request.inspected, request.lane, stage, function)
         except BaseException:
             # Nothing may leave a task: Celery keeps the place of one that raised MemoryError taken
             # for ever. Acknowledged all the same, the message is found missing and sent again.

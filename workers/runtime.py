@@ -17,7 +17,7 @@ from shared.ledger import ChunkRef, Ledger, Stale, WorkerIdentity
 from shared.messages import Message
 from shared.patience import retry_while_unavailable
 from shared.settings import Settings
-from shared.stages import STAGES, Stage
+from shared.stages import STAGES, Lane, Stage, queue_name
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -29,15 +29,16 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Queue the chunk for the next stage.
+    """Queue the chunk for the next stage, in the lane in which it came.
 
-    ``release`` lets go of what must be held until the ledger has moved the chunk on; ``abandon``
-    is called instead where the chunk was given to somebody else meanwhile.
+    ``host`` is needed where that stage has queues per host. ``release`` lets go of what must be
+    held until the ledger has moved the chunk on; ``abandon`` is called instead where the chunk was
+    given to somebody else meanwhile.
     """
 
     stage: Stage
-    queue: str
     message: Message
+    host: str = ""
     release: Callable[[], None] = _nothing
     abandon: Callable[[], None] = _nothing
 
@@ -51,7 +52,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class GiveBack:
-    """The chunk returns to the first queue unharmed."""
+    """The chunk returns to its job's first queue unharmed."""
 
 
 Outcome = Forward | Done | GiveBack
@@ -97,8 +98,11 @@ class Runtime:
             lambda: self.ledger.mark_running_alone(ref, stage, self.identity, item)
         )
 
-    def process(self, message: Message, stage: Stage, function: StageFunction) -> None:
-        """Take one message through this stage. Once the chunk is held, this raises nothing."""
+    def process(self, message: Message, lane: Lane, stage: Stage, function: StageFunction) -> None:
+        """Take one message, which came in ``lane``, through this stage.
+
+        Once the chunk is held, this raises nothing.
+        """
         try:
             claim = self.retry_while_unavailable(
                 lambda: self.ledger.claim(message.ref, stage, self.identity)
@@ -111,7 +115,7 @@ class Runtime:
             return
         self.in_hand.add(message.ref.name)
         try:
-            self._carry_out(message, stage, function(message, claim.losses))
+            self._carry_out(message, lane, stage, function(message, claim.losses))
         except Stale as stale:
             log.info("%s was given to somebody else: %s", message.ref.name, stale.reason)
         except BaseException:
@@ -120,7 +124,7 @@ class Runtime:
         finally:
             self.in_hand.discard(message.ref.name)
 
-    def _carry_out(self, message: Message, stage: Stage, outcome: Outcome) -> None:
+    def _carry_out(self, message: Message, lane: Lane, stage: Stage, outcome: Outcome) -> None:
         ref, identity = message.ref, self.identity
         if isinstance(outcome, Done):
             self.retry_while_unavailable(
@@ -129,14 +133,13 @@ class Runtime:
         elif isinstance(outcome, GiveBack):
             self._give_back(message, stage)
         else:
-            self._forward(message, stage, outcome)
+            self._forward(message, lane, stage, outcome)
 
-    def _forward(self, message: Message, stage: Stage, outcome: Forward) -> None:
+    def _forward(self, message: Message, lane: Lane, stage: Stage, outcome: Forward) -> None:
+        queue = queue_name(outcome.stage, lane, outcome.host)
         try:
             self.retry_while_unavailable(
-                lambda: self.ledger.advance(
-                    message.ref, stage, self.identity, outcome.stage, outcome.queue
-                )
+                lambda: self.ledger.advance(message.ref, stage, self.identity, outcome.stage, queue)
             )
         except BaseException:
             outcome.abandon()
@@ -144,7 +147,7 @@ class Runtime:
         outcome.release()
         try:
             self.retry_while_unavailable(
-                lambda: self.publisher.send(outcome.stage.task, outcome.queue, outcome.message)
+                lambda: self.publisher.send(outcome.stage.task, queue, outcome.message)
             )
         except PermanentError as error:  # the same message would be made again
             log.error("%s cannot be sent on: %s", message.ref.name, error)

@@ -43,7 +43,7 @@ def resume(connections: Connections, job_id: str, warn: Warn) -> None:
     _require_open(connections, job_id)
     if connections.jobs.is_cancelled(job_id):
         raise PermanentError(
-            "job_cancelled", f"The job '{job_id}' is cancelled.", "Enqueue it anew."
+            "job_cancelled", f"The job '{job_id}' is cancelled.", "Enqueue it again."
         )
     announce(connections, job_id, warn)
 

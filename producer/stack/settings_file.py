@@ -106,7 +106,7 @@ def _added(home: Home) -> dict[str, Any]:
         raise UsageError(
             "bad_settings",
             f"Cannot read {path}: {error}.",
-            "Mend it, or remove it: it is made anew.",
+            "Correct it, or remove it: it is made again.",
         ) from error
     return values
 

@@ -37,7 +37,7 @@ def consume(app: Celery, settings: Settings, names: Sequence[str]) -> None:
 
 
 def make_app(settings: Settings) -> Celery:
-    """The application, whoever it is that runs it."""
+    """The Celery application, for a worker or any other client of this broker."""
     _forget_celerys_variables()
     app = Celery(
         "headrace", broker=settings.broker_url, loader=AppLoader, fixups=[], set_as_current=False

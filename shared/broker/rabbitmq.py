@@ -208,7 +208,7 @@ def _declare(channel: Any, queue: str) -> None:
 
 def _explained(error: Exception, address: RabbitAddress) -> HeadraceError:
     """One line, with what to do."""
-    rabbit, hint = f"RabbitMQ at {address.place}", "Mend broker_url, or RabbitMQ's users."
+    rabbit, hint = f"RabbitMQ at {address.place}", "Correct broker_url, or RabbitMQ's users."
     if isinstance(error, amqp.AccessRefused) and "Login was refused" in str(error):
         text = f"{rabbit} refuses user '{address.user}': the name or the password is wrong."
     elif isinstance(error, amqp.NotAllowed):
@@ -218,7 +218,7 @@ def _explained(error: Exception, address: RabbitAddress) -> HeadraceError:
             "message_too_large", f"{rabbit}: {error.reply_text}.", "Raise its max_message_size."
         )
     elif isinstance(error, amqp.ChannelError):
-        text, hint = f"{rabbit}: {error.reply_text}.", "Mend its permissions, or that queue."
+        text, hint = f"{rabbit}: {error.reply_text}.", "Correct its permissions, or that queue."
     else:
         text, hint = f"{rabbit} does not answer ({why(error)}).", "Is it up? See broker_url."
     return TransientError("broker_unavailable", text, hint)

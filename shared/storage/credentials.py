@@ -1,4 +1,4 @@
-"""Where a store's keys come from, and how those that expire are had anew.
+"""Where a store's keys come from, and how those that expire are renewed.
 
 Keys are ``minio``'s ``Credentials``: access key, secret key, perhaps a session token and when it
 expires.

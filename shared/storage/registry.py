@@ -117,7 +117,9 @@ def _address(named: NamedStore, keys: Credentials) -> S3Settings:
     except ValidationError as error:
         reason = error.errors()[0]["msg"]
         raise UsageError(
-            "bad_stores", f"The store '{named.name}' cannot be used: {reason}.", "Mend its entry."
+            "bad_stores",
+            f"The store '{named.name}' cannot be used: {reason}.",
+            "Correct its entry.",
         ) from error
 
 

@@ -7,11 +7,12 @@ import sys
 
 from shared.broker.dead_letters import LIMITS, Limits
 from shared.messages import Batch, Chunk, Message, Result
-from shared.stages import INFERENCE, PREPROCESS, RESULTS, STAGES
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, STAGES, Stage
 from workers.celery_worker import run_worker
 from workers.runtime import Done, Forward, Outcome
 
-NOWHERE = "v4.nowhere"
+# A stage without workers.
+NOWHERE = Stage("nowhere", role="nobody", task=RESULTS.task)
 TAKES: dict[str, type[Message]] = {
     PREPROCESS.name: Chunk,
     INFERENCE.name: Batch,
@@ -26,7 +27,7 @@ def finish(_: Message, _losses: int) -> Outcome:
 
 def pass_on(message: Message, _losses: int) -> Outcome:
     """What a stage before it says."""
-    return Forward(RESULTS, NOWHERE, message)
+    return Forward(NOWHERE, message)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pydantic import Field
 
 from shared.messages import Chunk, Item, Message, Result, ResultItem, Timings
-from shared.stages import RESULTS, STAGES, Stage, queue_name
+from shared.stages import RESULTS, STAGES, Stage
 from workers.celery_worker import run_worker
 from workers.runtime import Forward, GiveBack, Outcome, Runtime, StageFunction
 
@@ -53,7 +53,7 @@ def setup(runtime: Runtime) -> StageFunction:
             device=None,
             timings=Timings(),
         )
-        return Forward(RESULTS, queue_name(RESULTS), result)
+        return Forward(RESULTS, result)
 
     return inspect
 

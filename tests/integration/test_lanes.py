@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from shared.stages import PREPROCESS, Lane, queue_name
+from tests.integration.echo_worker import NOWHERE
 from tests.integration.gated_worker import CLOSED, GIVEN, PERMITS, THREADS
 from tests.support.waiting import wait_for
 from tests.support.worker_harness import WorkerHarness, start
@@ -42,6 +43,10 @@ class GatedHarness:
 
     def permit_one(self) -> None:
         self._client.rpush(PERMITS, 1)
+
+    def passed_on(self, lane: Lane) -> int:
+        """How many chunks the worker has passed on in this lane."""
+        return self.harness.ledger.queued_count(queue_name(NOWHERE, lane))
 
     def waiting(self) -> dict[Lane, int]:
         """How many messages wait in each lane's queue, and are with no worker."""
@@ -100,3 +105,40 @@ def test_an_idle_worker_takes_from_either_lane(gated: GatedHarness) -> None:
         gated.permit_one()
         gated.send(lane, 1)
         assert gated.given(THREADS + taken)[-1] == lane
+
+
+def test_a_chunk_goes_on_in_its_lane(gated: GatedHarness) -> None:
+    gated.harness.client.delete(CLOSED)
+    before = gated.passed_on("bulk")
+    gated.send("interactive", 3)
+    wait_for(lambda: gated.passed_on("interactive") == 3, what="three interactive chunks")
+    gated.send("bulk", 2)
+    wait_for(lambda: gated.passed_on("bulk") >= before + 2, what="two bulk chunks")
+    assert gated.passed_on("interactive") == 3
+
+
+def test_remote_control_answers_while_the_worker_is_busy_and_both_lanes_wait(
+    gated: GatedHarness,
+) -> None:
+    gated.send("bulk", WAITING)
+    gated.send("interactive", WAITING)
+    control = gated.harness.app.control
+    for _ in range(3):
+        assert control.ping(timeout=30, limit=1) == [{gated.harness.name: {"ok": "pong"}}]
+    assert gated.waiting() == {"interactive": WAITING, "bulk": WAITING}
+
+
+def test_a_worker_that_stops_leaves_what_waits_in_both_lanes(gated: GatedHarness) -> None:
+    gated.send("bulk", WAITING)
+    gated.send("interactive", WAITING)
+    gated.harness.process.terminate()
+    ledger = gated.harness.ledger
+    wait_for(lambda: all(w.stopping for w in ledger.workers()), what="the worker to stop")
+    for _ in range(THREADS):
+        gated.permit_one()
+    gated.harness.process.wait(30)
+    wait_for(
+        lambda: gated.waiting() == {"interactive": WAITING, "bulk": WAITING},
+        what="all that waited",
+    )
+    assert len(gated.given(THREADS)) == THREADS

@@ -83,7 +83,7 @@ def harness(tmp_path: Path, rabbit: RabbitServer) -> Iterator[WorkerHarness]:
     yield from start(tmp_path, "inference", rabbit_url=rabbit.url)
 
 
-def test_a_queue_that_is_deleted_and_made_anew_at_once_is_consumed_on(
+def test_a_queue_that_is_deleted_and_made_again_at_once_is_consumed_on(
     harness: WorkerHarness, channel: amqp.Channel
 ) -> None:
     """Of that RabbitMQ tells a consumer nothing, and what was sent just then is lost with it."""

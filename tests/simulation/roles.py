@@ -14,7 +14,7 @@ from shared.job_store import JobStore
 from shared.lease import LeaseKeeper
 from shared.ledger import Ledger, WorkerIdentity
 from shared.settings import Settings
-from shared.stages import INFERENCE, PREPROCESS, RESULTS, Stage, queue_name
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, Stage, lane_of_queue, queue_name
 from shared.staging import NetworkStaging, open_ring
 from tests.simulation.broker import Broker
 from tests.simulation.client import Client
@@ -174,7 +174,7 @@ class Running:
                     runtime.stopping.wait(PAUSE_SECONDS)
                     continue
                 if message is not None:
-                    runtime.process(message, stage, function)
+                    runtime.process(message, lane_of_queue(queue), stage, function)
 
         pool = [Thread(services.clock, consume, "consumer") for _ in range(threads)]
         for thread in pool:

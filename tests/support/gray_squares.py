@@ -14,7 +14,7 @@ from shared.errors import TransientError
 from shared.ledger import ChunkRef
 from shared.messages import Batch, Chunk, Item, Slot
 from shared.settings import RingSettings
-from shared.stages import INFERENCE, queue_name
+from shared.stages import INFERENCE
 from shared.staging import NetworkStaging, StagingRing, WriteHold, create_ring, open_ring
 from tests.support.fake_network import Parcels
 from tests.support.fake_store import FakeStore
@@ -92,7 +92,7 @@ def chunk(items: list[Item], number: int = 1) -> Chunk:
 def batch_of(outcome: Forward | GiveBack, host: str = "here") -> Batch:
     assert isinstance(outcome, Forward)
     assert outcome.stage == INFERENCE
-    assert outcome.queue == queue_name(INFERENCE, host=host)
+    assert outcome.host == host
     assert isinstance(outcome.message, Batch)
     return Batch.model_validate_json(outcome.message.model_dump_json())
 

@@ -70,10 +70,14 @@ class TlsFront(Proxy):
 
     async def relay(self, client: Peer, server: Peer) -> None:
         there = asyncio.create_task(_copy(client, server))
-        back = asyncio.create_task(_copy(server, client))
+        back = asyncio.create_task(self.copy_back(server, client))
         _, pending = await asyncio.wait((there, back), return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
+
+    async def copy_back(self, server: Peer, client: Peer) -> None:
+        """Send the client what the server says."""
+        await _copy(server, client)
 
 
 async def _copy(source: Peer, sink: Peer) -> None:

@@ -82,7 +82,7 @@ class WorkerHarness:
     def ran(self) -> int:
         """How many chunks the worker is through with."""
         if self.role != "collector":
-            return self.ledger.queued_count(NOWHERE)
+            return sum(map(self.ledger.queued_count, stage_queues(NOWHERE, "")))
         progress = self.ledger.progress(samples.JOB_UID)
         assert progress is not None
         return progress.done_chunks

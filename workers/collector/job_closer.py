@@ -21,7 +21,7 @@ from workers.collector.verdict import circumstances
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5.0
+BUCKET_LOOK_SECONDS = 5.0
 
 
 class JobCloser:
@@ -51,7 +51,7 @@ class JobCloser:
         """
         nothing_moves = progress.live_chunks == 0 or progress.cancelled
         if nothing_moves or time.monotonic() >= self._look_due:
-            self._look_due = time.monotonic() + LOOK_SECONDS
+            self._look_due = time.monotonic() + BUCKET_LOOK_SECONDS
             existing = self._jobs.closing(self.spec.job_id)
             if existing is not None:
                 self._finish(incarnation, existing)

@@ -15,7 +15,7 @@ from shared.ledger import ChunkRef
 from shared.messages import Batch, ItemFailure, Parcel, Result, ResultItem, Slot, Timings
 from shared.patience import retry_while_unavailable
 from shared.pipeline import Pipeline, Precision
-from shared.stages import RESULTS, queue_name
+from shared.stages import RESULTS
 from shared.staging import NetworkStaging, SlotGone, StagingRing
 from workers.inference.analyst import Analyst, Answers, Request
 from workers.inference.answer_sizes import fitting
@@ -170,7 +170,7 @@ def _forward(batch: Batch, found: Answers) -> Forward:
         **(found.engine or ComputedBy()).engine_fields(),
         timings=_timings(batch.timings, found.runs),
     )
-    return Forward(RESULTS, queue_name(RESULTS), result)
+    return Forward(RESULTS, result)
 
 
 def _items(batch: Batch, given: list[Answer]) -> list[ResultItem]:

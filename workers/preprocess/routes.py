@@ -8,18 +8,21 @@ from collections.abc import Callable
 
 from shared.errors import TransientError
 from shared.ledger import Ledger
-from shared.stages import INFERENCE, queue_name
+from shared.stages import INFERENCE, stage_queues
 
 HOSTS_LOOK_SECONDS = 1.0
 
-# How many chunks wait for each host on which an inference worker lives.
+# How many chunks of both lanes wait for each host on which an inference worker lives.
 Waiting = Callable[[], dict[str, int]]
 
 
 def waiting_chunks(ledger: Ledger) -> dict[str, int]:
     """What the ledger knows of the hosts, as a ``Waiting`` gives it."""
     hosts = ledger.hosts(INFERENCE.role)
-    return {host: ledger.queued_count(queue_name(INFERENCE, host=host)) for host in sorted(hosts)}
+    return {
+        host: sum(ledger.queued_count(queue) for queue in stage_queues(INFERENCE, host))
+        for host in sorted(hosts)
+    }
 
 
 class Routes:

@@ -11,7 +11,7 @@ from shared.errors import ItemErrorCode, PermanentError, TransientError
 from shared.ledger import ChunkRef
 from shared.messages import Chunk, Item, ItemFailure, Slot
 from shared.patience import retry_while_unavailable
-from shared.stages import INFERENCE, queue_name
+from shared.stages import INFERENCE
 from shared.staging import NetworkStaging, SlotGone, StagingRing
 from shared.staging.ring import StagedQuery
 from workers.preprocess.fetch import Fetcher, Payload, by_bytes
@@ -126,7 +126,7 @@ class PreprocessStage:
         send = partial(retry_while_unavailable, stopping=self._stopping)
         batch = staging.finish(self._ring.host_id, send)
         is_here = isinstance(batch.staged, Slot)
-        queue = queue_name(INFERENCE, host=self._ring.host_id if is_here else self._routes.host())
+        host = self._ring.host_id if is_here else self._routes.host()
         if staging.hold is None:
-            return Forward(INFERENCE, queue, batch)
-        return Forward(INFERENCE, queue, batch, staging.hold.release, staging.hold.abandon)
+            return Forward(INFERENCE, batch, host)
+        return Forward(INFERENCE, batch, host, staging.hold.release, staging.hold.abandon)

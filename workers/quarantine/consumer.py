@@ -16,9 +16,10 @@ from shared.broker.errors import no_answer
 from shared.broker.queues import is_rabbitmq
 from shared.ledger import ChunkRef
 from shared.patience import Outage
+from shared.stages import lane_of_queue
 from workers.quarantine.dead_letter_sink import DeadLetterSink
 from workers.quarantine.inspection import Contract, Malformed, inspect
-from workers.quarantine.pulling_consumer import LOOK_SECONDS, PullingConsumer
+from workers.quarantine.pulling_consumer import MIN_QUEUE_LOOK_SECONDS, PullingConsumer
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,9 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
         if is_rabbitmq(self.app.conf.broker_url):
             self.app.amqp.Consumer = PullingConsumer
             self.hub.on_tick.add(self._take)
-            self.hub.call_repeatedly(LOOK_SECONDS, _nothing)  # so often the hub ticks at least
+            # So often the hub ticks at least, and with each tick it calls ``_take``. As the timer's
+            # own action that could fail unseen: the hub logs what most timers raise, and goes on.
+            self.hub.call_repeatedly(MIN_QUEUE_LOOK_SECONDS, _nothing)
 
     def _take(self) -> None:
         """Called by the hub whenever a thread has become free, and from time to time."""
@@ -102,9 +105,10 @@ class QuarantineConsumer(Consumer):  # type: ignore[misc]
                     raise message.problem
                 headers, inspected = inspect(self._contract, message, message.queue)
                 chunk = inspected.ref
-                # The task finds it as ``task.request.inspected``: Celery keeps headers as they are,
-                # and would decode a body twice more.
-                message.headers = {**headers, "inspected": inspected}
+                # The task finds both in ``task.request``: Celery keeps headers as they are, and
+                # would decode a body twice more.
+                lane = lane_of_queue(message.queue)
+                message.headers = {**headers, "inspected": inspected, "lane": lane}
                 message.properties = {"correlation_id": headers["id"]}
                 message.body = _NO_ARGUMENTS
                 return handle(message)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from typing import Any
@@ -20,8 +21,12 @@ from kombu import Consumer
 
 from workers.quarantine.lanes import LaneOrder
 
-# Nothing tells a worker that asks when a message comes: so long one may wait for an idle worker.
-LOOK_SECONDS = 0.05
+# RabbitMQ does not tell us when a message arrives, so an idle worker asks: this often at first.
+MIN_QUEUE_LOOK_SECONDS = 0.05
+# This often in the end. A message then waits 0.25 s on average.
+MAX_QUEUE_LOOK_SECONDS = 0.5
+# In between, a pause is this share of the time that the worker has been idle.
+IDLE_SHARE = 0.1
 
 
 class PullingConsumer(Consumer):  # type: ignore[misc]
@@ -33,7 +38,7 @@ class PullingConsumer(Consumer):  # type: ignore[misc]
         self._order.update(queue.name for queue in self.queues)
         self._tags = (f"pull-{number}" for number in count())
         self._asked: str | None = None
-        self._look_at = 0.0
+        self._look_at = self._idle_since = time.monotonic()
         self._cancelled = False
 
     def qos(self, *_: Any, **__: Any) -> None:
@@ -45,10 +50,19 @@ class PullingConsumer(Consumer):  # type: ignore[misc]
         self.qos()
 
     def take(self, has_room: Callable[[], bool]) -> None:
-        """Ask for a message where there ``has_room()`` and one waits. Called again and again."""
-        if time.monotonic() < self._look_at or not has_room():
-            return
-        self._look_at = time.monotonic() + LOOK_SECONDS
+        """Take messages that wait while there ``has_room()``. Called again and again."""
+        while time.monotonic() >= self._look_at:
+            if not has_room():
+                self._idle_since = time.monotonic()
+                return
+            self._look()
+            self._read_what_came()
+
+    def _look(self) -> None:
+        """Ask for a message of the first queue in which one waits."""
+        now = time.monotonic()
+        pause = IDLE_SHARE * (now - self._idle_since)
+        self._look_at = now + min(max(pause, MIN_QUEUE_LOOK_SECONDS), MAX_QUEUE_LOOK_SECONDS)
         if self._asked is not None:  # another worker was faster
             self._stop_asking()
             return
@@ -59,15 +73,24 @@ class PullingConsumer(Consumer):  # type: ignore[misc]
                 self.channel.basic_consume(queue, consumer_tag=tag, callback=receive)
                 return
 
+    def _read_what_came(self) -> None:
+        """Over TLS, what came in one record with an answer is already read: epoll is silent."""
+        with suppress(TimeoutError):
+            while True:
+                self.channel.connection.drain_events(timeout=0)
+
     def cancel(self) -> None:
-        """Take nothing more: what comes all the same goes back to its queue."""
+        """Take nothing more. A message that comes all the same goes back to its queue."""
         self._cancelled = True
         if self._asked is not None:
             self._stop_asking()
 
+    close = cancel  # as in kombu, whose own ``close`` would not call this ``cancel``
+
     def _stop_asking(self) -> None:
         """Returns when RabbitMQ sends nothing more; a message may come until then."""
-        tag, self._asked, self._look_at = self._asked, None, 0.0
+        tag, self._asked = self._asked, None
+        self._look_soon()
         self.channel.basic_cancel(tag)
 
     def _receive(self, queue: str, tag: str, delivered: Any) -> None:
@@ -77,9 +100,13 @@ class PullingConsumer(Consumer):  # type: ignore[misc]
         if self._cancelled:
             self.channel.basic_reject(delivered.delivery_tag, requeue=True)
             return
-        self._asked, self._look_at = None, 0.0
+        self._asked = None
+        self._look_soon()
         self._order.rotate(queue)
         delivered.delivery_info["queue"] = queue
         message = self.channel.message_to_python(delivered)
         message.accept = self.accept
         self.on_message(message)
+
+    def _look_soon(self) -> None:
+        self._look_at = self._idle_since = time.monotonic()

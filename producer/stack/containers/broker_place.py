@@ -32,7 +32,7 @@ def broker_address(compose: Compose) -> str:
 
 
 def refresh_broker_address(home: Path) -> None:
-    """Note the broker's address anew where nobody listens at the one that is known.
+    """Note the broker's address again where nobody listens at the one that is known.
 
     The ledger's is looked at: that of messages may be another server's.
     """

@@ -51,7 +51,7 @@ SIGNS = (
     ),
     (
         "bind source path does not exist",
-        ("no_secret", "Run 'headrace --profile docker up', which writes it anew."),
+        ("no_secret", "Run 'headrace --profile docker up', which writes it again."),
     ),
     *(
         (sign, ("image_not_pulled", "Check the name and tag of the image, and the network."))

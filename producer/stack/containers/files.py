@@ -114,7 +114,7 @@ def _stores_file() -> Path:
     named = os.environ.get("HEADRACE_STORES_FILE")
     file = Path(named).expanduser().resolve() if named else Path(_default("stores_file"))
     if not file.is_file():
-        raise UsageError("no_stores_file", f"There is no {file}.", "Mend HEADRACE_STORES_FILE.")
+        raise UsageError("no_stores_file", f"There is no {file}.", "Correct HEADRACE_STORES_FILE.")
     return file
 
 

@@ -72,7 +72,7 @@ def _lines(paths: dict[str, Path], follow: bool, tail: int, wanted: Wanted) -> I
 
 
 def _read_from(path: Path, offset: int) -> tuple[list[str], int]:
-    """Whole lines from ``offset``, and the offset after them. A rotated file begins anew."""
+    """Whole lines from ``offset``, and the offset after them. A rotated file is read from 0."""
     try:
         if path.stat().st_size < offset:
             offset = 0

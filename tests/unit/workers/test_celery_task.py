@@ -23,7 +23,7 @@ def run_task(process: Process, inspected: Chunk) -> None:
     runtime: Any = SimpleNamespace(process=process)
     make_task(app, PREPROCESS, runtime, lambda *_: None)  # type: ignore[arg-type,return-value]
     task = app.tasks[PREPROCESS.task]
-    task.push_request(inspected=inspected)
+    task.push_request(inspected=inspected, lane="interactive")
     assert task.run() is None
 
 
@@ -38,9 +38,10 @@ def test_nothing_that_is_raised_leaves_the_task(
     assert type(error).__name__ in caplog.text
 
 
-def test_a_task_is_given_the_message_that_was_inspected() -> None:
+def test_a_task_is_given_the_message_that_was_inspected_and_its_lane() -> None:
     seen: list[Any] = []
     inspected = chunk()
-    run_task(lambda message, *_: seen.append(message), inspected)
-    assert len(seen) == 1
-    assert seen[0] is inspected
+    run_task(lambda message, lane, *_: seen.append((message, lane)), inspected)
+    ((message, lane),) = seen
+    assert message is inspected
+    assert lane == "interactive"

@@ -37,7 +37,7 @@ def given_back(message: Message, first_stage: str = PREPROCESS.name) -> Sent:
     settings: Any = None
     identity = WorkerIdentity("inference", "i-1", "testhost")
     runtime = Runtime(settings, identity, ledger, sent)  # type: ignore[arg-type]
-    runtime.process(message, INFERENCE, lambda *_: GiveBack())
+    runtime.process(message, "bulk", INFERENCE, lambda *_: GiveBack())
     return sent
 
 

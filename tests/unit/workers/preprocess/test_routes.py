@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from shared.errors import TransientError
+from shared.stages import INFERENCE, queue_name
 from workers.preprocess import routes
-from workers.preprocess.routes import HOSTS_LOOK_SECONDS, Routes
+from workers.preprocess.routes import HOSTS_LOOK_SECONDS, Routes, waiting_chunks
 
 
 class Hosts:
@@ -81,3 +83,16 @@ def test_it_looks_once_a_second(hosts: Hosts, here: Routes) -> None:
     hosts.later()
     here.is_here()
     assert hosts.looks == 2
+
+
+def test_the_chunks_of_both_lanes_count() -> None:
+    queued = {
+        queue_name(INFERENCE, "bulk", "near"): 3,
+        queue_name(INFERENCE, "interactive", "near"): 2,
+        queue_name(INFERENCE, "interactive", "far"): 4,
+    }
+    ledger: Any = SimpleNamespace(
+        hosts=lambda role: {"near", "far"} if role == INFERENCE.role else set(),
+        queued_count=lambda queue: queued.get(queue, 0),
+    )
+    assert waiting_chunks(ledger) == {"near": 5, "far": 4}
