@@ -16,10 +16,10 @@ __all__ = [
     "DeadLetterCount",
     "DeadLetterDetail",
     "DeadLetterRow",
-    "connect_dead_letters",
     "detail",
     "purge",
     "row",
+    "stack_dead_letters",
 ]
 
 
@@ -47,7 +47,7 @@ class DeadLetterCount(BaseModel):
     count: int
 
 
-def connect_dead_letters() -> DeadLetters:
+def stack_dead_letters() -> DeadLetters:
     """The dead letters of this home's broker. Raises UsageError where no stack is set up."""
     return dead_letters.connect_dead_letters(load_settings())
 
@@ -57,7 +57,7 @@ def purge() -> int:
 
     Raises UsageError where no stack is set up, TransientError where broker or store is away.
     """
-    settings, letters = load_settings(), connect_dead_letters()
+    settings, letters = load_settings(), stack_dead_letters()
     store, bucket = resolve_store(settings, settings.state_bucket), settings.state_bucket
     moved = letters.moved()
     if moved:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
+from shared.limits import MAX_CHUNK_ITEMS
 from shared.pipeline import EngineName, Frozen, Pipeline, Precision
 from shared.stages import PREPROCESS, QueueInfo, queue_name
 
@@ -19,7 +20,6 @@ JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 Patterns = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...], Field(max_length=100)
 ]
-MAX_CHUNK_ITEMS = 512
 # Below so many rows a percentage of failures says little.
 MIN_ROWS_FOR_PERCENT = 100
 SPEC_VERSION = 3

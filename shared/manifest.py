@@ -12,11 +12,9 @@ import threading
 from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from itertools import chain
-from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
 
 from shared import keys, parquet
 from shared.errors import PermanentError
@@ -54,11 +52,11 @@ class Segment:
 class Seal:
     """The totals of a complete listing. ``skipped``: folder markers, which are not listed.
 
-    ``cancelled``: the listing was cut short. In ``manifest.json``, ``listed`` is called ``images``.
+    ``cancelled``: the listing was cut short.
     """
 
     chunks: int
-    listed: Annotated[int, Field(alias="images")]
+    listed: int
     total_bytes: int
     skipped: int
     cancelled: bool = False

@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, Field, model_validator
 
 from shared.errors import ItemErrorCode
-from shared.job import MAX_CHUNK_ITEMS, EngineUsed, JobId
+from shared.job import EngineUsed, JobId
 from shared.ledger.records import ChunkRef
+from shared.limits import MAX_CHUNK_ITEMS
 from shared.pipeline import Frozen, Pipeline
 
 MAX_MESSAGE_BYTES = 8 * 2**20
-MAX_SIDE_PIXELS = 10**6
+MAX_IMAGE_SIDE_PIXELS = 10**6
 # A caption is a label, too.
 MAX_LABEL_CHARACTERS = 10_000
 MAX_ERROR_MESSAGE_CHARACTERS = 500
@@ -33,7 +34,7 @@ ImageWarning = Literal["damaged_data"]
 
 
 class Item(Frozen):
-    """One listed object; with ``frame`` null it is a still image."""
+    """One listed object."""
 
     key: Key
     etag: ShortText
@@ -62,8 +63,8 @@ class StagedItem(Frozen):
     """
 
     item: Item
-    width: int | None = Field(default=None, ge=1, le=MAX_SIDE_PIXELS)
-    height: int | None = Field(default=None, ge=1, le=MAX_SIDE_PIXELS)
+    width: int | None = Field(default=None, ge=1, le=MAX_IMAGE_SIDE_PIXELS)
+    height: int | None = Field(default=None, ge=1, le=MAX_IMAGE_SIDE_PIXELS)
     failure: ItemFailure | None = None
     warning: ImageWarning | None = None
 

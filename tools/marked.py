@@ -1,4 +1,4 @@
-"""Tables in hand-written pages: each stands between two marks, and a tool writes it."""
+"""Writes tables into hand-written pages, each between two marks."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from producer.cli.output import (
-    JSON_HELP,
+    AsJson,
     answer,
     answer_json,
     confirm,
@@ -20,15 +20,13 @@ from shared.errors import UsageError
 
 app = typer.Typer(help="Messages that could never have been valid, and why.")
 
-AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
-
 
 @app.command("list", epilog=example("dead-letters list --json"))
 def list_letters(as_json: AsJson = False) -> None:
     """List them all, newest first; of a flood, what is still in the broker."""
-    from producer.dead_letters import QUARANTINE, connect_dead_letters, row
+    from producer.dead_letters import QUARANTINE, row, stack_dead_letters
 
-    letters = connect_dead_letters()
+    letters = stack_dead_letters()
     rows = [row(letter) for letter in letters.list()]
     if moved := letters.moved():
         say(f"{moved} older ones lie in the state bucket, under {QUARANTINE}.")
@@ -46,9 +44,9 @@ def list_letters(as_json: AsJson = False) -> None:
 @app.command(epilog=example("dead-letters show 1795248000000-0123456789ab"))
 def show(letter_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson = False) -> None:
     """Show one, with the bytes as they lay in the queue."""
-    from producer.dead_letters import connect_dead_letters, detail, row
+    from producer.dead_letters import detail, row, stack_dead_letters
 
-    letter = connect_dead_letters().show(letter_id)
+    letter = stack_dead_letters().show(letter_id)
     if as_json:
         answer_json(detail(letter))
         return
@@ -66,11 +64,11 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Put them back into their queues as they were; what is still bad comes back."""
-    from producer.dead_letters import DeadLetterCount, connect_dead_letters
+    from producer.dead_letters import DeadLetterCount, stack_dead_letters
 
     if bool(letter_ids) == everything:
         raise UsageError("no_ids", "Name some IDs, or pass --all.", "See dead-letters list.")
-    letters = connect_dead_letters()
+    letters = stack_dead_letters()
     chosen = letter_ids or [letter.id for letter in reversed(letters.list())]
     count = len(letters.replay(chosen))
     answer_json(DeadLetterCount(count=count)) if as_json else answer(f"{count} replayed.")
@@ -82,10 +80,10 @@ def purge(
     as_json: AsJson = False,
 ) -> None:
     """Throw them all away."""
-    from producer.dead_letters import DeadLetterCount, connect_dead_letters
+    from producer.dead_letters import DeadLetterCount, stack_dead_letters
     from producer.dead_letters import purge as purge_all
 
-    connect_dead_letters()
+    stack_dead_letters()
     confirm("Throw away all dead letters?", yes)
     count = purge_all()
     answer_json(DeadLetterCount(count=count)) if as_json else answer(f"{count} thrown away.")

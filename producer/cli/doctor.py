@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from producer.cli.output import JSON_HELP, answer, answer_json, example, printable, warn
+from producer.cli.output import AsJson, answer, answer_json, example, printable, warn
 
 app = typer.Typer()
 
@@ -19,7 +19,7 @@ def doctor(
     timeout: Annotated[
         float, typer.Option(min=0.1, metavar="S", help="How long a stage may take over the image.")
     ] = 30.0,
-    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check this machine and the stack, and say how to fix what is wrong; then exit 1.
 

@@ -8,7 +8,8 @@ import typer
 
 from producer.cli.output import (
     INTERRUPTED,
-    JSON_HELP,
+    AsJson,
+    JobArgument,
     answer,
     answer_json,
     confirm,
@@ -20,6 +21,7 @@ from producer.cli.output import (
 )
 from producer.cli.progress import Counter, show_job, showing_uploads
 from shared.errors import HeadraceError, UsageError
+from shared.limits import MAX_CHUNK_ITEMS
 
 if TYPE_CHECKING:
     from producer.connections import Connections
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
-AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 _REASONS = {
     "no_success": "no image succeeded",
     "too_many_errors": "too many images failed",
@@ -55,9 +55,11 @@ def enqueue(
     ] = None,
     chunk_items: Annotated[
         int | None,
-        typer.Option(min=1, max=512, help="Images per chunk, 64 by default; the first has fewer."),
+        typer.Option(
+            min=1, max=MAX_CHUNK_ITEMS, help="Images per chunk, 64 by default; the first has fewer."
+        ),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, max=512, hidden=True)] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, max=MAX_CHUNK_ITEMS, hidden=True)] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many images.")] = None,
     output: Annotated[
         str | None, typer.Option(metavar="s3://BUCKET/PREFIX", help="Default: s3://results.")
@@ -156,7 +158,7 @@ def status(
 
 @app.command(epilog=example("wait classify-20261121-101502-3f9a --timeout 600"))
 def wait(
-    job_id: JobId,
+    job_id: JobArgument,
     timeout: Annotated[
         float | None, typer.Option(min=0, metavar="S", help="Give up after so many seconds.")
     ] = None,
@@ -198,7 +200,7 @@ def jobs(
 
 
 @app.command(epilog=example("resume classify-20261121-101502-3f9a"))
-def resume(job_id: JobId) -> None:
+def resume(job_id: JobArgument) -> None:
     """Have the producer take up a job at once, which it would do by itself in a while."""
     from producer.connections import connect_stack
     from producer.jobs import resume as resume_job
@@ -208,7 +210,7 @@ def resume(job_id: JobId) -> None:
 
 
 @app.command(epilog=example("cancel classify-20261121-101502-3f9a"))
-def cancel(job_id: JobId) -> None:
+def cancel(job_id: JobArgument) -> None:
     """End a job early. The rows that it has are kept."""
     from producer.connections import connect_stack
     from producer.jobs import cancel as cancel_job
@@ -219,13 +221,15 @@ def cancel(job_id: JobId) -> None:
 
 @app.command(
     epilog=example(
-        "retry classify-20261121-101502-3f9a --failed",
-        "retry classify-20261121-101502-3f9a --failed --update",
+        "retry classify-20261121-101502-3f9a",
+        "retry classify-20261121-101502-3f9a --update",
     )
 )
 def retry(
-    job_id: JobId,
-    failed: Annotated[bool, typer.Option("--failed", help="The images that failed.")] = False,
+    job_id: JobArgument,
+    _failed: Annotated[
+        bool, typer.Option("--failed", help="The images that failed, as always.")
+    ] = True,
     update: Annotated[
         bool, typer.Option("--update", help="With the present pipeline and code.")
     ] = False,
@@ -241,10 +245,6 @@ def retry(
     from producer.jobs import Submitted
     from producer.jobs import retry as retry_job
 
-    if not failed:
-        raise UsageError(
-            "option_missing", "Say which images: --failed.", "See 'headrace retry --help'."
-        )
     connections = connect_stack()
     with showing_uploads() as progress:
         spec = retry_job(connections, job_id, warn, update=update, tell=_tell, progress=progress)
@@ -259,7 +259,7 @@ def retry(
 
 @app.command(epilog=example("rm classify-20261121-101502-3f9a --yes"))
 def rm(
-    job_id: JobId,
+    job_id: JobArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove an ended or cancelled job: its rows and all else that is kept of it."""

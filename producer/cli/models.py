@@ -7,11 +7,9 @@ from typing import Annotated
 
 import typer
 
-from producer.cli.output import JSON_HELP, answer, answer_json, example, say, table
+from producer.cli.output import AsJson, answer, answer_json, example, say, table
 
 app = typer.Typer(help="The models that pipelines name.")
-
-AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 
 
 @app.command("list", epilog=example("models list"))

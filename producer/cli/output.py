@@ -9,7 +9,7 @@ import sys
 from codecs import getincrementaldecoder
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -17,7 +17,9 @@ from producer.cli.streams import writing_answer
 from shared.errors import HeadraceError, UsageError
 
 INTERRUPTED = 130  # the exit code after Ctrl-C
-JSON_HELP = "Answer in JSON, as docs/schemas says."
+# What several commands take.
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, as docs/schemas says.")]
 
 
 def example(*commands: str) -> str:

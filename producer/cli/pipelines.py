@@ -7,11 +7,9 @@ from typing import Annotated
 
 import typer
 
-from producer.cli.output import JSON_HELP, answer, answer_json, example, table
+from producer.cli.output import AsJson, answer, answer_json, example, table
 
 app = typer.Typer(help="The pipelines in config/pipelines, and files of your own.")
-
-AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 
 
 @app.command("list", epilog=example("pipelines list"))

@@ -9,7 +9,8 @@ from typing import IO, Annotated, Literal, cast
 import typer
 
 from producer.cli.output import (
-    JSON_HELP,
+    AsJson,
+    JobArgument,
     Terminal,
     answer,
     answer_json,
@@ -27,8 +28,6 @@ app = typer.Typer()
 
 TABLE_ROWS = 20
 
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
-
 
 @app.command(
     epilog=example(
@@ -38,7 +37,7 @@ JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
     )
 )
 def results(
-    job_id: JobId,
+    job_id: JobArgument,
     given: Annotated[
         Literal["table", Format] | None,
         typer.Option("--format", help="Default: as the ending of FILE says, else a table."),
@@ -87,9 +86,7 @@ def results(
 
 
 @app.command(epilog=example("errors classify-20261121-101502-3f9a"))
-def errors(
-    job_id: JobId, as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False
-) -> None:
+def errors(job_id: JobArgument, as_json: AsJson = False) -> None:
     """Count the failed images of a job by error, with an example of each and what to do."""
     from producer.connections import connect_stack
     from producer.exports.error_summary import error_summary

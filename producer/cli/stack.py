@@ -6,12 +6,10 @@ from typing import Annotated
 
 import typer
 
-from producer.cli.output import JSON_HELP, answer, answer_json, example, printable, say, table, warn
+from producer.cli.output import AsJson, answer, answer_json, example, printable, say, table, warn
 from shared.errors import UsageError
 
 app = typer.Typer()
-
-AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 
 
 @app.command(epilog=example("up", "up --workers preprocess=4,inference=1"))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from producer.cli.output import JSON_HELP, answer, answer_json, example, warn
+from producer.cli.output import AsJson, answer, answer_json, example, warn
 from producer.cli.progress import Counter
 
 app = typer.Typer()
@@ -20,7 +20,7 @@ def upload(
     everything: Annotated[
         bool, typer.Option("--all", help="Hidden and system files, too.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Upload a folder, subfolders included; the bucket is made if it is missing.
 

@@ -31,7 +31,7 @@ from producer.stack.home import find_home
 from producer.stack.info import masked_url, processes
 from producer.stack.local.readiness import answers_http
 from producer.stack.ring import plan_ring
-from producer.stack.roles import working_roles
+from producer.stack.roles import FLOWER, working_roles
 from shared import ledger as ledgers
 from shared.broker.errors import why
 from shared.broker.queues import connect_queues
@@ -110,7 +110,7 @@ def _examine(warn: Warn, step_seconds: float) -> Iterator[Check]:
             hint = f"See 'headrace logs {process.name}', then 'headrace restart {process.name}'."
             yield _failed(process.name, f"The process is {process.state}.", hint)
     if settings.flower_url:
-        yield _guarded("flower", lambda: _flower(settings))
+        yield _guarded(FLOWER.name, lambda: _flower(settings))
     if "failed" not in (broker.state, ledger.state, store.state):
         yield from _consumers(settings)
         yield from _chunks(settings)
@@ -304,8 +304,8 @@ def _roles(settings: Settings) -> Check:
 def _flower(settings: Settings) -> Check:
     well = answers_http(settings.flower_url)
     does = "answers" if well else "does not answer"
-    hint = "Run 'headrace restart flower'."
-    return _check("flower", well, f"{masked_url(settings.flower_url)} {does}.", hint)
+    hint = f"Run 'headrace restart {FLOWER.name}'."
+    return _check(FLOWER.name, well, f"{masked_url(settings.flower_url)} {does}.", hint)
 
 
 def _models(settings: Settings) -> Iterator[Check]:

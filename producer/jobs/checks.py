@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from itertools import islice
 
-from producer import Warn
+from producer import Echo, Warn
 from producer.buckets import bucket_missing, store_for
 from producer.connections import Connections
 from producer.jobs.nearest import is_nearly_wanted, literal_start, nothing_there
@@ -23,7 +23,7 @@ SHOWN_KEYS = 3
 PROBE = ".headrace-writable"
 
 
-def require_source(connections: Connections, spec: JobSpec, tell: Warn) -> None:
+def require_source(connections: Connections, spec: JobSpec, tell: Echo) -> None:
     """Raise unless a key under the prefix is wanted, or it takes too long to say."""
     settings = connections.settings
     if spec.bucket in (settings.state_bucket, settings.models_bucket):
@@ -101,7 +101,7 @@ def _is_listed(spec: JobSpec, key: str) -> bool:
     return key.startswith(spec.prefix) and matches_patterns(spec, key)
 
 
-def _may_be_further(store: Store, spec: JobSpec, tell: Warn) -> bool:
+def _may_be_further(store: Store, spec: JobSpec, tell: Echo) -> bool:
     """Is there a key that is wanted? Also true where time ran out."""
     tell(f"looking for a key that is wanted by {_patterns(spec)}")
     ends_at = time.monotonic() + LOOK_SECONDS

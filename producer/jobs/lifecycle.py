@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from producer import Warn
+from producer import Echo, Warn
 from producer.connections import Connections
 from producer.jobs.checks import require_output
 from producer.jobs.code import Progress, described, silent
 from producer.jobs.following import follow
 from producer.jobs.status import job_status
-from producer.jobs.submission import Tell, announce, resolved, room_of_slot, upload
+from producer.jobs.submission import announce, resolved, room_of_slot, upload
 from producer.version import version
 from shared.catalog import PackedClass
 from shared.errors import HeadraceError, PermanentError, UsageError
@@ -54,7 +54,7 @@ def retry(
     warn: Warn,
     *,
     update: bool = False,
-    tell: Tell = silent,
+    tell: Echo = silent,
     progress: Progress = silent,
 ) -> JobSpec:
     """A new job over what failed in an ended one, linked to it.

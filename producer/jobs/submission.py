@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from pydantic import ValidationError
 
-from producer import Warn
+from producer import Echo, Warn
 from producer.connections import Connections
 from producer.jobs.checks import require_output, require_source
 from producer.jobs.code import Progress, described, silent, upload_class
@@ -22,15 +20,13 @@ from shared.settings import Settings
 from shared.stages import PRODUCER_ROLE
 from shared.storage import parse_s3_url
 
-Tell = Callable[[str], None]
-
 
 def submit(
     connections: Connections,
     request: JobRequest,
     warn: Warn,
     *,
-    tell: Tell = silent,
+    tell: Echo = silent,
     progress: Progress = silent,
 ) -> JobSpec:
     """Upload what a class needs, write the job's spec, and tell the producer.
@@ -115,7 +111,7 @@ def make_spec(connections: Connections, request: JobRequest) -> tuple[JobSpec, P
             output_prefix=output_prefix,
             pipeline=pipeline,
             pipeline_sha256=pipeline.sha256,
-            pipeline_given=_lasting(request.pipeline),
+            pipeline_given=_absolute_path(request.pipeline),
             headrace_version=version(),
         )
     except ValidationError as error:
@@ -128,7 +124,7 @@ def _patterns(given: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(set(given)))
 
 
-def _lasting(given: str) -> str:
+def _absolute_path(given: str) -> str:
     """A pipeline's name, or its file's path from wherever it is asked for again."""
     is_file = Catalog.is_path(given)
     return str(expanded(given).absolute()) if is_file else given
@@ -167,7 +163,7 @@ def _chunk_items(wanted: int | None, pipeline: Pipeline, settings: Settings) -> 
     room = room_of_slot(pipeline, settings)
     if wanted is not None and wanted > room:
         raise UsageError(
-            "batch_too_large",
+            "chunk_too_large",
             f"{wanted} images of '{pipeline.name}' do not fit the largest slot of the staging "
             f"ring ({max(settings.ring.slot_bytes) >> 20} MiB).",
             f"Use --chunk-items {room} or less.",

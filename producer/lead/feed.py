@@ -46,15 +46,15 @@ class JobFeed:
         self._cursor = 0
         self._unsent: deque[ChunkRef] = deque()
 
-    def feed(self, chunks: int, *, bound: int, most: int) -> int:
-        """Queue up to ``most`` of the first ``chunks``, while the first queue is below ``bound``.
+    def feed(self, chunks: int, *, bound: int, max_chunks: int) -> int:
+        """Queue up to ``max_chunks`` of the first ``chunks`` while the queue is below ``bound``.
 
         Returns how many were queued. Raises TransientError and Stale; what was queued and not sent
         is sent by the next call.
         """
         self._send_unsent()
         fed = 0
-        while self._cursor < chunks and fed < most:
+        while self._cursor < chunks and fed < max_chunks:
             end = min(chunks, self._cursor + SPAN_CHUNKS)
             self._cursor, refs = self._ledger.feed(
                 self._incarnation,
@@ -62,7 +62,7 @@ class JobFeed:
                 self._cursor,
                 end,
                 bound=bound,
-                most=most - fed,
+                most=max_chunks - fed,
             )
             self._unsent.extend(refs)
             self._send_unsent()

@@ -156,11 +156,11 @@ class Leader:
             return 0
         self._turn = (self._turn + 1) % len(jobs)
         bound = self._settings.preprocess_queue_chunks
-        most = max(1, bound // len(jobs))
+        max_chunks = max(1, bound // len(jobs))
         fed = 0
         for job in jobs[self._turn :] + jobs[: self._turn]:
             try:
-                fed += job.feed.feed(job.lister.chunks, bound=bound, most=most)
+                fed += job.feed.feed(job.lister.chunks, bound=bound, max_chunks=max_chunks)
             except Stale as stale:  # the job was closed, or the ledger wiped: look at it again
                 log.info("%s: the ledger moved on: %s", job.spec.job_id, stale.reason)
                 self._retire_due = 0.0
@@ -276,7 +276,7 @@ class Leader:
         job.lister.cancel()
         try:
             self._ledger.cancel_job(job.incarnation, job.spec.job_uid)
-        except Stale as stale:  # the ledger lost the job, which is entered again, and asked then
+        except Stale as stale:  # the ledger lost the job, which is registered again, and asked then
             log.info("%s: not cancelled yet: %s", job.spec.job_id, stale.reason)
             self._retire_due = 0.0
             return

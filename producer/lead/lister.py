@@ -79,7 +79,7 @@ class Lister:
         Raises Stopped, ManifestTaken, and HeadraceError where there can be no listing. Services
         that do not answer are waited for.
         """
-        return self._insist(self._list)
+        return self._retry_forever(self._list)
 
     def _list(self) -> Seal:
         with KeySet(self._scratch) as seen:
@@ -102,6 +102,9 @@ class Lister:
     def _write_on(self, seen: KeySet) -> int:
         """Returns how many objects the listing left out."""
         is_resumed, listing = self.segments > 0, self._open_listing()
+        # A second thread, though a bucket's listing has its own: those do not cover the look at its
+        # levels, nor the rows of a retry, and this loop has to stop and to flush meanwhile. It
+        # costs 2.6 microseconds a key of 6; listing from a store takes 10 on the same two cores.
         with closing(prefetched(listing)) as found:
             while not self._cancelled.is_set() and not self._is_full():
                 self._check_stopping()
@@ -158,13 +161,13 @@ class Lister:
     def _write(self, data: bytes) -> None:
         store, bucket = self._jobs.store, self._jobs.bucket
         key = segment_key(self._spec.job_id, self.segments)
-        if self._insist(lambda: store.create(bucket, key, data)):
+        if self._retry_forever(lambda: store.create(bucket, key, data)):
             return
         # A refusal may also follow an own write whose answer was lost.
-        if self._insist(lambda: store.get(bucket, key)) != data:
+        if self._retry_forever(lambda: store.get(bucket, key)) != data:
             raise ManifestTaken("manifest_taken", f"Another producer wrote {key}.")
 
-    def _insist(self, action: Callable[[], _T]) -> _T:
+    def _retry_forever(self, action: Callable[[], _T]) -> _T:
         """Call ``action`` until it raises no TransientError. Says so once."""
         pause_seconds = FIRST_PAUSE_SECONDS
         while True:

@@ -9,9 +9,9 @@ from itertools import islice
 from producer.sources.prefetch import Idle, prefetched
 from shared.storage import ObjectInfo, Store
 
-LANES = 8
-# Folders enough to keep the lanes busy; until there are, a level further down is looked at.
-ENOUGH_FOLDERS = 4 * LANES
+LISTING_THREADS = 8
+# Folders enough to keep the threads busy; until there are, a level further down is looked at.
+ENOUGH_FOLDERS = 4 * LISTING_THREADS
 MAX_LEVELS = 3
 _PART_OBJECTS = 1000
 
@@ -31,7 +31,7 @@ def list_in_parallel(store: Store, bucket: str, prefix: str) -> Iterator[ObjectI
                 yield from level.objects
                 folders += level.folders
     listings = [_parts(store, bucket, folder) for folder in dict.fromkeys(whole + folders)]
-    with closing(prefetched(*listings, threads=LANES, ahead=LANES)) as parts:
+    with closing(prefetched(*listings, threads=LISTING_THREADS, ahead=LISTING_THREADS)) as parts:
         for part in parts:
             if not isinstance(part, Idle):
                 yield from part

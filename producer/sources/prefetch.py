@@ -34,7 +34,7 @@ class _End:
 def prefetched(
     *sources: Iterable[_T], threads: int = 1, ahead: int = AHEAD
 ) -> Generator[_T | Idle, None, None]:
-    """Yield what the sources yield, and ``Nothing`` several times a second where they wait.
+    """Yield what the sources yield, and ``Idle`` several times a second where they wait.
 
     Each source is one thread's; together they are about ``ahead`` ahead. Raises what they raise.
     Closing the generator lets the threads end by themselves, as soon as a source gives the chance.

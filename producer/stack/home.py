@@ -7,11 +7,12 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from producer import Echo
 from shared.errors import HeadraceError, PermanentError
 from shared.locks import Lock
 
@@ -92,7 +93,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(home: Home, echo: Callable[[str], None]) -> Iterator[None]:
+def locked(home: Home, echo: Echo) -> Iterator[None]:
     """Let one command at a time change the stack. A second one says that it waits."""
     path, flags = home.run / "lock", os.O_RDWR | os.O_CREAT
     lock = Lock.take(path, flags)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from producer import Echo
+from producer.stack.roles import observers
 from shared.errors import HeadraceError
 
 HOST = "127.0.0.1"
@@ -20,17 +22,21 @@ PORT_RANGE = range(20_000, 32_000)
 ADMIN_OFFSET = 10_000
 ADMIN_RANGE = range(20_000, 22_000)
 SEAWEEDFS_SERVERS = ("master", "volume", "filer", "s3")
-PORT_NAMES = (
+SERVICE_PORTS = (
     "valkey",
     *SEAWEEDFS_SERVERS,
     *(f"{server}_grpc" for server in SEAWEEDFS_SERVERS),
     "admin",
-    "flower",
 )
 ATTEMPTS = 1000
 
 
 ClaimPort = Callable[[int], bool]
+
+
+def port_names() -> tuple[str, ...]:
+    """What listens in a stack on this machine: the services and the observers."""
+    return (*SERVICE_PORTS, *(role.name for role in observers()))
 
 
 @contextmanager
@@ -55,9 +61,9 @@ def choosing() -> Iterator[ClaimPort]:
 
 def choose_ports(
     known: Mapping[str, int],
-    echo: Callable[[str], None],
+    echo: Echo,
     claim: ClaimPort,
-    names: Sequence[str] = PORT_NAMES,
+    names: Sequence[str],
 ) -> dict[str, int]:
     """A free port for each of ``names``: the known one, or else another, which it tells."""
     chosen: dict[str, int] = {}

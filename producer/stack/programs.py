@@ -1,4 +1,4 @@
-"""What the stack runs, as a table: the services, our roles, and Flower."""
+"""What the stack runs, as a table: the services, the roles that work, and the observers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 
 from producer.stack.ports import HOST
 from producer.stack.record import StackRecord
-from producer.stack.roles import Role, default_scale, working_roles
-from producer.stack.settings_file import FLOWER_CONFIG, role_settings_file
+from producer.stack.roles import WORKER_STOP_SECONDS, Role, default_scale, observers, working_roles
+from producer.stack.settings_file import role_settings_file
 from shared.errors import UsageError
 from shared.settings import SETTINGS_FILE_VARIABLE
 
-WORKER_STOP_SECONDS = 120
 SERVICE_STOP_SECONDS = 30
 MAX_PROCESSES = 64
 
@@ -31,27 +30,25 @@ class Program:
 
 def role_programs() -> tuple[Program, ...]:
     """The program of every role that scales."""
-    return tuple(map(_program, working_roles()))
+    return tuple(_program(role, role.arguments, is_role=True) for role in working_roles())
 
 
-def _program(role: Role) -> Program:
-    own = {SETTINGS_FILE_VARIABLE: str(role_settings_file(role.name))}
-    return Program(role.name, (sys.executable, "-m", role.module), own)
-
-
-def flower(record: StackRecord) -> Program:
-    """Flower, which reads the broker's address from the settings like every worker."""
-    port = record.ports["flower"]
-    return Program(
-        "flower",
-        (
-            *(sys.executable, "-m", "producer.stack.dashboard", FLOWER_CONFIG),
-            *(f"--address={HOST}", f"--port={port}"),
-        ),
-        {SETTINGS_FILE_VARIABLE: str(role_settings_file("flower"))},
-        stop_seconds=10,
-        is_role=False,
+def observer_programs(record: StackRecord) -> tuple[Program, ...]:
+    """The program of every observer, which listens on its own port of the record."""
+    return tuple(
+        _program(
+            role,
+            [text.format(host=HOST, port=record.ports[role.name]) for text in role.arguments],
+            is_role=False,
+        )
+        for role in observers()
     )
+
+
+def _program(role: Role, arguments: Sequence[str], *, is_role: bool) -> Program:
+    command = (sys.executable, "-m", role.module, *arguments)
+    own = {SETTINGS_FILE_VARIABLE: str(role_settings_file(role.name))}
+    return Program(role.name, command, own, role.stop_seconds, is_role)
 
 
 def process_names(program: Program, scale: Mapping[str, int]) -> list[str]:
@@ -66,7 +63,7 @@ def chosen_scale(
 ) -> dict[str, int]:
     """How many processes of each role: as before, but for those that ``workers`` names.
 
-    Raises UsageError for a role that is none, or a number that is too large.
+    Raises UsageError for a name that no role has, or a number that is too large.
     """
     known = {program.role: default_scale().get(program.role, 1) for program in roles}
     for role, count in (workers or {}).items():

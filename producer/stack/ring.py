@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
+from producer import Echo
 from producer.stack.home import Home
 from shared.errors import PermanentError
 from shared.settings import RingSettings
@@ -24,7 +24,7 @@ def ring_directories(home: Home) -> tuple[Path, Path]:
     return SHARED_MEMORY / home.short_name, home.root / "ring"
 
 
-def plan_ring(home: Home, echo: Callable[[str], None]) -> RingSettings:
+def plan_ring(home: Home, echo: Echo) -> RingSettings:
     """Choose the ring's place and slots: at most half of what is free there.
 
     Raises PermanentError where not even two slots of 10 MiB have room.

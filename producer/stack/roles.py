@@ -36,6 +36,10 @@ OUTPUTS = ("*/*/rows/part-*.parquet", "*/*/manifest.json", "*/*/_SUCCESS")
 JOB = "{state}/jobs/*"
 
 
+# For finishing what a worker has in hand.
+WORKER_STOP_SECONDS = 120
+
+
 def one(_cores: int) -> int:
     """One process on any machine."""
     return 1
@@ -59,11 +63,15 @@ class Role:
     ``broker_rules``: further selectors of its ACL at Redis or Valkey.
     ``object_rights``: at the store, beside its own folder of the quarantine.
     ``processes``: how many there are by default, from the number of cores.
+    ``arguments``: what its module is given on this machine. ``{host}`` and ``{port}`` stand for the
+    address where an observer is to listen.
+    ``stop_seconds``: how long it may take to end when it is told to.
     ``uses_ring``: whether it maps the staging ring of its host.
     ``uses_other_stores``: whether it is given the user's credentials for other stores.
     ``has_gpu_service``: whether containers on a GPU have a service ``NAME-gpu`` of their own.
-    ``is_observer``: it only looks at the broker. It does not scale, and has no lease, no store
-    identity, and not the key that messages are signed with.
+    ``is_observer``: it only looks at the broker, and shows what it sees over HTTP on a port of its
+    own. It does not scale, and has no lease, no store identity, and not the key that messages are
+    signed with; so it has no stages, sends nothing, and has no rights to objects.
     """
 
     name: str
@@ -75,10 +83,21 @@ class Role:
     broker_rules: tuple[str, ...] = ()
     object_rights: tuple[ObjectRight, ...] = ()
     processes: Callable[[int], int] = one
+    arguments: tuple[str, ...] = ()
+    stop_seconds: int = WORKER_STOP_SECONDS
     uses_ring: bool = False
     uses_other_stores: bool = False
     has_gpu_service: bool = False
     is_observer: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for an observer that could do more than look."""
+        acts = (self.stages, self.sends_to, self.discards_from, self.object_rights)
+        if self.is_observer and any(acts):
+            raise ValueError(
+                f"role {self.name} is an observer: it may have no stages, send or discard no "
+                "messages, and have no rights to objects"
+            )
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -111,6 +130,17 @@ PRODUCER = Role(
         allow("PutObject", f"{JOB}/manifest/*", f"{JOB}/stop-*.json", f"{JOB}/closed.json"),
     ),
     uses_other_stores=True,
+)
+
+# Whom Flower lets in, relative to the home.
+FLOWER_CONFIG = "run/flower.conf"
+FLOWER = Role(
+    "flower",
+    module="producer.stack.dashboard",
+    counts_messages=True,
+    arguments=(FLOWER_CONFIG, "--address={host}", "--port={port}"),
+    stop_seconds=10,
+    is_observer=True,
 )
 
 # By name, in the order of the flow.
@@ -158,7 +188,7 @@ ROLES: dict[str, Role] = {
                 deny("PutObject", "{models}/*"),
             ),
         ),
-        Role("flower", module="producer.stack.dashboard", counts_messages=True, is_observer=True),
+        FLOWER,
     )
 }
 
@@ -166,6 +196,11 @@ ROLES: dict[str, Role] = {
 def working_roles() -> list[Role]:
     """All that hold a lease and scale: every role but the observers."""
     return [role for role in ROLES.values() if not role.is_observer]
+
+
+def observers() -> list[Role]:
+    """All that only look: one process each, with a port."""
+    return [role for role in ROLES.values() if role.is_observer]
 
 
 def is_observer(name: str) -> bool:

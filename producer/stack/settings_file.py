@@ -23,11 +23,10 @@ from producer.stack.rights.credentials import (
     signing_key,
     store_key,
 )
-from producer.stack.roles import ROLES, is_observer
+from producer.stack.roles import FLOWER, FLOWER_CONFIG, ROLES, is_observer
 from shared.errors import UsageError
 from shared.settings import SETTINGS_FILE, S3Settings, Settings, load_settings
 
-FLOWER_CONFIG = "run/flower.conf"
 # What a user may add to ``settings.json``: another broker's address for each role, and ``admin``.
 BROKER_URLS = "broker_urls"
 
@@ -50,7 +49,7 @@ class Places:
     def on_loopback(cls, record: StackRecord) -> Places:
         """As processes of this machine see them."""
         at = {name: f"{HOST}:{port}" for name, port in record.ports.items()}
-        return cls(at["valkey"], at["s3"], flower_url(record, at["flower"]))
+        return cls(at["valkey"], at["s3"], flower_url(record, at[FLOWER.name]))
 
 
 def write_settings(home: Home, record: StackRecord) -> Settings:

@@ -23,7 +23,7 @@ SYSTEM_NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class LocalFile:
+class FolderFile:
     """A file and the key that it gets."""
 
     path: Path
@@ -38,7 +38,7 @@ class Folder:
         self.path, self.hidden = path, 0
         self._warn, self._everything = warn, everything
 
-    def files(self, prefix: str) -> Iterator[LocalFile]:
+    def files(self, prefix: str) -> Iterator[FolderFile]:
         """The files below, in order. What cannot be an object is named by a warning."""
         if not is_folder(self.path):
             is_there = exists(self.path)
@@ -53,7 +53,7 @@ class Folder:
             if problem:
                 self._warn(f"left out {str(path)!a}: {problem}.")
             else:
-                yield LocalFile(path, key, path.stat().st_size)
+                yield FolderFile(path, key, path.stat().st_size)
 
     def _walk(self, folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
         try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from producer import Warn
-from producer.upload.folder import Folder, LocalFile, unreadable
+from producer.upload.folder import Folder, FolderFile, unreadable
 from shared.errors import UsageError
 from shared.storage import ObjectInfo, Store, parse_s3_url
 
@@ -59,7 +59,7 @@ def upload(
     present = _present(store, bucket, prefix, {file.key for file in files})
     stopping = threading.Event()
 
-    def send(file: LocalFile) -> bool:
+    def send(file: FolderFile) -> bool:
         if stopping.is_set() or is_same(file, present.get(file.key)):
             return False
         store.put_file(bucket, file.key, file.path)
@@ -94,7 +94,7 @@ def _present(store: Store, bucket: str, prefix: str, wanted: set[str]) -> dict[s
     return {info.key: info for info in found if info.key in wanted}
 
 
-def is_same(file: LocalFile, there: ObjectInfo | None) -> bool:
+def is_same(file: FolderFile, there: ObjectInfo | None) -> bool:
     """Whether the object has the file's size and bytes; its ETag is their MD5, or of its parts."""
     if there is None or there.size != file.size:
         return False
@@ -109,7 +109,7 @@ def _md5(data: bytes = b"") -> hashlib._Hash:
     return hashlib.md5(data, usedforsecurity=False)
 
 
-def _outcome(result: Callable[[], bool], file: LocalFile) -> bool:
+def _outcome(result: Callable[[], bool], file: FolderFile) -> bool:
     try:
         return result()
     except OSError as error:

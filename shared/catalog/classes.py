@@ -21,7 +21,7 @@ _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 @dataclass(frozen=True, slots=True)
-class LocalFile:
+class ClassFile:
     """A file of the pipeline's ``files:``: where it lies, and what the class finds it as."""
 
     path: Path
@@ -69,12 +69,12 @@ def class_folders(pipeline: Path | None = None) -> list[Path]:
     return list(dict.fromkeys(folder.absolute() for folder in folders))
 
 
-def local_files(entry: Entry[PipelineFile], code: PackedCode | None = None) -> list[LocalFile]:
+def local_files(entry: Entry[PipelineFile], code: PackedCode | None = None) -> list[ClassFile]:
     """The pipeline's ``files:``, sorted by name, none larger than it may be.
 
     None may take the place of ``code``. Raises UsageError with the line.
     """
-    found: dict[str, LocalFile] = {}
+    found: dict[str, ClassFile] = {}
     taken = {name: code.folder / name for name in code.modules} if code else {}
     for index, given in enumerate(entry.content.files):
         field = ("files", index)
@@ -111,11 +111,11 @@ def class_model_name(python_class: str) -> str:
     return _WORD_START.sub("_", python_class.partition(":")[2].strip("_")).lower()[:64]
 
 
-def _local_file(folder: Path, given: str) -> LocalFile:
+def _local_file(folder: Path, given: str) -> ClassFile:
     """A file outside the folder is found under its last name."""
     path = Path(os.path.normpath(folder / Path(given).expanduser()))
     inside = path.is_relative_to(folder) and path != folder
-    return LocalFile(path, path.relative_to(folder).as_posix() if inside else path.name)
+    return ClassFile(path, path.relative_to(folder).as_posix() if inside else path.name)
 
 
 def _clashes(name: str, taken: Set[str]) -> bool:

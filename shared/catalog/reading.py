@@ -13,14 +13,14 @@ from pathlib import Path
 from shared.errors import UsageError
 from shared.storage.checked import file_changed
 
-Stamp = tuple[int, int, int]
+DocumentStamp = tuple[int, int, int]
 
 
 class Reader:
     """Reads each file once and keeps what it was. Raises UsageError, in one line."""
 
     def __init__(self) -> None:
-        self._stamps: dict[Path, Stamp] = {}
+        self._stamps: dict[Path, DocumentStamp] = {}
 
     def read(self, path: Path, max_bytes: int) -> bytes:
         """The bytes, or the first ``max_bytes + 1`` of a file that has more."""
@@ -64,5 +64,5 @@ class Reader:
             ) from error
 
 
-def _stamp(found: os.stat_result) -> Stamp:
+def _stamp(found: os.stat_result) -> DocumentStamp:
     return found.st_ino, found.st_size, found.st_mtime_ns

@@ -4,7 +4,7 @@ Messages only say which.
 """
 
 from shared.staging.layout import Layout, SlotPlace, create_ring
-from shared.staging.network import NetworkStaging, Parcelling
+from shared.staging.network import NetworkStaging, NetworkWriteHold
 from shared.staging.ring import (
     ReadHold,
     SlotGone,
@@ -17,7 +17,7 @@ from shared.staging.ring import (
 __all__ = [
     "Layout",
     "NetworkStaging",
-    "Parcelling",
+    "NetworkWriteHold",
     "ReadHold",
     "SlotGone",
     "SlotPlace",

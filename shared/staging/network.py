@@ -3,7 +3,7 @@
 A parcel is the pixels of one attempt at one chunk. It has room, within a budget of bytes, before
 anything is decoded for it, and loses it when it is read, when the ledger waits for its attempt no
 longer, or when it expires. Nobody needs a lock: attempts are never used again, so what is not
-awaited once never will be.
+needed once never will be.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _reserve_script() -> str:
     return (Path(__file__).parent / "reserve.lua").read_text()
 
 
-class Parcelling:
+class NetworkWriteHold:
     """A parcel being filled. ``pixels``: memory of this process, uint8, one dimension."""
 
     def __init__(self, staging: NetworkStaging, ref: ChunkRef, parcel_bytes: int) -> None:
@@ -69,24 +69,27 @@ class Parcelling:
 class NetworkStaging:
     """Parcels in one server, of ``budget_bytes`` together. Thread-safe.
 
-    ``awaited`` asks the ledger which attempts are with, or on their way to, the inference stage.
+    ``still_needed`` asks the ledger which attempts are with, or on their way to, the inference
+    stage.
     """
 
     def __init__(
         self,
         client: redis.Redis,
-        awaited: StagedQuery,
+        still_needed: StagedQuery,
         *,
         budget_bytes: int,
         lifetime_seconds: float = LIFETIME_SECONDS,
     ) -> None:
         self._client: Any = client  # redis-py's types promise more than they know
-        self._awaited = awaited
+        self._still_needed = still_needed
         self._budget_bytes = budget_bytes
         self._lifetime_ms = int(lifetime_seconds * 1000)
         self._script = self._client.register_script(_reserve_script())
 
-    def take(self, parcel_bytes: int, ref: ChunkRef, *, stopping: Callable[[], bool]) -> Parcelling:
+    def take(
+        self, parcel_bytes: int, ref: ChunkRef, *, stopping: Callable[[], bool]
+    ) -> NetworkWriteHold:
         """Reserve room for a parcel, waiting for it.
 
         Raises PermanentError where the budget is smaller, TransientError where the server or the
@@ -102,14 +105,14 @@ class NetworkStaging:
         while not stopping():
             others = self._reserve(ref, parcel_bytes)
             if not others:
-                return Parcelling(self, ref, parcel_bytes)
+                return NetworkWriteHold(self, ref, parcel_bytes)
             if not self._reclaim(others):
                 time.sleep(pause_seconds)
                 pause_seconds = min(pause_seconds * 2, 0.5)
         raise TransientError("stopping", "The worker is stopping.")
 
     def put(self, ref: ChunkRef, pixels: Pixels) -> None:
-        """Fill a parcel that has room; see ``Parcelling.send``."""
+        """Fill a parcel that has room; see ``NetworkWriteHold.send``."""
         data = pixels.data
         pieces = [data[i : i + PIECE_BYTES] for i in range(0, len(data), PIECE_BYTES)]
         # Where the room was lost there is no such list, and nothing is added.
@@ -155,7 +158,9 @@ class NetworkStaging:
         """Free the room of those that nobody waits for. Were there any?"""
         refs = [_ref(name) for name in parcels]
         stale = [
-            ref for ref, is_awaited in zip(refs, self._awaited(refs), strict=True) if not is_awaited
+            ref
+            for ref, is_needed in zip(refs, self._still_needed(refs), strict=True)
+            if not is_needed
         ]
         if stale:
             self.forget(*stale)
@@ -181,7 +186,7 @@ def _pixels_key(ref: ChunkRef) -> str:
     return f"stage:pixels:{_name(ref)}"
 
 
-def connect_network(settings: Settings, awaited: StagedQuery) -> NetworkStaging | None:
+def connect_network(settings: Settings, still_needed: StagedQuery) -> NetworkStaging | None:
     """Connect lazily to ``settings.staging_url``; None where the settings name none."""
     if not settings.staging_url:
         return None
@@ -192,4 +197,4 @@ def connect_network(settings: Settings, awaited: StagedQuery) -> NetworkStaging 
         health_check_interval=15,
         retry=Retry(NoBackoff(), 1),
     )
-    return NetworkStaging(client, awaited, budget_bytes=settings.staging_bytes)
+    return NetworkStaging(client, still_needed, budget_bytes=settings.staging_bytes)

@@ -33,12 +33,17 @@ TRANSFER_SECONDS = 600
 ANSWER_SECONDS = 30
 # No retry starts after this, so a store that is down is reported within seconds.
 RETRY_SECONDS = 4
+RETRIES = 4
 CONNECTIONS = 64
 PART_BYTES = 65536
 
 
 def bucket_client(
-    s3: S3Settings, keys: RenewedKeys, bucket: str, timeout_seconds: int = TRANSFER_SECONDS
+    s3: S3Settings,
+    keys: RenewedKeys,
+    bucket: str,
+    timeout_seconds: int = TRANSFER_SECONDS,
+    retries: int = RETRIES,
 ) -> S3Store:
     """obstore's client, which is bound to one bucket. ``timeout_seconds``: for each request."""
     url = f"{'https' if s3.secure else 'http'}://{s3.endpoint}"
@@ -78,7 +83,7 @@ def bucket_client(
             "proxy_excludes": s3.endpoint.rpartition(":")[0] or s3.endpoint,
         },
         retry_config={
-            "max_retries": 4,
+            "max_retries": retries,
             "retry_timeout": timedelta(seconds=RETRY_SECONDS),
             "backoff": {
                 "init_backoff": timedelta(milliseconds=100),
@@ -139,21 +144,24 @@ def parts_of(answer: BaseHTTPResponse) -> Iterator[bytes]:
     return iter(lambda: answer.read1(PART_BYTES, decode_content=False), b"")
 
 
-def admin_client(s3: S3Settings, keys: RenewedKeys) -> Minio:
-    """The ``minio`` SDK's client."""
+def admin_client(
+    s3: S3Settings, keys: RenewedKeys, *, single_try_seconds: int | None = None
+) -> Minio:
+    """The ``minio`` SDK's client. ``single_try_seconds``: then each request is sent once."""
+    retries = _RetryUnread(
+        total=3,
+        connect=1,
+        read=1,
+        backoff_factor=0.2,
+        status_forcelist=(429, 500, 502, 503, 504),
+        raise_on_status=False,  # the last answer says more
+        allowed_methods=None,  # all of them: every request of ours may be repeated
+    )
     pool = _PacedPool(
         maxsize=CONNECTIONS,
         block=True,
-        timeout=Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-        retries=_RetryUnread(
-            total=3,
-            connect=1,
-            read=1,
-            backoff_factor=0.2,
-            status_forcelist=(429, 500, 502, 503, 504),
-            raise_on_status=False,  # the last answer says more
-            allowed_methods=None,  # all of them: every request of ours may be repeated
-        ),
+        timeout=Timeout(connect=CONNECT_SECONDS, read=single_try_seconds or READ_SECONDS),
+        retries=retries.new(total=0) if single_try_seconds else retries,
         ssl_context=trusting(s3.ca_file),
     )
     return Minio(

@@ -30,6 +30,7 @@ from shared.storage.checked import CheckedFile
 from shared.storage.clients import (
     ANSWER_SECONDS,
     CONNECTIONS,
+    RETRIES,
     TRANSFER_SECONDS,
     admin_client,
     bucket_client,
@@ -65,15 +66,26 @@ _NOT_FOR_OBSTORE = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]|^/|//|/$|(?:^|/)\.\.
 
 
 class S3ObjectStore:
-    """One S3 endpoint. Connects at the first request. ``keys``: where those of ``s3`` change."""
+    """One S3 endpoint. Connects at the first request.
+
+    ``keys``: where those of ``s3`` change.
+    ``single_try_seconds``: each request is sent once and has this long, for who asks in a loop.
+    """
 
     answer_seconds = ANSWER_SECONDS
 
-    def __init__(self, s3: S3Settings, keys: RenewedKeys | None = None) -> None:
+    def __init__(
+        self,
+        s3: S3Settings,
+        keys: RenewedKeys | None = None,
+        *,
+        single_try_seconds: int | None = None,
+    ) -> None:
         self.endpoint = s3.endpoint
         self._settings = s3
         self._keys = keys or static_keys(s3)
-        self._minio = admin_client(s3, self._keys)
+        self._single_try_seconds = single_try_seconds
+        self._minio = admin_client(s3, self._keys, single_try_seconds=single_try_seconds)
         self._throttle = Throttle(CONNECTIONS)
         self._buckets: dict[tuple[str, int], BucketClient] = {}  # and by their timeouts
 
@@ -266,11 +278,13 @@ class S3ObjectStore:
             return False
 
     def _bucket(self, bucket: str, timeout_seconds: int | None = None) -> BucketClient:
-        seconds = timeout_seconds or self.answer_seconds
+        once = self._single_try_seconds
+        seconds = once or timeout_seconds or self.answer_seconds
         client = self._buckets.get((bucket, seconds))
         if client is None:
             # Two threads may both make one, which is harmless; both then use the first.
-            made = bucket_client(self._settings, self._keys, bucket, seconds)
+            retries = 0 if once else RETRIES
+            made = bucket_client(self._settings, self._keys, bucket, seconds, retries)
             client = self._buckets.setdefault((bucket, seconds), made)
         return client
 

@@ -17,11 +17,11 @@ GROWTH = 0.1
 
 
 class Throttle:
-    """Bounds how many requests of this process go to one store at once, ``most`` at first."""
+    """Bounds the requests of this process at one store at once: ``max_requests``, or less."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._limit = float(most)
+    def __init__(self, max_requests: int) -> None:
+        self._max_requests = max_requests
+        self._limit = float(max_requests)
         self._going = 0
         self._cuts = 0
         self._changed = threading.Condition()
@@ -40,7 +40,7 @@ class Throttle:
             raise
         else:
             with self._changed:
-                self._limit = min(self._most, self._limit + GROWTH / self._limit)
+                self._limit = min(self._max_requests, self._limit + GROWTH / self._limit)
         finally:
             with self._changed:
                 self._going -= 1

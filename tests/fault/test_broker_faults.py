@@ -77,7 +77,7 @@ class Fault:
     """What happens, how many chunks it may have done again, and whether it leaves stale ones."""
 
     strike: Callable[[ProxiedStack, str, float], None]
-    most_redone: int = MAX_IN_FLIGHT_CHUNKS
+    max_redone: int = MAX_IN_FLIGHT_CHUNKS
     is_born_anew: bool = True
 
 
@@ -115,5 +115,5 @@ def test_a_broker_that_goes_away_costs_seconds_and_no_finished_work(
     note(line)
     labels = {proxied.labels[key] for chunk in done for key in chunks[chunk]}
     assert not labels & proxied.seen.since(struck).keys(), "finished chunks were run again"
-    assert redone <= blow.most_redone
+    assert redone <= blow.max_redone
     assert not blow.is_born_anew or stale.get("incarnation"), "nothing old was met"

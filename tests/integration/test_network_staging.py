@@ -14,7 +14,7 @@ import redis
 from shared.errors import PermanentError, TransientError
 from shared.ledger import ChunkRef, Ledger, WorkerIdentity
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name
-from shared.staging import NetworkStaging, Parcelling, SlotGone, network
+from shared.staging import NetworkStaging, NetworkWriteHold, SlotGone, network
 from tests.support.ledger_steps import INC, UID
 from tests.support.servers import RunningValkey
 from tests.support.waiting import wait_for
@@ -29,7 +29,7 @@ def ref(chunk: int, attempt: int = 1) -> ChunkRef:
     return ChunkRef(INC, UID, chunk, attempt)
 
 
-def all_awaited(refs: list[ChunkRef]) -> list[bool]:
+def all_needed(refs: list[ChunkRef]) -> list[bool]:
     return [True for _ in refs]
 
 
@@ -52,13 +52,13 @@ def server(valkey: RunningValkey) -> Any:
 
 @pytest.fixture
 def make(server: Any) -> Make:
-    def make(awaited: Any = all_awaited, **changes: Any) -> NetworkStaging:
-        return NetworkStaging(server, awaited, **{"budget_bytes": BUDGET, **changes})
+    def make(still_needed: Any = all_needed, **changes: Any) -> NetworkStaging:
+        return NetworkStaging(server, still_needed, **{"budget_bytes": BUDGET, **changes})
 
     return make
 
 
-def parcel(staging: NetworkStaging, ref: ChunkRef, used_bytes: int = PARCEL) -> Parcelling:
+def parcel(staging: NetworkStaging, ref: ChunkRef, used_bytes: int = PARCEL) -> NetworkWriteHold:
     """A parcel that is sent, each byte of it the chunk's number."""
     hold = staging.take(PARCEL, ref, stopping=never)
     hold.pixels[:] = ref.chunk
@@ -204,8 +204,8 @@ def test_a_chunk_over_the_whole_budget_is_refused(make: Make) -> None:
 
 
 def test_a_server_that_does_not_answer_is_a_passing_error() -> None:
-    nobody = NetworkStaging(redis.Redis(port=1), all_awaited, budget_bytes=BUDGET)
-    hold = Parcelling(nobody, ref(1), PARCEL)
+    nobody = NetworkStaging(redis.Redis(port=1), all_needed, budget_bytes=BUDGET)
+    hold = NetworkWriteHold(nobody, ref(1), PARCEL)
     for action in (
         lambda: nobody.take(PARCEL, ref(1), stopping=never),
         lambda: hold.send(PARCEL),

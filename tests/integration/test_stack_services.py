@@ -48,7 +48,7 @@ from pathlib import Path
 from producer.stack.local import running, up
 from producer.stack.programs import Program
 SLEEP = (sys.executable, "-c", "import time; time.sleep(600)")
-running.flower = lambda record: Program("flower", SLEEP, is_role=False)
+running.observer_programs = lambda _: (Program("flower", SLEEP, is_role=False),)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 up(Path(sys.argv[1]), None, print, (Program("stub", SLEEP),))
 """

@@ -133,8 +133,8 @@ MUTANTS = (
     Mutant(
         "a segment is put, not created",
         "producer/lead/lister.py",
-        "if self._insist(lambda: store.create(bucket, key, data)):",
-        "if self._insist(lambda: store.put(bucket, key, data)) is None:",
+        "if self._retry_forever(lambda: store.create(bucket, key, data)):",
+        "if self._retry_forever(lambda: store.put(bucket, key, data)) is None:",
     ),
     Mutant(
         "a refused segment counts as written",

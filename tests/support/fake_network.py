@@ -7,7 +7,7 @@ from typing import cast
 
 from shared.errors import TransientError
 from shared.ledger import ChunkRef
-from shared.staging import NetworkStaging, Parcelling, SlotGone
+from shared.staging import NetworkStaging, NetworkWriteHold, SlotGone
 from shared.staging.ring import Pixels
 
 
@@ -20,10 +20,12 @@ class Parcels:
         self.refusals = refusals
         self._loses_room = loses_room
 
-    def take(self, parcel_bytes: int, ref: ChunkRef, *, stopping: Callable[[], bool]) -> Parcelling:
+    def take(
+        self, parcel_bytes: int, ref: ChunkRef, *, stopping: Callable[[], bool]
+    ) -> NetworkWriteHold:
         self._refuse()
         self.reserved[ref] = parcel_bytes
-        return Parcelling(cast(NetworkStaging, self), ref, parcel_bytes)
+        return NetworkWriteHold(cast(NetworkStaging, self), ref, parcel_bytes)
 
     def put(self, ref: ChunkRef, pixels: Pixels) -> None:
         self._refuse()

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from workers.suspects.packet import Packet
-from workers.suspects.serve import Answer, serve
+from workers.suspects.serve import Responder, serve
 
 DEEDS = {
     b"abort": os.abort,
@@ -22,7 +22,7 @@ DEEDS = {
 }
 
 
-def begin(first: Packet) -> tuple[Packet, Answer]:
+def begin(first: Packet) -> tuple[Packet, Responder]:
     """``first`` may say to die before there is anything to run."""
     if first.header.get("die"):
         os.abort()

@@ -22,7 +22,7 @@ MEMORY_BYTES = 64 * 2**20
 
 
 class Footer(Frozen):
-    """What a Parquet file of ours says about itself: each field as JSON under its name."""
+    """What a chunk file or a part says about itself: each field as JSON under its name."""
 
     def metadata(self) -> dict[str, str]:
         """As ``shared.rows.to_parquet`` takes it."""
@@ -30,7 +30,7 @@ class Footer(Frozen):
 
     @classmethod
     def of_metadata(cls, metadata: dict[str, str]) -> Self:
-        """As ``shared.rows`` gives it. Raises ValueError where it is not ours."""
+        """As ``shared.rows`` gives it. Raises ValueError for another file's."""
         return cls.model_validate({name: json.loads(value) for name, value in metadata.items()})
 
 

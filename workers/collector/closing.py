@@ -44,7 +44,7 @@ def finish(jobs: JobStore, output: Store, spec: JobSpec, closing: Closing) -> No
 
 
 def mark_success(_jobs: JobStore, output: Store, spec: JobSpec, closing: Closing) -> None:
-    """Write ``_SUCCESS`` where all rows are there: whoever waits for the marker wants the whole."""
+    """Write ``_SUCCESS`` where all rows are there: the marker promises them all."""
     if closing.state == "succeeded":
         output.create(spec.output_bucket, keys.success_key(spec), b"")
 

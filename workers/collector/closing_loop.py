@@ -76,13 +76,13 @@ class ClosingLoop:
         progress = self._ledger.progress(uid)
         if progress is None:
             return
-        job = self._open.get(uid) or self._adopt(uid, progress.job_id)
+        job = self._open.get(uid) or self._open_job(uid, progress.job_id)
         if job is None:
             self._ledger.close_job(incarnation, uid)
         else:
             job.advance(incarnation, progress)
 
-    def _adopt(self, uid: str, job_id: str) -> JobCloser | None:
+    def _open_job(self, uid: str, job_id: str) -> JobCloser | None:
         """The job of this uid; None where it was removed, or another has taken its name."""
         try:
             spec = self._jobs.spec(job_id)

@@ -56,13 +56,13 @@ class JobCloser:
             if existing is not None:
                 self._finish(incarnation, existing)
                 return
-            self._look()
+            self._refresh()
         try:
             self._close_if_complete(incarnation)
         except PermanentError as error:
             self._finish(incarnation, self._fail(error))
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         """Ask the bucket what the ledger only hints at."""
         self._seal = self._manifest.seal()
         self._ends_early = self._seal is not None and (
@@ -79,7 +79,7 @@ class JobCloser:
             return
         parts = self._rollup.parts
         if not account(seal, parts, ends_early=self._ends_early).adds_up:
-            self._look()  # another collector, which made the parts, may know that it ends early
+            self._refresh()  # another collector, which made the parts, may know that it ends early
         proposed = summarise(
             self.spec,
             seal,

@@ -12,8 +12,6 @@ from functools import cache
 from importlib import metadata
 from typing import Literal
 
-from pydantic import ConfigDict
-
 from shared import keys
 from shared.job import Accounting, Closing, ComputedBy, FailureReason, JobSpec
 from shared.manifest import Seal
@@ -22,7 +20,7 @@ from shared.pipeline import Frozen
 from shared.retries import RetryEntry
 from workers.collector import durations
 from workers.collector.durations import STEPS, seconds_of
-from workers.collector.part import EngineUse, Part, total_engines, total_failures
+from workers.collector.part import EngineShare, Part, total_engines, total_failures
 from workers.collector.verdict import Circumstances, judge
 
 _LIBRARIES = (
@@ -40,6 +38,27 @@ class PartEntry(Frozen):
     succeeded: int
     failed: int
     size_bytes: int
+
+
+class Listed(Frozen):
+    """The seal, as users read it: what it calls ``listed`` is called ``images``."""
+
+    chunks: int
+    images: int
+    total_bytes: int
+    skipped: int
+    cancelled: bool = False
+
+    @classmethod
+    def of(cls, seal: Seal) -> Listed:
+        """The same numbers."""
+        return cls(
+            chunks=seal.chunks,
+            images=seal.listed,
+            total_bytes=seal.total_bytes,
+            skipped=seal.skipped,
+            cancelled=seal.cancelled,
+        )
 
 
 class StepTime(Frozen):
@@ -64,8 +83,6 @@ class Versions(Frozen):
 class OutputManifest(Frozen):
     """The document. ``seconds`` runs from ``enqueue`` to here; ``device_busy`` is 0 to 1."""
 
-    model_config = ConfigDict(serialize_by_alias=True)
-
     version: Literal[2] = 2
     job_id: str
     job_uid: str
@@ -73,7 +90,7 @@ class OutputManifest(Frozen):
     reason: FailureReason | None
     error: str | None
     accounting: Accounting
-    listed: Seal
+    listed: Listed
     parts: tuple[PartEntry, ...]
     started_at: datetime
     ended_at: datetime
@@ -81,7 +98,7 @@ class OutputManifest(Frozen):
     images_per_second: float | None
     device_busy: float | None
     timings: dict[str, StepTime]
-    engines: tuple[EngineUse, ...]
+    engines: tuple[EngineShare, ...]
     versions: Versions
     retries: tuple[RetryEntry, ...] = ()
 
@@ -126,7 +143,7 @@ def summarise(
         reason=verdict.reason,
         error=verdict.error,
         accounting=accounting,
-        listed=seal,
+        listed=Listed.of(seal),
         parts=tuple(_entry(spec, part) for part in parts),
         started_at=spec.created_at,
         ended_at=ended_at,

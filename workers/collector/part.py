@@ -22,7 +22,7 @@ from workers.collector.chunk_file import ChunkFile, Footer
 from workers.collector.durations import Durations
 
 
-class EngineUse(EngineUsed):
+class EngineShare(EngineUsed):
     """An engine that served ``images`` images."""
 
     engine: EngineName
@@ -55,7 +55,7 @@ class PartFooter(Footer):
     failed: int
     input_bytes: int
     durations: Durations
-    engines: tuple[EngineUse, ...]
+    engines: tuple[EngineShare, ...]
     device_runs: tuple[tuple[float, float, float], ...] = ()
     failures: tuple[FailureCount, ...] = ()
 
@@ -113,13 +113,14 @@ def read_part(store: Store, spec: JobSpec, number: int, first: int, end: int) ->
     return Part(number, len(data), footer)
 
 
-def total_engines(uses: Iterable[EngineUse]) -> tuple[EngineUse, ...]:
+def total_engines(uses: Iterable[EngineShare]) -> tuple[EngineShare, ...]:
     """Each engine once, the one with most images first."""
     images: Counter[EngineUsed] = Counter()
     for use in uses:
         images[EngineUsed(**use.engine_fields())] += use.images
     return tuple(
-        EngineUse(**engine.engine_fields(), images=count) for engine, count in images.most_common()
+        EngineShare(**engine.engine_fields(), images=count)
+        for engine, count in images.most_common()
     )
 
 
@@ -143,10 +144,10 @@ def _failures_of(rows: pa.Table) -> tuple[FailureCount, ...]:
     return tuple(found)
 
 
-def _engines_of(files: list[ChunkFile]) -> tuple[EngineUse, ...]:
+def _engines_of(files: list[ChunkFile]) -> tuple[EngineShare, ...]:
     footers = [file.footer for file in files]
     return total_engines(
-        EngineUse(**footer.engine_fields(), images=footer.succeeded)
+        EngineShare(**footer.engine_fields(), images=footer.succeeded)
         for footer in footers
         if footer.engine is not None
     )

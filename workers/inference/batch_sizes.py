@@ -11,16 +11,16 @@ GROW_BATCHES = 50
 
 
 class BatchSizes:
-    """``most`` images for every model, until a batch of it did not fit. Thread-safe."""
+    """``max_images`` images for every model, until a batch of it did not fit. Thread-safe."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_images: int) -> None:
+        self._max_images = max_images
         self._lock = threading.Lock()
         self._reduced: dict[ModelKey, tuple[int, int]] = {}  # images, batches that ran since
 
     def of(self, key: ModelKey) -> int:
         """The most images of this model that may be in a batch."""
-        return self._reduced.get(key, (self._most, 0))[0]
+        return self._reduced.get(key, (self._max_images, 0))[0]
 
     def shrink(self, key: ModelKey, images: int) -> int:
         """A batch of ``images``, two or more, was too large. Returns the size from now on."""
@@ -36,7 +36,7 @@ class BatchSizes:
             images, batches = self._reduced[key]
             if batches + 1 < GROW_BATCHES:
                 self._reduced[key] = (images, batches + 1)
-            elif 2 * images < self._most:
+            elif 2 * images < self._max_images:
                 self._reduced[key] = (2 * images, 0)
             else:
                 del self._reduced[key]

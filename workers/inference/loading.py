@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def loader(settings: Settings, batches: Sequence[int] = (1,)) -> LoadModel:
-    """What loads any model that there is, for a worker with these settings.
+    """A function that loads any model, for a worker with these settings.
 
     ``batches``: sizes, in images, of which the engine runs one each before it is ready.
     """

@@ -21,13 +21,12 @@ from workers.inference.model_types import LoadedModel, ModelKey
 from workers.inference.postprocess import Answer, answers, model_failure
 from workers.inference.suspects import Unusable
 from workers.suspects.packet import Packet
-from workers.suspects.serve import Answer as AnswerPacket
-from workers.suspects.serve import serve
+from workers.suspects.serve import Responder, serve
 
 log = logging.getLogger(__name__)
 
 
-def begin(first: Packet) -> tuple[Packet, AnswerPacket]:
+def begin(first: Packet) -> tuple[Packet, Responder]:
     """Load the model of the pipeline that the first packet holds."""
     pipeline = Pipeline.model_validate(first.header["pipeline"])
     try:
@@ -59,7 +58,7 @@ def _run(model: LoadedModel, pipeline: Pipeline, image: bytes) -> Answer:
     return given
 
 
-def _unusable(why: Unusable) -> tuple[Packet, AnswerPacket]:
+def _unusable(why: Unusable) -> tuple[Packet, Responder]:
     return Packet({"unusable": why.model_dump()}), lambda _: Packet({})
 
 

@@ -1,4 +1,4 @@
-"""The analyst in a child, for a batch of which one image may kill an engine of ours."""
+"""The analyst in a child, for a batch of which one image may kill the engine."""
 
 from __future__ import annotations
 

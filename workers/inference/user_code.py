@@ -30,7 +30,7 @@ LOST_SECONDS = 3600.0
 # What was used since may be linked from the folder of a class that is being constructed.
 USED_SECONDS = 3600.0
 
-Stamp = tuple[int, int, int, int]
+CodeStamp = tuple[int, int, int, int]
 
 
 class UserCode:
@@ -42,7 +42,7 @@ class UserCode:
 
     def __init__(self, store: Store, bucket: str, cache: Path) -> None:
         self._store, self._bucket, self._cache = store, bucket, cache
-        self._verified: dict[Path, Stamp] = {}
+        self._verified: dict[Path, CodeStamp] = {}
 
     def lay_out(self, model: Model, folder: Path) -> None:
         """Put a class's packed code, and links to its files, into an empty folder.
@@ -217,5 +217,5 @@ def _not_written(error: OSError, where: Path) -> TransientError:
     return TransientError("code_not_written", f"Cannot write {error.filename or where}: {reason}.")
 
 
-def _stamp(found: os.stat_result) -> Stamp:
+def _stamp(found: os.stat_result) -> CodeStamp:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -8,7 +8,7 @@ import struct
 from PIL import Image
 
 from shared.errors import ItemError, ItemErrorCode
-from shared.messages import MAX_SIDE_PIXELS
+from shared.messages import MAX_IMAGE_SIDE_PIXELS
 from workers.preprocess.jpeg2000 import jpeg2000_header, too_much
 from workers.preprocess.signatures import undecoded
 from workers.preprocess.tiff_tags import MAX_TAGS, tag_count
@@ -40,10 +40,10 @@ def bomb(error: Exception) -> ItemError:
 def check_size(size: tuple[int, int], max_pixels: int) -> None:
     """Raises ItemError where so large an image is not decoded."""
     width, height = size
-    if max(size) > MAX_SIDE_PIXELS:
+    if max(size) > MAX_IMAGE_SIDE_PIXELS:
         raise _refusal(
-            f"It claims {width}x{height} pixels: no side may have more than {MAX_SIDE_PIXELS}, in "
-            "any pipeline. Cut it into smaller images."
+            f"It claims {width}x{height} pixels: no side may have more than "
+            f"{MAX_IMAGE_SIDE_PIXELS}, in any pipeline. Cut it into smaller images."
         )
     if width * height > MAX_PIXELS:
         raise _too_many(f"{width}x{height} pixels, {width * height} in all,")

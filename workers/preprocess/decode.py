@@ -105,8 +105,8 @@ def _decode(data: bytes, name: str, preprocess: Preprocess) -> Decoded:
     with _opened(data, name) as image:
         check_size(image.size, preprocess.max_pixels)
         # Twice the final size keeps what the antialiased resize would have made of the whole.
-        least_pixels = 2 * preprocess.resize_shorter_pixels
-        pixels, warning = jpeg.decode_jpeg(image, data, least_pixels)
+        min_pixels = 2 * preprocess.resize_shorter_pixels
+        pixels, warning = jpeg.decode_jpeg(image, data, min_pixels)
         width, height = image.size
         if pixels is None:
             pixels = _decode_slow(image, data, name, preprocess)
@@ -150,12 +150,12 @@ def _decode_slow(
         return scale_colours(pixels, again)
 
 
-def _loaded(image: ImageFile.ImageFile, data: bytes, least_pixels: int) -> Image.Image:
+def _loaded(image: ImageFile.ImageFile, data: bytes, min_pixels: int) -> Image.Image:
     """``image`` with its pixels, or a JPEG 2000 halved as a JPEG is halved.
 
     Whole, OpenJPEG takes 18 bytes a pixel and seconds for a photo.
     """
-    halvings = next((n for n in (3, 2, 1) if min(image.size) >= least_pixels << n), 0)
+    halvings = next((n for n in (3, 2, 1) if min(image.size) >= min_pixels << n), 0)
     if image.format == "JPEG2000" and image.mode in _UNPALETTED and halvings:
         with suppress(OSError):  # it has fewer resolutions
             small = _opened(data, "JPEG 2000")

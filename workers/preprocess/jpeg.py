@@ -25,7 +25,7 @@ from workers.preprocess.jpeg_segments import (
     FRAMES,
     SCAN,
     START_OF_IMAGE,
-    Segment,
+    JpegSegment,
     segments,
 )
 
@@ -51,9 +51,9 @@ _LEFT_OVER = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marke
 
 
 def decode_jpeg(
-    image: ImageFile.ImageFile, data: bytes, least_pixels: int
+    image: ImageFile.ImageFile, data: bytes, min_pixels: int
 ) -> tuple[Pixels | None, ImageWarning | None]:
-    """Decode to RGB, halved while the shorter side stays above ``least_pixels``.
+    """Decode to RGB, halved while the shorter side stays above ``min_pixels``.
 
     The pixels are None where the picture is left to Pillow.
     """
@@ -61,14 +61,14 @@ def decode_jpeg(
         return None, None
     has_one_scan = _has_one_scan(image, data)
     try:
-        pixels = _decode_fast(image, data, least_pixels)
+        pixels = _decode_fast(image, data, min_pixels)
     except Exception as error:  # noqa: BLE001 - whatever it is, Pillow may decode it
         if _is_damaged(image, data):
             return None, "damaged_data"
         if str(error) != _NO_END:
             return None, None
         # All is there but the end marker, which Pillow cannot do without.
-        return _decode_fast(image, data + END_OF_IMAGE, least_pixels, strict=False), None
+        return _decode_fast(image, data + END_OF_IMAGE, min_pixels, strict=False), None
     is_complete = has_one_scan or _is_complete(segments(data))
     return pixels, None if is_complete else "damaged_data"
 
@@ -85,11 +85,11 @@ def _has_one_scan(image: ImageFile.ImageFile, data: bytes) -> bool:
 
 
 def _decode_fast(
-    image: Image.Image, data: bytes, least_pixels: int, *, strict: bool = True
+    image: Image.Image, data: bytes, min_pixels: int, *, strict: bool = True
 ) -> Pixels:
     """Raises ValueError where simplejpeg does not take the picture; if ``strict``, at a warning."""
     # Halves only: the decoder also knows eighths, such as 7/8, which blur and save nothing.
-    divisor = next((n for n in (8, 4, 2) if min(image.size) >= n * least_pixels), 1)
+    divisor = next((n for n in (8, 4, 2) if min(image.size) >= n * min_pixels), 1)
     width, height = (-(-side // divisor) for side in image.size)
     _check_size(image, data)
     colours = _COLOURS[image.mode]
@@ -115,7 +115,7 @@ def _is_damaged(image: Image.Image, data: bytes) -> bool:
     warning = _warning(image, needed)
     if _left_over_bytes(warning):
         coded = needed[-1].body
-        needed[-1] = Segment(None, _without_padding(coded))
+        needed[-1] = JpegSegment(None, _without_padding(coded))
         is_padded = needed[-1].body != coded or coded.endswith(b"\0")
         warning = _warning(image, needed)
         if is_padded and 0 < _left_over_bytes(warning) <= _PADDING_LEFT:
@@ -129,7 +129,7 @@ def _left_over_bytes(warning: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _warning(image: Image.Image, picture: Iterable[Segment]) -> str:
+def _warning(image: Image.Image, picture: Iterable[JpegSegment]) -> str:
     """The first warning, or the error, of the picture made of ``picture``; else nothing."""
     data = b"".join((START_OF_IMAGE, *map(_bytes, picture), END_OF_IMAGE))
     try:
@@ -145,7 +145,7 @@ def _without_padding(data: bytes) -> bytes:
     return data[: len(data.rstrip(data[-1:])) + _PADDING_LEFT]
 
 
-def _needed(data: bytes) -> list[Segment]:
+def _needed(data: bytes) -> list[JpegSegment]:
     """The segments without metadata, and with the parameters that sequential scans should have."""
     needed = [each for each in segments(data) if each.marker in {None, *_NEEDED}]
     if any(each.marker in _PROGRESSIVE_FRAMES for each in needed):
@@ -156,13 +156,13 @@ def _needed(data: bytes) -> list[Segment]:
     ]
 
 
-def _bytes(segment: Segment) -> bytes:
+def _bytes(segment: JpegSegment) -> bytes:
     if segment.marker is None:
         return segment.body
     return bytes((0xFF, segment.marker)) + (len(segment.body) + 2).to_bytes(2) + segment.body
 
 
-def _is_complete(picture: Iterable[Segment]) -> bool:
+def _is_complete(picture: Iterable[JpegSegment]) -> bool:
     """Do the scans give all bits of all coefficients of all components?"""
     missing: dict[int, bytearray] = {}  # bits still to come, of each coefficient
     is_progressive = False

@@ -18,14 +18,14 @@ _MARKER = re.compile(rb"\xff([\x01-\xfe])")
 _AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 
-class Segment(NamedTuple):
+class JpegSegment(NamedTuple):
     """``body`` is what follows the length; ``marker`` is None for the coded data of a scan."""
 
     marker: int | None
     body: bytes
 
 
-def segments(data: bytes) -> Iterator[Segment]:
+def segments(data: bytes) -> Iterator[JpegSegment]:
     """The segments of the first picture up to its end; of absurdly many, the first ones."""
     position = len(START_OF_IMAGE)
     for _ in range(MAX_SEGMENTS):
@@ -36,9 +36,9 @@ def segments(data: bytes) -> Iterator[Segment]:
         if marker in _WITHOUT_LENGTH:
             continue
         length = int.from_bytes(data[position : position + 2])
-        yield Segment(marker, data[position + 2 : position + length])
+        yield JpegSegment(marker, data[position + 2 : position + length])
         position += length
         if marker == SCAN:
             after = _AFTER_SCAN.search(data, position)
             start, position = position, after.start() if after else len(data)
-            yield Segment(None, data[start:position])
+            yield JpegSegment(None, data[start:position])

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 from shared.errors import ItemError
 from shared.messages import Batch, Chunk, Item, ItemFailure, Parcel, Slot, StagedItem, Timings
-from shared.staging import Parcelling, WriteHold
+from shared.staging import NetworkWriteHold, WriteHold
 from shared.staging.ring import Pixels
 from workers.preprocess.encoding import Encoded
 from workers.preprocess.fetch import Payload
 from workers.preprocess.fill import Decoder
 
-Hold = WriteHold | Parcelling
+Hold = WriteHold | NetworkWriteHold
 # Calls what it gets until it raises no TransientError, or the worker stops.
 Retry = Callable[[Callable[[], None]], None]
 

@@ -20,7 +20,7 @@ from shared.pipeline import Preprocess
 from workers.preprocess.fill import fill
 from workers.preprocess.resize import use_one_thread
 from workers.suspects.packet import Packet
-from workers.suspects.serve import Answer, serve
+from workers.suspects.serve import Responder, serve
 
 # Beyond what it takes to be ready: the file, twice, and what decoders take, which is most for a
 # JPEG 2000 with alpha: 25 bytes a pixel.
@@ -28,7 +28,7 @@ _SPARE_BYTES = 2**30
 _BYTES_PER_PIXEL = 26
 
 
-def begin(first: Packet) -> tuple[Packet, Answer]:
+def begin(first: Packet) -> tuple[Packet, Responder]:
     """Get ready to preprocess as the first packet says."""
     preprocess = Preprocess.model_validate(first.header)
     use_one_thread()

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 
 from shared.errors import ItemError, ItemErrorCode, TransientError
-from shared.messages import MAX_SIDE_PIXELS, ImageWarning, ItemFailure
+from shared.messages import MAX_IMAGE_SIDE_PIXELS, ImageWarning, ItemFailure
 from shared.pipeline import Preprocess
 from workers.preprocess.fill import Decoder, Filled
 from workers.preprocess.resize import Pixels
@@ -78,6 +78,6 @@ def _filled(header: dict[str, Any]) -> Filled:
 
 
 def _side(value: object) -> int:
-    if not isinstance(value, int) or not 0 < value <= MAX_SIDE_PIXELS:
+    if not isinstance(value, int) or not 0 < value <= MAX_IMAGE_SIDE_PIXELS:
         raise ValueError("an impossible size")
     return value

@@ -10,16 +10,16 @@ from collections.abc import Callable
 from workers.suspects.disposable import be_disposable
 from workers.suspects.packet import Packet, packed, receive
 
-Answer = Callable[[bytes], Packet]
+Responder = Callable[[bytes], Packet]
 # From the first packet: what to say when ready, and what answers each payload.
-Begin = Callable[[Packet], tuple[Packet, Answer]]
+Begin = Callable[[Packet], tuple[Packet, Responder]]
 
 
 def serve(begin: Begin) -> int:
     """Answer the parent until it hangs up. Returns the exit code."""
     faulthandler.enable()  # where it crashed is worth a line in the log
     be_disposable(int(sys.argv[1]))
-    channel = _Channel(socket.socket(fileno=sys.stdin.fileno()))
+    channel = _ParentChannel(socket.socket(fileno=sys.stdin.fileno()))
     ready, answer = begin(receive(channel.read))
     channel.send(ready)
     while True:
@@ -30,7 +30,7 @@ def serve(begin: Begin) -> int:
         channel.send(answer(payload))
 
 
-class _Channel:
+class _ParentChannel:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
 

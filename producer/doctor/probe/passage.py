@@ -1,4 +1,4 @@
-"""The probe's way: which step it is at, and whether others there move on."""
+"""Where the probe is: which step it is at, and whether others there move on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Others = dict[tuple[str, int], int]
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class StepReport:
     """How the probe came through one step, or stands there. ``hint`` says what to do then."""
 
     step: str
@@ -33,7 +33,7 @@ class Passage:
     hint: str = ""
 
 
-class Way:
+class ProbePosition:
     """Looks where the probe's only chunk is. Methods raise TransientError."""
 
     def __init__(self, connections: Connections, spec: JobSpec) -> None:
@@ -60,20 +60,22 @@ class Way:
         return {(place.job_uid, place.chunk): _step_of(place) for place in places}
 
 
-def stands(way: Way, step: int, seconds: float, before: Others) -> Passage:
+def overdue_report(
+    position: ProbePosition, step: int, seconds: float, before: Others
+) -> StepReport:
     """What to say of a probe that has been at a step for too long.
 
     ``before`` is what ``others`` said when it came there: where others have moved on since, the
     stack is busy and not broken. A job waits for room in the first queue before its first step.
     """
     queue = max(step, 1)
-    after = way.others()
+    after = position.others()
     ahead = [chunk for chunk, at in before.items() if at == queue]
     moved = sum(after.get(chunk, ENDED) > queue for chunk in ahead)
     waiting = sum(at == queue for at in after.values())
     name = STEPS[step]
     if moved and step != CLOSING:
-        return Passage(
+        return StepReport(
             name,
             "warning",
             seconds,
@@ -86,11 +88,11 @@ def stands(way: Way, step: int, seconds: float, before: Others) -> Passage:
     slow = (
         " A slow model may need a longer --timeout." if name == INFERENCE.role and waiting else ""
     )
-    return Passage(
+    return StepReport(
         name,
         "failed",
         seconds,
-        f"{_where(way.place, step, seconds)}.{besides}",
+        f"{_where(position.place, step, seconds)}.{besides}",
         f"See 'headrace logs {role}', then run 'headrace restart {role}'.{slow}",
     )
 

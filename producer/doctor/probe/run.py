@@ -10,7 +10,7 @@ from pathlib import Path
 
 from producer import Warn
 from producer.connections import Connections
-from producer.doctor.probe.passage import ENDED, STEPS, Passage, Way, stands
+from producer.doctor.probe.passage import ENDED, STEPS, ProbePosition, StepReport, overdue_report
 from producer.jobs import PROBE_PIPELINE, JobRequest, cancel, purge, submit
 from shared.errors import HeadraceError, PermanentError
 from shared.job import JobSpec, new_job_id
@@ -25,7 +25,7 @@ LEFT_AFTER = timedelta(hours=1)
 LOOK_SECONDS = 0.01
 
 
-def send_probe(connections: Connections, step_seconds: float, warn: Warn) -> Iterator[Passage]:
+def send_probe(connections: Connections, step_seconds: float, warn: Warn) -> Iterator[StepReport]:
     """Run a job over one image. Yields each step when the image has passed it, or stands there.
 
     Whatever happens, the job, its rows and the image are removed again, and what an earlier probe
@@ -49,25 +49,25 @@ def send_probe(connections: Connections, step_seconds: float, warn: Warn) -> Ite
         yield from _follow(connections, spec, step_seconds)
 
 
-def _follow(connections: Connections, spec: JobSpec, step_seconds: float) -> Iterator[Passage]:
-    way, at, since = Way(connections, spec), 0, time.monotonic()
-    others = way.others()
+def _follow(connections: Connections, spec: JobSpec, step_seconds: float) -> Iterator[StepReport]:
+    position, at, since = ProbePosition(connections, spec), 0, time.monotonic()
+    others = position.others()
     while at < ENDED:
-        step, now = way.step(), time.monotonic()
+        step, now = position.step(), time.monotonic()
         if step > at:  # a rescued chunk goes back, which its step has to make up for
             for passed in range(at, step):
-                yield Passage(STEPS[passed], "ok", now - since, f"{now - since:.2f} s")
+                yield StepReport(STEPS[passed], "ok", now - since, f"{now - since:.2f} s")
                 since = now
-            at, others = step, way.others()
+            at, others = step, position.others()
         elif now - since > step_seconds:
-            yield stands(way, at, now - since, others)
+            yield overdue_report(position, at, now - since, others)
             return
         else:
             time.sleep(LOOK_SECONDS)
     yield from _complaint(connections, spec)
 
 
-def _complaint(connections: Connections, spec: JobSpec) -> Iterator[Passage]:
+def _complaint(connections: Connections, spec: JobSpec) -> Iterator[StepReport]:
     """Why the job came to its end and the image did not."""
     from producer.job_rows import iter_rows
 
@@ -78,7 +78,7 @@ def _complaint(connections: Connections, spec: JobSpec) -> Iterator[Passage]:
     for table in iter_rows(connections.store_of, connections.jobs, spec, status="failed"):
         for row in table.select(["error_code", "error_message"]).to_pylist():
             why = f"{row['error_code']}: {row['error_message']}"
-    yield Passage(
+    yield StepReport(
         "result",
         "failed",
         0.0,

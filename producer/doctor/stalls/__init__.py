@@ -7,8 +7,7 @@ from collections.abc import Collection
 from producer.connections import Connections
 from producer.doctor.stalls.chunks import overdue_chunks
 from producer.doctor.stalls.consumers import missing_consumers
-from producer.doctor.stalls.finding import Finding
-from producer.doctor.stalls.late import late_messages
+from producer.doctor.stalls.finding import Finding, late_messages
 from producer.doctor.stalls.slots import full_ring
 from shared.errors import HeadraceError
 from shared.ledger import LiveWorker

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from producer.connections import Connections
 from producer.doctor.stalls.finding import Finding, described_worker
 from shared.errors import PermanentError
 from shared.job import JobSpec
 from shared.ledger import ChunkPlace
-from shared.stages import PREPROCESS, RESULTS, Stage
+from shared.stages import INFERENCE, PREPROCESS, RESULTS
 
 # What an inference worker gives a model to load.
 LOAD_SECONDS = 600.0
@@ -25,25 +26,34 @@ COLLECT_SECONDS = 300.0
 SLOW_AFTER = 0.1
 
 
-def _least_seconds(stage: Stage) -> float:
-    """The shortest deadline that a pipeline can have: below it its spec need not be read."""
-    return COLLECT_SECONDS if stage == RESULTS else DEVICE_BATCHES * LOAD_SECONDS
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How long a chunk may be held at a stage without progress.
 
-
-def deadline_seconds(spec: JobSpec, stage: Stage) -> float:
-    """How long a chunk of this job may be held at a stage without progress.
-
-    Any stage but the last may wait for a device.
+    ``min_seconds``: the shortest that any pipeline makes it; below it no spec need be read.
     """
-    if stage == RESULTS:
-        return COLLECT_SECONDS
+
+    min_seconds: float
+    seconds: Callable[[JobSpec], float]
+
+
+def _device_seconds(spec: JobSpec) -> float:
     batch_seconds = spec.pipeline.batch_seconds
-    device = DEVICE_BATCHES * (max(LOAD_SECONDS, batch_seconds) + batch_seconds)
-    if stage == PREPROCESS:
-        # Before it is decoded a chunk may wait for a slot, which the device has to empty first.
-        item_seconds = spec.pipeline.preprocess.item_seconds
-        return PREPROCESS_CHUNKS * spec.chunk_items * item_seconds + device
-    return device
+    return DEVICE_BATCHES * (max(LOAD_SECONDS, batch_seconds) + batch_seconds)
+
+
+def _preprocess_seconds(spec: JobSpec) -> float:
+    """Before it is decoded a chunk may wait for a slot, which the device has to empty first."""
+    item_seconds = spec.pipeline.preprocess.item_seconds
+    return PREPROCESS_CHUNKS * spec.chunk_items * item_seconds + _device_seconds(spec)
+
+
+# By stage. Of a stage that is not here no limit is known, so its chunks are never overdue.
+LIMITS = {
+    PREPROCESS: Limit(DEVICE_BATCHES * LOAD_SECONDS, _preprocess_seconds),
+    INFERENCE: Limit(DEVICE_BATCHES * LOAD_SECONDS, _device_seconds),
+    RESULTS: Limit(COLLECT_SECONDS, lambda _: COLLECT_SECONDS),
+}
 
 
 def overdue_chunks(
@@ -57,9 +67,9 @@ def overdue_chunks(
     uids = ledger.jobs() if job_uids is None else job_uids
     slow: dict[tuple[str, str], list[ChunkPlace]] = defaultdict(list)
     for place in ledger.places(uids):
-        if place.state != "held" or place.stage.long:
+        if place.state != "held" or place.stage.long or place.stage not in LIMITS:
             continue
-        if place.seconds > SLOW_AFTER * _least_seconds(place.stage):
+        if place.seconds > SLOW_AFTER * LIMITS[place.stage].min_seconds:
             slow[place.job_uid, place.owner].append(place)
     found = []
     for (uid, worker), places in slow.items():
@@ -73,7 +83,7 @@ def overdue_chunks(
 
 def _held_for(spec: JobSpec, places: list[ChunkPlace], share: float) -> list[ChunkPlace]:
     """Those that have been held for longer than this share of their deadline."""
-    return [p for p in places if p.seconds > share * deadline_seconds(spec, p.stage)]
+    return [p for p in places if p.seconds > share * LIMITS[p.stage].seconds(spec)]
 
 
 def _spec(connections: Connections, uid: str) -> JobSpec | None:
@@ -90,7 +100,7 @@ def _finding(spec: JobSpec, worker: str, places: list[ChunkPlace], *, is_warning
     oldest = max(places, key=lambda place: place.seconds)
     numbers = ", ".join(str(place.chunk) for place in places)
     role, place = oldest.stage.role, described_worker(worker)
-    deadline = deadline_seconds(spec, oldest.stage)
+    deadline = LIMITS[oldest.stage].seconds(spec)
     if is_warning:
         detail = (
             f"Chunk {numbers} of {spec.job_id} at {place} has not moved for "

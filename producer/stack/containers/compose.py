@@ -6,12 +6,13 @@ import json
 import re
 import subprocess
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from producer import Echo
 from producer.stack.home import Home
-from producer.stack.programs import WORKER_STOP_SECONDS
+from producer.stack.roles import WORKER_STOP_SECONDS
 from shared.environment import user_variable, with_user_variables
 from shared.errors import HeadraceError
 from shared.settings import PROJECT_ROOT
@@ -83,7 +84,7 @@ class Compose:
         self._project = home.short_name
         self._label = f"label=com.docker.compose.project={self._project}"
 
-    def run(self, *arguments: str, echo: Callable[[str], None] | None = None) -> str:
+    def run(self, *arguments: str, echo: Echo | None = None) -> str:
         """Run to its end and return what it says on stdout, telling ``echo`` its progress.
 
         Raises HeadraceError in one line where it fails.

@@ -22,7 +22,7 @@ from producer.stack.rights.credentials import (
 )
 from producer.stack.rights.store_identities import store_policies
 from producer.stack.ring import MIB, whole_ring
-from producer.stack.roles import working_roles
+from producer.stack.roles import FLOWER, working_roles
 from producer.stack.settings_file import (
     Places,
     derived_settings,
@@ -34,7 +34,7 @@ from shared.errors import UsageError
 from shared.settings import Settings
 from shared.staging import Layout
 
-PORT_NAMES = ("store", "flower")
+PORT_NAMES = ("store", FLOWER.name)
 DATA_FOLDERS = ("redis", "minio", "models")
 BROKER_PORT = 6379
 # Where the services are for the roles.
@@ -75,7 +75,7 @@ def outside(record: StackRecord, broker_address: str) -> Places:
     return Places(
         broker=f"{broker_address}:{BROKER_PORT}",
         store=f"127.0.0.1:{record.ports['store']}",
-        flower_url=flower_url(record, f"127.0.0.1:{record.ports['flower']}"),
+        flower_url=flower_url(record, f"127.0.0.1:{record.ports[FLOWER.name]}"),
         mode="docker",
     )
 
@@ -100,7 +100,7 @@ def _variables(home: Home, record: StackRecord) -> str:
         "HEADRACE_FILES": home.root,
         "HEADRACE_USER": f"{uid}:{gid}",
         "HEADRACE_STORE_PORT": record.ports["store"],
-        "HEADRACE_FLOWER_PORT": record.ports["flower"],
+        "HEADRACE_FLOWER_PORT": record.ports[FLOWER.name],
         "HEADRACE_STAGING_MIB": ring_mib,
         "HEADRACE_STORES": _stores_file(),
     }

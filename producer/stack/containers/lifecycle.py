@@ -23,9 +23,9 @@ from producer.stack.containers.states import is_ill, is_well, name_of, role_of, 
 from producer.stack.home import find_home, locked, prepare_home
 from producer.stack.log_filter import TAIL_LINES, names_job
 from producer.stack.ports import choose_ports, choosing
-from producer.stack.programs import WORKER_STOP_SECONDS, chosen_scale, role_programs
+from producer.stack.programs import chosen_scale, role_programs
 from producer.stack.record import StackRecord, load_record, save_record
-from producer.stack.roles import ROLES
+from producer.stack.roles import ROLES, WORKER_STOP_SECONDS
 from producer.stack.settings_file import write_own_settings
 from shared.errors import HeadraceError, UsageError
 from shared.settings import Settings

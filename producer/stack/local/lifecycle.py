@@ -14,7 +14,7 @@ from producer.stack.local.readiness import Watch
 from producer.stack.local.running import RunningStack
 from producer.stack.local.states import role_of
 from producer.stack.local.supervisor import Supervisor, start
-from producer.stack.ports import choose_ports, choosing
+from producer.stack.ports import choose_ports, choosing, port_names
 from producer.stack.programs import Program, chosen_scale, role_programs
 from producer.stack.record import StackRecord, load_record, save_record
 from producer.stack.ring import plan_ring, ring_directories
@@ -35,8 +35,8 @@ def up(
 ) -> Settings:
     """Bring the stack up, or to the given number of processes by role; idempotent.
 
-    Returns when every process holds a live lease and Flower answers. Raises HeadraceError, and
-    then, as after Ctrl-C, what did not run before does not run. ``roles``: those of the table.
+    Returns when every process holds a live lease and the observers answer. Raises HeadraceError,
+    and then, as after Ctrl-C, what did not run before does not run. ``roles``: those of the table.
     """
     roles = role_programs() if roles is None else roles
     place = prepare_home(home)
@@ -60,7 +60,7 @@ def _up_cold(
         _clear(home, record, echo)
         record.sockets = socket_directory(home)
         with choosing() as claim:
-            record.ports = choose_ports(record.ports, echo, claim)
+            record.ports = choose_ports(record.ports, echo, claim, port_names())
             record.ring = plan_ring(home, echo)
             settings = write_settings(home, record)
             create_ring(settings.ring)

@@ -15,7 +15,8 @@ from producer.stack.local.readiness import Watch, answers_http, without_lease
 from producer.stack.local.services import buckets_ready, services, valkey_answers
 from producer.stack.local.states import role_of
 from producer.stack.local.supervisor import Supervisor, write_config
-from producer.stack.programs import Program, flower, process_names
+from producer.stack.ports import HOST
+from producer.stack.programs import Program, observer_programs, process_names
 from producer.stack.record import StackRecord
 from producer.stack.roles import stop_order
 from shared.broker.queues import prepare_queues
@@ -35,7 +36,8 @@ class RunningStack:
 
     def write_config(self) -> None:
         """Write the configuration of the services and of the supervisor."""
-        programs = [*services(self.home, self.record), *self.roles, flower(self.record)]
+        own = (*self.roles, *observer_programs(self.record))
+        programs = [*services(self.home, self.record), *own]
         processes = [
             (name, program)
             for program in programs
@@ -65,12 +67,16 @@ class RunningStack:
         watch.until(lambda _: [] if buckets_ready(settings) else ["seaweedfs"])
 
     def start_roles(self, watch: Watch, settings: Settings) -> None:
-        """Start every role and Flower, and return when the leases stand and Flower answers."""
-        scale = self.record.scale
+        """Start every role, and return when the leases stand and the observers answer."""
+        scale, ports = self.record.scale, self.record.ports
+        pages = {
+            program.role: f"http://{HOST}:{ports[program.role]}"
+            for program in observer_programs(self.record)
+        }
         names = [name for program in self.roles for name in process_names(program, scale)]
-        self.start([*names, "flower"])
+        self.start([*names, *pages])
         watch.until(without_lease(settings, names))
-        watch.until(lambda _: [] if answers_http(settings.flower_url) else ["flower"])
+        watch.until(lambda _: [name for name, url in pages.items() if not answers_http(url)])
 
     def start(self, names: Collection[str]) -> None:
         """Start those that do not run, without waiting."""

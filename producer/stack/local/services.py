@@ -18,12 +18,15 @@ from producer.stack.rights.store_identities import s3_config
 from shared.broker.redis_client import redis_client
 from shared.errors import HeadraceError
 from shared.settings import Settings
-from shared.storage import connect_store, ensure_bucket
+from shared.storage import ensure_bucket
+from shared.storage.s3 import S3ObjectStore
 
 VALKEY_CONFIG = "run/valkey.conf"
 VALKEY_USERS = "run/valkey-users.acl"
 S3_CONFIG = "run/s3.json"
 PROBE_KEY = "ready-probe"
+# A store without volumes may keep silent; then it is asked again, until the deadline of ``up``.
+POLL_SECONDS = 5
 MAX_MESSAGE = "16mb"
 # Without these SeaweedFS's inner HTTP ports serve anybody who can reach them.
 JWT_VARIABLES = (
@@ -110,7 +113,7 @@ def buckets_ready(settings: Settings) -> bool:
 
     It answers before its volumes do, and only a write goes all the way.
     """
-    store = connect_store(settings.s3)
+    store = S3ObjectStore(settings.s3, single_try_seconds=POLL_SECONDS)
     try:
         for bucket in settings.own_buckets:
             ensure_bucket(store, bucket)

@@ -70,8 +70,8 @@ _OBSERVE = (
 def acl_file(passwords: Mapping[str, str]) -> str:
     """The ACL file with a user for each password, which it holds as a digest only.
 
-    ``passwords`` are by role, and the command line's under ``admin``. Raises KeyError for a role
-    that is none.
+    ``passwords`` are by role, and the command line's under ``admin``. Raises KeyError for a
+    name that no role has.
     """
     rules = {ADMIN: "~* &* +@all", **{role.name: _rules(role) for role in ROLES.values()}}
     lines = [_DEFAULT]

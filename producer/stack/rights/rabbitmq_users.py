@@ -49,6 +49,7 @@ def rabbitmq_rights() -> dict[str, Rights]:
 
 def _of_role(role: Role) -> Rights:
     own, sends_to = _queues(role.stages), _queues(role.sends_to)
+    discards_from = _queues(role.discards_from)  # reading is what emptying a queue needs
     if role.is_observer:
         return _rights(
             [_EVENTS, _EVENT_QUEUES, _QUESTIONS, _ANSWERS, _ANSWER_QUEUES],
@@ -59,10 +60,9 @@ def _of_role(role: Role) -> Rights:
         return _rights(
             [*own, *sends_to, _EVENTS, _QUESTIONS, _QUESTION_QUEUES, _ANSWERS],
             [_DIRECT, _EVENTS, _QUESTION_QUEUES, _ANSWERS],
-            [*own, _QUESTIONS, _QUESTION_QUEUES],
+            [*own, *discards_from, _QUESTIONS, _QUESTION_QUEUES],
         )
-    # Reading is what emptying a queue needs.
-    return _rights(sends_to, [_DIRECT] if sends_to else [], _queues(role.discards_from))
+    return _rights(sends_to, [_DIRECT] if sends_to else [], discards_from)
 
 
 def _queues(stages: Iterable[Stage]) -> list[str]:

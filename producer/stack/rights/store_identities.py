@@ -28,7 +28,7 @@ def s3_config(
 ) -> str:
     """SeaweedFS's configuration. ``credentials``: access and secret key by role, and ``admin``'s.
 
-    Raises KeyError for a role that is none.
+    Raises KeyError for a name that no role with rights at the store has.
     """
     policies = store_policies(state, models)
     identities: list[dict[str, Any]] = []

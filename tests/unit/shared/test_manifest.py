@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared import parquet
 from shared.errors import PermanentError
 from shared.keys import segment_key
 from shared.manifest import ManifestReader, Seal, Segment, encode_seal, encode_segment
@@ -69,6 +71,14 @@ def test_a_segment_is_read_as_it_was_written(segment: Segment) -> None:
 )
 def test_a_seal_is_read_as_it_was_written(seal: Seal) -> None:
     assert read_back(seal) == seal
+
+
+def test_a_seal_is_stored_under_names_that_other_builds_read() -> None:
+    metadata = parquet.decode(encode_seal(SEAL)).schema.metadata
+    assert json.loads(metadata[b"headrace.seal"]) == {
+        **{"chunks": 6, "listed": 9, "total_bytes": 9, "skipped": 2},
+        "cancelled": False,
+    }
 
 
 def item(number: int) -> Item:

@@ -44,7 +44,7 @@ class NotOneEach(ValueError):
     """The class gave something else than a sequence of outputs. The message is for users."""
 
 
-class Miscounted(NotOneEach):
+class WrongOutputCount(NotOneEach):
     """The class gave another number of outputs than it got images."""
 
 
@@ -56,12 +56,12 @@ def serve(control: int, keeper: int) -> None:
     """Answer until the worker hangs up. A signal, ``os._exit`` or the like ends it sooner."""
     _disposable.be_disposable(keeper)
     try:
-        _serve(_Channel(control))
+        _serve(_WorkerChannel(control))
     except ChannelLost:
         os._exit(_CHANNEL_LOST)
 
 
-def _serve(channel: _Channel) -> None:
+def _serve(channel: _WorkerChannel) -> None:
     header, _ = channel.receive()
     try:
         instance = _construct(header["module"], header["class"])
@@ -136,7 +136,7 @@ class _Batches:
             outputs = self._instance(given.copy() if self._copies else given)
             tree_bytes, packed = _values.pack(_one_an_image(outputs, shape[0]))
         except NotOneEach as error:
-            return {"error": str(error), "miscounted": isinstance(error, Miscounted)}, b""
+            return {"error": str(error), "miscounted": isinstance(error, WrongOutputCount)}, b""
         except BaseException as error:  # noqa: BLE001 - SystemExit, too
             _print_traceback()
             return {"error": _said(error)}, b""
@@ -146,7 +146,7 @@ class _Batches:
 def _one_an_image(answer: Any, images: int) -> Any:
     """The class's outputs as a list, or one array of them.
 
-    Raises Miscounted where they are not as many as the images, and NotOneEach for what is no
+    Raises WrongOutputCount where they are not as many as the images, and NotOneEach for what is no
     sequence: a set has no order, and iterating over a table gives the names of its columns.
     """
     answer = _values.plain(answer)
@@ -165,7 +165,7 @@ def _one_an_image(answer: Any, images: int) -> Any:
         outputs = list(itertools.islice(answer, images + 1))  # it may never end
     if len(outputs) != images:
         each = "1 image" if images == 1 else f"{images} images"
-        raise Miscounted(f"the class gave {_count(answer, outputs, images)} for {each}")
+        raise WrongOutputCount(f"the class gave {_count(answer, outputs, images)} for {each}")
     return outputs
 
 
@@ -216,7 +216,7 @@ def _flush() -> None:
             pass
 
 
-class _Channel:
+class _WorkerChannel:
     """The socket to the worker. A frame that brings memory has its descriptor with it."""
 
     def __init__(self, descriptor: int) -> None:

@@ -57,3 +57,20 @@ def test_both_names_at_once_are_refused(
 def test_the_old_name_has_the_same_bounds(requests: list[JobRequest], value: str) -> None:
     assert run([*ENQUEUE, "--batch-size", value]) == 2
     assert requests == []
+
+
+@pytest.mark.parametrize("options", [[], ["--failed"]], ids=["new", "old"])
+def test_retry_takes_the_failed_images_with_or_without_its_option(
+    options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    retried: list[str] = []
+
+    def retry(_connections: object, job_id: str, *_: Any, **__: Any) -> SimpleNamespace:
+        retried.append(job_id)
+        return SimpleNamespace(job_id="again")
+
+    monkeypatch.setattr("producer.connections.connect_stack", lambda: None)
+    monkeypatch.setattr("producer.jobs.retry", retry)
+    assert run(["retry", "job", *options]) == 0
+    assert retried == ["job"]
+    assert capsys.readouterr().out == "again\n"

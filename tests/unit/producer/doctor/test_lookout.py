@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from producer.doctor.stalls import lookout
-from producer.doctor.stalls.chunks import deadline_seconds
+from producer.doctor.stalls.chunks import LIMITS
 from producer.doctor.stalls.lookout import Lookout
 from producer.jobs import JobRequest, job_status, submit
 from shared.ledger import ChunkPlace, JobProgress
@@ -23,7 +23,7 @@ def test_what_stands_still_is_said_once_and_nothing_while_the_job_moves(
     fake.put_images("photos", "a.jpg")
     request = JobRequest("s3://photos", str(fake.pipeline), job_id="job")
     spec = submit(fake.connections, request, fake.warnings.append)
-    uid, deadline = spec.job_uid, deadline_seconds(spec, INFERENCE)
+    uid, deadline = spec.job_uid, LIMITS[INFERENCE].seconds(spec)
     fake.ledger.open_jobs[uid] = JobProgress(uid, "job", 0, 1, False, {})
     status = job_status(fake.connections, "job", fake.warnings.append)
 

@@ -11,7 +11,14 @@ import pytest
 from producer.connections import Connections
 from producer.doctor import probe
 from producer.doctor.probe import run, send_probe
-from producer.doctor.probe.passage import CLOSING, ENDED, STEPS, Passage, Way, stands
+from producer.doctor.probe.passage import (
+    CLOSING,
+    ENDED,
+    STEPS,
+    ProbePosition,
+    StepReport,
+    overdue_report,
+)
 from producer.jobs import JobRequest, submit
 from shared.errors import HeadraceError
 from shared.job import Accounting, Closing
@@ -33,10 +40,10 @@ class Place:
         return self.after
 
 
-def said(step: int, before: dict[int, int], after: dict[int, int]) -> Passage:
+def said(step: int, before: dict[int, int], after: dict[int, int]) -> StepReport:
     keyed = ({("job", chunk): at for chunk, at in places.items()} for places in (before, after))
     first, second = keyed
-    return stands(cast(Way, Place(second)), step, 30.0, first)
+    return overdue_report(cast(ProbePosition, Place(second)), step, 30.0, first)
 
 
 @pytest.mark.parametrize("step", range(ENDED))
@@ -74,7 +81,7 @@ def test_a_job_that_waits_for_room_in_the_first_queue_is_busy() -> None:
 
 def test_who_holds_it_is_named() -> None:
     place = ChunkPlace("u", 0, "held", INFERENCE, 1, "inference-1@host:7:abcd", 9.0)
-    passage = stands(cast(Way, Place({}, place)), 2, 30.0, {})
+    passage = overdue_report(cast(ProbePosition, Place({}, place)), 2, 30.0, {})
     assert "inference-1@host (pid 7) has held the probe image for 30 s." in passage.detail
 
 
@@ -90,7 +97,7 @@ def test_the_way_follows_the_ledger_and_the_bucket(fake: Fake) -> None:
     pipeline = str(Path(probe.__file__).parent / "probe.yaml")
     request = JobRequest("s3://photos", pipeline, "job")
     spec = submit(fake.connections, request, fake.warnings.append)
-    uid, way = spec.job_uid, Way(fake.connections, spec)
+    uid, way = spec.job_uid, ProbePosition(fake.connections, spec)
     assert way.step() == 0
     for step, stage in STAGES.items():
         for state in ("queued", "held"):
@@ -117,7 +124,7 @@ def leftovers(fake: Fake) -> list[str]:
 def test_a_probe_that_ends_leaves_nothing_behind(
     fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Way, "step", lambda _: ENDED)
+    monkeypatch.setattr(ProbePosition, "step", lambda _: ENDED)
     passed = []
     for passage in send_probe(fake.connections, 5.0, fake.warnings.append):
         if not passed:
@@ -134,14 +141,14 @@ def test_a_probe_that_does_not_end_leaves_nothing_behind_either(
 ) -> None:
     monkeypatch.setattr("producer.jobs.lifecycle.CLOSING_SECONDS", 0.0)
 
-    def step(_: Way) -> int:
+    def step(_: ProbePosition) -> int:
         if how == "Ctrl-C":
             raise KeyboardInterrupt
         if how == "an error":
             raise HeadraceError("x", "It does not answer.")
         return 0
 
-    monkeypatch.setattr(Way, "step", step)
+    monkeypatch.setattr(ProbePosition, "step", step)
     probing = send_probe(fake.connections, 0.05, fake.warnings.append)
     if how == "it stands":
         assert [passage.state for passage in probing] == ["failed"]
@@ -156,7 +163,7 @@ def test_what_cannot_be_removed_is_said(fake: Fake, monkeypatch: pytest.MonkeyPa
     def refuse(*_: object) -> None:
         raise HeadraceError("x", "The store does not answer.")
 
-    monkeypatch.setattr(Way, "step", lambda _: 0)
+    monkeypatch.setattr(ProbePosition, "step", lambda _: 0)
     monkeypatch.setattr(run, "purge", refuse)
     list(send_probe(fake.connections, 0.05, fake.warnings.append))
     (said,) = fake.warnings
@@ -170,7 +177,7 @@ def test_the_next_probe_removes_what_a_killed_one_has_left_an_hour_ago(
     fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("producer.jobs.lifecycle.CLOSING_SECONDS", 0.0)
-    monkeypatch.setattr(Way, "step", lambda _: 0)
+    monkeypatch.setattr(ProbePosition, "step", lambda _: 0)
     with monkeypatch.context() as killed:
         killed.setattr(run, "_remove", lambda *_: None)
         list(send_probe(fake.connections, 0.05, fake.warnings.append))

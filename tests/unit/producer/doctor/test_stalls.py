@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from producer.doctor.stalls import chunks, consumers, findings, slots
-from producer.doctor.stalls.chunks import deadline_seconds, overdue_chunks
+from producer.doctor.stalls.chunks import LIMITS, overdue_chunks
 from producer.doctor.stalls.consumers import missing_consumers
 from producer.doctor.stalls.slots import full_ring
 from producer.jobs import JobRequest, submit
@@ -71,7 +71,7 @@ def test_the_deadlines_are_those_of_the_workers(spec: JobSpec) -> None:
 def test_a_chunk_that_is_held_for_too_long_is_named_with_its_worker(
     fake: Fake, spec: JobSpec, stage: Stage
 ) -> None:
-    deadline = deadline_seconds(spec, stage)
+    deadline = LIMITS[stage].seconds(spec)
     hold(fake, spec, stage, deadline / 10 - 1, 3, 4)
     assert overdue_chunks(fake.connections) == []
     for seconds in (deadline / 10 + 1, deadline - 1):
@@ -99,7 +99,7 @@ def test_a_slow_pipeline_has_later_deadlines(spec: JobSpec) -> None:
         update={"pipeline": spec.pipeline.model_copy(update={"batch_seconds": 7200.0})}
     )
     for stage in (PREPROCESS, INFERENCE):
-        assert deadline_seconds(slow, stage) > deadline_seconds(spec, stage)
+        assert LIMITS[stage].seconds(slow) > LIMITS[stage].seconds(spec)
 
 
 def test_a_job_without_a_readable_spec_has_no_chunk_to_name(fake: Fake, spec: JobSpec) -> None:

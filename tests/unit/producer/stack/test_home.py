@@ -7,7 +7,7 @@ import pytest
 
 from producer.stack import home as home_module
 from producer.stack.home import find_home, locked, prepare_home, socket_directory, write_private
-from producer.stack.ports import PORT_NAMES
+from producer.stack.ports import port_names
 from producer.stack.programs import chosen_scale, role_programs
 from producer.stack.record import RECORD_FILE, load_record, save_record
 from producer.stack.rights.broker_users import ADMIN
@@ -89,7 +89,7 @@ def planned(tmp_path):
     """A home, and the record of a stack that has its ports and its ring."""
     home = prepare_home(tmp_path / "home")
     record = load_record(home)
-    record.ports = {name: 20_000 + number for number, name in enumerate(PORT_NAMES)}
+    record.ports = {name: 20_000 + number for number, name in enumerate(port_names())}
     record.ring = RingSettings(directory=tmp_path, slot_bytes=(1,), slot_counts=(1,))
     return home, record
 

@@ -8,30 +8,34 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from producer.doctor import checks as doctor
-from producer.doctor.probe.passage import Way
-from producer.doctor.stalls import consumers, overdue_chunks
+from producer.doctor.probe.passage import ProbePosition
+from producer.doctor.stalls import chunks, consumers, overdue_chunks
+from producer.doctor.stalls.chunks import LIMITS
 from producer.jobs import JobRequest, submit
 from producer.stack.containers.files import DATA_FOLDERS, write_files
 from producer.stack.containers.states import role_of, service
 from producer.stack.home import Home, find_home, prepare_home
 from producer.stack.local.supervisor import config_text
-from producer.stack.ports import PORT_NAMES
-from producer.stack.programs import chosen_scale, process_names, role_programs
+from producer.stack.object_rights import allow
+from producer.stack.ports import HOST, port_names
+from producer.stack.programs import chosen_scale, observer_programs, process_names, role_programs
 from producer.stack.record import StackRecord, load_record
 from producer.stack.rights.broker_users import acl_file
-from producer.stack.rights.rabbitmq_users import commands
+from producer.stack.rights.rabbitmq_users import commands, rabbitmq_rights
 from producer.stack.rights.store_identities import s3_config, store_policies
-from producer.stack.roles import ROLES, default_scale, stop_order, working_roles
+from producer.stack.roles import ROLES, Role, default_scale, stop_order, working_roles
 from producer.stack.settings_file import write_settings
 from shared.broker import redis_queues
 from shared.ledger import ChunkPlace, JobProgress, Ledger, LiveWorker
 from shared.settings import PROJECT_ROOT, RingSettings
+from shared.stages import PREPROCESS, RESULTS
 from tests.integration.test_broker_users import OWN
 from tests.integration.test_privileges import FOREIGN, MAY
 from tests.rabbitmq.test_rabbitmq_roles import MAY as MAY_AT_RABBITMQ
@@ -60,7 +64,7 @@ def home(tmp_path: Path) -> Home:
 @pytest.fixture
 def record(tmp_path: Path) -> StackRecord:
     record = load_record(find_home(tmp_path))
-    names = (*PORT_NAMES, "store")
+    names = (*port_names(), "store")
     record.ports = {name: 20_000 + number for number, name in enumerate(names)}
     record.ring = RingSettings(directory=tmp_path, slot_bytes=(1,), slot_counts=(1,))
     return record
@@ -73,6 +77,45 @@ def test_the_supervisor_runs_it_with_its_own_settings(tmp_path: Path) -> None:
     section = config_text(tmp_path, [(name, program) for name in names]).split("[program:")[-1]
     assert f"-m {ROLE.module}\n" in section
     assert 'HEADRACE_SETTINGS_FILE="run/roles/painter.json"' in section
+
+
+def test_an_observer_runs_with_a_port_and_settings_of_its_own(
+    tmp_path: Path, record: StackRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher = Role(
+        "watcher",
+        module="tests.watcher",
+        arguments=("--at={host}:{port}",),
+        stop_seconds=7,
+        is_observer=True,
+    )
+    monkeypatch.setitem(ROLES, watcher.name, watcher)
+    assert {role.name for role in working_roles()} | {"flower", "watcher"} == set(ROLES)
+    assert {"flower", "watcher"} <= set(port_names())
+    record.ports["watcher"] = 30_000
+    programs = {program.role: program for program in observer_programs(record)}
+    assert set(programs) == {"flower", "watcher"}
+    assert process_names(programs["watcher"], {}) == ["watcher"]
+    section = config_text(tmp_path, [("watcher", programs["watcher"])]).split("[program:")[-1]
+    assert f"-m tests.watcher --at={HOST}:30000\n" in section
+    assert "stopwaitsecs=7\n" in section
+    assert 'HEADRACE_SETTINGS_FILE="run/roles/watcher.json"' in section
+
+
+@pytest.mark.parametrize(
+    ("name", "rights"),
+    [
+        ("watcher", {"sends_to": (RESULTS,)}),
+        ("watcher", {"discards_from": (RESULTS,)}),
+        ("watcher", {"object_rights": (allow("GetObject", "{models}/*"),)}),
+        (STAGE.role, {}),  # it has a stage
+    ],
+)
+def test_an_observer_that_could_do_more_than_look_is_refused(
+    name: str, rights: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=f"role {name} is an observer"):
+        Role(name, module="tests.watcher", is_observer=True, **rights)
 
 
 def test_it_has_a_number_of_processes_and_scales(
@@ -120,6 +163,21 @@ def test_it_has_a_user_at_rabbitmq() -> None:
         assert re.search(read, queue)
     assert re.search(configure, "v4.results.bulk")
     assert not re.search(read, "v4.results.bulk")
+
+
+@pytest.mark.parametrize("role", [ROLE, ROLES["producer"]], ids=["with a stage", "without"])
+def test_a_role_may_empty_the_queues_that_its_row_names(
+    role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = "v3.preprocess.bulk"
+    assert not re.search(rabbitmq_rights()[role.name].read, queue)
+    monkeypatch.setitem(ROLES, role.name, replace(role, discards_from=(PREPROCESS,)))
+    rights = rabbitmq_rights()[role.name]
+    assert re.search(rights.read, queue)
+    assert not re.search(rights.configure, queue) or PREPROCESS in role.sends_to
+    line = acl_file({role.name: "x"})
+    (emptying,) = [s for s in re.findall(r"\(([^)]*)\)", line) if s.startswith("+del %W~v3.")]
+    assert "%W~v3.preprocess.bulk" in emptying
 
 
 def test_it_has_an_identity_at_the_store() -> None:
@@ -182,11 +240,19 @@ def test_doctor_misses_its_consumer(fake: Fake, monkeypatch: pytest.MonkeyPatch)
     assert [finding.role for finding in found] == [NAME]
 
 
-def test_a_chunk_that_it_holds_for_too_long_is_reported(fake: Fake) -> None:
+def test_a_chunk_that_it_holds_for_too_long_is_reported_where_its_stage_has_a_limit(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     request = JobRequest("s3://photos", str(fake.pipeline), job_id="job")
     uid = submit(fake.connections, request, fake.warnings.append).job_uid
     fake.ledger.open_jobs[uid] = JobProgress(uid, "job", 0, 1, False, {})
-    for seconds, found in ((1.0, []), (1e6, [NAME])):
+    limit = chunks.Limit(60.0, lambda _: 60.0)
+    for limits, seconds, found in (
+        ({}, 1e6, []),
+        ({STAGE: limit}, 1.0, []),
+        ({STAGE: limit}, 1e6, [NAME]),
+    ):
+        monkeypatch.setattr(chunks, "LIMITS", {**LIMITS, **limits})
         fake.ledger.held = [ChunkPlace(uid, 0, "held", STAGE, 1, "painter-1@host:7:abcd", seconds)]
         assert [finding.role for finding in overdue_chunks(fake.connections)] == found
 
@@ -196,7 +262,7 @@ def test_a_probe_passes_over_chunks_that_it_holds(fake: Fake) -> None:
     spec = submit(fake.connections, request, fake.warnings.append)
     fake.ledger.open_jobs["other"] = JobProgress("other", "other", 0, 1, False, {})
     fake.ledger.held = [ChunkPlace("other", 0, "held", STAGE, 1, "painter-1@host:7:abcd", 1.0)]
-    assert Way(fake.connections, spec).others() == {}
+    assert ProbePosition(fake.connections, spec).others() == {}
 
 
 @pytest.mark.parametrize("tried", [FOREIGN, OWN, MAY_AT_RABBITMQ])
@@ -206,7 +272,7 @@ def test_a_role_whose_rights_nobody_tries_is_noticed(tried: dict[str, Any]) -> N
     assert tried.keys() | MAY.keys() <= ROLES.keys() | {"admin"}
 
 
-@pytest.mark.parametrize("role", [role.name for role in working_roles()])
+@pytest.mark.parametrize("role", list(ROLES))
 def test_a_role_is_named_in_its_row_and_its_own_package_only(role: str) -> None:
     own = ROLES[role].module.replace(".", "/")
     allowed = ("producer/stack/roles.py", "shared/stages.py", f"{own}/", f"{own}.py")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from producer.cli.exits import run
-from producer.upload.folder import Folder, LocalFile
+from producer.upload.folder import Folder, FolderFile
 from producer.upload.transfer import PART_BYTES, UploadReport, is_same, upload
 from shared.errors import HeadraceError
 from shared.storage import ObjectInfo
@@ -156,7 +156,7 @@ def test_the_etag_of_parts(tmp_path: Path) -> None:
     path.write_bytes(data)
     digests = [hashlib.md5(data[:PART_BYTES]).digest(), hashlib.md5(data[PART_BYTES:]).digest()]
     etag = hashlib.md5(b"".join(digests)).hexdigest() + "-2"
-    file = LocalFile(path, "large", len(data))
+    file = FolderFile(path, "large", len(data))
     assert is_same(file, ObjectInfo("large", etag, len(data)))
     assert not is_same(file, ObjectInfo("large", etag.replace("-2", "-3"), len(data)))
     assert not is_same(file, ObjectInfo("large", "0" * 32, len(data)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,9 +20,11 @@ from shared.storage import (
     ClockSkewed,
     ObjectMissing,
     ObjectTooLarge,
+    Store,
     StoreUnavailable,
     clients,
     connect_store,
+    ensure_bucket,
     parse_s3_url,
     resolve_store,
     wait_for_store_access,
@@ -87,9 +89,20 @@ def test_errors_survive_pickling(kind: type[HeadraceError]) -> None:
     assert (error.code, str(error)) == ("code", "message. hint")
 
 
+def ensure(store: Store) -> None:
+    ensure_bucket(store, "bucket")
+
+
+def put(store: Store) -> None:
+    store.put("bucket", "key", b"data")
+
+
 @contextmanager
-def answering(head: bytes) -> Iterator[S3Settings]:
-    """A server that answers every request with ``head``, and then is silent."""
+def answering(head: bytes, seen: list[bytes] | None = None) -> Iterator[S3Settings]:
+    """A server that answers every request with ``head``, and then is silent.
+
+    ``seen``: takes the requests.
+    """
     with socket.create_server(("127.0.0.1", 0)) as server:
         held = []
 
@@ -100,7 +113,9 @@ def answering(head: bytes) -> Iterator[S3Settings]:
                 except OSError:
                     return
                 held.append(connection)
-                connection.recv(65536)
+                request = connection.recv(65536)
+                if seen is not None:
+                    seen.append(request)
                 connection.sendall(head)
 
         thread = threading.Thread(target=serve)
@@ -144,6 +159,19 @@ def test_a_silent_store_is_unavailable(
         S3ObjectStore(s3).get("bucket", key)
     assert s3.endpoint in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"], ids=["silent", "busy"]
+)
+@pytest.mark.parametrize("request_of", [ensure, put], ids=["by minio", "by obstore"])
+def test_a_request_with_a_single_try_is_sent_once(
+    head: bytes, request_of: Callable[[Store], None]
+) -> None:
+    seen: list[bytes] = []
+    with answering(head, seen) as s3, pytest.raises(StoreUnavailable):
+        request_of(S3ObjectStore(s3, single_try_seconds=1))
+    assert len(seen) == 1
 
 
 def test_an_endpoint_that_is_no_store_is_unavailable() -> None:

@@ -48,7 +48,11 @@ def test_the_manifest_tells_counts_times_and_versions(job: MemoryJob) -> None:
     assert [part["rows"] for part in said["parts"]] == [2, 4, 8, 2]
     for part in said["parts"]:
         assert part["size_bytes"] == len(job.output()[part["name"]])
-    assert said["accounting"]["listed"] == said["listed"]["images"] == 16
+    assert said["accounting"]["listed"] == 16
+    assert said["listed"] == {
+        **{"chunks": len(job.chunks), "images": 16, "skipped": 1, "cancelled": False},
+        "total_bytes": sum(item.size for chunk in job.chunks for item in chunk),
+    }
     assert said["timings"]["fetch"] == {"seconds": 0.8, "milliseconds_per_image": 50.0}
     assert said["timings"]["device"]["seconds"] == 4.0
     assert said["versions"]["model_sha256"] == "a" * 64

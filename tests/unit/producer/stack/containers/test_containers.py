@@ -18,9 +18,8 @@ from producer.stack.containers.files import DATA_FOLDERS, UNPRIVILEGED, outside,
 from producer.stack.containers.lifecycle import down, scale
 from producer.stack.containers.states import is_ill, is_well, role_of
 from producer.stack.home import Home, prepare_home
-from producer.stack.programs import WORKER_STOP_SECONDS
 from producer.stack.record import StackRecord, save_record
-from producer.stack.roles import ROLES, working_roles
+from producer.stack.roles import ROLES, WORKER_STOP_SECONDS, working_roles
 from producer.stack.settings_file import write_own_settings
 from shared.errors import HeadraceError, UsageError
 from shared.settings import PROJECT_ROOT, default_home, load_settings
