@@ -80,9 +80,9 @@ MINIO_SUITE := store store_listing store_errors foreign_store sessions store_tls
 test-minio: install-dev ## Hold what a store must do against MinIO, built from source with Go
 	@TEST_STORE=minio $(RUN) -m pytest --timeout 1200 $(MINIO_SUITE:%=tests/contract/test_%.py) $(ARGS)
 
-REDIS_SUITE := ledger ledger_model ledger_rescue lost_runs feed_and_rescue leader quarantine \
-  simulated_valkey dead_letters_cli broker_users network_staging deserted_hosts \
-  broker_tls
+REDIS_SUITE := ledger ledger_model ledger_rescue ledger_stages ledger_versions lost_runs \
+  feed_and_rescue leader lanes quarantine simulated_valkey dead_letters_cli broker_users \
+  network_staging deserted_hosts broker_tls planted_stage
 test-redis: install-dev ## Hold what the broker must do against the Redis installed here
 	@TEST_BROKER=redis $(RUN) -m pytest $(REDIS_SUITE:%=tests/integration/test_%.py) $(ARGS)
 

@@ -11,6 +11,7 @@ import pytest
 from tests.support.injection.places import Places
 from tests.support.rabbitmq_server import RabbitServer, start_rabbitmq
 from tests.support.servers import BROKER
+from tests.support.shape_class import PLUGIN
 from tests.support.stack import Stack
 from tests.support.tls import Authority, make_authority
 
@@ -52,7 +53,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="session")
 def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
-    """One RabbitMQ; whoever takes it away brings it back."""
+    """One RabbitMQ; a test that takes it away brings it back."""
     server = start_rabbitmq(tmp_path_factory.mktemp("rabbitmq") / "server")
     yield server
     server.stop()
@@ -62,13 +63,6 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
 def rabbit_url(request: pytest.FixtureRequest) -> str | None:
     """Where ``$TEST_BROKER`` asks for RabbitMQ: its address."""
     return str(request.getfixturevalue("rabbit").url) if BROKER == "rabbitmq" else None
-
-
-PLUGIN = """
-class Shape:
-    def __call__(self, images):
-        return [(f"{image.shape[0]}x{image.shape[1]}", 1.0) for image in images]
-"""
 
 
 @pytest.fixture(scope="session")

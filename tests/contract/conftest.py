@@ -1,6 +1,6 @@
 """A real server, started once; a test gets an empty bucket of its own.
 
-``$TEST_STORE`` names one of SERVERS, which is SeaweedFS unless told.
+``$TEST_STORE`` names one of SERVERS, by default SeaweedFS.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ import pytest
 from producer.stack.home import find_home
 from producer.stack.local.leftovers import find_processes
 from shared.environment import CHOSEN, PASSED
-from tests.conftest import PLUGIN
 from tests.support.hostile_shell import Listener, variables
+from tests.support.shape_class import PLUGIN
 from tests.support.stack import Stack, small_images
 
 IMAGES = 12

@@ -21,7 +21,7 @@ from tests.support.injection.table import Line, note
 from tests.support.injection.watch import Watch
 from tests.support.waiting import wait_for
 
-# A ledger of another birth makes everything in flight anew: two full queues and what is held.
+# A ledger of another birth has everything in flight done again: two full queues and what is held.
 MAX_IN_FLIGHT_CHUNKS = 48
 # Of what a broker forgets of its last second, and what was on its way to or from a worker.
 MAX_FORGOTTEN_CHUNKS = 24
@@ -78,15 +78,15 @@ class Fault:
 
     strike: Callable[[ProxiedStack, str, float], None]
     max_redone: int = MAX_IN_FLIGHT_CHUNKS
-    is_born_anew: bool = True
+    is_new_ledger: bool = True
 
 
 FAULTS = {
-    "broker killed and restarted": Fault(killed_and_back, MAX_REDONE_CHUNKS, is_born_anew=False),
+    "broker killed and restarted": Fault(killed_and_back, MAX_REDONE_CHUNKS, is_new_ledger=False),
     "last second of the broker's log lost": Fault(
-        back_without_its_last_second, MAX_FORGOTTEN_CHUNKS, is_born_anew=False
+        back_without_its_last_second, MAX_FORGOTTEN_CHUNKS, is_new_ledger=False
     ),
-    "broker's memory full for a while": Fault(full_for_a_while, is_born_anew=False),
+    "broker's memory full for a while": Fault(full_for_a_while, is_new_ledger=False),
     "broker comes back empty": Fault(back_empty),
     "broker wiped": Fault(wiped),
     "broker wiped, and resume": Fault(wiped_and_resumed),
@@ -116,4 +116,4 @@ def test_a_broker_that_goes_away_costs_seconds_and_no_finished_work(
     labels = {proxied.labels[key] for chunk in done for key in chunks[chunk]}
     assert not labels & proxied.seen.since(struck).keys(), "finished chunks were run again"
     assert redone <= blow.max_redone
-    assert not blow.is_born_anew or stale.get("incarnation"), "nothing old was met"
+    assert not blow.is_new_ledger or stale.get("incarnation"), "nothing old was met"

@@ -18,7 +18,7 @@ class Refuses:
 """
 
 
-def test_a_job_is_stopped_for_its_errors_whoever_dies_over_it(
+def test_a_job_is_stopped_for_its_errors_whichever_process_dies(
     stack: Stack, plugins: Path, places: Places, full: bool
 ) -> None:
     images = 3000 if full else 600

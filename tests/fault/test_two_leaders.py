@@ -40,7 +40,7 @@ def log_lines(stack: Stack, text: str) -> int:
 
 @contextmanager
 def nobody_keeps_the_lock(stack: Stack) -> Iterator[None]:
-    """Whoever asks for the leadership gets it, so that both have it all the time."""
+    """Everyone who asks for the leadership gets it, so that both have it all the time."""
     ledger: Any = redis.Redis.from_url(stack.info["ledger_url"])
     ended = threading.Event()
 

@@ -22,7 +22,7 @@ from tests.support.servers import RunningValkey, start_valkey
 from tests.support.waiting import wait_for
 
 COMMANDS = {
-    "preprocess": ("tests.integration.echo_worker", "preprocess"),
+    "preprocess": ("tests.support.workers.echo_worker", "preprocess"),
     "producer": ("producer.lead.process",),
 }
 ATTEMPTS = 5

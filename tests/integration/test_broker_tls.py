@@ -79,7 +79,7 @@ def test_a_worker_takes_a_chunk_and_flower_sees_the_queues(
     settings: Settings, process: Callable[..., None]
 ) -> None:
     ledger = connect_ledger(settings)
-    process("tests.integration.echo_worker", "preprocess", HEADRACE_PROCESS="preprocess-1")
+    process("tests.support.workers.echo_worker", "preprocess", HEADRACE_PROCESS="preprocess-1")
     wait_for(ledger.workers, what="the worker's lease")
     (port,) = free_ports(1)
     flower = (

@@ -15,46 +15,15 @@ from shared.broker.dead_letters import DeadLetter, DeadLetters
 from shared.broker.redis_queues import RedisQueues
 from shared.ledger import ChunkRef
 from shared.staging import NetworkStaging
-from tests.integration.test_privileges import (
-    FOREIGN,
-    INFERENCE_QUEUE,
-    NEVER,
-    allowed,
-    in_both_lanes,
-)
 from tests.support.broker_accounts import add_users, url_as
+from tests.support.rights import FOREIGN, NEVER, OWN
+from tests.support.rights_tried import allowed
 from tests.support.servers import RunningValkey, start_valkey
 
 OTHERS = (
     *("CLIENT LIST", "CLIENT KILL TYPE normal", "CLIENT PAUSE 1", "CLIENT UNBLOCK 1"),
     *("CLIENT NO-EVICT on", "CLIENT TRACKING on", "CLIENT REPLY SKIP", "CLIENT INFO"),
 )
-
-# What a role's work needs: one command waits for both lanes.
-_COUNTS = ("LLEN v4.preprocess.bulk", f"LLEN {INFERENCE_QUEUE}", "LLEN v4.results.bulk")
-OWN = {
-    "producer": in_both_lanes(
-        (
-            *_COUNTS,
-            "LPUSH v4.preprocess.bulk x",
-            "LPUSH v4.results.bulk x",
-            f"DEL {INFERENCE_QUEUE}",
-        )
-    ),
-    "preprocess": (
-        "BRPOP v4.preprocess.interactive v4.preprocess.bulk 0.01",
-        *in_both_lanes(("RPUSH v4.preprocess.bulk x", f"LPUSH {INFERENCE_QUEUE} x")),
-    ),
-    "inference": (
-        f"BRPOP {INFERENCE_QUEUE.replace('bulk', 'interactive')} {INFERENCE_QUEUE} 0.01",
-        *in_both_lanes(("LPUSH v4.results.bulk x", "LPUSH v4.preprocess.bulk x")),
-    ),
-    "collector": (
-        "BRPOP v4.results.interactive v4.results.bulk 0.01",
-        *in_both_lanes(("RPUSH v4.results.bulk x", "LPUSH v4.preprocess.bulk x")),
-    ),
-    "flower": in_both_lanes(_COUNTS),
-}
 
 
 @pytest.fixture(scope="module")

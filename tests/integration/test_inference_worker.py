@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -28,6 +26,7 @@ from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name
 from shared.staging import StagingRing, create_ring, open_ring
 from shared.storage import Store, connect_store
 from tests.support import samples
+from tests.support.envelopes import message_in
 from tests.support.packed_class import packed
 from tests.support.samples import save_settings
 from tests.support.servers import start_seaweedfs, start_valkey
@@ -95,9 +94,8 @@ class InferenceHarness:
         )
         found = {}
         for _ in range(count):
-            envelope = json.loads(self.client.rpop(queue_name(RESULTS)))  # type: ignore[arg-type]
-            (body, _signature), _, _ = json.loads(base64.b64decode(envelope["body"]))
-            result = Result.model_validate_json(body)
+            raw = self.client.rpop(queue_name(RESULTS))
+            result = message_in(raw, Result)  # type: ignore[arg-type]
             found[result.chunk] = result
         return found
 

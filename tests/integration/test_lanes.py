@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from shared.stages import PREPROCESS, Lane, queue_name
-from tests.integration.echo_worker import NOWHERE
-from tests.integration.gated_worker import CLOSED, GIVEN, PERMITS, THREADS
 from tests.support.waiting import wait_for
 from tests.support.worker_harness import WorkerHarness, start
+from tests.support.workers.echo_worker import NOWHERE
+from tests.support.workers.gated_worker import CLOSED, GIVEN, PERMITS, THREADS
 from workers.quarantine.lanes import SHARE_OF_LAST
 
 WAITING = 20
@@ -57,7 +57,7 @@ class GatedHarness:
 
 @pytest.fixture
 def gated(tmp_path: Path, rabbit_url: str | None) -> Iterator[GatedHarness]:
-    module = "tests.integration.gated_worker"
+    module = "tests.support.workers.gated_worker"
     for harness in start(tmp_path, "preprocess", rabbit_url=rabbit_url, module=module):
         yield GatedHarness(harness)
         harness.client.delete(CLOSED)

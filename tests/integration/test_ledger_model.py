@@ -70,7 +70,7 @@ class Place:
         return losses | runs
 
     def moved(self, stage: Stage, attempt: int, **changes: Any) -> Place:
-        """The chunk elsewhere: whoever had it has it no more, and what was counted stays."""
+        """The chunk elsewhere: its worker no longer has it, and what was counted stays."""
         fresh: dict[str, Any] = {"holder": None, "misses": 0, "aside": "", "trial": None}
         return replace(self, stage=stage, attempt=attempt, **{**fresh, **changes})
 

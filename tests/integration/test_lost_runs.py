@@ -33,7 +33,7 @@ def test_five_lost_runs_end_an_item(valkey: RunningValkey) -> None:
 
 def run(url: str, attempt: int, payload: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tests.integration.lone_worker", url, str(attempt), payload],
+        [sys.executable, "-m", "tests.support.workers.lone_worker", url, str(attempt), payload],
         capture_output=True,
         text=True,
         timeout=60,

@@ -38,7 +38,7 @@ def never() -> bool:
 
 
 def gives_up(looks: int = 2) -> Callable[[], bool]:
-    """Stops whoever waits after a few looks."""
+    """Stops a worker that waits, after a few looks."""
     counted = count()
     return lambda: next(counted) >= looks
 

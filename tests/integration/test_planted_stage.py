@@ -6,32 +6,30 @@ collector would.
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from producer.lead.leader import Leader
 from shared.broker.publisher import MessagePublisher
 from shared.ledger import ChunkRef
-from shared.messages import Chunk, Message, Result
+from shared.messages import Chunk, Result
 from shared.stages import PREPROCESS, RESULTS, STAGES, Stage, queue_name
-from tests.integration.planted_worker import HELD_JOB, Inspection, planted_stage
+from tests.support.envelopes import M, message_in
+from tests.support.planted_role import ROLE
+from tests.support.planted_stage import HELD_JOB, STAGE, Drawing
 from tests.support.producer_harness import FIRST, RESCUE_SECONDS, THIRD, WORKER, ProducerHarness
 from tests.support.samples import save_settings
 from tests.support.waiting import wait_for
 
 REPOSITORY = Path(__file__).parents[2]
 Start = Callable[[Stage], AbstractContextManager["Site"]]
-M = TypeVar("M", bound=Message)
 
 
 @dataclass
@@ -45,16 +43,13 @@ class Site:
 
     @property
     def queue(self) -> str:
-        return queue_name(self.stage)
+        return queue_name(self.stage, host=self.harness.settings.host_id)
 
     def next_message(self, queue: str, kind: type[M], while_waiting: Callable[[], object]) -> M:
         """Take a message, as a worker would."""
         client = self.harness.client
         wait_for(lambda: while_waiting() or client.llen(queue), what=f"a message in {queue}")
-        (body, _signature), _, _ = json.loads(
-            base64.b64decode(json.loads(client.rpop(queue))["body"])
-        )
-        return kind.model_validate_json(body)
+        return message_in(client.rpop(queue), kind)
 
     def next_chunk(self) -> Chunk:
         """What the producer sends for the first stage."""
@@ -74,8 +69,7 @@ class Site:
 
     def send(self, chunk: Chunk) -> None:
         """Send the planted stage's message."""
-        message = chunk.onward(Inspection, bucket=chunk.bucket, looked_at=chunk.items, care=3)
-        self.harness.broker.send(self.stage.task, self.queue, message)
+        self.harness.broker.send(self.stage.task, self.queue, Drawing.of(chunk))
 
     def hold_one(self) -> Chunk:
         """Have the worker hold a chunk, which it does until it stops."""
@@ -89,7 +83,7 @@ class Site:
             what="the worker's hold",
         )
         assert place.stage == self.stage
-        assert place.owner.startswith("inspector-1@")
+        assert place.owner.startswith(f"{STAGE.role}-1@")
         return chunk
 
     def come_again(self, chunk: Chunk, again: Chunk) -> int:
@@ -109,11 +103,11 @@ def start(harness: ProducerHarness, monkeypatch: pytest.MonkeyPatch) -> Start:
         monkeypatch.setitem(STAGES, stage.name, stage)
         log = harness.settings.home / "worker.log"
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.planted_worker", *(["long"] * stage.long)],
+            [sys.executable, "-m", ROLE.module, *(["long"] * stage.long)],
             env={
                 **os.environ,
                 "HEADRACE_HOME": str(harness.settings.home),
-                "HEADRACE_PROCESS": "inspector-1",
+                "HEADRACE_PROCESS": f"{STAGE.role}-1",
             },
             stderr=log.open("wb"),
             cwd=REPOSITORY,
@@ -121,7 +115,7 @@ def start(harness: ProducerHarness, monkeypatch: pytest.MonkeyPatch) -> Start:
         leader = harness.lead()
         try:
             leader.tick()
-            wait_for(lambda: harness.ledger.hosts("inspector"), what="the worker's lease")
+            wait_for(lambda: harness.ledger.hosts(STAGE.role), what="the worker's lease")
             yield Site(harness, leader, stage, process)
         finally:
             process.terminate()
@@ -131,7 +125,7 @@ def start(harness: ProducerHarness, monkeypatch: pytest.MonkeyPatch) -> Start:
 
 
 def test_a_chunk_goes_through_a_planted_stage(start: Start) -> None:
-    with start(planted_stage()) as site:
+    with start(STAGE) as site:
         spec = site.harness.add_job(1)
         chunk = site.next_chunk()
         site.preprocess(chunk)
@@ -148,14 +142,14 @@ def test_a_chunk_goes_through_a_planted_stage(start: Start) -> None:
 def test_a_killed_workers_chunk_is_rescued_from_a_planted_stage(
     start: Start, long: bool, losses: int
 ) -> None:
-    with start(planted_stage(long=long)) as site:
+    with start(replace(STAGE, long=long)) as site:
         chunk = site.hold_one()
         site.process.kill()
         assert site.come_again(chunk, site.next_chunk()) == losses
 
 
 def test_a_worker_that_stops_gives_a_planted_stages_chunk_back(start: Start) -> None:
-    with start(planted_stage()) as site:
+    with start(STAGE) as site:
         chunk = site.hold_one()
         site.process.terminate()
         assert site.process.wait(20) == 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import subprocess
 import sys
@@ -23,6 +21,7 @@ from shared.stages import INFERENCE, PREPROCESS, queue_name
 from shared.staging import StagingRing, create_ring, open_ring
 from shared.storage import Store, connect_store
 from tests.support import samples
+from tests.support.envelopes import message_in
 from tests.support.pictures import encoded, picture
 from tests.support.samples import save_settings
 from tests.support.servers import start_seaweedfs, start_valkey
@@ -72,9 +71,7 @@ class PreprocessHarness:
         """The next message for inference."""
         queue = queue_name(INFERENCE, host="testhost")
         wait_for(lambda: self.client.llen(queue), what="a batch", deadline_seconds=60)
-        envelope = json.loads(self.client.rpop(queue))  # type: ignore[arg-type]
-        (body, _signature), _, _ = json.loads(base64.b64decode(envelope["body"]))
-        return Batch.model_validate_json(body)
+        return message_in(self.client.rpop(queue), Batch)  # type: ignore[arg-type]
 
 
 @pytest.fixture

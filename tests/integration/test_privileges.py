@@ -5,157 +5,33 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import boto3
 import psutil
 import pytest
 import redis
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.settings import SETTINGS_FILE, S3Settings, Settings, load_settings
+from shared.settings import SETTINGS_FILE, Settings, load_settings
+from tests.support.rights import (
+    BROKER_ROLES,
+    FOREIGN,
+    MAY_AT_STORE,
+    NEVER,
+    OBJECTS,
+    STORE_ROLES,
+    WORKERS,
+)
+from tests.support.rights_tried import allowed, client_of, is_done, tried
+from tests.support.shape_class import PIPELINE
 from tests.support.stack import Stack, small_images
 from tests.support.waiting import wait_for
 
-WORKERS = ("preprocess", "inference", "collector")
-STORE_ROLES = ("producer", *WORKERS)
-BROKER_ROLES = (*STORE_ROLES, "flower")
 AT_ONCE = Retry(NoBackoff(), 0)
-PIPELINE = (
-    "name: shape\n"
-    "preprocess: {resize_shorter_pixels: 48, crop_pixels: 32}\n"
-    "model: {python: 'shape:Shape'}\n"
-)
-NEVER = (
-    *("KEYS *", "RESTORE hr:jobs 0 x", "CONFIG GET *", "CONFIG SET save x", "LASTSAVE"),
-    *("MODULE LIST", "FUNCTION LIST", "FCALL f 0", "EVAL x 0", "SCRIPT FLUSH", "FLUSHALL"),
-    *("FLUSHDB", "SHUTDOWN NOSAVE", "ACL LIST", "ACL SETUSER x", "MONITOR", "CLIENT LIST"),
-    *("CLIENT KILL TYPE normal", "SAVE", "BGREWRITEAOF", "REPLICAOF NO ONE", "SWAPDB 0 1"),
-    *("RENAME hr:jobs x", "COPY hr:jobs x", "DUMP hr:jobs", "SORT hr:jobs", "SLOWLOG GET"),
-    *("MIGRATE h 1 k 0 1", "OBJECT ENCODING hr:jobs", "INFO", "RANDOMKEY", "CLUSTER INFO"),
-)
-INFERENCE_QUEUE = "v4.inference.bulk.{host}"
-
-
-def in_both_lanes(commands: Iterable[str]) -> tuple[str, ...]:
-    """These, and the same for the interactive lane where they name a queue."""
-    one_lane = tuple(commands)
-    return one_lane + tuple(c.replace(".bulk", ".interactive") for c in one_lane if ".bulk" in c)
-
-
-# Each to somebody else's, or more than its own work needs.
-_FOREIGN = {
-    "producer": (
-        *("BRPOP v4.preprocess.bulk 1", "BRPOP v4.results.bulk 1", "HGETALL dead:letters"),
-        *("DEL v4.preprocess.bulk", f"LPUSH {INFERENCE_QUEUE} x"),
-        *("PUBLISH /0.celery.pidbox x", "PSUBSCRIBE /0.celeryev/*", "SET other 1", "GET other"),
-        *("LRANGE stage:pixels:x 0 1", "HGETALL stage:parcels", "RPUSH stage:pixels:x y"),
-    ),
-    "preprocess": (
-        *(f"BRPOP {INFERENCE_QUEUE} 1", f"DEL {INFERENCE_QUEUE}", "LPUSH v4.results.bulk x"),
-        "LRANGE v4.results.bulk 0 -1",
-        *("GET hr:leader", "DEL hr:leader", "SET hr:incarnation x", "DEL hr:jobs", "SCAN 0"),
-        "SET hr:layout x",
-        *("HSET hr:job:u cancelled 1", "SETBIT hr:u:done 0 1", "RPUSH hr:hints x", "GET other"),
-        *("HGETALL dead:letters", "DEL dead:letters", "HSET dead:replays x 1"),
-        "LRANGE stage:pixels:x 0 1",
-        *("PUBLISH /0.celery.pidbox x", "PSUBSCRIBE /0.celeryev/*", "PUBLISH other x"),
-    ),
-    "inference": (
-        *("BRPOP v4.preprocess.bulk 1", "BRPOP v4.results.bulk 1", f"DEL {INFERENCE_QUEUE}x"),
-        *("LRANGE v4.preprocess.bulk 0 -1", "GET hr:leader"),
-        *(
-            "SET hr:incarnation x",
-            "SET hr:layout x",
-            "SETBIT hr:u:done 0 1",
-            "HSET hr:job:u cancelled 1",
-            "SCAN 0",
-        ),
-        *("HGETALL dead:letters", "DEL dead:order", "PUBLISH /0.celery.pidbox x", "SET other 1"),
-        *("RPUSH stage:pixels:x y", "HSET stage:parcels x 1"),
-        *("LPOP hr:hints", "LRANGE hr:hints 0 -1", "DEL hr:hints"),
-    ),
-    "collector": (
-        *("BRPOP v4.preprocess.bulk 1", f"LPUSH {INFERENCE_QUEUE} x", "DEL v4.preprocess.bulk"),
-        *("SET hr:incarnation x", "SET hr:layout x", "DEL hr:leader", "RPUSH hr:hints x"),
-        *("HGETALL dead:letters", "DEL dead:order", "PUBLISH /0.celery.pidbox x", "SCAN 0"),
-        *("LRANGE stage:pixels:x 0 1", "HSET stage:parcels x 1", "DEL stage:parcels"),
-    ),
-    "flower": (
-        *("LPUSH v4.preprocess.bulk x", "BRPOP v4.preprocess.bulk 1", "DEL v4.results.bulk"),
-        *(
-            "LRANGE v4.results.bulk 0 -1",
-            "GET hr:incarnation",
-            "GET hr:layout",
-            "SMEMBERS hr:jobs",
-            "SCAN 0",
-        ),
-        *("HGETALL dead:letters", "PUBLISH /0.celeryev/task.x x"),
-    ),
-}
-FOREIGN = {role: in_both_lanes(commands) for role, commands in _FOREIGN.items()}
-SPEC, SEGMENT = "jobs/j/spec.json", "jobs/j/manifest/00000000.parquet"
-CHUNK, CLOSED = "jobs/j/chunks/000000000.parquet", "jobs/j/closed.json"
-ENGINE, STOP = "jobs/j/engine-0.json", "jobs/j/stop-0.json"
-PART = "j/rows/part-00000.parquet"
-CODE, FILE = f"_code/{'a' * 64}.zip", f"_files/{'a' * 64}"
-OBJECTS = (
-    *(("models", CODE), ("models", FILE)),
-    *(("secret-inputs", "a.jpg"), ("models", "m/weights"), ("results", PART), ("state", CLOSED)),
-    *(("state", SPEC), ("state", SEGMENT), ("state", CHUNK), ("state", ENGINE)),
-    ("state", STOP),
-    *(("state", f"quarantine/{role}/0") for role in STORE_ROLES),
-)
-LISTINGS = (
-    *(("secret-inputs", ""), ("models", ""), ("results", ""), ("state", "")),
-    *(("state", "jobs/j/"), ("state", "quarantine/")),
-)
-# Everything that a role may do with these; the tests try all else and want it refused.
-VERBS = ("list", "get", "put", "delete")
-MAY: dict[str, dict[str, set[tuple[str, str]]]] = {
-    "producer": {
-        "list": {("secret-inputs", ""), ("results", ""), ("state", "jobs/j/")},
-        "get": {
-            *(("state", key) for key in (SPEC, SEGMENT, CHUNK, CLOSED, ENGINE, STOP)),
-            ("results", PART),
-        },
-        "put": {
-            *(("state", key) for key in (SEGMENT, STOP, CLOSED)),
-            ("state", "quarantine/producer/0"),
-        },
-        "delete": set(),
-    },
-    "preprocess": {
-        "list": set(),
-        "get": {("secret-inputs", "a.jpg"), ("results", PART)},  # any bucket may hold inputs
-        "put": {("state", "quarantine/preprocess/0")},
-        "delete": set(),
-    },
-    "inference": {
-        "list": set(),
-        "get": {*(("models", key) for key in ("m/weights", CODE, FILE)), ("state", ENGINE)},
-        "put": {("state", "quarantine/inference/0"), ("state", ENGINE), ("state", STOP)},
-        "delete": set(),
-    },
-    "collector": {
-        "list": {("state", "jobs/j/")},
-        "get": {
-            *(("state", key) for key in (SPEC, SEGMENT, CHUNK, CLOSED, ENGINE, STOP)),
-            ("results", PART),
-        },
-        "put": {
-            *(("state", CHUNK), ("state", CLOSED), ("results", PART)),
-            ("state", "quarantine/collector/0"),
-        },
-        "delete": {("state", CHUNK)},
-    },
-}
 
 
 def settings_of(stack: Stack, role: str) -> Settings:
@@ -174,42 +50,8 @@ def admin(stack: Stack) -> Any:
         yield client
 
 
-def allowed(client: Any, commands: Iterable[str]) -> list[str]:
-    """Those that the broker does not refuse for want of permission."""
-    passed = []
-    for command in commands:
-        try:
-            client.execute_command(*command.split())
-        except redis.exceptions.NoPermissionError:
-            continue
-        passed.append(command)
-    return passed
-
-
 def store_of(stack: Stack, role: str) -> Any:
     return client_of(settings_of(stack, role).s3)
-
-
-def client_of(s3: S3Settings) -> Any:
-    return boto3.client(
-        "s3",
-        endpoint_url=f"http://{s3.endpoint}",
-        aws_access_key_id=s3.access_key,
-        aws_secret_access_key=s3.secret_key,
-        region_name=s3.region,
-        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
-    )
-
-
-def is_done(action: Any, **arguments: Any) -> bool:
-    """Did the store do it? Refusals are the only other answer that passes."""
-    try:
-        action(**arguments)
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("AccessDenied", "403"):
-            raise
-        return False
-    return True
 
 
 @pytest.fixture(scope="module")
@@ -285,31 +127,11 @@ def test_strangers_and_the_default_user_are_refused(stack: Stack, admin: Any) ->
         climber.ping()
 
 
-def tried(
-    store: Any, put: Callable[[str, dict[str, bytes]], object]
-) -> dict[str, set[tuple[str, str]]]:
-    """Everything that a role's client may do, of all that there is to do; ``put`` restores."""
-    done: dict[str, set[tuple[str, str]]] = {verb: set() for verb in VERBS}
-    for bucket, prefix in LISTINGS:
-        if is_done(store.list_objects_v2, Bucket=bucket, Prefix=prefix):
-            done["list"].add((bucket, prefix))
-    for bucket, key in OBJECTS:
-        where = {"Bucket": bucket, "Key": key}
-        if is_done(store.get_object, **where):
-            done["get"].add((bucket, key))
-        if is_done(store.put_object, **where, Body=b"as it was"):
-            done["put"].add((bucket, key))
-        if is_done(store.delete_object, **where):
-            done["delete"].add((bucket, key))
-            put(bucket, {key: b"as it was"})
-    return done
-
-
 @pytest.mark.parametrize("role", STORE_ROLES)
 def test_a_role_does_with_the_store_what_it_must_and_nothing_else(
     stack: Stack, role: str, objects: None
 ) -> None:
-    store, may = store_of(stack, role), MAY[role]
+    store, may = store_of(stack, role), MAY_AT_STORE[role]
     assert tried(store, stack.put) == may
 
 

@@ -279,7 +279,7 @@ def test_a_forged_dead_letter_counts_against_nobody(harness: WorkerHarness, name
 def test_a_worker_takes_no_orders(
     harness: WorkerHarness, order: str, arguments: dict[str, Any]
 ) -> None:
-    """Flower asks workers over the broker; whoever has its password there may only ask."""
+    """Flower asks workers over the broker; who has its password there may only ask."""
     before, ran, target = harness.identity()[:2], harness.ran(), harness.target
     named = {"QUEUE": target.queue, "TASK": target.task}
     arguments = {name: named.get(str(value), value) for name, value in arguments.items()}

@@ -1,4 +1,4 @@
-"""What the broker's queues must do for whoever sends: the same on Redis and on RabbitMQ."""
+"""What the broker's queues must do for a sender: the same on Redis and on RabbitMQ."""
 
 from __future__ import annotations
 

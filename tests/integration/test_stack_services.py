@@ -221,7 +221,7 @@ def test_what_is_killed_comes_back_and_scale_and_restart_wait_for_it(stub, homes
         restart(home, "nobody", print, stub)
 
 
-def test_after_a_reset_of_the_machine_up_starts_anew_with_the_same_data(stub, homes):
+def test_after_a_reset_of_the_machine_up_starts_again_with_the_same_data(stub, homes):
     home, told = homes(), []
     settings = up(home, None, told.append, stub)
     with redis.Redis.from_url(settings.broker_url) as broker:

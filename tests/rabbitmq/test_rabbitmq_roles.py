@@ -21,55 +21,28 @@ from producer.stack.rights.rabbitmq_users import commands, rabbitmq_rights
 from shared.broker.publisher import MessagePublisher
 from shared.broker.rabbitmq import QUORUM, RabbitAddress, RabbitQueues
 from shared.settings import Settings, load_settings
-from shared.stages import INFERENCE, LANES, PREPROCESS, RESULTS, queue_name
 from shared.tls import amqp_options
-from tests.conftest import PLUGIN
-from tests.integration.test_privileges import PIPELINE, STORE_ROLES, WORKERS
 from tests.support.rabbitmq_server import RabbitServer, start_rabbitmq
+from tests.support.rights import (
+    DIRECT,
+    ELSEWHERE,
+    EVENTS,
+    LAST,
+    MAILBOX,
+    MAY_AT_RABBITMQ,
+    QUEUES,
+    STORE_ROLES,
+    WORKERS,
+)
 from tests.support.servers import HOST
+from tests.support.shape_class import PIPELINE, PLUGIN
 from tests.support.stack import ROOT, Stack, small_images
 from tests.support.tls import Authority
 from tests.support.waiting import wait_for
 
 VHOST = "headrace"
 REFUSED = "access_refused"
-FIRST, ELSEWHERE, LAST = (
-    [queue_name(stage, lane, host) for lane in LANES]
-    for stage, host in ((PREPROCESS, ""), (INFERENCE, "host-9"), (RESULTS, ""))
-)
-MAILBOX, ANSWERS, EVENTS = "a@b.celery.pidbox", "a.reply.celery.pidbox", "celeryev.a"
-QUEUES = (*FIRST, *ELSEWHERE, *LAST, MAILBOX, ANSWERS, EVENTS, "v4.somebodys")
 EXCHANGES = ("celery.pidbox", "reply.celery.pidbox", "celeryev", "amq.fanout")
-DIRECT = ""
-
-
-def each(verb: str, *queues: list[str]) -> set[tuple[str, str]]:
-    """The same with each of these queues."""
-    return {(verb, queue) for lanes in queues for queue in lanes}
-
-
-# Who sends at all may send to any queue: what it says is signed or not.
-_WORKER = {
-    *(("declare", MAILBOX), ("take", MAILBOX), ("bind", MAILBOX), ("hear", "celery.pidbox")),
-    *(("send", "celeryev"), ("send", "reply.celery.pidbox"), ("send", DIRECT)),
-}
-MAY = {
-    "admin": {("send", DIRECT), *each("declare", FIRST, ELSEWHERE, LAST)},
-    "producer": {
-        *(("send", DIRECT), *each("declare", FIRST, LAST)),
-        *each("take", ELSEWHERE),  # which emptying a queue wants
-    },
-    "preprocess": {*_WORKER, *each("declare", FIRST, ELSEWHERE), *each("take", FIRST)},
-    "inference": {
-        *(*_WORKER, *each("declare", FIRST, ELSEWHERE, LAST)),
-        *each("take", ELSEWHERE),
-    },
-    "collector": {*_WORKER, *each("declare", FIRST, LAST), *each("take", LAST)},
-    "flower": {
-        *((verb, queue) for verb in ("declare", "take", "bind") for queue in (ANSWERS, EVENTS)),
-        *(("hear", "celeryev"), ("hear", "reply.celery.pidbox"), ("send", "celery.pidbox")),
-    },
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +152,7 @@ def test_the_producer_may_drop_what_waits_for_a_host_that_is_gone(guarded: Guard
     assert guarded.refusals() == before
 
 
-@pytest.mark.parametrize("role", MAY)
+@pytest.mark.parametrize("role", MAY_AT_RABBITMQ)
 def test_a_role_does_with_rabbitmq_what_it_must_and_nothing_else(
     guarded: Guarded, authority: Authority, role: str
 ) -> None:
@@ -190,7 +163,7 @@ def test_a_role_does_with_rabbitmq_what_it_must_and_nothing_else(
     with connected(guarded.urls[role], authority.ca_file) as connection:
         hears = "celeryev" if role == "flower" else "celery.pidbox"
         done = {what for what, action in everything(hears) if is_done(connection, action)}
-    assert done == MAY[role]
+    assert done == MAY_AT_RABBITMQ[role]
     assert guarded.refusals() > 0
 
 
@@ -249,7 +222,7 @@ def connected(url: str, ca_file: Path | None) -> Any:
 def said_by_a_worker(guarded: Guarded, role: str, **environment: str) -> str:
     """The line in which a worker of ``role`` says what it waits for."""
     worker = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.echo_worker", role],
+        [sys.executable, "-m", "tests.support.workers.echo_worker", role],
         cwd=ROOT,
         env={
             **os.environ,

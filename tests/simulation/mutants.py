@@ -49,7 +49,7 @@ _READ_UNSEEN = Mutant(
 )
 MUTANTS = (
     Mutant(
-        "a held chunk is advanced by whoever comes",
+        "a held chunk is advanced by anybody",
         f"{_SCRIPTS}/advance.lua",
         "if held_by(e, ARGV[5], attempt, ARGV[6]) then",
         "if e then",

@@ -107,7 +107,7 @@ class Running:
         lease.end()
 
     def _usurper(self) -> None:
-        """A producer that leads, whoever else does."""
+        """A producer that leads, though another may, too."""
         self._producer("hr:leader:usurper")
 
     def _preprocess(self) -> None:

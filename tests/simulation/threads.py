@@ -140,7 +140,7 @@ class SimpleQueue(_Waiting):
 
 
 class Executor:
-    """``ThreadPoolExecutor``, of one thread: whoever asks does it."""
+    """``ThreadPoolExecutor``, of one thread: the caller does the work."""
 
     def __init__(self, *_: object, **__: object) -> None:
         self.map = map

@@ -121,7 +121,7 @@ class World(logging.Handler):
             self.clock.kill(process)
 
     def later(self, seconds: float, action: Callable[[], object]) -> None:
-        """Do something after a while, whoever dies."""
+        """Do something after a while, whatever dies until then."""
 
         def wait() -> None:
             self.clock.sleep(seconds)

@@ -11,7 +11,7 @@ from producer.stack.roles import ROLES
 
 
 def add_users(url: str) -> None:
-    """Let every role in, beside whoever ``url`` is for."""
+    """Let every role in, beside the user of ``url``."""
     passwords = {name: _password(name) for name in (ADMIN, *ROLES)}
     client: Any
     with redis.Redis.from_url(url) as client:

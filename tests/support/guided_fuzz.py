@@ -1,7 +1,7 @@
 """Coverage-guided search: what leads to a line, from another, for the first time is gone on from.
 
 So is what is refused for a new reason, for most of the schema is checked by a library that is not
-Python. Hypothesis, beside it, draws each case anew.
+Python. Hypothesis, beside it, draws each case by itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A role and a stage that the product does not have, put into the tables by a test alone."""
+"""A role that the product does not have, put into the tables with its stage by a test alone."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 
 from producer.stack.object_rights import allow
 from producer.stack.roles import CHUNK_KEYS, ROLES, Role, half_the_cores
-from shared.stages import RESULTS, STAGES, Stage
+from shared.stages import PREPROCESS, RESULTS, STAGES
+from tests.support.planted_stage import STAGE
 
-STAGE = Stage("drawing", role="painter", task="headrace.drawing", per_host=True)
 ROLE = Role(
-    "painter",
-    module="tests.support.planted_worker",
-    sends_to=(RESULTS,),
+    STAGE.role,
+    module="tests.support.workers.planted_worker",
+    sends_to=(RESULTS, PREPROCESS),  # to the first again: chunks that it gives back
     ledger_keys=CHUNK_KEYS,
     broker_rules=("(+get ~colours:*)",),
     object_rights=(allow("GetObject", "{models}/*"), allow("PutObject", "*/pictures/*")),

@@ -4,7 +4,7 @@ They listen on loopback, or on the one address that the test names.
 
 Every function returns when the server answers and raises RuntimeError with the end of its log
 where it does not. Several may run at once: all ports are free ones, and a port that is lost to
-another process between the choice and the start is chosen anew.
+another process between the choice and the start is replaced by another.
 
 ``$TEST_BROKER`` set to ``redis`` puts the Redis that is installed here in Valkey's place; set to
 ``rabbitmq`` it has tests of the broker ask a RabbitMQ beside Valkey.

@@ -24,13 +24,13 @@ from shared.ledger import ChunkRef, Ledger, WorkerIdentity, connect_ledger
 from shared.messages import Batch, Chunk, Message, Result
 from shared.settings import S3Settings, load_settings
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, STAGES, Stage, stage_queues
-from tests.integration.echo_worker import NOWHERE
 from tests.support import samples
 from tests.support.amqp_deliveries import delivery_of
 from tests.support.malformed import Target
 from tests.support.samples import save_settings
 from tests.support.servers import start_valkey
 from tests.support.waiting import wait_for
+from tests.support.workers.echo_worker import NOWHERE
 
 ROLES = ("preprocess", "inference", "collector")
 SAMPLES: dict[str, Callable[..., Chunk | Batch | Result]] = {
@@ -103,7 +103,7 @@ class WorkerHarness:
         self.client.lpush(queue or self.target.queue, raw)
 
     def identity(self) -> tuple[Any, ...]:
-        """What changes when the worker restarts or connects anew."""
+        """What changes when the worker restarts or connects again."""
         return *self._process(), frozenset(self._connections())
 
     def _process(self) -> tuple[int, float]:
@@ -147,7 +147,7 @@ def start(
     *arguments: str,
     s3: S3Settings | None = None,
     rabbit_url: str | None = None,
-    module: str = "tests.integration.echo_worker",
+    module: str = "tests.support.workers.echo_worker",
 ) -> Iterator[WorkerHarness]:
     """A broker and a worker of ``role``, until the generator is closed.
 

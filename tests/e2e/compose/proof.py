@@ -20,20 +20,17 @@ import redis
 
 from shared.environment import PROFILE_VARIABLE
 from shared.settings import S3Settings
-from tests.e2e.compose.elsewhere import BUCKET, elsewhere
-from tests.e2e.compose.images import provide_images, torch_index, why_no_engine
-from tests.integration.test_privileges import (
+from tests.support.compose.elsewhere import BUCKET, elsewhere
+from tests.support.compose.images import provide_images, torch_index, why_no_engine
+from tests.support.rights import (
     BROKER_ROLES,
     FOREIGN,
-    MAY,
+    MAY_AT_STORE,
     NEVER,
     OBJECTS,
     STORE_ROLES,
-    allowed,
-    client_of,
-    is_done,
-    tried,
 )
+from tests.support.rights_tried import allowed, client_of, is_done, tried
 from tests.support.stack import Stack, small_images
 from tests.support.waiting import wait_for
 
@@ -157,7 +154,7 @@ def test_a_role_does_with_minio_what_it_must_and_nothing_else(
     done = tried(store, containers.put)
     for bucket, key in OBJECTS:
         containers.s3.delete_object(Bucket=bucket, Key=key)
-    assert done == MAY[role]
+    assert done == MAY_AT_STORE[role]
     assert not is_done(store.create_bucket, Bucket="one-of-mine")
 
 
@@ -337,7 +334,7 @@ def test_a_wrong_password_is_said_once_and_does_not_flap(containers: Containers)
     done = containers.run("up", check=False, timeout=UP_SECONDS)
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("headrace: error")]
     assert any(message in line for message in WRONG.values())
-    containers.run("up", timeout=UP_SECONDS)  # with secrets written anew
+    containers.run("up", timeout=UP_SECONDS)  # with new secrets
 
 
 def goes_on(container: dict[str, Any]) -> bool:

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from shared.stages import INFERENCE, queue_name
-from tests.e2e.hosts.namespaces import inside, two_namespaces, why_no_namespaces
-from tests.e2e.hosts.system import System, system
+from tests.support.hosts.namespaces import inside, two_namespaces, why_no_namespaces
+from tests.support.hosts.system import System, system
 from tests.support.injection.slots import job_uid
 from tests.support.stack import chunks_of, small_images
 from tests.support.waiting import wait_for
@@ -133,9 +133,9 @@ def test_a_cut_cable_loses_nothing(
     time.sleep(CUT_SECONDS)  # the fault itself
     before = done(both, uid)
     both.first.namespace.plug("up")
-    say(f"the cable is mended after {time.monotonic() - cut_at:.0f} s, {before} chunks are done")
+    say(f"the cable is back after {time.monotonic() - cut_at:.0f} s, {before} chunks are done")
     finish(both, job, "a cable cut")
-    say(f"{time.monotonic() - cut_at - CUT_SECONDS:.0f} s after it was mended all is done")
+    say(f"{time.monotonic() - cut_at - CUT_SECONDS:.0f} s after it came back all is done")
     assert both.labels(job) == rows_of_one_host
 
 

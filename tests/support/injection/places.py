@@ -139,7 +139,7 @@ _IN_THREADS = {
 }
 
 
-_ALL = PLACES | EARLY_STOP | _IN_THREADS
+ALL_PLACES = PLACES | EARLY_STOP | _IN_THREADS
 
 
 class Places:
@@ -148,7 +148,7 @@ class Places:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True)
-        table = {name: asdict(place) for name, place in _ALL.items()}
+        table = {name: asdict(place) for name, place in ALL_PLACES.items()}
         (directory / "places.json").write_text(json.dumps(table))
         path = f"{PROJECT_ROOT}{os.pathsep}{HOOKS}"
         self.environment = {"INJECTION_DIR": str(directory), "PYTHONPATH": path}
@@ -160,7 +160,7 @@ class Places:
         (``exception``, its dotted name, and ``message``), skip (the call returns None; ``before``
         only).
         """
-        assert name in _ALL, name
+        assert name in ALL_PLACES, name
         for old in self._directory.glob(f"{name}.*"):
             old.unlink()
         new = self._directory / f"{name}.new"

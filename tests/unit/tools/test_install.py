@@ -80,7 +80,7 @@ def test_changed_pins_are_missing(root):
 
 
 @pytest.mark.parametrize("damage", ["no stamp", "half a stamp", "moved", "no python", "python"])
-def test_an_environment_that_is_not_whole_is_made_anew(root, damage, monkeypatch):
+def test_an_environment_that_is_not_whole_is_made_again(root, damage, monkeypatch):
     match damage:
         case "no stamp":
             (root / ".venv" / STAMP).unlink()

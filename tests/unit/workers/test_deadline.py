@@ -1,4 +1,4 @@
-"""Deadlines: one timer for many threads, and a process that hangs ends, whoever has the GIL."""
+"""Deadlines: one timer for many threads; a process that hangs ends, even if it holds the GIL."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_the_schemas_are_current() -> None:
     assert schemas.main(["--check"]) == 0
 
 
-def test_a_stale_schema_is_noticed_and_mended(
+def test_a_stale_schema_is_noticed_and_rewritten(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(schemas, "FOLDER", tmp_path / "schemas")

@@ -54,7 +54,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     return fake
 
 
-def test_a_table_shows_twenty_rows_unless_told(
+def test_a_table_shows_twenty_rows_by_default(
     fake: Fake, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["results", "job"]) == 0
@@ -149,7 +149,7 @@ def test_errors_by_code(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("empty: 5\n")
 
 
-def test_wait_fails_on_image_errors_only_if_told(
+def test_wait_fails_on_image_errors_only_if_asked(
     fake: Fake, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["wait", "job", "--json"]) == 0

@@ -1,4 +1,4 @@
-"""The lister: every key once in the manifest, whatever interrupts it and whoever else writes."""
+"""The lister: every key once in the manifest, despite interruptions and other producers."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_the_failed_rows_of_the_parent_as_they_are_now() -> None:
     ]
 
 
-def test_what_an_earlier_retry_has_mended_is_left_out() -> None:
+def test_what_an_earlier_retry_has_corrected_is_left_out() -> None:
     family = Family()
     family.add("job", a="failed", b="failed", c="ok")
     family.add("one", "job", a="ok", b="failed")

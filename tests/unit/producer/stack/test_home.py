@@ -79,7 +79,7 @@ def test_the_record_keeps_secrets_and_is_private(tmp_path):
     assert load_record(home) == record
 
 
-def test_a_damaged_record_is_begun_anew(tmp_path):
+def test_a_damaged_record_is_replaced(tmp_path):
     home = prepare_home(tmp_path / "home")
     (home.root / RECORD_FILE).write_text("{")
     assert load_record(home).ports == {}

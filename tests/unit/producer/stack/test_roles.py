@@ -36,11 +36,10 @@ from shared.broker import redis_queues
 from shared.ledger import ChunkPlace, JobProgress, Ledger, LiveWorker
 from shared.settings import PROJECT_ROOT, RingSettings
 from shared.stages import PREPROCESS, RESULTS
-from tests.integration.test_broker_users import OWN
-from tests.integration.test_privileges import FOREIGN, MAY
-from tests.rabbitmq.test_rabbitmq_roles import MAY as MAY_AT_RABBITMQ
 from tests.support.fake_connections import Fake, fake_connections
-from tests.support.planted_role import ROLE, STAGE, plant
+from tests.support.planted_role import ROLE, plant
+from tests.support.planted_stage import STAGE
+from tests.support.rights import FOREIGN, MAY_AT_RABBITMQ, MAY_AT_STORE, OWN
 
 NAME = ROLE.name
 QUEUES = ("v4.drawing.interactive.host-7", "v4.drawing.bulk.host-7")
@@ -146,7 +145,12 @@ def test_it_has_a_user_at_the_broker() -> None:
         "~v4.drawing.interactive.*",
         "~v4.drawing.bulk.*",
     ]
-    assert "+lpush %W~v4.results.interactive %W~v4.results.bulk" in selectors
+    (sending,) = [s.split() for s in selectors if s.startswith("+lpush %W~v4.")]
+    assert {key for key in sending if "~" in key} == {
+        f"%W~v4.{stage}.{lane}"
+        for stage in ("results", "preprocess")
+        for lane in ("interactive", "bulk")
+    }
     assert "+get ~colours:*" in selectors
     for other in ("flower", "producer"):
         (line,) = [li for li in acl_file({other: "x"}).splitlines() if f"user {other} " in li]
@@ -169,15 +173,15 @@ def test_it_has_a_user_at_rabbitmq() -> None:
 def test_a_role_may_empty_the_queues_that_its_row_names(
     role: Role, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue = "v3.preprocess.bulk"
+    queue = "v4.preprocess.bulk"
     assert not re.search(rabbitmq_rights()[role.name].read, queue)
     monkeypatch.setitem(ROLES, role.name, replace(role, discards_from=(PREPROCESS,)))
     rights = rabbitmq_rights()[role.name]
     assert re.search(rights.read, queue)
     assert not re.search(rights.configure, queue) or PREPROCESS in role.sends_to
     line = acl_file({role.name: "x"})
-    (emptying,) = [s for s in re.findall(r"\(([^)]*)\)", line) if s.startswith("+del %W~v3.")]
-    assert "%W~v3.preprocess.bulk" in emptying
+    (emptying,) = [s for s in re.findall(r"\(([^)]*)\)", line) if s.startswith("+del %W~v4.")]
+    assert "%W~v4.preprocess.bulk" in emptying
 
 
 def test_it_has_an_identity_at_the_store() -> None:
@@ -268,8 +272,8 @@ def test_a_probe_passes_over_chunks_that_it_holds(fake: Fake) -> None:
 @pytest.mark.parametrize("tried", [FOREIGN, OWN, MAY_AT_RABBITMQ])
 def test_a_role_whose_rights_nobody_tries_is_noticed(tried: dict[str, Any]) -> None:
     assert ROLES.keys() - tried.keys() == {NAME}
-    assert {role.name for role in working_roles()} - MAY.keys() == {NAME}
-    assert tried.keys() | MAY.keys() <= ROLES.keys() | {"admin"}
+    assert {role.name for role in working_roles()} - MAY_AT_STORE.keys() == {NAME}
+    assert tried.keys() | MAY_AT_STORE.keys() <= ROLES.keys() | {"admin"}
 
 
 @pytest.mark.parametrize("role", list(ROLES))

@@ -22,7 +22,7 @@ ERROR = b"<Error><Code>NoSuchKey</Code></Error>" * 10
 class Trickling(BaseHTTPRequestHandler):
     """An object comes in parts, five a second; that there is none, a byte at a time.
 
-    So does that it is busy, which is what whoever asks for ``busy`` is told.
+    So does that it is busy, which is what a caller that asks for ``busy`` is told.
     """
 
     def do_GET(self) -> None:

@@ -226,7 +226,7 @@ def test_load_errors_reach_the_chunks_as_they_are(opened: ExitStack) -> None:
     opened.callback(loop.close)
     with pytest.raises(TransientError, match="No answer"):
         loop.submit(KEY, images_of(1)).result(DEADLINE)
-    for _ in range(2):  # the second time without asking anew: ``load`` has no third answer
+    for _ in range(2):  # the second time without asking again: ``load`` has no third answer
         with pytest.raises(ModelUnusable, match=r"No\. Do\."):
             loop.submit(KEY, images_of(1)).result(DEADLINE)
 

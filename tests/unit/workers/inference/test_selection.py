@@ -115,7 +115,7 @@ class Guesser:
         self.closed = True
 
 
-class Yard:
+class FakeEngines:
     """Opens guessers, and says which."""
 
     def __init__(self, **wrong: int) -> None:
@@ -130,13 +130,13 @@ class Yard:
         return self.opened[-1]
 
 
-def agreements(folder: Path, yard: Yard, model: Model = MODEL) -> dict[Candidate, float]:
-    results = SelfTest(folder).results(model, PIXELS, yard.open, cuda=False)
+def agreements(folder: Path, engines: FakeEngines, model: Model = MODEL) -> dict[Candidate, float]:
+    results = SelfTest(folder).results(model, PIXELS, engines.open, cuda=False)
     return {result.candidate: result.agreement for result in results}
 
 
 def test_agreement_is_counted_and_a_hopeless_one_ends_early(tmp_path: Path) -> None:
-    close, far = Yard(bfloat16=2), Yard(bfloat16=30)
+    close, far = FakeEngines(bfloat16=2), FakeEngines(bfloat16=30)
     found = agreements(tmp_path / "close", close)
     assert list(found) == [FLOAT32, OTHER32, BFLOAT16]
     assert (found[OTHER32], found[BFLOAT16]) == (1, 1 - 2 / IMAGES)
@@ -148,8 +148,8 @@ def test_agreement_is_counted_and_a_hopeless_one_ends_early(tmp_path: Path) -> N
 def test_what_came_of_it_is_kept_for_the_model_and_the_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = agreements(tmp_path, Yard(bfloat16=2))
-    again = Yard(bfloat16=30)
+    found = agreements(tmp_path, FakeEngines(bfloat16=2))
+    again = FakeEngines(bfloat16=30)
     assert agreements(tmp_path, again) == found
     assert again.opened == []
     agreements(tmp_path, again, MODEL.model_copy(update={"sha256": "b" * 64}))
@@ -162,35 +162,35 @@ def test_the_first_that_is_written_stands(tmp_path: Path) -> None:
     """Two workers of one machine try at once."""
     inner: list[dict[Candidate, float]] = []
 
-    class Racer(Yard):
+    class Racer(FakeEngines):
         def open(self, candidate: Candidate) -> Engine:
             if not inner:
-                inner.append(agreements(tmp_path, Yard(float16=1)))
+                inner.append(agreements(tmp_path, FakeEngines(float16=1)))
             return super().open(candidate)
 
     assert agreements(tmp_path, Racer(float16=30)) == inner[0]
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_damaged_file_is_made_anew(tmp_path: Path) -> None:
-    found = agreements(tmp_path, Yard())
+def test_a_damaged_file_is_written_again(tmp_path: Path) -> None:
+    found = agreements(tmp_path, FakeEngines())
     (file,) = tmp_path.iterdir()
     file.write_text('{"results": [{')
-    assert agreements(tmp_path, Yard()) == found
+    assert agreements(tmp_path, FakeEngines()) == found
 
 
 def test_a_folder_that_takes_nothing_only_costs_the_next_test(tmp_path: Path) -> None:
     (tmp_path / "engines").write_text("in the way")
-    assert len(agreements(tmp_path / "engines" / "here", Yard())) == 3
+    assert len(agreements(tmp_path / "engines" / "here", FakeEngines())) == 3
 
 
 def test_what_cannot_be_opened_is_no_candidate(tmp_path: Path) -> None:
-    yard = Yard()
-    yard.fails = {FLOAT16: PermanentError("no_such_precision", "No."), BFLOAT16: MemoryError()}
-    assert list(agreements(tmp_path, yard)) == [FLOAT32, OTHER32]
-    yard.fails = {FLOAT32: PermanentError("wrong_export", "It is another's.")}
+    engines = FakeEngines()
+    engines.fails = {FLOAT16: PermanentError("no_such_precision", "No."), BFLOAT16: MemoryError()}
+    assert list(agreements(tmp_path, engines)) == [FLOAT32, OTHER32]
+    engines.fails = {FLOAT32: PermanentError("wrong_export", "It is another's.")}
     with pytest.raises(PermanentError, match="another's"):
-        agreements(tmp_path / "other", yard)
+        agreements(tmp_path / "other", engines)
 
 
 # the images

@@ -13,7 +13,7 @@ from shared.errors import TransientError
 from shared.job import EngineChoice
 from shared.messages import ItemFailure
 from shared.pipeline import Model, Pipeline, Precision
-from tests.support.deadly_child import HELD_GIL, KILLED, LOOP, SEGFAULT
+from tests.support.dying_engine_child import HELD_GIL, KILLED, LOOP, SEGFAULT
 from tests.support.fake_engine import images_of
 from tests.support.samples import pipeline, save_settings, settings
 from workers.inference.analyst import Answers, Request, Settle
@@ -118,7 +118,7 @@ def outcomes(tried: Answers) -> list[str]:
 def test_only_the_killer_fails(home: Path, deadly: int, reason: str) -> None:
     trials, images = Trials(), images_of(1, deadly, 150)
     request = request_of(pipeline_of(batch_seconds=1), images, trials)
-    tried = ChildAnalyst(threading.Event(), "tests.support.deadly_child").answer(request)
+    tried = ChildAnalyst(threading.Event(), "tests.support.dying_engine_child").answer(request)
     assert outcomes(tried) == ["bright", "killed_worker", "dark"]
     assert tried.engine is not None
     assert (tried.engine.engine, tried.engine.device) == ("onnxruntime", "cpu")

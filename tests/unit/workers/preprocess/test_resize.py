@@ -104,5 +104,5 @@ def test_real_orientations_give_one_picture(shared_data: Path, scene: str) -> No
     upright, *turned = (
         ours((shared_data / "orientation" / f"{scene}_{n}.jpg").read_bytes()) for n in range(9)
     )
-    # Each was compressed anew and shows its own number.
+    # Each was compressed again and shows its own number.
     assert max(difference(upright, other) for other in turned) < 3

@@ -24,8 +24,8 @@ import redis
 from producer.stack.rights.broker_users import ADMIN
 from shared.ledger import Ledger, connect_ledger
 from shared.settings import SETTINGS_FILE, load_settings
-from tests.e2e.hosts.namespaces import Namespace
 from tests.support.broker_accounts import add_users, url_as
+from tests.support.hosts.namespaces import Namespace
 from tests.support.servers import RunningSeaweed, RunningValkey, start_seaweedfs, start_valkey
 from tests.support.stack import ROOT, Stack
 from tests.support.waiting import wait_for

@@ -1,6 +1,6 @@
 """A worker for tests that has one item, runs it alone, and says what came of it.
 
-``python -m tests.integration.lone_worker URL ATTEMPT PAYLOAD``
+``python -m tests.support.workers.lone_worker URL ATTEMPT PAYLOAD``
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def why_no_engine() -> str:
 
 
 def provide_images() -> list[str]:
-    """Have every image at hand. Returns those that are stand-ins, made here."""
+    """Provide every image. Returns those that are stand-ins, made here."""
     names = image_names()
     missing = [name for name in names if not (_is_here(name) or _is_pulled(name))]
     if missing:

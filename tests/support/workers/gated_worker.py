@@ -10,7 +10,7 @@ from shared.broker.redis_client import redis_client
 from shared.messages import Chunk, Message
 from shared.settings import load_settings
 from shared.stages import PREPROCESS
-from tests.integration.echo_worker import pass_on
+from tests.support.workers.echo_worker import pass_on
 from workers.celery_worker import run_worker
 from workers.runtime import Outcome
 

@@ -30,7 +30,7 @@ class Namespace:
         return "ip", "netns", "exec", self.name
 
     def plug(self, state: str) -> None:
-        """Cut the cable at this end (``down``), or mend it (``up``)."""
+        """Cut the cable at this end (``down``), or join it again (``up``)."""
         _ip("-n", self.name, "link", "set", self.device, state)
 
     def wire_bytes(self) -> int:

@@ -144,7 +144,7 @@ def test_a_worker_that_stops_waits_for_no_child() -> None:
 
 PARENT = """
 import threading
-from tests.unit.workers.test_suspects import trial_of
+from tests.unit.workers.suspects.test_suspect_trial import trial_of
 trial = trial_of(item_seconds=600)
 print(trial.ready().header["pid"], flush=True)
 trial.run(0, b"loop holding the GIL")
