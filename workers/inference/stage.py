@@ -99,9 +99,11 @@ class InferenceStage:
                 note=partial(self._note, batch.ref) if is_suspect else None,
             )
             found = self._patiently(partial(analyst.answer, request))
-        engine = found.engine  # a user's class is recorded now; a network was before it ran
-        if engine is not None and self._settle(batch, engine) != engine.precision:
-            raise TransientError("other_precision", "The job is computed in another precision.")
+        engine = found.engine
+        if engine is not None:  # a user's class is recorded now; a network was before it ran
+            settled = self._settle(batch, engine)
+            if engine.precision not in (None, settled):
+                raise TransientError("other_precision", "The job is computed in another precision.")
         return found
 
     def _pinned(self, batch: Batch) -> Pipeline:
