@@ -1,1 +1,1 @@
-"""The producer that leads: lists, feeds, and rescues what is lost."""
+"""The leading producer: it lists buckets, feeds the first queue and sends lost chunks again."""

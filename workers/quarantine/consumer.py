@@ -34,7 +34,7 @@ _NO_ARGUMENTS = b"[[], {}, {}]"
 
 
 def _take_no_orders() -> None:
-    """Whoever may ask Celery's workers, as Flower does, could also stop, slow or divert them.
+    """Refuse orders: anyone who may ask workers, as Flower does, could also stop or divert them.
 
     They are still told to send their events, which they do.
     """

@@ -18,7 +18,7 @@ from shared.patience import Outage
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-# At so many times its limits the broker takes no more: the consumer waits for the bucket.
+# Past this multiple of the limits the sink keeps nothing more: the consumer waits for the bucket.
 _HARD_SHARE = 2.0
 _RETRY_SECONDS = 1.0
 
