@@ -11,9 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
+from shared.fields import Frozen
 from shared.limits import MAX_CHUNK_ITEMS
-from shared.pipeline import EngineName, Frozen, Pipeline, Precision
-from shared.stages import PREPROCESS, QueueInfo, queue_name
+from shared.model import EngineName, Precision
+from shared.pipeline import Pipeline
+from shared.stages import QueueInfo, queue_name
 
 JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 # Globs over whole keys.
@@ -22,7 +24,7 @@ Patterns = Annotated[
 ]
 # Below so many rows a percentage of failures says little.
 MIN_ROWS_FOR_PERCENT = 100
-SPEC_VERSION = 3
+SPEC_VERSION = 4
 
 # Why a job failed: no image succeeded; more images failed than ``max_errors`` allows; or it could
 # not be run to its end, which also one is not whose model fails after some images succeeded.
@@ -66,7 +68,7 @@ class JobSpec(Frozen):
     looks there again. It decides nothing else.
     """
 
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     job_id: JobId
     job_uid: str = Field(default_factory=lambda: secrets.token_hex(8), pattern=r"^[0-9a-f]{16}$")
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
@@ -87,11 +89,9 @@ class JobSpec(Frozen):
 
     @property
     def first_queue(self) -> QueueInfo:
-        """Where its chunks begin, and begin again when they are rescued.
-
-        So far all jobs begin at the preprocess stage.
-        """
-        return QueueInfo(queue_name(PREPROCESS), PREPROCESS, "bulk")
+        """Where its chunks begin, and begin again when they are rescued."""
+        first = self.pipeline.route[0]
+        return QueueInfo(queue_name(first), first, "bulk")
 
     @property
     def first_chunk_items(self) -> int:
@@ -249,10 +249,10 @@ class EngineUsed(ComputedBy):
 
 
 class EngineChoice(EngineUsed):
-    """What computes a model on one machine, and why.
+    """What computes an analysis by a model on one machine, and why.
 
-    In the state bucket it is the first device worker's choice for a job, and its precision binds
-    all others.
+    In the state bucket it is the first device worker's choice for an analysis of a job, and its
+    precision binds all others.
     """
 
     engine: EngineName

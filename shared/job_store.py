@@ -91,18 +91,21 @@ class JobStore:
         stop = keys.stop_key(spec.job_id, spec.job_uid)
         return self.is_cancelled(spec.job_id) or self.store.exists(self.bucket, stop)
 
-    def engine(self, job_id: str, job_uid: str) -> EngineChoice | None:
-        """How the job is computed; None before a worker has loaded its model."""
+    def engine(self, job_id: str, job_uid: str, analysis: str) -> EngineChoice | None:
+        """How an analysis of the job is computed; None before a worker has loaded its model."""
         try:
-            data = self.store.get(self.bucket, keys.engine_key(job_id, job_uid))
+            data = self.store.get(self.bucket, keys.engine_key(job_id, job_uid, analysis))
         except ObjectMissing:
             return None
         return EngineChoice.model_validate_json(data)
 
-    def settle_engine(self, job_id: str, job_uid: str, choice: EngineChoice) -> EngineChoice:
-        """Record how the job is computed, unless that is settled. Returns what stands."""
-        self.store.create(self.bucket, keys.engine_key(job_id, job_uid), _json(choice))
-        return self.engine(job_id, job_uid) or choice
+    def settle_engine(
+        self, job_id: str, job_uid: str, analysis: str, choice: EngineChoice
+    ) -> EngineChoice:
+        """Settle how an analysis is computed. Returns the choice that stands, the first of all."""
+        key = keys.engine_key(job_id, job_uid, analysis)
+        self.store.create(self.bucket, key, _json(choice))
+        return self.engine(job_id, job_uid, analysis) or choice
 
     def add_retry(self, job_id: str, retry_id: str) -> None:
         """Link a retry to the job that it retries; before its spec, so that none is unknown."""

@@ -37,12 +37,12 @@ def closed_key(job_id: str) -> str:
     return f"{JOBS}{job_id}/closed.json"
 
 
-def engine_key(job_id: str, job_uid: str) -> str:
-    """How the job is computed, create-only; from the first result of a device on.
+def engine_key(job_id: str, job_uid: str, analysis: str) -> str:
+    """How an analysis of the job is computed, create-only; from before its first answer on.
 
     With its uid: a straggler of a removed job decides nothing for another of its name.
     """
-    return f"{JOBS}{job_id}/engine-{job_uid}.json"
+    return f"{JOBS}{job_id}/engine-{job_uid}-{analysis}.json"
 
 
 def stop_key(job_id: str, job_uid: str) -> str:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from shared import keys, parquet
 from shared.errors import PermanentError
-from shared.messages import Item
+from shared.item import Item
 from shared.storage import ObjectMissing, Store
 
 Items = tuple[Item, ...]

@@ -1,85 +1,42 @@
-"""The three messages between the stages. References and results travel here, pixels never.
+"""The three messages between the stages. References and answers travel here, pixels never.
 
 Every field is bounded and unknown fields are refused: what does not validate is a dead letter.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from base64 import b64decode, b64encode
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
-from shared.errors import ItemErrorCode
+from shared.fields import Frozen
+from shared.item import Item, ShortText
 from shared.job import EngineUsed, JobId
 from shared.ledger.records import ChunkRef
 from shared.limits import MAX_CHUNK_ITEMS
-from shared.pipeline import Frozen, Pipeline
+from shared.pipeline import MAX_ANALYSES, AnalysisName, Pipeline
+from shared.stages import INFERENCE, PREPROCESS, Stage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MAX_MESSAGE_BYTES = 8 * 2**20
-MAX_IMAGE_SIDE_PIXELS = 10**6
-# A caption is a label, too.
-MAX_LABEL_CHARACTERS = 10_000
-MAX_ERROR_MESSAGE_CHARACTERS = 500
 
-Key = Annotated[str, Field(min_length=1, max_length=1024)]
 BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 # Of sums over all chunks of a job, too; as a Unix time it is the year 5138.
 MAX_SECONDS = 10**11
 # What one chunk may say of a step: 115 days.
 MAX_CHUNK_SECONDS = 10**7
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
-ShortText = Annotated[str, Field(max_length=200)]
-# ``damaged_data``: parts of the picture are garbled, or were filled up by the decoder.
-ImageWarning = Literal["damaged_data"]
-
-
-class Item(Frozen):
-    """One listed object."""
-
-    key: Key
-    etag: ShortText
-    size: int = Field(ge=0, le=5 * 2**40)
-
-
-class ItemFailure(Frozen):
-    """Why one item failed."""
-
-    error_code: ItemErrorCode
-    error_message: str = Field(max_length=MAX_ERROR_MESSAGE_CHARACTERS)
-
-    @classmethod
-    def of(cls, code: ItemErrorCode, text: str) -> ItemFailure:
-        """The failure whose message is one printable line that fits, whatever ``text`` is."""
-        printable = "".join(c if c.isprintable() else " " for c in text)
-        line = " ".join(printable.split())[:MAX_ERROR_MESSAGE_CHARACTERS]
-        return cls(error_code=code, error_message=line)
-
-
-class StagedItem(Frozen):
-    """An item after preprocessing: its row in the slot, or its failure.
-
-    ``width`` and ``height`` are pixels after orientation, null where they were never known.
-    ``warning`` says what is doubtful about pixels that were decoded all the same.
-    """
-
-    item: Item
-    width: int | None = Field(default=None, ge=1, le=MAX_IMAGE_SIDE_PIXELS)
-    height: int | None = Field(default=None, ge=1, le=MAX_IMAGE_SIDE_PIXELS)
-    failure: ItemFailure | None = None
-    warning: ImageWarning | None = None
-
-
-class Prediction(Frozen):
-    """One label with its score."""
-
-    label: str = Field(max_length=MAX_LABEL_CHARACTERS)
-    score: float = Field(allow_inf_nan=False)
-
-
-class ResultItem(StagedItem):
-    """An item after inference; empty predictions where it failed."""
-
-    predictions: list[Prediction] = Field(default=[], max_length=100)
 
 
 class Timings(Frozen):
@@ -146,10 +103,11 @@ M = TypeVar("M", bound="Message")
 
 
 class Message(Address):
-    """What every message begins with."""
+    """What every message begins with. ``bucket`` has the job's objects."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     job_id: JobId
+    bucket: BucketName
     pipeline: Pipeline
 
     def onward(self, kind: type[M], **fields: Any) -> M:
@@ -158,14 +116,13 @@ class Message(Address):
         return kind(**{**head, **fields})
 
     def as_chunk(self) -> Chunk | None:
-        """The first stage's message about this attempt; None where this one knows too little."""
+        """The first stage's message about this attempt; None where this one knows no items."""
         return None
 
 
 class Chunk(Message):
     """producer -> preprocess: fetch and decode these."""
 
-    bucket: BucketName
     items: list[Item] = Field(min_length=1, max_length=MAX_CHUNK_ITEMS)
 
     def as_chunk(self) -> Chunk:
@@ -173,29 +130,85 @@ class Chunk(Message):
         return self
 
 
-class Batch(Message):
-    """preprocess -> inference: the pixels are staged here; failed items have none."""
+def _as_text(answers: Any) -> str:
+    from shared.record_batches import encode
 
-    bucket: BucketName
-    items: list[StagedItem] = Field(min_length=1, max_length=MAX_CHUNK_ITEMS)
-    staged: Slot | Parcel | None
+    return b64encode(encode(answers)).decode()
+
+
+class _Answered(Message):
+    """What is known of the items after a stage.
+
+    ``answers``: an Arrow record batch, as ``shared.answers`` has it; in JSON its stream in base64,
+    which is checked to the last value. One that is given as a record batch is taken as it is.
+    """
+
+    answers: Annotated[
+        Any,
+        PlainSerializer(_as_text, return_type=str),
+        WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
+    ]
     timings: ChunkTimings
 
+    @staticmethod
+    def stage_before(pipeline: Pipeline) -> Stage:
+        """The stage whose answers these are."""
+        raise NotImplementedError
+
+    @field_validator("answers", mode="plain")
+    @classmethod
+    def _checked(cls, given: Any, info: ValidationInfo) -> pa.RecordBatch:
+        # Brings pyarrow, which enqueueing can do without.
+        from shared.answers import decode_answers
+
+        if not isinstance(given, str):
+            return given
+        if "pipeline" not in info.data:
+            raise ValueError("answers without a valid pipeline")
+        pipeline = info.data["pipeline"]
+        return decode_answers(b64decode(given, validate=True), pipeline, cls.stage_before(pipeline))
+
+
+class Batch(_Answered):
+    """preprocess -> inference: the pixels are staged here; failed items have none.
+
+    ``answers`` are those of the preprocess stage.
+    """
+
+    staged: Slot | Parcel | None
+
+    @staticmethod
+    def stage_before(pipeline: Pipeline) -> Stage:  # noqa: ARG004 - the same for all
+        """See ``_Answered``."""
+        return PREPROCESS
+
     @model_validator(mode="after")
-    def _pixels_for_all(self) -> Batch:
-        good = sum(item.failure is None for item in self.items)
+    def _fits_together(self) -> Batch:
+        if INFERENCE not in self.pipeline.route:
+            raise ValueError("the pipeline needs no inference")
+        good = self.answers["error_code"].null_count
         if good != (self.staged.images if self.staged else 0):
             raise ValueError("the staged images must equal the items that did not fail")
         return self
 
-    def as_chunk(self) -> Chunk:
-        """The message that was preprocessed."""
-        items = [staged.item for staged in self.items]
-        return self.onward(Chunk, bucket=self.bucket, items=items)
 
+class Result(_Answered):
+    """inference or preprocess -> collector: the rows of one chunk.
 
-class Result(EngineUsed, Message):
-    """inference -> collector: the rows of one chunk."""
+    ``computed``: what computed each analysis by a model, null where nothing did.
+    ``scored_at``: Unix time of the last answer.
+    """
 
-    items: list[ResultItem] = Field(min_length=1, max_length=MAX_CHUNK_ITEMS)
-    timings: ChunkTimings
+    computed: dict[AnalysisName, EngineUsed | None] = Field(max_length=MAX_ANALYSES)
+    scored_at: Seconds
+
+    @staticmethod
+    def stage_before(pipeline: Pipeline) -> Stage:
+        """See ``_Answered``."""
+        return pipeline.route[-2]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Result:
+        if self.computed.keys() != self.pipeline.network_analyses.keys():
+            raise ValueError("computed names exactly the analyses by a model")
+        return self

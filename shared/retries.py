@@ -12,10 +12,10 @@ from typing import Literal
 from pydantic_core import from_json
 
 from shared.errors import PermanentError
+from shared.fields import Frozen
 from shared.job import Closing, JobSpec, PastJob
 from shared.job_store import JobStore
 from shared.keys import output_manifest_key, rows_prefix
-from shared.pipeline import Frozen
 from shared.storage import Store
 
 MANIFEST_VERSION = 2

@@ -1,91 +1,110 @@
-"""The table that users read: one row for each listed item, as Arrow.
+"""The table that users read: one row for each listed item, as Arrow. Its columns follow from the
+pipeline.
 
-``key`` is whole and without the bucket; ``width`` and ``height`` are pixels after orientation;
-``status`` is ``ok`` or ``failed``. ``label`` and ``score`` repeat the first prediction.
-``frame`` is null for still images. ``warning`` is null, or ``damaged_data`` where parts of the
-picture are garbled or were filled up by the decoder.
+In every form: ``key`` is whole and without the bucket, ``uri`` is with it, and ``name`` is what
+comes after the last slash. ``width`` and ``height`` are pixels after orientation; ``status`` is
+``ok`` or ``failed``. ``frame`` is null for still images. ``warning`` is null, or ``damaged_data``
+where parts of the picture are garbled or were filled up by the decoder. ``scored_at`` is when the
+answer was computed, null where the item failed.
+
+In the short form ``label``, ``score`` and ``class_index`` are those of the first of the
+``predictions``. In the long form these columns, ``model``, ``model_version`` and ``engine`` are
+null; each analysis has a column under its name, and ``models`` says what computed it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shared import parquet
-from shared.messages import Result, ResultItem
+from shared.columns import FIRST_COLUMNS, MODELS_COLUMN
+from shared.messages import Result
+from shared.pipeline import Pipeline
 
 PREDICTIONS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
+_MODEL_FIELDS = ("analysis", "model", "version", "engine", "precision")
+MODELS = pa.list_(pa.struct([(name, pa.string()) for name in _MODEL_FIELDS]))
+_TYPES: dict[str, pa.DataType] = {
+    **{"frame": pa.int64(), "size": pa.int64(), "width": pa.int32(), "height": pa.int32()},
+    **{"score": pa.float32(), "predictions": PREDICTIONS, "class_index": pa.int32()},
+    "scored_at": pa.timestamp("ms", "UTC"),
+}
+# Of the short form; in the long form the model is null.
+_NEVER_NULL = frozenset(("job_id", "key", "etag", "size", "status", "pipeline", "uri", "name"))
+_MODEL_COLUMNS = frozenset(("model", "model_version"))
 
-SCHEMA = pa.schema(
-    [
-        pa.field("job_id", pa.string(), nullable=False),
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("frame", pa.int64()),
-        pa.field("etag", pa.string(), nullable=False),
-        pa.field("size", pa.int64(), nullable=False),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("status", pa.string(), nullable=False),
-        pa.field("error_code", pa.string()),
-        pa.field("error_message", pa.string()),
-        pa.field("pipeline", pa.string(), nullable=False),
-        pa.field("model", pa.string(), nullable=False),
-        pa.field("model_version", pa.string(), nullable=False),
-        pa.field("engine", pa.string()),
-        pa.field("label", pa.string()),
-        pa.field("score", pa.float32()),
-        pa.field("predictions", PREDICTIONS),
-        pa.field("warning", pa.string()),
+
+def rows_schema(pipeline: Pipeline) -> pa.Schema:
+    """The columns of a pipeline's rows."""
+    is_short = pipeline.form == "short"
+    never_null = _NEVER_NULL | _MODEL_COLUMNS if is_short else _NEVER_NULL
+    fields = [
+        pa.field(name, _TYPES.get(name, pa.string()), nullable=name not in never_null)
+        for name in FIRST_COLUMNS
     ]
-)
+    if not is_short:
+        fields += [pa.field(name, a.column_type()) for name, a in pipeline.analyses.items()]
+        fields.append(pa.field(MODELS_COLUMN, MODELS))
+    return pa.schema(fields)
 
 
-def table_of(result: Result) -> pa.Table:
-    """The rows of one chunk's result, in the order of its items. Made by column, as Arrow is."""
-    items, pipeline = result.items, result.pipeline
-    bests = [item.predictions[0] if item.predictions else None for item in items]
-    failures = [item.failure for item in items]
+def table_of(result: Result, listed: pa.Table) -> pa.Table:
+    """The rows of one chunk's result, in the order of its items.
 
-    def all_rows(value: str | None) -> list[str | None]:
-        return [value] * len(items)
-
-    columns: dict[str, list[Any]] = {
-        "job_id": all_rows(result.job_id),
-        "key": [item.item.key for item in items],
-        "frame": [None] * len(items),
-        "etag": [item.item.etag for item in items],
-        "size": [item.item.size for item in items],
-        "width": [item.width for item in items],
-        "height": [item.height for item in items],
-        "status": ["failed" if failure else "ok" for failure in failures],
-        "error_code": [failure and failure.error_code.value for failure in failures],
-        "error_message": [failure and failure.error_message for failure in failures],
-        "pipeline": all_rows(pipeline.name),
-        "model": all_rows(pipeline.model.name),
-        "model_version": all_rows(pipeline.model.sha256),
-        "engine": all_rows(result.engine),
-        "label": [best and best.label for best in bests],
-        "score": [best and best.score for best in bests],
-        "warning": [item.warning for item in items],
+    ``listed``: the ``key``, ``etag`` and ``size`` of the items, as the manifest has them.
+    """
+    pipeline, answers = result.pipeline, result.answers
+    schema, count = rows_schema(pipeline), len(answers)
+    is_good = answers["error_code"].is_null()
+    keys = listed["key"].to_pylist()
+    found: dict[str, Any] = {
+        **{name: answers[name] for name in ("width", "height", "warning")},
+        **{name: answers[name] for name in ("error_code", "error_message")},
+        **{name: listed[name] for name in ("key", "etag", "size")},
+        "job_id": pa.repeat(result.job_id, count),
+        "pipeline": pa.repeat(pipeline.name, count),
+        "status": pc.if_else(is_good, "ok", "failed"),
+        "uri": pa.array([f"s3://{result.bucket}/{key}" for key in keys], pa.string()),
+        "name": pa.array([key.rpartition("/")[2] for key in keys], pa.string()),
+        "scored_at": pc.if_else(is_good, _time(result.scored_at), _time(None)),
+        **(_short_columns(result) if pipeline.form == "short" else _long_columns(result)),
     }
-    arrays = {name: pa.array(values, SCHEMA.field(name).type) for name, values in columns.items()}
-    arrays["predictions"] = _predictions(items)
-    return pa.Table.from_arrays([arrays[name] for name in SCHEMA.names], schema=SCHEMA)
-
-
-def _predictions(items: list[ResultItem]) -> pa.Array:
-    """All predictions, one after another, and where each item's begin."""
-    starts = [0, *accumulate(len(item.predictions) for item in items)]
-    flat = [prediction for item in items for prediction in item.predictions]
-    pairs = [
-        pa.array([prediction.label for prediction in flat], pa.string()),
-        pa.array([prediction.score for prediction in flat], pa.float32()),
+    arrays = [
+        found[field.name] if field.name in found else pa.nulls(count, field.type)
+        for field in schema
     ]
-    structs = pa.StructArray.from_arrays(pairs, fields=list(PREDICTIONS.value_type))
-    return pa.ListArray.from_arrays(pa.array(starts, pa.int32()), structs)
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _time(seconds: float | None) -> pa.Scalar:
+    milliseconds = None if seconds is None else round(seconds * 1000)
+    return pa.scalar(milliseconds, _TYPES["scored_at"])
+
+
+def _short_columns(result: Result) -> dict[str, Any]:
+    (name, analysis), *_ = result.pipeline.analyses.items()
+    model, used, count = result.pipeline.model_of(name), result.computed[name], len(result.answers)
+    return {
+        "model": pa.repeat(model.name, count),
+        "model_version": pa.repeat(model.sha256, count),
+        "engine": pa.repeat(pa.scalar(used and used.engine, pa.string()), count),
+        **analysis.fixed_columns(result.answers[name]),
+    }
+
+
+def _long_columns(result: Result) -> dict[str, Any]:
+    pipeline, models = result.pipeline, []
+    for name, used in result.computed.items():
+        model = pipeline.model_of(name)
+        entry = {"analysis": name, "model": model.name, "version": model.sha256}
+        models.append({**entry, **(used.engine_fields() if used else {})})
+    own = {name: a.column(result.answers[name]) for name, a in pipeline.analyses.items()}
+    shown = [{name: entry.get(name) for name in _MODEL_FIELDS} for entry in models]
+    return {**own, MODELS_COLUMN: pa.repeat(pa.scalar(shown, MODELS), len(result.answers))}
 
 
 def to_parquet(table: pa.Table, metadata: dict[str, str], *, read_whole: bool = False) -> bytes:
@@ -98,15 +117,6 @@ def from_parquet(data: bytes) -> tuple[pa.Table, dict[str, str]]:
     """The table and our part of the footer's metadata."""
     table = parquet.decode(data)
     return table, own_metadata(table.schema.metadata)
-
-
-def in_todays_columns(table: pa.Table) -> pa.Table:
-    """The rows of a part of any version: columns that it does not have are null."""
-    columns = [
-        table[field.name] if field.name in table.schema.names else pa.nulls(len(table), field.type)
-        for field in SCHEMA
-    ]
-    return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
 def own_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from shared.catalog.files import FORMS, PipelineFile
-from shared.pipeline import FileDefault
+from shared.fields import FileDefault
 
 
 @dataclass(frozen=True, slots=True)

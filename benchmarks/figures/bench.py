@@ -18,8 +18,8 @@ from PIL import Image
 from benchmarks.figures.sampling import sampled
 from benchmarks.stack import BUCKET, ROOT, BenchStack
 from producer.lead.lister import Lister
+from shared.item import Item
 from shared.job_store import JobStore
-from shared.messages import Item
 
 PIPELINES = ROOT / "benchmarks" / "pipelines"
 MIB = 2**20

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.figures.bench import Bench
-from shared.pipeline import EngineName, Model, Pipeline, Precision
+from shared.model import EngineName, Model, Precision
+from shared.pipeline import Pipeline
 from workers.inference.device import DeviceLoop
 from workers.inference.engines import Engine, Images, Outputs
 from workers.inference.engines.python_engine import PythonEngine

@@ -10,7 +10,8 @@ import torchvision
 
 from benchmarks.stack import BenchStack
 from shared.catalog.published import WEIGHTS, model_key
-from shared.pipeline import Model, Pipeline, Postprocess, PrecisionPolicy
+from shared.model import Model, PrecisionPolicy
+from shared.pipeline import Pipeline, Postprocess
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

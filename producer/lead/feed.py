@@ -6,10 +6,11 @@ from collections import deque
 from typing import Protocol
 
 from shared.errors import ItemErrorCode
+from shared.item import ItemFailure
 from shared.job import ComputedBy, JobSpec
 from shared.ledger import ChunkRef, Ledger
 from shared.manifest import ManifestReader, Seal
-from shared.messages import Chunk, ItemFailure, Message, Result, ResultItem, Timings
+from shared.messages import Chunk, Message, Result, ResultItem, Timings
 from shared.stages import RESULTS, queue_name
 
 # So many chunks one script looks at: where most are done, the ledger is not to stand still.

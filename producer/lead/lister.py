@@ -19,11 +19,11 @@ from producer.lead.key_set import KeySet
 from producer.sources.listing import Listing
 from producer.sources.prefetch import Idle, prefetched
 from shared.errors import PermanentError, TransientError
+from shared.item import Item
 from shared.job import JobSpec
 from shared.job_store import JobStore
 from shared.keys import segment_key
 from shared.manifest import ManifestReader, Seal, Segment, encode_seal, encode_segment
-from shared.messages import Item
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")

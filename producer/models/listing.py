@@ -14,7 +14,8 @@ from shared.catalog.classes import PackedClass, class_folders
 from shared.catalog.packing import pack_class
 from shared.catalog.reading import Reader
 from shared.errors import UsageError
-from shared.pipeline import EngineName, Frozen
+from shared.fields import Frozen
+from shared.model import EngineName
 from shared.settings import Settings
 from shared.storage import Store
 

@@ -17,7 +17,7 @@ from producer.models.export import export_onnx
 from producer.models.publish import Export, ModelPublisher, file_sha256
 from shared.catalog import Catalog, Entry, WeightsModelFile, require_unchanged, weights_model
 from shared.errors import PermanentError, UsageError
-from shared.pipeline import Frozen
+from shared.fields import Frozen
 from shared.settings import Settings
 from shared.storage import Store
 

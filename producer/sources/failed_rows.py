@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from itertools import islice
 
 from producer.job_rows import StoreOf, iter_rows
+from shared.item import Item
 from shared.job import JobSpec
 from shared.job_store import JobStore
-from shared.messages import Item
 from shared.storage import AccessDenied, ObjectInfo, Store
 
 LOOKED_AT_KEYS = 1000

@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 from typing import Protocol
 
 from producer.sources.parallel_listing import list_in_parallel
+from shared.item import Item
 from shared.job import JobSpec
-from shared.messages import Item
 from shared.storage import ObjectInfo, Store
 
 

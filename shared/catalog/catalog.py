@@ -13,8 +13,8 @@ from shared.catalog.documents import Document, one_line, read_document, suggesti
 from shared.catalog.files import FORMS, MODEL_FILE, ModelFile, PipelineFile, WeightsModelFile
 from shared.catalog.published import ModelConstants
 from shared.errors import UsageError
+from shared.fields import Name
 from shared.paths import expanded
-from shared.pipeline import Name
 from shared.settings import PROJECT_ROOT
 
 CONFIG = PROJECT_ROOT / "config"

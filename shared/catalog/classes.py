@@ -12,8 +12,8 @@ from shared.catalog.catalog import Entry
 from shared.catalog.files import PipelineFile
 from shared.catalog.packing import PackedCode, pack_class
 from shared.catalog.reading import Reader
+from shared.model import MAX_FILE_BYTES, PackedFile, check_inside, class_sha256
 from shared.paths import expanded
-from shared.pipeline import MAX_FILE_BYTES, PackedFile, check_inside, class_sha256
 
 VARIABLE = "HEADRACE_PLUGINS"
 DEFAULT_FOLDER = "plugins"

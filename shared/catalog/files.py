@@ -6,20 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from shared.pipeline import (
-    MAX_FILES,
-    MAX_VARIABLES,
-    FileDefault,
-    Frozen,
-    Name,
-    PipelineFields,
-    Postprocess,
-    Preprocess,
-    PythonClass,
-    Sha256,
-    SidePixels,
-    VariableName,
-)
+from shared.fields import FileDefault, Frozen, Name, Sha256, SidePixels
+from shared.model import MAX_FILES, MAX_VARIABLES, PythonClass, VariableName
+from shared.pipeline import PipelineFields, Postprocess, Preprocess
 
 Line = Annotated[str, Field(min_length=1, max_length=500)]
 Channel = Annotated[float, Field(allow_inf_nan=False)]

@@ -12,7 +12,8 @@ from shared.catalog.files import ClassModelFile, ModelFile, PipelineFile
 from shared.catalog.packing import PackedCode, pack_class
 from shared.catalog.reading import Reader
 from shared.catalog.resolve import postprocess, preprocess, referenced_model
-from shared.pipeline import Frozen, Name, PipelineFields
+from shared.fields import Frozen, Name
+from shared.pipeline import PipelineFields
 
 
 class PipelineSummary(Frozen):

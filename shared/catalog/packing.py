@@ -23,7 +23,7 @@ from shared.catalog.documents import one_line, suggestion
 from shared.catalog.imports import ALL, Import, functions_of, imports_of, names_of, parse
 from shared.catalog.reading import Reader
 from shared.errors import UsageError
-from shared.pipeline import MAX_CODE_BYTES, check_inside
+from shared.model import MAX_CODE_BYTES, check_inside
 
 # Imported before a class is, so that no module beside it can take their place.
 _TAKEN = sys.stdlib_module_names | {"numpy", "__main__"}

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from shared.errors import PermanentError
-from shared.pipeline import Channels, Frozen, Name, Sha256
+from shared.fields import Channels, Frozen, Name, Sha256
 from shared.storage import BucketMissing, ObjectMissing, Store
 
 WEIGHTS = "weights.pth"

@@ -24,7 +24,9 @@ from shared.catalog.files import (
 )
 from shared.catalog.published import ModelConstants, published
 from shared.errors import UsageError
-from shared.pipeline import MAX_SIDE_PIXELS, Model, Pipeline, Postprocess, Preprocess
+from shared.fields import MAX_SIDE_PIXELS
+from shared.model import Model
+from shared.pipeline import Pipeline, Postprocess, Preprocess
 from shared.settings import Settings
 from shared.storage import Store
 

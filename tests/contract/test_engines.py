@@ -16,7 +16,8 @@ import torchvision
 from torchvision.transforms import functional
 
 from shared.errors import PermanentError
-from shared.pipeline import Channels, Model, Precision
+from shared.fields import Channels
+from shared.model import Model, Precision
 from workers.inference.engines import Engine, Images
 from workers.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
 from workers.inference.engines.openvino_engine import OpenVinoEngine, openvino
@@ -201,7 +202,7 @@ FIRST_RUN = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from shared.pipeline import Model
+from shared.model import Model
 from workers.inference.engines import core_pool
 from workers.inference.engines.openvino_engine import OpenVinoEngine
 

@@ -9,7 +9,7 @@ import pytest
 from minio.credentials import Credentials
 
 from shared.errors import ItemErrorCode
-from shared.messages import Item, ItemFailure
+from shared.item import Item, ItemFailure
 from shared.settings import S3Settings
 from shared.storage import (
     AccessDenied,

@@ -23,11 +23,12 @@ from producer.lead.leader import RESCUE_SECONDS
 from producer.lead.rescue import Rescuer
 from shared import keys
 from shared.broker.publisher import MessagePublisher
+from shared.item import Item
 from shared.job import Closing, JobSpec
 from shared.job_store import JobStore
 from shared.ledger import ChunkRef, Ledger, WorkerIdentity, connect_ledger
 from shared.manifest import Seal, Segment, encode_seal, encode_segment
-from shared.messages import Item, Prediction, Result, ResultItem, Timings
+from shared.messages import Prediction, Result, ResultItem, Timings
 from shared.settings import S3Settings, Settings
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name
 from shared.storage import Store, connect_store

@@ -17,10 +17,12 @@ import torch
 import torchvision
 
 from shared.broker.publisher import MessagePublisher
+from shared.item import Item
 from shared.keys import code_key
 from shared.ledger import Ledger, WorkerIdentity, connect_ledger
-from shared.messages import Batch, Item, Result, Slot, StagedItem, Timings
-from shared.pipeline import Model, Pipeline
+from shared.messages import Batch, Result, Slot, StagedItem, Timings
+from shared.model import Model
+from shared.pipeline import Pipeline
 from shared.settings import RingSettings, S3Settings, Settings
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name
 from shared.staging import StagingRing, create_ring, open_ring

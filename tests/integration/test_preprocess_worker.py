@@ -14,8 +14,9 @@ import pytest
 import redis
 
 from shared.broker.publisher import MessagePublisher
+from shared.item import Item
 from shared.ledger import Ledger, connect_ledger
-from shared.messages import Batch, Chunk, Item, Slot
+from shared.messages import Batch, Chunk, Slot
 from shared.settings import RingSettings, S3Settings, Settings
 from shared.stages import INFERENCE, PREPROCESS, queue_name
 from shared.staging import StagingRing, create_ring, open_ring

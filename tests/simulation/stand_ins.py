@@ -17,7 +17,8 @@ from typing import Any, cast
 import numpy as np
 
 from shared.job import EngineChoice
-from shared.pipeline import Model, Pipeline, Preprocess
+from shared.model import Model
+from shared.pipeline import Pipeline, Preprocess
 from tests.simulation.gate import Gate
 from workers.inference.errors import ClassUnusable, EngineError, ModelUnusable
 from workers.inference.submission import InferenceResult

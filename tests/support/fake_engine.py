@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from shared.pipeline import EngineName, Precision
+from shared.model import EngineName, Precision
 from workers.inference.device import DeviceLoop
 from workers.inference.engines import Images, Outputs
 from workers.inference.model_types import LoadedModel, ModelKey

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from shared.messages import Item
+from shared.item import Item
 from tests.support.memory_store import MemoryStore
 
 _T = TypeVar("_T")

@@ -11,8 +11,9 @@ from typing import cast
 import numpy as np
 
 from shared.errors import TransientError
+from shared.item import Item
 from shared.ledger import ChunkRef
-from shared.messages import Batch, Chunk, Item, Slot
+from shared.messages import Batch, Chunk, Slot
 from shared.settings import RingSettings
 from shared.stages import INFERENCE
 from shared.staging import NetworkStaging, StagingRing, WriteHold, create_ring, open_ring

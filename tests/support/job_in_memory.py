@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 
 from shared import keys
 from shared.errors import ItemErrorCode
+from shared.item import Item, ItemFailure
 from shared.job import Closing, JobSpec
 from shared.job_store import JobStore
 from shared.ledger import JobProgress, Ledger, Stale
 from shared.manifest import Items, Seal, Segment, encode_seal, encode_segment
-from shared.messages import Item, ItemFailure, Prediction, Result, ResultItem, Timings
+from shared.messages import Prediction, Result, ResultItem, Timings
 from tests.support.memory_store import MemoryStore
 from tests.support.samples import INCARNATION, JOB_UID, pipeline
 from tests.support.samples import result as sample_result

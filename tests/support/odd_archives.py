@@ -8,7 +8,7 @@ import warnings
 import zipfile
 
 from shared.catalog.packing import archive_of
-from shared.pipeline import MAX_CODE_BYTES
+from shared.model import MAX_CODE_BYTES
 
 
 def zipped(*entries: tuple[zipfile.ZipInfo, bytes]) -> bytes:

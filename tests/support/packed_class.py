@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from shared.catalog.classes import class_model_name
 from shared.catalog.packing import archive_of
-from shared.pipeline import Model, PackedFile, class_sha256
+from shared.model import Model, PackedFile, class_sha256
 
 
 def packed(

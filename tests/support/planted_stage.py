@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from shared.messages import BucketName, Chunk, Item, Message
+from shared.item import Item
+from shared.messages import BucketName, Chunk, Message
 from shared.stages import Stage
 
 STAGE = Stage("drawing", role="painter", task="headrace.drawing", per_host=True)

@@ -3,21 +3,87 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from shared.messages import Batch, Chunk, Item, Result, ResultItem, Slot, StagedItem, Timings
-from shared.pipeline import Model, Pipeline
+import pyarrow as pa
+
+from shared.analyses import Analysis
+from shared.analyses.classes import Classes
+from shared.answers import answer_schema
+from shared.item import Item, ItemFailure
+from shared.messages import Batch, Chunk, Result, Slot, Timings
+from shared.model import Model
+from shared.pipeline import Pipeline, Preprocess
 from shared.settings import SETTINGS_FILE, RingSettings, S3Settings, Settings
-from shared.stages import PREPROCESS, QueueInfo, queue_name
+from shared.stages import INFERENCE, PREPROCESS, QueueInfo, Stage, queue_name
+from shared.views.crop import Crop
 
 INCARNATION = "1" * 16
 JOB_UID = "2" * 16
 FIRST_QUEUE = QueueInfo(queue_name(PREPROCESS), PREPROCESS, "bulk")
 
 
-def pipeline(**changes: object) -> Pipeline:
-    """A pipeline with a model that nobody loads."""
-    model = Model(name="tiny", sha256="a" * 64, architecture="mobilenet_v3_small")
-    return Pipeline.model_validate({"name": "classify", "model": model, **changes})
+MODEL = Model(
+    name="tiny",
+    sha256="a" * 64,
+    architecture="mobilenet_v3_small",
+    outputs=("scores", "features"),
+)
+
+
+def pipeline(**changes: Any) -> Pipeline:
+    """The short form, of a model that nobody loads. ``changes``: fields as a file has them."""
+    given = {"name": "classify", "model": MODEL, "preprocess": {}, "postprocess": {}, **changes}
+    preprocess, model = dict(given["preprocess"]), given["model"]
+    crop = preprocess.pop("crop_pixels", 224)
+    view = Crop(
+        resize_shorter_pixels=preprocess.pop("resize_shorter_pixels", max(256, crop)),
+        crop_pixels=crop,
+    )
+    of_analysis = {name: given[name] for name in ("engine", "precision") if name in given}
+    classes = Classes(model=model.name, view=view, **of_analysis, **given["postprocess"])
+    whole = {name: given[name] for name in ("name", "batch_seconds") if name in given}
+    return Pipeline(
+        **whole,
+        form="short",
+        preprocess=Preprocess(**preprocess),
+        models={model.name: model},
+        analyses={"classes": classes},
+    )
+
+
+def long_pipeline(
+    analyses: dict[str, Analysis], models: tuple[Model, ...] = (), **changes: Any
+) -> Pipeline:
+    """The long form. The analyses name the models by their names."""
+    return Pipeline(
+        name="catalogue",
+        form="long",
+        models={model.name: model for model in models},
+        analyses=analyses,
+        **changes,
+    )
+
+
+def answers(
+    pipeline: Pipeline, stage: Stage, *rows: dict[str, Any] | ItemFailure
+) -> pa.RecordBatch:
+    """What left ``stage``, from what is known of each item: columns by name, or its failure."""
+    schema = answer_schema(pipeline, stage)
+    failed = {"width": None, "height": None}
+    shown = [
+        {**failed, "error_code": row.error_code.value, "error_message": row.error_message}
+        if isinstance(row, ItemFailure)
+        else {"width": 9, "height": 9, **row}
+        for row in rows
+    ]
+    columns = [pa.array([row.get(f.name) for row in shown], f.type) for f in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def prediction(label: str, score: float = 1.0) -> dict[str, Any]:
+    """The answer of a ``classes`` analysis with one prediction."""
+    return {"class_index": None, "predictions": [{"label": label, "score": score}]}
 
 
 def class_model(python_class: str, **changes: object) -> Model:
@@ -34,6 +100,7 @@ def _begin(chunk: int, attempt: int) -> dict[str, object]:
         "job_uid": JOB_UID,
         "chunk": chunk,
         "attempt": attempt,
+        "bucket": "photos",
         "pipeline": pipeline(),
     }
 
@@ -41,7 +108,7 @@ def _begin(chunk: int, attempt: int) -> dict[str, object]:
 def chunk(chunk: int = 0, attempt: int = 1) -> Chunk:
     """A chunk of one image."""
     items = [Item(key="a.jpg", etag="e", size=1)]
-    return Chunk.model_validate({**_begin(chunk, attempt), "bucket": "photos", "items": items})
+    return Chunk.model_validate({**_begin(chunk, attempt), "items": items})
 
 
 def batch(chunk: int = 0, attempt: int = 1) -> Batch:
@@ -51,23 +118,22 @@ def batch(chunk: int = 0, attempt: int = 1) -> Batch:
         {
             **_begin(chunk, attempt),
             "pipeline": small,
-            "bucket": "photos",
-            "items": [StagedItem(item=Item(key="a.jpg", etag="e", size=1), width=9, height=9)],
+            "answers": answers(small, PREPROCESS, {}),
             "staged": Slot(host_id="testhost", index=2, images=1),
             "timings": Timings(),
         }
     )
 
 
-def result(chunk: int = 0, attempt: int = 1, **changes: object) -> Result:
-    """A result of one image."""
-    item = ResultItem(item=Item(key="a.jpg", etag="e", size=1))
+def result(chunk: int = 0, attempt: int = 1, **changes: Any) -> Result:
+    """A result of one image, which nothing computed."""
+    given = changes.get("pipeline", pipeline())
+    empty = {"class_index": None, "predictions": []}
     fields = {
         **_begin(chunk, attempt),
-        "items": [item],
-        "engine": None,
-        "precision": None,
-        "device": None,
+        "answers": changes.get("answers") or answers(given, INFERENCE, {"classes": empty}),
+        "computed": dict.fromkeys(given.network_analyses),
+        "scored_at": 1000.0,
         "timings": Timings(),
     }
     return Result.model_validate({**fields, **changes})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from shared.errors import ItemErrorCode
+from shared.item import Item, ItemFailure
 from shared.ledger import ChunkRef
-from shared.messages import Batch, Item, ItemFailure, Parcel, Result, Slot, StagedItem, Timings
+from shared.messages import Batch, Parcel, Result, Slot, StagedItem, Timings
 from shared.stages import RESULTS
 from shared.staging import StagingRing
 from tests.support.fake_engine import images_of

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from shared import keys
 from shared.errors import PermanentError
+from shared.fields import Frozen
 from shared.job import EngineUsed, JobSpec
 from shared.messages import Result, Timings
-from shared.pipeline import Frozen
 from shared.rows import SCHEMA, from_parquet, table_of, to_parquet
 from shared.storage import ObjectMissing, Store
 

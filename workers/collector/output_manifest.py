@@ -13,10 +13,10 @@ from importlib import metadata
 from typing import Literal
 
 from shared import keys
+from shared.fields import Frozen
 from shared.job import Accounting, Closing, ComputedBy, FailureReason, JobSpec
 from shared.manifest import Seal
 from shared.messages import Timings
-from shared.pipeline import Frozen
 from shared.retries import RetryEntry
 from workers.collector import durations
 from workers.collector.durations import STEPS, seconds_of

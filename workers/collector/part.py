@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 
 from shared import keys
 from shared.errors import PermanentError
+from shared.fields import Frozen
 from shared.job import EngineUsed, JobSpec
-from shared.pipeline import EngineName, Frozen
+from shared.model import EngineName
 from shared.rows import SCHEMA, own_metadata, to_parquet
 from shared.storage import ObjectMissing, Store
 from workers.collector import durations

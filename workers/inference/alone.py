@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 
 from shared.errors import ItemErrorCode
-from shared.messages import ItemFailure
+from shared.item import ItemFailure
 from workers.inference.device import DeviceLoop
 from workers.inference.engines import Images
 from workers.inference.errors import ClassUnusable, EngineError, HostDied, Miscounted, ModelUnusable

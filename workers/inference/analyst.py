@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from shared.errors import TransientError
+from shared.item import ItemFailure
 from shared.job import EngineChoice
-from shared.messages import ItemFailure
-from shared.pipeline import Pipeline, Postprocess, Precision
+from shared.model import Precision
+from shared.pipeline import Pipeline, Postprocess
 from workers.inference.alone import Alone
 from workers.inference.device import DeviceLoop
 from workers.inference.engines import Images

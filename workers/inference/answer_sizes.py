@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from itertools import accumulate
 
-from shared.messages import ItemFailure, Prediction
+from shared.item import ItemFailure
+from shared.messages import Prediction
 from workers.inference.postprocess import Answer, model_failure
 
 # As a message writes them. A chunk of 64 captions of the greatest length fits, whatever they say;

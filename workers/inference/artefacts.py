@@ -11,7 +11,7 @@ from typing import Any
 
 from shared.catalog.published import LABELS, ONNX, WEIGHTS, model_key
 from shared.errors import PermanentError, TransientError
-from shared.pipeline import Model
+from shared.model import Model
 from shared.storage import BucketMissing, ObjectMissing, Store
 from workers.inference.errors import HostUnable, ModelUnusable
 

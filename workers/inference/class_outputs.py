@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from shared.messages import MAX_LABEL_CHARACTERS, Prediction
+from shared.limits import MAX_LABEL_CHARACTERS
+from shared.messages import Prediction
 from workers.inference.class_host.values import Foreign, has_scores, is_huge, scalar, type_name
 
 FORMS = (

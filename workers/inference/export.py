@@ -23,7 +23,7 @@ import onnxruntime
 import torch
 
 from shared.errors import HeadraceError, PermanentError
-from shared.pipeline import Channels
+from shared.fields import Channels
 from workers.inference.engines.exported import METADATA_KEY, provenance
 from workers.inference.network import Normalised, build_network
 

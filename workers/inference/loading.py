@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from shared.errors import HeadraceError, PermanentError, TransientError
-from shared.pipeline import Model
+from shared.model import Model
 from shared.settings import Settings
 from shared.storage import connect_store
 from workers.inference.artefacts import Artefacts

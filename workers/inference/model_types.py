@@ -6,14 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from shared.job import EngineChoice
-from shared.pipeline import (
-    DEFAULT_BATCH_SECONDS,
-    EnginePolicy,
-    Model,
-    Pipeline,
-    Precision,
-    PrecisionPolicy,
-)
+from shared.model import EnginePolicy, Model, Precision, PrecisionPolicy
+from shared.pipeline import DEFAULT_BATCH_SECONDS, Pipeline, view_of
+from shared.placement import Size
 from workers.inference.engines import Engine
 
 # However little time a batch has: fetching weights and importing libraries takes what it takes.
@@ -26,26 +21,36 @@ SLOWEST_BYTES_PER_SECOND = 1.25e6
 class ModelKey:
     """What decides what is loaded: two chunks with one key may share a device batch.
 
-    ``batch_seconds`` is how long one batch may take; it is no part of the key.
+    ``canvas``: width and height of the images, in pixels.
+    ``kind``: of the analysis, whose measure decides which precision is good enough, where that is
+    open; empty where the precision is known.
+    ``batch_seconds``: how long one batch may take; it is no part of the key.
     """
 
     model: Model
     engine: EnginePolicy
     precision: PrecisionPolicy
-    image_pixels: int
+    canvas: Size
+    kind: str = ""
     batch_seconds: float = field(default=DEFAULT_BATCH_SECONDS, compare=False)
 
     @classmethod
-    def of(cls, pipeline: Pipeline) -> ModelKey:
-        """The key of a pipeline's model."""
-        size = pipeline.preprocess.crop_pixels
+    def of(cls, pipeline: Pipeline, analysis: str) -> ModelKey:
+        """The key of the model of one of the pipeline's analyses."""
+        asked, model = pipeline.network_analyses[analysis], pipeline.model_of(analysis)
+        is_open = asked.precision == "auto" and model.python_class is None
         return cls(
-            pipeline.model, pipeline.engine, pipeline.precision, size, pipeline.batch_seconds
+            model,
+            asked.engine,
+            asked.precision,
+            view_of(asked).canvas,
+            asked.kind if is_open else "",
+            pipeline.batch_seconds,
         )
 
     def in_precision(self, precision: Precision | None) -> ModelKey:
         """The key of the same model in that precision; None: a user's class, which names none."""
-        return self if precision is None else replace(self, precision=precision)
+        return self if precision is None else replace(self, precision=precision, kind="")
 
     @property
     def load_seconds(self) -> float:

@@ -10,7 +10,7 @@ import torch
 import torchvision
 
 from shared.errors import PermanentError
-from shared.pipeline import Channels
+from shared.fields import Channels
 from workers.inference.errors import one_line
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import ItemErrorCode
-from shared.messages import ItemFailure, Prediction
+from shared.item import ItemFailure
+from shared.messages import Prediction
 from shared.pipeline import Postprocess
 from workers.inference.class_outputs import (
     MAX_ABSOLUTE_SCORE,

@@ -18,7 +18,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from shared.errors import PermanentError
-from shared.pipeline import Frozen, Model
+from shared.fields import Frozen
+from shared.model import Model
 from workers.inference.calibration import calibration_images
 from workers.inference.engines import Engine, Images
 from workers.inference.engines.choose import (

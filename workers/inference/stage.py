@@ -10,11 +10,13 @@ from functools import partial
 from typing import TypeVar
 
 from shared.errors import TransientError
+from shared.item import ItemFailure
 from shared.job import ComputedBy, EngineChoice
 from shared.ledger import ChunkRef
-from shared.messages import Batch, ItemFailure, Parcel, Result, ResultItem, Slot, Timings
+from shared.messages import Batch, Parcel, Result, ResultItem, Slot, Timings
+from shared.model import Precision
 from shared.patience import retry_while_unavailable
-from shared.pipeline import Pipeline, Precision
+from shared.pipeline import Pipeline
 from shared.stages import RESULTS
 from shared.staging import NetworkStaging, SlotGone, StagingRing
 from workers.inference.analyst import Analyst, Answers, Request

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from shared.errors import ItemErrorCode, TransientError
+from shared.item import ItemFailure
 from shared.job import EngineChoice
-from shared.messages import ItemFailure, Prediction
+from shared.messages import Prediction
 from workers.inference.analyst import Answers, Request
 from workers.inference.errors import HostUnable, ModelUnusable
 from workers.inference.model_types import ModelKey

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from shared.errors import PermanentError, TransientError
 from shared.keys import code_key, file_key
-from shared.pipeline import MAX_CODE_BYTES, Model, check_inside
+from shared.model import MAX_CODE_BYTES, Model, check_inside
 from shared.storage import BucketMissing, ObjectMissing, ObjectTooLarge, Store
 from workers.inference.errors import HostUnable, ModelUnusable
 

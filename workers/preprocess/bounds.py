@@ -8,7 +8,7 @@ import struct
 from PIL import Image
 
 from shared.errors import ItemError, ItemErrorCode
-from shared.messages import MAX_IMAGE_SIDE_PIXELS
+from shared.limits import MAX_IMAGE_SIDE_PIXELS
 from workers.preprocess.jpeg2000 import jpeg2000_header, too_much
 from workers.preprocess.signatures import undecoded
 from workers.preprocess.tiff_tags import MAX_TAGS, tag_count

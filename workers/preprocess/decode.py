@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import AvifImagePlugin, Image, ImageFile
 
 from shared.errors import ItemError, ItemErrorCode
-from shared.messages import ImageWarning
+from shared.item import ImageWarning
 from shared.pipeline import Preprocess
 from workers.preprocess import jpeg
 from workers.preprocess.bounds import check_claims, check_size

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from shared.errors import HeadraceError, ItemErrorCode, TransientError, UsageError
-from shared.messages import Item, ItemFailure
+from shared.item import Item, ItemFailure
 from shared.patience import retry_while_unavailable
 from shared.storage import (
     BucketMissing,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from shared.messages import ImageWarning
+from shared.item import ImageWarning
 from shared.pipeline import Preprocess
 from workers.deadline import deadlines
 from workers.preprocess.damage import raising_item_errors

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, ImageFile
 
-from shared.messages import ImageWarning
+from shared.item import ImageWarning
 from workers.preprocess.jpeg_segments import (
     END_OF_IMAGE,
     FRAMES,

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from functools import partial
 
 from shared.errors import ItemErrorCode, PermanentError, TransientError
+from shared.item import Item, ItemFailure
 from shared.ledger import ChunkRef
-from shared.messages import Chunk, Item, ItemFailure, Slot
+from shared.messages import Chunk, Slot
 from shared.patience import retry_while_unavailable
 from shared.stages import INFERENCE
 from shared.staging import NetworkStaging, SlotGone, StagingRing

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from shared.errors import ItemError
-from shared.messages import Batch, Chunk, Item, ItemFailure, Parcel, Slot, StagedItem, Timings
+from shared.item import Item, ItemFailure
+from shared.messages import Batch, Chunk, Parcel, Slot, StagedItem, Timings
 from shared.staging import NetworkWriteHold, WriteHold
 from shared.staging.ring import Pixels
 from workers.preprocess.encoding import Encoded

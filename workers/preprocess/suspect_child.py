@@ -15,7 +15,7 @@ if __name__ == "__main__":
 import numpy as np
 
 from shared.errors import ItemError
-from shared.messages import ItemFailure
+from shared.item import ItemFailure
 from shared.pipeline import Preprocess
 from workers.preprocess.fill import fill
 from workers.preprocess.resize import use_one_thread

@@ -10,7 +10,8 @@ from typing import Any, get_args
 import numpy as np
 
 from shared.errors import ItemError, ItemErrorCode, TransientError
-from shared.messages import MAX_IMAGE_SIDE_PIXELS, ImageWarning, ItemFailure
+from shared.item import ImageWarning, ItemFailure
+from shared.limits import MAX_IMAGE_SIDE_PIXELS
 from shared.pipeline import Preprocess
 from workers.preprocess.fill import Decoder, Filled
 from workers.preprocess.resize import Pixels

@@ -16,8 +16,9 @@ import pytest
 
 from producer.job_rows import iter_rows
 from shared import keys
+from shared.item import Item
 from shared.job import PastJob, read_spec
-from shared.messages import Item, Prediction, ResultItem
+from shared.messages import Prediction, ResultItem
 from shared.rows import SCHEMA, from_parquet, table_of, to_parquet
 from tests.support.job_in_memory import MemoryJob
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from shared.errors import ItemErrorCode
-from shared.messages import MAX_ERROR_MESSAGE_CHARACTERS, ItemFailure
+from shared.item import ItemFailure
+from shared.limits import MAX_ERROR_MESSAGE_CHARACTERS
 
 CODE = ItemErrorCode.MODEL_ERROR
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from shared import parquet
 from shared.errors import PermanentError
+from shared.item import Item
 from shared.keys import segment_key
 from shared.manifest import ManifestReader, Seal, Segment, encode_seal, encode_segment
-from shared.messages import Item
 from tests.support.memory_store import MemoryStore
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60) | st.sampled_from(

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from shared.pipeline import Model
+from shared.model import Model
 from workers.inference.class_host.environment import class_environment
 from workers.inference.engines.python_engine import PythonEngine
 from workers.inference.errors import ClassUnusable, HostDied, HostNotStarted

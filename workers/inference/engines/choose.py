@@ -6,14 +6,8 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from shared.pipeline import (
-    EngineName,
-    EnginePolicy,
-    Frozen,
-    Model,
-    Precision,
-    PrecisionPolicy,
-)
+from shared.fields import Frozen
+from shared.model import EngineName, EnginePolicy, Model, Precision, PrecisionPolicy
 from workers.inference.errors import ModelUnusable
 
 # Of the self-test's images, how many must have float32's top-1 for a lower precision to be taken.

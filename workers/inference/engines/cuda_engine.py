@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from shared.pipeline import EngineName, Model, Precision
+from shared.model import EngineName, Model, Precision
 from workers.inference.engines.cuda import Cuda, first_device
 from workers.inference.engines.folding import without_batch_norms
 from workers.inference.engines.port import LAUNCHED_BATCHES, DeviceRun, Images, Outputs

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from shared.errors import PermanentError
-from shared.pipeline import Model
+from shared.model import Model
 
 METADATA_KEY = "headrace"
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from shared.pipeline import EngineName, Model, Precision
+from shared.model import EngineName, Model, Precision
 from workers.inference.engines.core_pool import CorePool, groups_and_threads
 from workers.inference.engines.exported import METADATA_KEY, require_exported_for
 from workers.inference.engines.port import Images, Outputs

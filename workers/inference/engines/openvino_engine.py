@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.pipeline import EngineName, Model, Precision
+from shared.model import EngineName, Model, Precision
 from workers.inference.engines.core_pool import CorePool, Run, groups_and_threads
 from workers.inference.engines.exported import METADATA_KEY, require_exported_for
 from workers.inference.engines.port import Images, Outputs

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from shared.pipeline import EngineName, Precision
+from shared.model import EngineName, Precision
 
 Images = npt.NDArray[np.uint8]
 # Scores of shape (images, classes), or whatever a user's class gives, one output an image.

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from shared.errors import TransientError
-from shared.pipeline import EngineName, Precision
+from shared.model import EngineName, Precision
 from workers.inference.class_host.memory import Area
 from workers.inference.class_host.process import HostProcess
 from workers.inference.class_host.values import unpack

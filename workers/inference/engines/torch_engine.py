@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shared.pipeline import EngineName, Model, Precision
+from shared.model import EngineName, Model, Precision
 from workers.inference.engines.hardware import cores
 from workers.inference.engines.port import Images, Outputs
 from workers.inference.network import build_network

@@ -16,7 +16,7 @@ from producer.exports.error_summary import error_summary
 from producer.exports.writing import write_file, write_rows
 from producer.job_rows import iter_rows
 from shared.errors import ITEM_ERROR_ADVICE, ItemErrorCode
-from shared.messages import Item
+from shared.item import Item
 from shared.rows import SCHEMA
 from tests.support.job_in_memory import MemoryJob
 

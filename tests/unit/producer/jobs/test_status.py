@@ -25,11 +25,11 @@ from producer.jobs import (
     submit,
 )
 from shared.errors import HeadraceError
+from shared.item import Item
 from shared.job import Accounting, Closing, EngineChoice, FailureReason, MaxErrors
 from shared.keys import closed_key, output_root, segment_key, spec_key, success_key
 from shared.ledger import JobProgress
 from shared.manifest import Seal, Segment, encode_seal, encode_segment
-from shared.messages import Item
 from tests.support.fake_connections import Fake, fake_connections
 
 

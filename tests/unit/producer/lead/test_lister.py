@@ -19,11 +19,11 @@ from producer.lead.lister import Lister, ManifestTaken, Stopped
 from producer.sources.listing import BucketListing, Listing
 from producer.sources.prefetch import Idle, prefetched
 from shared.errors import HeadraceError, TransientError
+from shared.item import Item
 from shared.job import JobSpec
 from shared.job_store import JobStore
 from shared.keys import segment_key
 from shared.manifest import ManifestReader, Seal, Segment, encode_seal, encode_segment
-from shared.messages import Item
 from shared.storage import BucketMissing
 from tests.support import samples
 from tests.support.memory_store import MemoryStore

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from producer.sources.failed_rows import FailedRows
+from shared.item import Item
 from shared.job import JobSpec
 from shared.job_store import JobStore
 from shared.keys import part_key
-from shared.messages import Item
 from shared.rows import SCHEMA, to_parquet
 from tests.support import samples
 from tests.support.memory_store import MemoryStore

@@ -14,7 +14,8 @@ from shared.catalog.classes import class_folders, class_model_name
 from shared.catalog.inspect import ModelView
 from shared.catalog.reading import Reader
 from shared.errors import UsageError
-from shared.pipeline import MAX_FILE_BYTES, Model, PackedFile, Preprocess
+from shared.model import MAX_FILE_BYTES, Model, PackedFile
+from shared.pipeline import Preprocess
 from shared.settings import Settings
 from tests.support.memory_store import MemoryStore
 from tests.support.pets_catalog import OTHER_SHA256, pets_catalog, stack_settings, written

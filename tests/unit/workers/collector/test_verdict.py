@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from shared.errors import ItemErrorCode
+from shared.item import ItemFailure
 from shared.job import Accounting, Closing, JobStop, MaxErrors
-from shared.messages import ItemFailure, ResultItem
+from shared.messages import ResultItem
 from tests.support.job_in_memory import MemoryJob
 
 TOO_MANY = JobStop(error="At least 3 images failed.", reason="too_many_errors")

@@ -10,15 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import ItemErrorCode
-from shared.messages import (
-    MAX_LABEL_CHARACTERS,
-    MAX_MESSAGE_BYTES,
-    Item,
-    ItemFailure,
-    Prediction,
-    Result,
-    ResultItem,
-)
+from shared.item import Item, ItemFailure
+from shared.limits import MAX_LABEL_CHARACTERS
+from shared.messages import MAX_MESSAGE_BYTES, Prediction, Result, ResultItem
 from tests.support.samples import result
 from workers.inference.answer_sizes import MAX_ANSWERS_BYTES, fitting
 from workers.inference.postprocess import Answer

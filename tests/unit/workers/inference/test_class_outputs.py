@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from shared.errors import ItemErrorCode
-from shared.messages import ItemFailure
+from shared.item import ItemFailure
 from shared.pipeline import Postprocess
 from workers.inference.class_host.values import pack, unpack
 from workers.inference.postprocess import Answer, answers

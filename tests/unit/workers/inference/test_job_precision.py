@@ -10,7 +10,7 @@ from shared.errors import TransientError
 from shared.job import EngineChoice
 from shared.job_store import JobStore
 from shared.messages import Prediction
-from shared.pipeline import Precision, PrecisionPolicy
+from shared.model import Precision, PrecisionPolicy
 from shared.staging import StagingRing
 from tests.support.fake_engine import FakeEngine
 from tests.support.inference_stages import MakeStage

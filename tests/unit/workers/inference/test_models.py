@@ -15,7 +15,8 @@ from onnx import TensorProto, helper
 
 from shared.errors import TransientError
 from shared.keys import code_key, file_key
-from shared.pipeline import Model, PackedFile, Pipeline
+from shared.model import Model, PackedFile
+from shared.pipeline import Pipeline
 from shared.storage import AccessDenied, StoreUnavailable
 from tests.support.fake_engine import images_of
 from tests.support.memory_store import MemoryStore

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from shared.errors import ItemErrorCode
-from shared.messages import ItemFailure
+from shared.item import ItemFailure
 from shared.pipeline import Postprocess
 from workers.inference.postprocess import answers
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shared.errors import PermanentError
-from shared.pipeline import EnginePolicy, Model, PrecisionPolicy
+from shared.model import EnginePolicy, Model, PrecisionPolicy
 from workers.inference.calibration import IMAGES, calibration_images
 from workers.inference.engines import Engine, Images, Outputs
 from workers.inference.engines.choose import Candidate, SelfTestResult, candidates, pick

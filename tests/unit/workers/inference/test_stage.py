@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from shared.item import Item
 from shared.job_store import JobStore
 from shared.ledger import ChunkRef
-from shared.messages import Batch, Item, Parcel, StagedItem
+from shared.messages import Batch, Parcel, StagedItem
 from shared.settings import RingSettings
 from shared.staging import StagingRing, create_ring, open_ring
 from tests.support.fake_engine import POISON, FakeEngine, images_of, loop_over

@@ -10,9 +10,10 @@ from onnx import TensorProto, helper
 
 from shared.catalog.published import LABELS, ONNX
 from shared.errors import TransientError
+from shared.item import ItemFailure
 from shared.job import EngineChoice
-from shared.messages import ItemFailure
-from shared.pipeline import Model, Pipeline, Precision
+from shared.model import Model, Precision
+from shared.pipeline import Pipeline
 from tests.support.dying_engine_child import HELD_GIL, KILLED, LOOP, SEGFAULT
 from tests.support.fake_engine import images_of
 from tests.support.samples import pipeline, save_settings, settings

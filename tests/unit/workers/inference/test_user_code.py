@@ -17,7 +17,7 @@ import pytest
 
 from shared.errors import TransientError
 from shared.keys import code_key, file_key
-from shared.pipeline import MAX_CODE_BYTES, Model
+from shared.model import MAX_CODE_BYTES, Model
 from shared.storage import AccessDenied, StoreUnavailable
 from tests.support.memory_store import MemoryStore
 from tests.support.odd_archives import ODD_ARCHIVES

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from shared.errors import TransientError
-from shared.messages import ItemFailure
+from shared.item import ItemFailure
 from tests.support.fake_engine import images_of
 from tests.support.hosted_class import hosted
 from tests.support.samples import class_model, pipeline

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shared.errors import ItemError, ItemErrorCode
-from shared.messages import ItemFailure
+from shared.item import ItemFailure
 from shared.pipeline import Preprocess
 from tests.support.pictures import difference, encoded, picture
 from workers.preprocess import jpeg

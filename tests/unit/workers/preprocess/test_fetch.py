@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from shared.errors import ItemErrorCode, PermanentError, TransientError, UsageError
-from shared.messages import Item, ItemFailure
+from shared.item import Item, ItemFailure
 from shared.storage import AccessDenied, BucketMissing, Store, StoreUnavailable, UnsupportedKey
 from tests.support.fake_store import FakeStore
 from workers.preprocess.fetch import Fetcher, Payload, by_bytes

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from shared.errors import ItemError, ItemErrorCode
-from shared.messages import ImageWarning
+from shared.item import ImageWarning
 from shared.pipeline import Preprocess
 from tests.support.fake_network import Parcels
 from tests.support.fake_store import FakeStore

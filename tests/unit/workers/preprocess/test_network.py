@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from shared.item import Item
 from shared.ledger import ChunkRef
-from shared.messages import Item, Parcel, Slot
+from shared.messages import Parcel, Slot
 from shared.staging import StagingRing
 from tests.support.fake_network import Parcels
 from tests.support.fake_store import FakeStore

@@ -9,8 +9,9 @@ from unittest import mock
 import pytest
 
 from shared.errors import TransientError
+from shared.item import Item
 from shared.ledger import ChunkRef
-from shared.messages import Item, Slot
+from shared.messages import Slot
 from shared.settings import RingSettings
 from shared.staging import SlotGone, StagingRing, create_ring, open_ring
 from shared.storage import StoreUnavailable

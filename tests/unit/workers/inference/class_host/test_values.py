@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.messages import MAX_LABEL_CHARACTERS
+from shared.limits import MAX_LABEL_CHARACTERS
 from workers.inference.class_host import values
 from workers.inference.class_host.values import Foreign, pack, type_name, unpack
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 import torchvision
 
-from shared.pipeline import Model
+from shared.model import Model
 from workers.inference.engines import StreamingEngine
 from workers.inference.engines.cuda_engine import CudaEngine
 from workers.inference.engines.folding import without_batch_norms

@@ -1,0 +1,86 @@
+"""What every analysis is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from shared.fields import FileDefault, Frozen
+from shared.model import EnginePolicy, ModelReference, PrecisionPolicy
+from shared.stages import INFERENCE, Stage
+from shared.views import AnyView, View
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Analysis(Frozen):
+    """One question that is asked of every image. It owns a column of the result table.
+
+    A kind is a class with a ``kind: Literal[...]`` in a file of its own in this folder, and what
+    computes it in ``workers/inference/heads`` or ``workers/preprocess/analyses``, in a file of the
+    same name. ``stage``: where it is computed. ``own_view``: which view it takes unless the
+    pipeline says another; None: the model's.
+    """
+
+    stage: ClassVar[Stage]
+    own_view: ClassVar[View | None] = None
+
+    kind: str
+    view: Annotated[AnyView | None, FileDefault("the model's, or the kind's own")] = Field(
+        None, description="How an image becomes what is looked at."
+    )
+
+    def answer_type(self) -> pa.DataType:
+        """The Arrow type of one answer, as it travels between the stages."""
+        raise NotImplementedError
+
+    def max_answer_bytes(self) -> int:
+        """The most bytes that one image's answer usually takes, from which a chunk's size follows.
+
+        An answer with long texts may take more: a chunk's largest answers fail where all of them
+        together do not fit into a message.
+        """
+        raise NotImplementedError
+
+    def check(self, answers: pa.Array) -> str | None:
+        """What is wrong with answers of the right type, in a few words; None where all is well.
+
+        ``answers`` comes from a message, and may hold anything that its type allows.
+        """
+
+    def column_type(self) -> pa.DataType:
+        """The type of its column in a pipeline's long form."""
+        return self.answer_type()
+
+    def column(self, answers: pa.Array) -> pa.Array:
+        """Answers as that column has them."""
+        return answers
+
+    def fixed_columns(self, answers: pa.Array) -> dict[str, Any]:
+        """Answers as the fixed columns ``label``, ``score``, ``predictions`` and ``class_index``.
+
+        By name, and only of a kind that the short form has.
+        """
+        raise NotImplementedError(f"{self.kind} has no short form: {answers.type}")
+
+
+class NetworkAnalysis(Analysis):
+    """An analysis by a model. ``view`` is set wherever the pipeline has been resolved."""
+
+    stage: ClassVar[Stage] = INFERENCE
+
+    model: ModelReference = Field(
+        description="The model: its name, `NAME@SHA256` for one version of it, or a class."
+    )
+    engine: EnginePolicy = Field(
+        "auto",
+        description="What runs the weights. `auto` takes the fastest here whose answers agree "
+        "with float32 in torch. A class always runs in Python.",
+    )
+    precision: PrecisionPolicy = Field(
+        "auto",
+        description="The floating-point type that the weights are computed in. `auto` takes the "
+        "fastest whose answers agree with float32.",
+    )

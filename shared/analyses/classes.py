@@ -1,0 +1,103 @@
+"""The likeliest classes of an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from shared.analyses.base import NetworkAnalysis
+from shared.fields import FileDefault
+from shared.limits import MAX_LABEL_CHARACTERS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MAX_PREDICTIONS = 100
+# A label of ImageNet has 14 characters in the mean, and 121 at most.
+_USUAL_LABEL_BYTES = 128
+
+
+class Classes(NetworkAnalysis):
+    """Labels with scores, the best first."""
+
+    kind: Literal["classes"] = "classes"
+    top_k: int = Field(
+        5,
+        ge=1,
+        le=MAX_PREDICTIONS,
+        description="How many predictions a row keeps, the best first.",
+    )
+    softmax: Annotated[bool, FileDefault("true for weights, false for a class")] = Field(
+        False, description="Whether an array of scores goes through softmax."
+    )
+
+    def answer_type(self) -> pa.DataType:
+        """``class_index``: number of the best class among the model's; null for a user's class."""
+        import pyarrow as pa
+
+        return pa.struct([("class_index", pa.int32()), ("predictions", _predictions())])
+
+    def max_answer_bytes(self) -> int:
+        """See ``Analysis``."""
+        return self.top_k * _USUAL_LABEL_BYTES
+
+    def check(self, answers: pa.Array) -> str | None:
+        """See ``Analysis``."""
+        import pyarrow.compute as pc
+
+        predictions = answers.drop_null().field("predictions")
+        counts, flat = pc.list_value_length(predictions), predictions.flatten()
+        if predictions.null_count or flat.null_count:
+            return "an answer without predictions"
+        if (pc.max(counts).as_py() or 0) > self.top_k:
+            return f"more than {self.top_k} predictions"
+        labels, scores = flat.field("label"), flat.field("score")
+        if labels.null_count or scores.null_count or pc.all(pc.is_finite(scores)).as_py() is False:
+            return "a prediction without a label or a finite score"
+        if (pc.max(pc.utf8_length(labels)).as_py() or 0) > MAX_LABEL_CHARACTERS:
+            return f"a label of more than {MAX_LABEL_CHARACTERS} characters"
+        return None
+
+    def column_type(self) -> pa.DataType:
+        """The best prediction, and all of them."""
+        import pyarrow as pa
+
+        best = [("label", pa.string()), ("score", pa.float32())]
+        return pa.struct([*best, ("predictions", _predictions())])
+
+    def column(self, answers: pa.Array) -> pa.Array:
+        """See ``Analysis``."""
+        import pyarrow as pa
+
+        fixed = self.fixed_columns(answers)
+        names = ("label", "score", "predictions")
+        return pa.StructArray.from_arrays(
+            [fixed[name] for name in names],
+            fields=list(self.column_type()),
+            mask=answers.is_null(),
+        )
+
+    def fixed_columns(self, answers: pa.Array) -> dict[str, Any]:
+        """See ``Analysis``."""
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        lists = pc.struct_field(answers, "predictions")
+        predictions = pc.fill_null(lists, pa.scalar([], lists.type))
+        offsets = predictions.offsets.to_numpy()
+        firsts, is_empty = offsets[:-1], np.diff(offsets) == 0
+        best = predictions.values.take(pa.array(firsts, mask=is_empty))
+        return {
+            "label": pc.struct_field(best, "label"),
+            "score": pc.struct_field(best, "score"),
+            "predictions": predictions,
+            "class_index": pc.struct_field(answers, "class_index"),
+        }
+
+
+def _predictions() -> pa.DataType:
+    import pyarrow as pa
+
+    return pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))

@@ -1,0 +1,52 @@
+"""A vector that stands for an image: similar images have similar vectors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from shared.analyses.base import NetworkAnalysis
+from shared.fields import FileDefault
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Of the models in use, large vision transformers have the longest: 1,664 numbers.
+MAX_VECTOR_LENGTH = 8192
+
+
+class Vector(NetworkAnalysis):
+    """A network's features, or the vector that a user's class gives."""
+
+    kind: Literal["vector"] = "vector"
+    length: Annotated[int, FileDefault("that of the model's features; a class has to say it")] = (
+        Field(
+            1,
+            ge=1,
+            le=MAX_VECTOR_LENGTH,
+            description="How many numbers the vector of an image has.",
+        )
+    )
+    unit_length: bool = Field(
+        True, description="Whether vectors are scaled to length 1, as `headrace similar` needs."
+    )
+
+    def answer_type(self) -> pa.DataType:
+        """``length`` numbers."""
+        import pyarrow as pa
+
+        return pa.list_(pa.float32(), self.length)
+
+    def max_answer_bytes(self) -> int:
+        """See ``Analysis``."""
+        return 4 * self.length
+
+    def check(self, answers: pa.Array) -> str | None:
+        """See ``Analysis``."""
+        import pyarrow.compute as pc
+
+        numbers = answers.drop_null().flatten()
+        if numbers.null_count or pc.all(pc.is_finite(numbers)).as_py() is False:
+            return "a vector with a number that is not finite"
+        return None
