@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from shared.fields import Frozen
-from shared.item import Item, ShortText
+from shared.item import Item, Key, ShortText
 from shared.job import EngineUsed, JobId
 from shared.ledger.records import ChunkRef
 from shared.limits import MAX_CHUNK_ITEMS
@@ -172,10 +172,12 @@ class _Answered(Message):
 class Batch(_Answered):
     """preprocess -> inference: the pixels are staged here; failed items have none.
 
-    ``answers`` are those of the preprocess stage.
+    ``answers`` are those of the preprocess stage. ``keys``: of the items, where the pipeline has a
+    user's class, which may ask for them; none for other pipelines.
     """
 
     staged: Slot | Parcel | None
+    keys: list[Key] = Field(default=[], max_length=MAX_CHUNK_ITEMS)
 
     @staticmethod
     def stage_before(pipeline: Pipeline) -> Stage:  # noqa: ARG004 - the same for all
@@ -189,6 +191,8 @@ class Batch(_Answered):
         good = self.answers["error_code"].null_count
         if good != (self.staged.images if self.staged else 0):
             raise ValueError("the staged images must equal the items that did not fail")
+        if len(self.keys) != (len(self.answers) if self.pipeline.has_class else 0):
+            raise ValueError("keys are those of all items, for a user's class, or none")
         return self
 
 

@@ -131,6 +131,11 @@ class Pipeline(PipelineFields):
         """The model of the short form; None in the long form."""
         return next(iter(self.models.values())) if self.form == "short" else None
 
+    @property
+    def has_class(self) -> bool:
+        """Whether one of the models is a user's class."""
+        return any(model.python_class is not None for model in self.models.values())
+
     @cached_property
     def staged_views(self) -> tuple[View, ...]:
         """The views that inference needs, each once, in the order of the analyses."""
