@@ -16,7 +16,6 @@ import numpy as np
 
 from benchmarks.figures.bench import Bench
 from shared.model import EngineName, Model, Precision
-from shared.pipeline import Pipeline
 from workers.inference.device import DeviceLoop
 from workers.inference.engines import Engine, Images, Outputs
 from workers.inference.engines.python_engine import PythonEngine
@@ -57,7 +56,7 @@ def class_host(_: Bench) -> dict[str, Any]:
     ``alone``: the next batch is submitted when the one before is back. ``in_a_row``: three threads
     submit. Both kinds take turns; each figure is the median of its rounds.
     """
-    key = ModelKey.of(Pipeline(name="nothing", model=Model.model_validate(MODEL)))
+    key = ModelKey(Model.model_validate(MODEL), "auto", "auto", (PIXELS, PIXELS))
     folder = Path(tempfile.mkdtemp(prefix="headrace-class-"))
     (folder / "code").mkdir()
     (folder / "code" / "nothing.py").write_text(SOURCE)

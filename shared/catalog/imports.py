@@ -58,8 +58,9 @@ def imports_of(tree: ast.Module, package: str) -> Iterator[Import]:
 
 
 def names_of(tree: ast.Module) -> set[str]:
-    """Every name that the source may bind to a class, however deep: only typos must be told."""
-    found: set[str] = set()
+    """Every name that the source may bind to a class or function, however deep: only typos must be
+    told."""
+    found = functions_of(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
             found.add(node.name)
@@ -71,9 +72,16 @@ def names_of(tree: ast.Module) -> set[str]:
 
 
 def functions_of(tree: ast.Module) -> set[str]:
-    """The functions at the top of the source."""
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return {node.name for node in tree.body if isinstance(node, kinds)}
+    """The functions in the source, without methods and coroutines."""
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    methods = {id(inner) for each in classes for inner in each.body}
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    return {node.name for node in functions if id(node) not in methods}
+
+
+def coroutines_of(tree: ast.Module) -> set[str]:
+    """The ``async`` functions at the top of the source."""
+    return {node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef)}
 
 
 def _tried(tree: ast.Module) -> Iterator[tuple[ast.AST, bool]]:

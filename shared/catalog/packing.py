@@ -1,4 +1,4 @@
-"""A user's class and the modules beside it that it imports, packed so that they can travel.
+"""A user's class or function and the modules beside it, packed so that they can travel.
 
 Modules are found as Python's own import would find them, without running any.
 """
@@ -20,7 +20,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from shared.catalog.documents import one_line, suggestion
-from shared.catalog.imports import ALL, Import, functions_of, imports_of, names_of, parse
+from shared.catalog.imports import (
+    ALL,
+    Import,
+    coroutines_of,
+    functions_of,
+    imports_of,
+    names_of,
+    parse,
+)
 from shared.catalog.reading import Reader
 from shared.errors import UsageError
 from shared.model import MAX_CODE_BYTES, check_inside
@@ -50,7 +58,7 @@ class PackedCode:
 
 
 def pack_class(python_class: str, folders: Sequence[Path], reader: Reader) -> PackedCode:
-    """Pack ``module:Class`` from the first of the folders whose module has the class.
+    """Pack ``module:Class`` from the first of the folders whose module has that class or function.
 
     Raises UsageError, with the file and what to do, for what is missing or cannot be packed.
     """
@@ -261,18 +269,16 @@ def _unreadable(path: Path, error: OSError) -> UsageError:
 
 
 def _no_class(name: str, seen: Sequence[_Module]) -> UsageError:
-    """The error for a class that is in none of the modules of its module's name."""
+    """The error for a class or function that is in none of the modules of its module's name."""
     paths = _either(module.path for module in seen)
-    if any(name in functions_of(module.tree) for module in seen):
+    if any(name in coroutines_of(module.tree) for module in seen):
         return UsageError(
-            "no_plugin",
-            f"'{name}' in {paths} is a function, and a class is needed.",
-            "Write a class that does the same in __init__ and __call__, and name that.",
+            "no_plugin", f"'{name}' in {paths} is an async function.", "Make it a plain 'def'."
         )
+    functions = {name for module in seen for name in functions_of(module.tree)}
     names = {name for module in seen for name in names_of(module.tree) if name[:1].isupper()}
-    return UsageError(
-        "no_plugin", f"There is no class '{name}' in {paths}; {suggestion(name, sorted(names))}"
-    )
+    known = suggestion(name, sorted(names | functions))
+    return UsageError("no_plugin", f"There is no class or function '{name}' in {paths}; {known}")
 
 
 def _either(paths: Iterable[Path]) -> str:

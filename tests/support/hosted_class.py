@@ -16,7 +16,12 @@ OpenClass = Callable[..., PythonEngine]
 
 
 def hosted(
-    source: str, name: str = "Own", *, mark: str = "", load_seconds: float = LOAD_SECONDS
+    source: str,
+    name: str = "Own",
+    *,
+    mark: str = "",
+    load_seconds: float = LOAD_SECONDS,
+    arguments: str = "{}",
 ) -> PythonEngine:
     """The class ``name`` of a module ``own`` with this source.
 
@@ -27,7 +32,7 @@ def hosted(
     (folder / "tmp").mkdir()
     (folder / "code" / "own.py").write_text(textwrap.dedent(source))
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(folder / "tmp"), "MARK": mark}
-    return PythonEngine(f"own:{name}", folder, environment, load_seconds)
+    return PythonEngine(f"own:{name}", folder, environment, load_seconds, arguments)
 
 
 def processes_with(mark: str) -> list[int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from shared.job import EngineChoice
 from shared.model import EnginePolicy, Model, Precision, PrecisionPolicy
 from shared.pipeline import DEFAULT_BATCH_SECONDS, Pipeline, view_of
-from shared.placement import Size
+from shared.placement import Placement, Size
 from workers.inference.engines import Engine
 
 # However little time a batch has: fetching weights and importing libraries takes what it takes.
@@ -57,6 +57,20 @@ class ModelKey:
         """How long loading it may take, the files of a user's class included."""
         file_bytes = sum(file.bytes for file in self.model.files)
         return max(LOAD_SECONDS, self.batch_seconds) + file_bytes / SLOWEST_BYTES_PER_SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class AboutImage:
+    """What a user's class may ask about an image.
+
+    ``key``: of its object. ``width``, ``height``: of the upright original, in pixels.
+    ``placement``: where it lies on the canvas that the class gets.
+    """
+
+    key: str
+    width: int
+    height: int
+    placement: Placement
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,11 +33,12 @@ class Area:
             raise
         self._pixels = np.frombuffer(self._map, np.uint8)
 
-    def join(self, pieces: Sequence[Images]) -> tuple[int, ...]:
-        """Copy the pieces in as one batch. Returns its shape."""
+    def join(self, pieces: Sequence[Images], about: bytes = b"") -> tuple[int, ...]:
+        """Copy the pieces in as one batch, and ``about`` behind it. Returns the batch's shape."""
         shape = (sum(map(len, pieces)), *pieces[0].shape[1:])
         used_bytes = sum(piece.nbytes for piece in pieces)
         np.concatenate(pieces, out=self._pixels[:used_bytes].reshape(shape))
+        self._map[used_bytes : used_bytes + len(about)] = about
         return shape
 
     def forget_descriptor(self) -> None:

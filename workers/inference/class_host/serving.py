@@ -5,9 +5,9 @@ Standard library and numpy only, loaded by its path; see ``host.py``.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import itertools
+import json
 import mmap
 import os
 import socket
@@ -26,6 +26,8 @@ _CHANNEL_LOST = 65
 _NO_SEQUENCES = (str, bytes, bytearray, Mapping, Set)
 # The class runs in this folder, which has its code; it may change to another.
 _FOLDER = Path.cwd()
+# A JSON object, beside that folder.
+_ARGUMENTS = _FOLDER.with_name("arguments.json")
 
 
 def _load(path: Path) -> ModuleType:
@@ -34,6 +36,8 @@ def _load(path: Path) -> ModuleType:
     return module
 
 
+_about: Any = _load(Path(__file__).with_name("about.py"))
+_target: Any = _load(Path(__file__).with_name("target.py"))
 _values: Any = _load(Path(__file__).with_name("values.py"))
 _SUSPECTS = Path(__file__).parents[2] / "suspects"
 _packet: Any = _load(_SUSPECTS / "packet.py")
@@ -64,15 +68,15 @@ def serve(control: int, keeper: int) -> None:
 def _serve(channel: _WorkerChannel) -> None:
     header, _ = channel.receive()
     try:
-        instance = _construct(header["module"], header["class"])
-        device = str(getattr(instance, "device", "cpu"))[:200]
+        target = _load_target(header["module"], header["name"])
     except BaseException as error:  # noqa: BLE001 - sys.exit in a constructor, too
         _print_traceback()
         _flush()
-        channel.send({"error": _said(error)})
+        is_refused = isinstance(error, _target.Refused)
+        channel.send({"error": _said(error), "refused": is_refused})
         return
-    channel.send({"device": device})
-    batches = _Batches(instance)
+    channel.send({"device": target.device, "wants_about": target.wants_about})
+    batches = _Batches(target.call)
     while True:
         try:
             header, descriptor = channel.receive()
@@ -81,17 +85,10 @@ def _serve(channel: _WorkerChannel) -> None:
         channel.send(*batches.answer(header, descriptor))
 
 
-def _construct(module_name: str, class_name: str) -> Any:
+def _load_target(module: str, name: str) -> Any:
     sys.path.insert(0, str(_FOLDER))
-    sys.argv = [module_name]
-    module = importlib.import_module(module_name)
-    found = getattr(module, class_name, None)
-    if not isinstance(found, type):
-        raise TypeError(f"{module_name} defines no class '{class_name}'")
-    instance = found()
-    if not callable(instance):
-        raise TypeError(f"{class_name} has no __call__: add 'def __call__(self, images)'")
-    return instance
+    sys.argv = [module]
+    return _target.load(module, name, json.loads(_ARGUMENTS.read_text("utf-8")))
 
 
 class _Batches:
@@ -101,8 +98,8 @@ class _Batches:
     it, the worker takes other memory, and from then on the class is given copies.
     """
 
-    def __init__(self, instance: Any) -> None:
-        self._instance = instance
+    def __init__(self, call: Any) -> None:
+        self._call = call
         self._areas: dict[int, mmap.mmap] = {}
         self._copies = self._has_forked = False
         os.register_at_fork(after_in_parent=self._note_fork)
@@ -121,19 +118,21 @@ class _Batches:
             self._areas[area] = mmap.mmap(descriptor, os.fstat(descriptor).st_size)
             os.close(descriptor)
         images: Any = np.frombuffer(self._areas[area], np.uint8, header["bytes"])
+        about = self._areas[area][header["bytes"] : header["bytes"] + header["about_bytes"]]
         self._has_forked = False
-        answer, payload = self._run(images, header["shape"])
+        answer, payload = self._run(images, header["shape"], about)
         _flush()
         # More references than this name's and getrefcount's own.
         kept = not self._copies and (self._has_forked or sys.getrefcount(images) > 2)
         self._copies = self._copies or kept
         return {**answer, "batch": header["batch"], "kept": kept}, payload
 
-    def _run(self, images: Any, shape: list[int]) -> tuple[dict[str, Any], bytes]:
+    def _run(self, images: Any, shape: list[int], about: bytes) -> tuple[dict[str, Any], bytes]:
         """Nothing of the batch may be left when this returns, but what the class keeps."""
         try:
             given = images.reshape(shape)
-            outputs = self._instance(given.copy() if self._copies else given)
+            more = [_about.unpack(about)] if about else []
+            outputs = self._call(given.copy() if self._copies else given, *more)
             tree_bytes, packed = _values.pack(_one_an_image(outputs, shape[0]))
         except NotOneEach as error:
             return {"error": str(error), "miscounted": isinstance(error, WrongOutputCount)}, b""
@@ -183,6 +182,8 @@ def _said(error: BaseException) -> str:
         lines = traceback.format_exception_only(type(error), error)
         if isinstance(error, SyntaxError):
             lines = lines[-1:]  # the others show the place
+        if isinstance(error, _target.Refused):
+            lines = [str(error)]
         said = " ".join("".join(lines).split())
     except BaseException:  # noqa: BLE001 - its __str__ raises
         said = type(error).__name__

@@ -54,7 +54,7 @@ def _open(model: Model, user_code: UserCode, load_seconds: float) -> PythonEngin
         user_code.lay_out(model, folder / "code")
         environment = class_environment(model.environment, folder / "tmp")
         left = max(1.0, load_seconds - (time.monotonic() - started))
-        return PythonEngine(model.python_class, folder, environment, left)
+        return PythonEngine(model.python_class, folder, environment, left, model.arguments)
     except BaseException as error:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -25,6 +25,9 @@ MAX_PACKED_BYTES = 2**28
 # their square.
 _MAX_INTEGER_BITS = 256
 _MAX_TEXT_CHARACTERS = 60
+# A list of so many floats or more is sent as an array: as JSON, 1,280 of them take 0.8 ms.
+_MANY_FLOATS = 16
+_FLOATS = frozenset({float, np.float16, np.float32, np.float64})
 _ORDINARY = frozenset({str, float, int, bool, type(None)})
 # A class may replace what json has.
 _dumps = json.dumps
@@ -101,6 +104,7 @@ def scalar(value: Any) -> Any:
 def pack(outputs: Any) -> tuple[int, bytes]:
     """Outputs as the length of their JSON, and that JSON followed by the arrays' bytes.
 
+    A long list of floats becomes an array.
     Raises ValueError where they are larger than ``MAX_TREE_BYTES`` and ``MAX_PACKED_BYTES``.
     """
     arrays = _Arrays()
@@ -148,16 +152,27 @@ def _tree(value: Any, arrays: _Arrays, depth: int) -> Any:
         return {"foreign": "deeper nest"}
     if isinstance(value, np.ndarray) and has_scores(value):
         return arrays.add(value)
+    if (
+        isinstance(value, list)
+        and len(value) >= _MANY_FLOATS
+        and _FLOATS.issuperset(map(type, value))
+    ):
+        return arrays.add(np.array(value, np.float64))
     if isinstance(value, list | tuple):
-        if all(type(entry) is float for entry in value):  # scores, of which there may be many
-            entries = list(value)
-        else:
-            entries = [_tree(entry, arrays, depth + 1) for entry in value]
+        entries = [_tree(entry, arrays, depth + 1) for entry in value]
         return {"tuple": entries} if isinstance(value, tuple) else entries
     if isinstance(value, Mapping):
         pairs = value.items()
-        return {"pairs": [[_key(key), _tree(each, arrays, depth + 1)] for key, each in pairs]}
+        return {
+            "pairs": [[_key(key), _tree(_listed(each), arrays, depth + 1)] for key, each in pairs]
+        }
     return _foreign(value)
+
+
+def _listed(value: Any) -> Any:
+    """An array of texts as a list of them; anything else as it is."""
+    has_texts = isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "UO"
+    return value.tolist() if has_texts and not _has_mask(value) else value
 
 
 def _key(value: Any) -> Any:

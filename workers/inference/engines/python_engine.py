@@ -11,6 +11,7 @@ from pathlib import Path
 
 from shared.errors import TransientError
 from shared.model import EngineName, Precision
+from workers.inference.class_host.about import pack as pack_about
 from workers.inference.class_host.memory import Area
 from workers.inference.class_host.process import HostProcess
 from workers.inference.class_host.values import unpack
@@ -24,25 +25,40 @@ from workers.inference.errors import (
     NotBegun,
     says_out_of_memory,
 )
+from workers.inference.model_types import AboutImage
 from workers.suspects.packet import Packet
+
+# Facts about images have other lengths in each batch, and its memory is used again. What is not
+# written takes no memory.
+_GRAIN_BYTES = 2**20
 
 
 class PythonEngine:
-    """Has a host call the class's one instance with uint8 RGB batches (images, height, width, 3).
+    """Has a host call a class's one instance, or a function, with uint8 RGB batches of shape
+    (images, height, width, 3).
 
-    ``folder`` has the class's code in ``code``; the host removes it when it ends. The class is
-    constructed here, without arguments. Raises ClassUnusable where that raises, HostUnable where
-    there is no memory for it, HostDied where it ends its process or takes longer than
-    ``load_seconds``, and OSError where none can be started.
+    ``folder`` has the class's code in ``code``; the host removes it when it ends. ``arguments``, a
+    JSON object, are those that the class is constructed with here, or that a function gets in each
+    call. Raises ClassUnusable where that raises, HostUnable where there is no memory for it,
+    HostDied where it ends its process or takes longer than ``load_seconds``, and OSError where none
+    can be started.
+
+    ``wants_about``: whether each batch needs ``about``.
     """
 
     name: EngineName = "python"
     precision: Precision | None = None
 
     def __init__(
-        self, python_class: str, folder: Path, environment: Mapping[str, str], load_seconds: float
+        self,
+        python_class: str,
+        folder: Path,
+        environment: Mapping[str, str],
+        load_seconds: float,
+        arguments: str = "{}",
     ) -> None:
         self.dead = False
+        (folder / "arguments.json").write_text(arguments, "utf-8")
         self._host = HostProcess(folder, environment)
         self._spare: list[Area] = []  # has the memory of batches that are done
         self._dropped: list[int] = []  # areas that the host need not map any longer
@@ -51,11 +67,12 @@ class PythonEngine:
         self._last_end = 0.0
         self._changed = threading.Condition()
         module, _, name = python_class.partition(":")
-        self._host.send({"module": module, "class": name})
+        self._host.send({"module": module, "name": name})
         try:
             ready = self._host.receive(load_seconds).header
             if "error" in ready:
-                reason = f"'{python_class}' cannot be constructed: {ready['error']}"
+                what = "used" if ready.get("refused") else "constructed"
+                reason = f"'{python_class}' cannot be {what}: {ready['error']}"
                 kind = HostUnable if says_out_of_memory(reason) else ClassUnusable
                 raise kind(reason, prints=self._host.take_prints())
         except BaseException as error:
@@ -64,32 +81,42 @@ class PythonEngine:
                 error.prints = self._host.take_prints()
             raise
         self.device = str(ready.get("device"))[:200].encode("utf-8", "replace").decode()
+        self.wants_about = ready.get("wants_about") is True
 
     def run(self, images: Images) -> Outputs:
         """The instance's outputs, one an image. Raises EngineError, HostDied."""
         return self.launch([images]).wait().outputs
 
-    def launch(self, pieces: Sequence[Images], seconds: float = math.inf) -> HostedBatch:
+    def launch(
+        self,
+        pieces: Sequence[Images],
+        seconds: float = math.inf,
+        about: Sequence[AboutImage] | None = None,
+    ) -> HostedBatch:
         """Copy the pieces to the host, which begins when it is done with the batch before.
 
-        Raises NotBegun where the host is dead, and TransientError where memory is short.
+        ``about``: one for each image of all pieces, in their order.
+
+        Raises NotBegun where the host is dead, TransientError where memory is short, and ValueError
+        where the class wants ``about`` and it is not there.
         """
         if self.dead:
             raise NotBegun
+        facts = self._facts(about, sum(map(len, pieces)))
         used_bytes = sum(piece.nbytes for piece in pieces)
         try:
-            area = self._area(used_bytes)
+            area = self._area(used_bytes + len(facts))
         except OSError as error:
             raise TransientError(
                 "no_shared_memory", f"There is no memory for a batch: {error.strerror}."
             ) from error
-        shape = area.join(pieces)
+        shape = area.join(pieces, facts)
         dropped, self._dropped = self._dropped, []
         batch = HostedBatch(self, area, next(self._numbers), shape[0], seconds)
         self._host.send(
             {
                 **{"batch": batch.number, "area": area.number, "dropped": dropped},
-                **{"bytes": used_bytes, "shape": shape},
+                **{"bytes": used_bytes, "shape": shape, "about_bytes": len(facts)},
             },
             area.descriptor,
         )
@@ -144,6 +171,13 @@ class PythonEngine:
         seconds = time.monotonic() - max(batch.launched, self._last_end)
         return DeviceRun(outputs, seconds, time.time(), self._host.take_prints())
 
+    def _facts(self, about: Sequence[AboutImage] | None, images: int) -> bytes:
+        if not self.wants_about:
+            return b""
+        if about is None or len(about) != images:
+            raise ValueError(f"the class wants to know of {images} images, and is told of others")
+        return pack_about(about)
+
     def _area(self, used_bytes: int) -> Area:
         """Memory that no batch in flight is in, and that this one fits in."""
         while self._spare:
@@ -151,7 +185,7 @@ class PythonEngine:
             if area.size_bytes >= used_bytes:
                 return area
             self._dropped.append(area.number)
-        return Area(used_bytes)
+        return Area(-(-used_bytes // _GRAIN_BYTES) * _GRAIN_BYTES)
 
     def _die(self) -> None:
         self.dead = True

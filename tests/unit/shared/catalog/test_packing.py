@@ -329,10 +329,33 @@ def test_a_folder_whose_module_lacks_the_class_is_passed_over(folder: Path, tmp_
     assert "did you mean Other?" in caught.value.message
 
 
-@pytest.mark.parametrize("source", ["def Own(): ...", "async def Own(): ..."])
-def test_a_function_is_no_class(folder: Path, source: str) -> None:
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def own(images): ...",
+        "if True:\n    def own(images): ...",
+        "try:\n    import fast\nexcept ImportError:\n    def own(images): ...",
+        "def make():\n    global own\n    def own(images): ...\nmake()",
+        "from alone import own",
+        "own = lambda images: [1]",
+    ],
+)
+def test_a_function_is_found_as_a_class_is(folder: Path, source: str) -> None:
+    write(folder, own=f"{source}\nraise SystemExit('imported')", alone="def own(images): ...")
+    assert "own" in modules(folder, "own:own")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("async def own(images): ...", "own.py is an async function. Make it a plain 'def'."),
+        ("class Other:\n    def own(self): ...", "There is no class or function 'own' in"),
+        ("def owns(images): ...", "did you mean owns?"),
+    ],
+)
+def test_what_is_no_function_is_refused(folder: Path, source: str, said: str) -> None:
     write(folder, own=source)
-    assert "own.py is a function, and a class is needed. Write a class" in refused(folder)
+    assert said in refused(folder, "own:own")
 
 
 BUILT = f"fast{packing.EXTENSION_SUFFIXES[0]}"
