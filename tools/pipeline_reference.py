@@ -1,17 +1,27 @@
-"""What may stand in a pipeline's file, from its model: the JSON Schema and a table for people."""
+"""What may stand in a pipeline's file, from its types: the JSON Schema and tables for people."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
-from shared.catalog.files import FORMS, PipelineFile
+from shared.analyses import Analysis, NetworkAnalysis
+from shared.catalog.files import DEFAULT_KIND, FORMS, PIPELINE_FILE, SECTIONS, SHORT_FILES, LongFile
 from shared.fields import FileDefault
+from shared.views import VIEWS, View
+
+_HEAD = "| field | type | default | meaning |\n|---|---|---|---|\n"
+# Types in words, where what stands in a field has tables of its own.
+_ELSEWHERE = {
+    "view": "a view, as in `{kind: stretch, width: 64, height: 64}`",
+    "kind": ", ".join(f"`{kind}`" for kind in SECTIONS),
+    "gives": ", ".join(f"`{kind}`" for kind in SHORT_FILES),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,34 +45,47 @@ class FileField:
 
 def file_schema() -> dict[str, Any]:
     """The JSON Schema of a pipeline's file."""
-    schema = PipelineFile.model_json_schema()
-    for field in file_fields():
-        if field.worked_out:
-            own = field.owner is PipelineFile
-            inside = schema if own else schema["$defs"][field.owner.__name__]
-            declared = inside["properties"][field.name]
-            declared.pop("default", None)
-            declared["description"] += f" By default {field.worked_out}."
-    for declared in schema["properties"].values():
-        if "$ref" in declared:  # a section: its fields have the defaults
-            declared.pop("default", None)
+    schema = TypeAdapter(PIPELINE_FILE).json_schema()
+    for owner in _all_models(PIPELINE_FILE, set()):
+        properties = schema["$defs"][owner.__name__]["properties"]
+        for name, info in owner.model_fields.items():
+            declared, field = properties[name], FileField(name, owner, info)
+            if field.worked_out:
+                declared.pop("default", None)
+                declared["description"] += f" By default {field.worked_out}."
+            if "$ref" in declared:  # a section: its fields have the defaults
+                declared.pop("default", None)
     return schema
 
 
 def table() -> str:
-    """A row for each field."""
-    rows = ["| field | type | default | meaning |", "|---|---|---|---|"]
-    for field in file_fields():
-        declared = field.owner.model_json_schema()["properties"][field.name]
-        kind = _type(declared, FORMS.get(field.name))
-        rows.append(f"| `{field.path}` | {kind} | {_default(field)} | {field.info.description} |")
-    return "\n".join(rows) + "\n"
+    """A table for each form, and for each kind of analysis and view."""
+    every = {field.path for field in file_fields(LongFile)}
+    short = file_fields(SHORT_FILES[DEFAULT_KIND])
+    own = [f for f in short if f.path not in every and not f.path.startswith("postprocess.")]
+    parts = [
+        "### In both forms\n\n" + _rows(file_fields(LongFile)),
+        "### In the short form\n\n" + _rows(own),
+        "### In the long form\n\nAn analysis by a model also has `model`, `engine` and "
+        "`precision`, as in the short form.\n\n" + _rows(_of_every_kind()),
+    ]
+    parts += [
+        f"### `kind: {kind}`\n\n{_first_line(section)}\n\n" + _rows(options_of(section))
+        for kind, section in SECTIONS.items()
+    ]
+    parts += [
+        f"### `view: {{kind: {kind}}}`\n\n{_first_line(view)}\n\n" + _rows(options_of(view))
+        for kind, view in VIEWS.items()
+    ]
+    return "\n".join(parts)
 
 
-def file_fields(owner: type[BaseModel] = PipelineFile, above: str = "") -> Iterator[FileField]:
+def file_fields(owner: type[BaseModel], above: str = "") -> Iterator[FileField]:
     """Every field that takes a value. A section is no row, but what stands in it is."""
     for name, info in owner.model_fields.items():
-        sections = list(_models(info.annotation))
+        if name == "analyses":
+            continue
+        sections = list(_models(info.annotation)) if name not in _ELSEWHERE else []
         if info.description:
             yield FileField(above + name, owner, info)
         elif not sections:
@@ -71,11 +94,46 @@ def file_fields(owner: type[BaseModel] = PipelineFile, above: str = "") -> Itera
             yield from file_fields(section, f"{above}{name}.")
 
 
+def options_of(kind: type[BaseModel]) -> list[FileField]:
+    """The fields of a kind of analysis or view that others have not."""
+    others = (NetworkAnalysis if issubclass(kind, Analysis) else View).model_fields.keys()
+    return [FileField(n, kind, info) for n, info in kind.model_fields.items() if n not in others]
+
+
+def _of_every_kind() -> list[FileField]:
+    section = SECTIONS[DEFAULT_KIND]
+    names = (name for name in section.model_fields if name in Analysis.model_fields)
+    return [FileField(f"analyses.NAME.{n}", section, section.model_fields[n]) for n in names]
+
+
+def _rows(fields: Iterable[FileField]) -> str:
+    rows = []
+    for field in fields:
+        declared = field.owner.model_json_schema()["properties"][field.name]
+        kind = _ELSEWHERE.get(field.name) or _type(declared, FORMS.get(field.name))
+        rows.append(f"| `{field.path}` | {kind} | {_default(field)} | {field.info.description} |\n")
+    return _HEAD + "".join(rows)
+
+
+def _first_line(kind: type[BaseModel]) -> str:
+    first = (kind.__doc__ or "").split("\n\n")[0]
+    return " ".join(first.replace("``", "`").split())
+
+
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
         yield from _models(argument)
+
+
+def _all_models(annotation: Any, seen: set[type[BaseModel]]) -> Iterator[type[BaseModel]]:
+    for model in _models(annotation):
+        if model not in seen:
+            seen.add(model)
+            yield model
+            for info in model.model_fields.values():
+                yield from _all_models(info.annotation, seen)
 
 
 def _default(field: FileField) -> str:
@@ -98,6 +156,8 @@ def _type(declared: dict[str, Any], form: str | None) -> str:
     if "enum" in declared:
         *others, last = (f"`{value}`" for value in declared["enum"])
         return f"{', '.join(others)} or {last}" if others else last
+    if kind == "object":
+        return f"fields{_bounds(declared, 'Properties')}"
     if kind == "boolean":
         return "`true` or `false`"
     if kind == "array":

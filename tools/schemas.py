@@ -1,6 +1,6 @@
 """JSON Schemas of what others may read or write: messages, documents of jobs, files, answers.
 
-``python -m tools.schemas`` writes ``docs/schemas/*.json`` and the table of ``docs/PIPELINES.md``;
+``python -m tools.schemas`` writes ``docs/schemas/*.json`` and the tables of ``docs/PIPELINES.md``;
 with ``--check`` it changes nothing and exits 1 unless they are current.
 """
 

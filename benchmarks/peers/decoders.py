@@ -36,16 +36,18 @@ def resized(pixels: Pixels) -> Pixels:
 def ours() -> Callable[[bytes], Pixels]:
     """The decoder of Headrace's preprocess stage."""
     from shared.pipeline import Preprocess
+    from shared.views.crop import Crop
     from workers.preprocess.decode import decode
     from workers.preprocess.resize import resize_into, use_one_thread
 
     use_one_thread()
-    preprocess = Preprocess(resize_shorter_pixels=SHORTER_PIXELS, crop_pixels=CROP_PIXELS)
+    view = Crop(resize_shorter_pixels=SHORTER_PIXELS, crop_pixels=CROP_PIXELS)
+    preprocess = Preprocess()
 
     def run(body: bytes) -> Pixels:
         row: Pixels = np.empty((CROP_PIXELS, CROP_PIXELS, 3), np.uint8)
-        decoded = decode(body, preprocess)
-        resize_into(row, decoded.pixels, (decoded.width, decoded.height), SHORTER_PIXELS)
+        decoded = decode(body, preprocess, [view])
+        resize_into(row, decoded.pixels, view.place((decoded.width, decoded.height)))
         return row
 
     return run

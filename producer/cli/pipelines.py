@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from producer.cli.output import AsJson, answer, answer_json, example, table
+from producer.cli.output import AsJson, answer, answer_json, example, say, table
 
 app = typer.Typer(help="The pipelines in config/pipelines, and files of your own.")
 
@@ -49,3 +49,26 @@ def validate(file: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
 
     validate_file(file)
     answer(f"{file} is fine.")
+
+
+@app.command(epilog=example("pipelines new mood", "pipelines new mood --gives values"))
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    gives: Annotated[
+        str, typer.Option("--gives", metavar="KIND", help="classes, vector or values.")
+    ] = "classes",
+) -> None:
+    """Write a pipeline and a class of yours to start from, into the current folder."""
+    from producer.cli.new_pipeline import GIVES, new_pipeline
+    from shared.errors import UsageError
+
+    chosen = next((kind for kind in GIVES if kind == gives), None)
+    if chosen is None:
+        raise UsageError(
+            "bad_option", f"--gives {gives!r} is not one of {', '.join(GIVES)}.", "Choose one."
+        )
+    pipeline, module = new_pipeline(name, chosen, Path())
+    say(f"Wrote {pipeline} and {module}. Next:")
+    answer(f"headrace pipelines validate {pipeline}")
+    answer(f"headrace try {pipeline} PHOTO.jpg")
+    answer(f"headrace enqueue s3://BUCKET/PREFIX --pipeline {pipeline} --wait")

@@ -8,10 +8,10 @@ from typing import Any
 from producer import Echo, Warn
 from producer.connections import Connections
 from producer.jobs.checks import require_output
-from producer.jobs.code import Progress, described, silent
+from producer.jobs.code import Progress, silent
 from producer.jobs.following import follow
 from producer.jobs.status import job_status
-from producer.jobs.submission import announce, resolved, room_of_slot, upload
+from producer.jobs.submission import announce, max_chunk_items, resolved, tell_packed, upload
 from producer.version import version
 from shared.catalog import PackedClass
 from shared.errors import HeadraceError, PermanentError, UsageError
@@ -82,7 +82,7 @@ def retry(
             else "",
         )
     own = {"job_id", "job_uid", "created_at", "limit"}
-    changes, packed = _updated(connections, parent) if update else ({}, None)
+    changes, packed = _updated(connections, parent) if update else ({}, ())
     fresh = JobSpec.model_validate(
         {
             **parent.model_dump(exclude=own),
@@ -92,8 +92,7 @@ def retry(
             "headrace_version": version(),
         }
     )
-    if packed is not None:
-        tell(described(packed))
+    tell_packed(packed, tell)
     require_output(connections, fresh, warn)
     upload(connections, packed, progress)
     connections.jobs.add_retry(last, fresh.job_id)
@@ -104,12 +103,12 @@ def retry(
 
 def _updated(
     connections: Connections, parent: JobSpec
-) -> tuple[dict[str, Any], PackedClass | None]:
+) -> tuple[dict[str, Any], tuple[PackedClass, ...]]:
     """What is other in a spec with the present pipeline, and what is to be uploaded for it."""
     given = parent.pipeline_given or parent.pipeline.name
     try:
         found = resolved(connections, given)
-        room = room_of_slot(found.pipeline, connections.settings)
+        most = max_chunk_items(found.pipeline, connections.settings)
     except UsageError as error:
         raise UsageError(
             error.code,
@@ -120,7 +119,7 @@ def _updated(
     changes = {
         "pipeline": found.pipeline.model_dump(),
         "pipeline_sha256": found.pipeline.sha256,
-        "chunk_items": min(parent.chunk_items, room),
+        "chunk_items": min(parent.chunk_items, most),
     }
     return changes, found.packed
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import ValidationError
 
 from producer import Echo, Warn
@@ -14,6 +16,7 @@ from producer.version import version
 from shared.catalog import Catalog, PackedClass, Resolved, resolve
 from shared.errors import PermanentError, TransientError, UsageError
 from shared.job import JobSpec, new_job_id
+from shared.limits import MAX_CHUNK_ITEMS
 from shared.paths import expanded
 from shared.pipeline import Pipeline
 from shared.settings import Settings
@@ -36,8 +39,7 @@ def submit(
     ``tell`` is told what is packed.
     """
     spec, packed = make_spec(connections, request)
-    if packed is not None:
-        tell(described(packed))
+    tell_packed(packed, tell)
     if request.job_id and (existing := _existing(connections, spec)):
         return _continue(connections, existing, warn)
     require_source(connections, spec, tell)
@@ -49,11 +51,17 @@ def submit(
     return existing
 
 
-def upload(connections: Connections, packed: PackedClass | None, progress: Progress) -> None:
-    """Store what a class needs, before the spec that names it."""
-    if packed is not None:
-        bucket = connections.settings.models_bucket
-        upload_class(connections.store_of(bucket), bucket, packed, progress)
+def tell_packed(packed: Sequence[PackedClass], tell: Echo) -> None:
+    """Say what travels with the job: a line for each class, and one for classes of one module."""
+    for line in dict.fromkeys(map(described, packed)):
+        tell(line)
+
+
+def upload(connections: Connections, packed: Sequence[PackedClass], progress: Progress) -> None:
+    """Store what the classes need, before the spec that names it."""
+    bucket = connections.settings.models_bucket
+    for each in packed:
+        upload_class(connections.store_of(bucket), bucket, each, progress)
 
 
 def announce(connections: Connections, job_id: str, warn: Warn) -> None:
@@ -80,12 +88,14 @@ def _continue(connections: Connections, existing: JobSpec, warn: Warn) -> JobSpe
 
 
 def resolved(connections: Connections, given: str) -> Resolved:
-    """The pipeline that ``--pipeline`` names, and what its class needs. Writes nothing."""
-    settings = connections.settings
-    return resolve(given, settings, connections.store_of(settings.models_bucket))
+    """The pipeline that ``--pipeline`` names, and what its classes need. Writes nothing."""
+    bucket = connections.settings.models_bucket
+    return resolve(given, bucket, connections.store_of(bucket))
 
 
-def make_spec(connections: Connections, request: JobRequest) -> tuple[JobSpec, PackedClass | None]:
+def make_spec(
+    connections: Connections, request: JobRequest
+) -> tuple[JobSpec, tuple[PackedClass, ...]]:
     """The spec that a request means, and what is to be uploaded before it.
 
     Raises UsageError, and the store's errors.
@@ -145,30 +155,49 @@ def _refused(error: ValidationError) -> UsageError:
     return UsageError("bad_option", f"{option}: {problem}.", "See 'headrace enqueue --help'.")
 
 
-def room_of_slot(pipeline: Pipeline, settings: Settings) -> int:
-    """How many images fit into one slot of the staging ring. Raises UsageError where none does."""
-    image_bytes, slot_bytes = pipeline.preprocess.image_bytes, max(settings.ring.slot_bytes)
+def max_chunk_items(pipeline: Pipeline, settings: Settings) -> int:
+    """How many images a chunk may have: as a slot of the ring and a message hold.
+
+    Raises UsageError where a slot holds none.
+    """
+    return min(_room_of_slot(pipeline, settings), pipeline.max_items_by_answers)
+
+
+def _room_of_slot(pipeline: Pipeline, settings: Settings) -> int:
+    image_bytes, slot_bytes = pipeline.staged_image_bytes, max(settings.ring.slot_bytes)
+    if not image_bytes:
+        return MAX_CHUNK_ITEMS
     room = slot_bytes // image_bytes
     if not room:
+        views = len(pipeline.staged_views)
+        whole = f" in its {views} views" if views > 1 else ""
+        lower = (
+            "Lower the pipeline's crop_pixels."
+            if pipeline.form == "short"
+            else ("Make the views of its analyses smaller" + (" or equal." if views > 1 else "."))
+        )
         raise UsageError(
             "image_too_large",
-            f"One image of '{pipeline.name}' takes {image_bytes} bytes, and the largest slot of "
-            f"the staging ring has {slot_bytes}.",
-            "Lower the pipeline's crop_pixels.",
+            f"One image of '{pipeline.name}'{whole} takes {image_bytes} bytes, and the largest "
+            f"slot of the staging ring has {slot_bytes}.",
+            lower,
         )
     return room
 
 
 def _chunk_items(wanted: int | None, pipeline: Pipeline, settings: Settings) -> int:
-    room = room_of_slot(pipeline, settings)
-    if wanted is not None and wanted > room:
-        raise UsageError(
-            "chunk_too_large",
+    most = max_chunk_items(pipeline, settings)
+    # More than any chunk may have is refused with the spec's other bounds.
+    if wanted is None or wanted <= most or wanted > MAX_CHUNK_ITEMS:
+        return wanted or min(DEFAULT_CHUNK_ITEMS, most)
+    if wanted > _room_of_slot(pipeline, settings):
+        problem = (
             f"{wanted} images of '{pipeline.name}' do not fit the largest slot of the staging "
-            f"ring ({max(settings.ring.slot_bytes) >> 20} MiB).",
-            f"Use --chunk-items {room} or less.",
+            f"ring ({max(settings.ring.slot_bytes) >> 20} MiB)."
         )
-    return wanted or min(DEFAULT_CHUNK_ITEMS, room)
+    else:
+        problem = f"The answers for {wanted} images of '{pipeline.name}' do not fit into a message."
+    raise UsageError("chunk_too_large", problem, f"Use --chunk-items {most} or less.")
 
 
 def _existing(connections: Connections, spec: JobSpec) -> JobSpec | None:

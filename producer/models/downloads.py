@@ -15,7 +15,7 @@ from ssl import SSLError
 from urllib.error import URLError
 
 from producer import Echo
-from shared.catalog.files import PackageSource, UrlSource, WeightsSource
+from shared.catalog.model_files import PackageSource, UrlSource, WeightsSource
 from shared.environment import PIP, with_user_variables
 from shared.errors import HeadraceError, PermanentError, UsageError
 

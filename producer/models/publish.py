@@ -14,15 +14,15 @@ from shared.catalog import (
     PublishedModel,
     WeightsModelFile,
     constants,
+    current,
     labels,
     model_key,
     publish,
-    published,
 )
 from shared.catalog.published import LABELS, ONNX, WEIGHTS
 from shared.storage import Store, ensure_bucket
 
-Export = Callable[[Path, ModelConstants, Path], None]
+Export = Callable[[Path, ModelConstants, Path], dict[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class ModelPublisher:
 
     def existing(self, name: str, sha256: str) -> PublishedModel | None:
         """The version if it is complete, which it then says."""
-        found = published(self.store, self.bucket, name, sha256)
+        found = current(self.store, self.bucket, name, sha256)
         if found is not None:
             self.echo(f"The model '{name}' {sha256[:12]} is in the bucket already")
         return found
@@ -52,7 +52,7 @@ class ModelPublisher:
         baked, name, sha256 = constants(entry), entry.name, file_sha256(weights)
         files = {WEIGHTS: weights, ONNX: folder / ONNX}
         self.echo(f"Exporting '{name}' to ONNX")
-        self.export(weights, baked, files[ONNX])
+        outputs = self.export(weights, baked, files[ONNX])
         if (found := labels(entry)) is not None:
             files[LABELS] = folder / LABELS
             files[LABELS].write_bytes(found)
@@ -64,6 +64,7 @@ class ModelPublisher:
             name=name,
             sha256=sha256,
             constants=baked,
+            outputs=outputs,
             files={file: file_sha256(path) for file, path in files.items()},
             licence=entry.content.licence,
             source=source,

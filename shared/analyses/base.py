@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 
@@ -66,10 +66,23 @@ class Analysis(Frozen):
         raise NotImplementedError(f"{self.kind} has no short form: {answers.type}")
 
 
+class WrongOption(ValueError):
+    """An option does not go with the model. ``field``: its name."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(problem)
+        self.field = field
+
+
 class NetworkAnalysis(Analysis):
-    """An analysis by a model. ``view`` is set wherever the pipeline has been resolved."""
+    """An analysis by a model. ``view`` is set wherever the pipeline has been resolved.
+
+    ``reads``: the output of a network that it is worked out from; empty for a kind that only a
+    user's class can give.
+    """
 
     stage: ClassVar[Stage] = INFERENCE
+    reads: ClassVar[str] = ""
 
     model: ModelReference = Field(
         description="The model: its name, `NAME@SHA256` for one version of it, or a class."
@@ -84,3 +97,11 @@ class NetworkAnalysis(Analysis):
         description="The floating-point type that the weights are computed in. `auto` takes the "
         "fastest whose answers agree with float32.",
     )
+
+    def for_model(self, length: int | None, *, is_class: bool) -> Self:  # noqa: ARG002 - for kinds
+        """The same, with the options that were left out as they follow from the model.
+
+        ``length``: how many numbers the output that it reads has for an image; None for a class,
+        and for a network that nobody looked at. Raises WrongOption.
+        """
+        return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -21,6 +21,8 @@ _USUAL_LABEL_BYTES = 128
 class Classes(NetworkAnalysis):
     """Labels with scores, the best first."""
 
+    reads: ClassVar[str] = "scores"
+
     kind: Literal["classes"] = "classes"
     top_k: int = Field(
         5,
@@ -31,6 +33,12 @@ class Classes(NetworkAnalysis):
     softmax: Annotated[bool, FileDefault("true for weights, false for a class")] = Field(
         False, description="Whether an array of scores goes through softmax."
     )
+
+    def for_model(self, length: int | None, *, is_class: bool) -> Self:  # noqa: ARG002
+        """See ``NetworkAnalysis``. A network gives logits; a class gives what it means."""
+        if "softmax" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"softmax": not is_class})
 
     def answer_type(self) -> pa.DataType:
         """``class_index``: number of the best class among the model's; null for a user's class."""

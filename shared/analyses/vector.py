@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from shared.analyses.base import NetworkAnalysis
+from shared.analyses.base import NetworkAnalysis, WrongOption
 from shared.fields import FileDefault
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ MAX_VECTOR_LENGTH = 8192
 
 class Vector(NetworkAnalysis):
     """A network's features, or the vector that a user's class gives."""
+
+    reads: ClassVar[str] = "features"
 
     kind: Literal["vector"] = "vector"
     length: Annotated[int, FileDefault("that of the model's features; a class has to say it")] = (
@@ -31,6 +33,22 @@ class Vector(NetworkAnalysis):
     unit_length: bool = Field(
         True, description="Whether vectors are scaled to length 1, as `headrace similar` needs."
     )
+
+    def for_model(self, length: int | None, *, is_class: bool) -> Self:
+        """See ``NetworkAnalysis``."""
+        said = self.length if "length" in self.model_fields_set else None
+        if is_class and said is None:
+            raise WrongOption("length", "say length: how many numbers the class gives for an image")
+        if length is None:
+            return self
+        if length > MAX_VECTOR_LENGTH:
+            raise WrongOption(
+                "model",
+                f"its features have {length:,} numbers, and a vector {MAX_VECTOR_LENGTH:,} at most",
+            )
+        if said not in (None, length):
+            raise WrongOption("length", f"the model's features have {length}, not {said}")
+        return self.model_copy(update={"length": length})
 
     def answer_type(self) -> pa.DataType:
         """``length`` numbers."""

@@ -2,7 +2,7 @@
 
 from shared.catalog.catalog import Catalog, Entry, constants, labels, weights_model
 from shared.catalog.classes import PackedClass
-from shared.catalog.files import ClassModelFile, ModelFile, PipelineFile, WeightsModelFile
+from shared.catalog.files import PipelineFile
 from shared.catalog.inspect import (
     PipelineSummary,
     PipelineView,
@@ -10,9 +10,11 @@ from shared.catalog.inspect import (
     show_pipeline,
     validate_file,
 )
+from shared.catalog.model_files import ClassModelFile, ModelFile, WeightsModelFile
 from shared.catalog.published import (
     ModelConstants,
     PublishedModel,
+    current,
     model_key,
     publish,
     published,
@@ -34,6 +36,7 @@ __all__ = [
     "Resolved",
     "WeightsModelFile",
     "constants",
+    "current",
     "labels",
     "list_pipelines",
     "model_key",

@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from shared.catalog.documents import Document, one_line, read_document, suggestion
-from shared.catalog.files import FORMS, MODEL_FILE, ModelFile, PipelineFile, WeightsModelFile
+from shared.catalog.files import FORMS, PIPELINE_FILE, PipelineFile, refuse_mixed
+from shared.catalog.model_files import MODEL_FILE, ModelFile, WeightsModelFile
 from shared.catalog.published import ModelConstants
 from shared.errors import UsageError
 from shared.fields import Name
@@ -66,7 +67,8 @@ class Catalog:
     def pipeline_file(self, path: Path) -> Entry[PipelineFile]:
         """A pipeline from a file, which names it unless it says a name."""
         document = read_document(path)
-        content: PipelineFile = document.parse(PipelineFile, FORMS)
+        refuse_mixed(document)
+        content: PipelineFile = document.parse(PIPELINE_FILE, FORMS)
         return Entry(content.name or _name_of(path, document), content, document)
 
     def model(self, name: str) -> Entry[ModelFile]:
@@ -114,7 +116,8 @@ def constants(entry: Entry[WeightsModelFile]) -> ModelConstants:
     content, found = entry.content, labels(entry)
     return ModelConstants.model_validate(
         {
-            **content.model_dump(include={"architecture", "image_pixels", "mean", "std"}),
+            **content.model_dump(include={"architecture", "mean", "std"}),
+            "view": content.taken_view,
             "labels_sha256": hashlib.sha256(found).hexdigest() if found is not None else None,
         }
     )

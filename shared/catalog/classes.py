@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,28 +36,43 @@ class PackedClass:
     code: PackedCode
     files: tuple[PackedFile, ...] = ()
     paths: tuple[Path, ...] = ()
+    arguments: str = "{}"
 
     @property
     def sha256(self) -> str:
         """The model's version."""
-        return class_sha256(self.python_class, self.code.sha256, self.files)
+        return class_sha256(self.python_class, self.code.sha256, self.files, self.arguments)
 
 
-def pack(python_class: str, entry: Entry[PipelineFile]) -> PackedClass:
-    """Read all that a pipeline's class needs, and hash it. Nothing is run or uploaded.
+def pack(
+    classes: Mapping[str, tuple[str, str]], entry: Entry[PipelineFile]
+) -> dict[str, PackedClass]:
+    """Read all that a pipeline's classes need, and hash it. Nothing is run or uploaded.
 
-    Raises UsageError for what is missing, too large, or changes meanwhile.
+    ``classes``: ``module:Class`` and its arguments, by any name. Each gets all files. Raises
+    UsageError for what is missing, too large, or changes meanwhile.
     """
-    reader = Reader()
-    code = pack_class(python_class, class_folders(entry.document.path), reader)
-    found = local_files(entry, code)
+    reader, packed = Reader(), {}
+    codes = pack_codes({name: python for name, (python, _) in classes.items()}, entry, reader)
+    found = local_files(entry, codes.values())
     hashed = [reader.sha256(file.path, MAX_FILE_BYTES) for file in found]
     files = tuple(
         PackedFile(name=file.name, sha256=sha256, bytes=size)
         for file, (sha256, size) in zip(found, hashed, strict=True)
     )
     reader.require_unchanged()
-    return PackedClass(python_class, code, files, tuple(file.path for file in found))
+    paths = tuple(file.path for file in found)
+    for name, (python_class, arguments) in classes.items():
+        packed[name] = PackedClass(python_class, codes[name], files, paths, arguments)
+    return packed
+
+
+def pack_codes(
+    classes: Mapping[str, str], entry: Entry[PipelineFile], reader: Reader
+) -> dict[str, PackedCode]:
+    """The code of each ``module:Class``, by the same names. Raises UsageError."""
+    folders = class_folders(entry.document.path)
+    return {name: pack_class(python, folders, reader) for name, python in classes.items()}
 
 
 def class_folders(pipeline: Path | None = None) -> list[Path]:
@@ -69,13 +84,13 @@ def class_folders(pipeline: Path | None = None) -> list[Path]:
     return list(dict.fromkeys(folder.absolute() for folder in folders))
 
 
-def local_files(entry: Entry[PipelineFile], code: PackedCode | None = None) -> list[ClassFile]:
+def local_files(entry: Entry[PipelineFile], codes: Iterable[PackedCode] = ()) -> list[ClassFile]:
     """The pipeline's ``files:``, sorted by name, none larger than it may be.
 
-    None may take the place of ``code``. Raises UsageError with the line.
+    None may take the place of code. Raises UsageError with the line.
     """
     found: dict[str, ClassFile] = {}
-    taken = {name: code.folder / name for name in code.modules} if code else {}
+    taken = {name: code.folder / name for code in codes for name in code.modules}
     for index, given in enumerate(entry.content.files):
         field = ("files", index)
         try:

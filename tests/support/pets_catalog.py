@@ -1,11 +1,10 @@
-"""A catalog of one model, ``pets``, and settings and a pipeline's file to resolve it with."""
+"""A catalog of one model, ``pets``, and a pipeline's file to resolve with it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from shared.catalog import Catalog, PublishedModel, constants, publish, weights_model
-from shared.settings import RingSettings, S3Settings, Settings
 from tests.support.memory_store import MemoryStore
 
 WEIGHTS_SHA256 = "ab" * 32
@@ -40,24 +39,12 @@ def publish_pets(store: MemoryStore, catalog: Catalog) -> None:
             name="pets",
             sha256=sha256,
             constants=constants(weights_model(catalog.model("pets"))),
+            outputs={"scores": 2, "features": 512},
             files={},
             licence="MIT",
             source="a test",
         )
         publish(store, "models", version)
-
-
-def stack_settings(directory: Path) -> Settings:
-    """Settings of a stack that is not there."""
-    return Settings(
-        home=directory / "home",
-        host_id="here",
-        broker_url="",
-        ledger_url="",
-        s3=S3Settings(endpoint="localhost:1", access_key="a", secret_key="b"),
-        ring=RingSettings(directory=directory, slot_bytes=(1,), slot_counts=(1,)),
-        signing_keys=("key",),
-    )
 
 
 def written(directory: Path, text: str) -> Path:

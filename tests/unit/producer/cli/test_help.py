@@ -33,7 +33,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         *("results", "errors"),
         *("dead-letters list", "dead-letters show", "dead-letters replay", "dead-letters purge"),
         *("models list", "models pull", "models push"),
-        *("pipelines list", "pipelines show", "pipelines validate"),
+        *("pipelines list", "pipelines new", "pipelines show", "pipelines validate"),
     }
 
 

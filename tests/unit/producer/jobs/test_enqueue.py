@@ -99,6 +99,42 @@ def test_a_chunk_must_fit_a_slot(fake: Fake) -> None:
         enqueue(fake)
 
 
+LONG = """\
+analyses:
+  a: {kind: classes, model: {python: shape:Shape}, view: {kind: stretch, width: W, height: 600}}
+  b: {kind: classes, model: {python: shape:Shape}, view: {kind: stretch, width: 600, height: 600}}
+  c: {kind: palette}
+"""
+
+
+def test_a_chunk_must_fit_a_slot_with_all_views_of_its_images(fake: Fake) -> None:
+    fake.pipeline.write_text(LONG.replace("W", "300"))  # 540 and 1,080 kB an image
+    assert enqueue(fake).chunk_items == 6
+    fake.pipeline.write_text(LONG.replace("W", "600"))  # equal views are staged once
+    assert enqueue(fake).chunk_items == 9
+    with pytest.raises(HeadraceError, match="--chunk-items 9 or less"):
+        enqueue(fake, chunk_items=10)
+    fake.pipeline.write_text(LONG.replace("W", "4096").replace("height: 600", "height: 1500"))
+    with pytest.raises(HeadraceError, match="in its 2 views takes 21132000 bytes") as caught:
+        enqueue(fake)
+    assert caught.value.hint == "Make the views of its analyses smaller or equal."
+
+
+def test_the_answers_of_a_chunk_must_fit_a_message(fake: Fake) -> None:
+    long = "analyses: {a: {kind: vector, model: {python: shape:Shape}, length: 8192, view: VIEW}}\n"
+    fake.pipeline.write_text(long.replace("VIEW", "{kind: stretch, width: 9, height: 9}"))
+    assert enqueue(fake).chunk_items == 64
+    assert enqueue(fake, chunk_items=128).chunk_items == 128  # of 32 KiB, in 4 MiB
+    with pytest.raises(HeadraceError, match=r"answers for 129 images .* Use --chunk-items 128 or"):
+        enqueue(fake, chunk_items=129)
+
+
+def test_a_pipeline_that_stages_nothing_needs_no_slot(fake: Fake) -> None:
+    fake.pipeline.write_text("analyses: {a: {kind: palette}}\n")
+    assert enqueue(fake, chunk_items=512).chunk_items == 512
+    assert fake.store.buckets["models"] == {}
+
+
 def test_the_same_id_and_spec_continues(fake: Fake) -> None:
     first = enqueue(fake, job_id="mine")
     fake.store.buckets["photos"].clear()  # what has been listed may be gone
@@ -114,7 +150,10 @@ def test_the_same_id_with_another_spec_is_refused_with_the_difference(fake: Fake
     )
     error = refused(fake, job_id="mine", limit=7)
     assert error.exit_code == 2
-    assert "limit: None -> 7; pipeline.preprocess.resize_shorter_pixels: 64 -> 72." in str(error)
+    assert (
+        "limit: None -> 7; pipeline.analyses.classes.view.resize_shorter_pixels: 64 -> 72."
+        in str(error)
+    )
     assert "sha256" not in str(error)
 
 

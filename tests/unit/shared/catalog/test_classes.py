@@ -15,10 +15,10 @@ from shared.catalog.inspect import ModelView
 from shared.catalog.reading import Reader
 from shared.errors import UsageError
 from shared.model import MAX_FILE_BYTES, Model, PackedFile
-from shared.pipeline import Preprocess
-from shared.settings import Settings
+from shared.views.crop import Crop
 from tests.support.memory_store import MemoryStore
-from tests.support.pets_catalog import OTHER_SHA256, pets_catalog, stack_settings, written
+from tests.support.pets_catalog import OTHER_SHA256, pets_catalog, written
+from tests.support.shown_pipelines import short
 
 CLASS = "import numpy\n\nclass MeanBrightness:\n    def __call__(self, images):\n        return 0\n"
 PIPELINE = "model: {python: 'light:MeanBrightness'}\n"
@@ -27,11 +27,6 @@ PIPELINE = "model: {python: 'light:MeanBrightness'}\n"
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
     return pets_catalog(tmp_path)
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return stack_settings(tmp_path)
 
 
 @pytest.fixture(autouse=True)
@@ -43,9 +38,9 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def resolved(catalog: Catalog, settings: Settings) -> Any:
+def resolved(catalog: Catalog) -> Any:
     def resolve_file(path: Path) -> Resolved:
-        return resolve(str(path), settings, MemoryStore(), catalog)
+        return resolve(str(path), "models", MemoryStore(), catalog)
 
     return resolve_file
 
@@ -61,11 +56,12 @@ def test_a_class_is_packed_and_not_run(tmp_path: Path, resolved: Any) -> None:
     path = written(tmp_path, PIPELINE)
     (tmp_path / "light.py").write_text(CLASS + "raise SystemExit('imported')\n")
     found = resolved(path)
-    model = found.pipeline.model
+    (packed,) = found.packed
+    model = found.pipeline.model_of("classes")
     assert (model.name, model.python_class) == ("mean_brightness", "light:MeanBrightness")
-    assert (model.code_sha256, model.sha256) == (found.packed.code.sha256, found.packed.sha256)
-    assert found.packed.code.modules == ("light.py",)
-    assert found.pipeline.preprocess == Preprocess(resize_shorter_pixels=256, crop_pixels=224)
+    assert (model.code_sha256, model.sha256) == (packed.code.sha256, packed.sha256)
+    assert packed.code.modules == ("light.py",)
+    assert found.pipeline.staged_views == (Crop(resize_shorter_pixels=256, crop_pixels=224),)
 
 
 @pytest.mark.parametrize("edited", ["light.py", "helper.py", "labels.txt"])
@@ -80,9 +76,9 @@ def test_the_version_covers_the_class_what_it_imports_and_its_files(
     assert before == again
     with (tmp_path / edited).open("a") as file:
         file.write("  ")
-    after = resolved(path).pipeline
-    assert after.model.sha256 != before.model.sha256
-    assert (after.model.code_sha256 == before.model.code_sha256) == (edited == "labels.txt")
+    now, then = resolved(path).pipeline.only_model, before.only_model
+    assert now.sha256 != then.sha256
+    assert (now.code_sha256 == then.code_sha256) == (edited == "labels.txt")
 
 
 def test_it_is_looked_for_beside_the_pipeline_then_by_the_variable_then_here(
@@ -97,7 +93,7 @@ def test_it_is_looked_for_beside_the_pipeline_then_by_the_variable_then_here(
     for folder in (plugins, named, tmp_path):  # the last that is looked at first
         folder.mkdir(exist_ok=True)
         (folder / "light.py").write_text(CLASS)
-        assert resolved(path).packed.code.folder.samefile(folder)
+        assert resolved(path).packed[0].code.folder.samefile(folder)
     monkeypatch.setenv("HEADRACE_PLUGINS", "")
     assert class_folders() == [plugins]
 
@@ -111,8 +107,8 @@ def test_a_class_may_be_a_model_with_a_file(
     (tmp_path / "config" / "models" / "light.yaml").write_text(model)
     path = written(tmp_path, "model: light\n")
     pipeline = resolved(path).pipeline
-    assert (pipeline.model.name, pipeline.preprocess.crop_pixels) == ("light", 64)
-    assert show_pipeline(str(path), catalog).model == ModelView(
+    assert (pipeline.only_model.name, pipeline.staged_image_bytes) == ("light", 64 * 64 * 3)
+    assert short(show_pipeline(str(path), catalog)).model == ModelView(
         name="light",
         python="lab.light:MeanBrightness",
         folder=str(tmp_path),
@@ -161,7 +157,7 @@ def test_a_class_that_is_missing_is_said_by_each_command(
 def test_a_class_may_come_from_elsewhere(tmp_path: Path, resolved: Any, source: str) -> None:
     (tmp_path / "light.py").write_text(source)
     path = written(tmp_path, "model: {python: 'light:MeanBrightness', name: mine}\n")
-    assert resolved(path).pipeline.model.name == "mine"
+    assert resolved(path).pipeline.only_model.name == "mine"
 
 
 @pytest.mark.parametrize(
@@ -194,10 +190,10 @@ def test_files_are_named_as_the_class_finds_them(
     (beside / "link.bin").symlink_to(far)
     files = f"files: [labels.txt, ./data/../data/w.bin, '{far}', empty, link.bin]\n"
     found = resolved(written(beside, PIPELINE + files))
-    names = [file.name for file in found.pipeline.model.files]
+    names = [file.name for file in found.pipeline.only_model.files]
     assert names == ["data/w.bin", "empty", "far.bin", "labels.txt", "link.bin"]
-    assert [file.bytes for file in found.pipeline.model.files] == [7, 0, 3, 3, 3]
-    assert [path.read_bytes() for path in found.packed.paths][:2] == [b"weights", b""]
+    assert [file.bytes for file in found.pipeline.only_model.files] == [7, 0, 3, 3, 3]
+    assert [path.read_bytes() for path in found.packed[0].paths][:2] == [b"weights", b""]
 
 
 @pytest.mark.parametrize(
@@ -274,7 +270,7 @@ def test_variables_are_named_and_not_stored(
 ) -> None:
     monkeypatch.setenv("MY_TOKEN", "a secret")
     found = resolved(written(beside, f"{PIPELINE}environment: [MY_TOKEN, HF_HOME, MY_TOKEN]\n"))
-    assert found.pipeline.model.environment == ("HF_HOME", "MY_TOKEN")
+    assert found.pipeline.only_model.environment == ("HF_HOME", "MY_TOKEN")
     assert "a secret" not in found.pipeline.model_dump_json()
 
 

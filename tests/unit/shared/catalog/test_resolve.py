@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
+from shared.analyses.classes import Classes
 from shared.catalog import (
     Catalog,
     list_pipelines,
@@ -17,27 +18,22 @@ from shared.catalog import (
     weights_model,
 )
 from shared.errors import UsageError
-from shared.pipeline import Pipeline, Postprocess
-from shared.settings import Settings
+from shared.pipeline import Pipeline
+from shared.views.crop import Crop
 from tests.support.memory_store import MemoryStore
 from tests.support.pets_catalog import (
     OTHER_SHA256,
     WEIGHTS_SHA256,
     pets_catalog,
     publish_pets,
-    stack_settings,
     written,
 )
+from tests.support.shown_pipelines import short
 
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
     return pets_catalog(tmp_path)
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return stack_settings(tmp_path)
 
 
 @pytest.fixture
@@ -49,11 +45,12 @@ def store(catalog: Catalog) -> MemoryStore:
 
 
 def test_sizes_that_are_left_out_follow_from_the_model(
-    tmp_path: Path, catalog: Catalog, settings: Settings, store: MemoryStore
+    tmp_path: Path, catalog: Catalog, store: MemoryStore
 ) -> None:
     path = written(tmp_path, "model: pets\npreprocess: {max_pixels: 1000, decode: strict}\n")
-    preprocess = resolve(str(path), settings, store, catalog).pipeline.preprocess
-    assert (preprocess.crop_pixels, preprocess.resize_shorter_pixels) == (160, 183)
+    pipeline = resolve(str(path), "models", store, catalog).pipeline
+    preprocess = pipeline.preprocess
+    assert pipeline.staged_views == (Crop(resize_shorter_pixels=183, crop_pixels=160),)
     assert preprocess.max_pixels == 1000
     assert preprocess.decode == "strict"
     assert preprocess.sixteen_bit == "scale"
@@ -68,48 +65,51 @@ def test_a_crop_always_gets_a_resize_that_holds_it(
     path = tmp_path_factory.mktemp("crop") / "my.yaml"
     (path.parent / "a.py").write_text("class B: ...\n")
     path.write_text(f"model: {{python: 'a:B'}}\npreprocess: {{crop_pixels: {pixels}}}\n")
-    preprocess = show_pipeline(str(path)).preprocess
-    assert pixels <= preprocess.resize_shorter_pixels <= 4096
+    view = short(show_pipeline(str(path))).view
+    assert pixels == view["crop_pixels"] <= view["resize_shorter_pixels"] <= 4096
 
 
 def test_a_pipeline_is_resolved_by_value(
-    tmp_path: Path, catalog: Catalog, settings: Settings, store: MemoryStore
+    tmp_path: Path, catalog: Catalog, store: MemoryStore
 ) -> None:
     path = written(tmp_path, "model: pets\nengine: torch\n")
-    pipeline = resolve(str(path), settings, store, catalog).pipeline
+    pipeline = resolve(str(path), "models", store, catalog).pipeline
     assert pipeline.name == "my"
-    assert pipeline.engine == "torch"
-    assert pipeline.model.architecture == "resnet18"
-    assert pipeline.model.sha256 == WEIGHTS_SHA256
-    assert (pipeline.model.mean, pipeline.model.std) == ((0.4, 0.5, 0.6), (0.2, 0.2, 1.0))
+    assert pipeline.form == "short"
+    assert pipeline.network_analyses["classes"].engine == "torch"
+    model = pipeline.model_of("classes")
+    assert model.architecture == "resnet18"
+    assert model.sha256 == WEIGHTS_SHA256
+    assert (model.mean, model.std) == ((0.4, 0.5, 0.6), (0.2, 0.2, 1.0))
+    assert model.outputs == ("scores",)
     assert Pipeline.model_validate_json(pipeline.model_dump_json()).sha256 == pipeline.sha256
     path.write_text("# the same\nengine: torch\nmodel: pets\n")
-    assert resolve(str(path), settings, store, catalog).pipeline.sha256 == pipeline.sha256
+    assert resolve(str(path), "models", store, catalog).pipeline.sha256 == pipeline.sha256
     path.write_text("model: pets\n")
-    assert resolve(str(path), settings, store, catalog).pipeline.sha256 != pipeline.sha256
+    assert resolve(str(path), "models", store, catalog).pipeline.sha256 != pipeline.sha256
 
 
 def test_a_pipeline_may_name_one_version(
-    tmp_path: Path, catalog: Catalog, settings: Settings, store: MemoryStore
+    tmp_path: Path, catalog: Catalog, store: MemoryStore
 ) -> None:
     path = written(tmp_path, f"model: pets@{OTHER_SHA256}\n")
-    model = resolve(str(path), settings, store, catalog).pipeline.model
+    model = resolve(str(path), "models", store, catalog).pipeline.model_of("classes")
     assert (model.name, model.sha256) == ("pets", OTHER_SHA256)
     path.write_text(f"model: pets@{'0' * 64}\n")
     with pytest.raises(UsageError, match="no version 000000000000") as caught:
-        resolve(str(path), settings, store, catalog)
+        resolve(str(path), "models", store, catalog)
     assert "headrace models push pets FILE" in caught.value.hint
 
 
 @pytest.mark.parametrize("buckets", [(), ("models",)])
 def test_a_model_has_to_be_complete_in_the_bucket(
-    tmp_path: Path, catalog: Catalog, settings: Settings, buckets: tuple[str, ...]
+    tmp_path: Path, catalog: Catalog, buckets: tuple[str, ...]
 ) -> None:
     store = MemoryStore(*buckets)
     for bucket in buckets:
         store.put(bucket, f"pets/{WEIGHTS_SHA256}/weights.pth", b"not all of it")
     with pytest.raises(UsageError) as caught:
-        resolve(str(written(tmp_path, "model: pets\n")), settings, store, catalog)
+        resolve(str(written(tmp_path, "model: pets\n")), "models", store, catalog)
     assert caught.value.code == "model_not_pulled"
     assert caught.value.hint == "Run 'headrace models pull pets'."
 
@@ -125,7 +125,6 @@ def test_a_model_has_to_be_complete_in_the_bucket(
 def test_a_published_version_never_changes(
     tmp_path: Path,
     catalog: Catalog,
-    settings: Settings,
     store: MemoryStore,
     file: str,
     old: str,
@@ -135,10 +134,11 @@ def test_a_published_version_never_changes(
     path = tmp_path / "config" / "models" / file
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(UsageError) as caught:
-        resolve(str(written(tmp_path, "model: pets\n")), settings, store, catalog)
+        resolve(str(written(tmp_path, "model: pets\n")), "models", store, catalog)
     assert line in caught.value.message
     pinned = written(tmp_path, f"model: pets@{OTHER_SHA256}\n")
-    assert resolve(str(pinned), settings, store, catalog).pipeline.model.mean == (0.4, 0.5, 0.6)
+    model = resolve(str(pinned), "models", store, catalog).pipeline.model_of("classes")
+    assert model.mean == (0.4, 0.5, 0.6)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,6 @@ def test_a_published_version_never_changes(
 def test_softmax_is_the_default_for_weights_alone(
     tmp_path: Path,
     catalog: Catalog,
-    settings: Settings,
     store: MemoryStore,
     model: str,
     section: str,
@@ -163,18 +162,20 @@ def test_softmax_is_the_default_for_weights_alone(
 ) -> None:
     path = written(tmp_path, f"model: {model}\n{section}")
     (path.parent / "own.py").write_text("class Own: pass\n")
-    assert resolve(str(path), settings, store, catalog).pipeline.postprocess.softmax is softmax
-    assert show_pipeline(str(path), catalog).postprocess.softmax is softmax
+    classes = resolve(str(path), "models", store, catalog).pipeline.analyses["classes"]
+    assert isinstance(classes, Classes)
+    assert classes.softmax is softmax
+    assert short(show_pipeline(str(path), catalog)).postprocess["softmax"] is softmax
 
 
 def test_what_we_bring_is_right() -> None:
     catalog = Catalog()
     assert [pipeline.name for pipeline in list_pipelines()] == catalog.pipeline_names()
-    shown = show_pipeline("classify")
+    shown = short(show_pipeline("classify"))
     assert shown.preprocess.resize_shorter_pixels == 256
     assert shown.preprocess.crop_pixels == 224
     assert shown.model.name == "mobilenet_v2"
-    assert shown.postprocess == Postprocess(top_k=5, softmax=True)
+    assert shown.postprocess == {"top_k": 5, "softmax": True}
     entry = weights_model(catalog.model("mobilenet_v2"))
     assert entry.content.sha256.startswith("b03531047ffa")
     labels = (entry.document.path.parent / (entry.content.labels or "")).read_text().splitlines()

@@ -14,7 +14,6 @@ from shared.catalog import resolve
 from shared.keys import code_key, file_key
 from shared.pipeline import Pipeline, view_of
 from tests.support.memory_store import MemoryStore
-from tests.support.pets_catalog import stack_settings
 from workers.inference.class_host.start import open_class
 from workers.inference.heads import head_of
 from workers.inference.model_types import AboutImage
@@ -43,7 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def answers(file: Path, folder: Path) -> tuple[Pipeline, pa.Array]:
     """What the only class of a pipeline answers about two images, one dark and one bright."""
     store = MemoryStore("models", "state")
-    found = resolve(str(file), stack_settings(folder), store)
+    found = resolve(str(file), "models", store)
     for packed in found.packed:
         store.put("models", code_key(packed.code.sha256), packed.code.archive)
         for carried, path in zip(packed.files, packed.paths, strict=True):
