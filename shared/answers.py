@@ -51,7 +51,11 @@ def decode_answers(data: bytes, pipeline: Pipeline, stage: Stage) -> pa.RecordBa
 
     Raises ValueError for all that is not answers of that pipeline, each within its bounds.
     """
-    answers = record_batches.decode(data, answer_schema(pipeline, stage))
+    schema = answer_schema(pipeline, stage)
+    # Byte for byte: so nobody else's schema is read, nor its metadata.
+    if not data.startswith(schema.serialize().to_pybytes()):
+        raise ValueError("the columns are not those of the pipeline")
+    answers = record_batches.decode(data, schema)
     if not 1 <= len(answers) <= MAX_CHUNK_ITEMS:
         raise ValueError(f"{len(answers)} items in a chunk")
     if problem := problem_of(answers, pipeline):
@@ -75,8 +79,13 @@ def problem_of(answers: pa.RecordBatch, pipeline: Pipeline) -> str | None:
 
 def _problem_of_items(answers: pa.RecordBatch, failed: pa.BooleanArray) -> str | None:
     for name in ("width", "height"):
-        bounds = pc.min_max(answers[name]).as_py()
-        if (bounds["min"] or 1) < 1 or (bounds["max"] or 1) > MAX_IMAGE_SIDE_PIXELS:
+        sides = answers[name]
+        if sides.null_count and pc.any(pc.and_(sides.is_null(), pc.invert(failed))).as_py():
+            return f"{name}: missing for an item that did not fail"
+        bounds = pc.min_max(sides).as_py()
+        if sides.null_count < len(sides) and not (
+            1 <= bounds["min"] <= bounds["max"] <= MAX_IMAGE_SIDE_PIXELS
+        ):
             return f"{name}: not from 1 to {MAX_IMAGE_SIDE_PIXELS}"
     for name, allowed in (("error_code", _ERROR_CODES), ("warning", _WARNINGS)):
         if pc.all(pc.is_in(answers[name].drop_null(), value_set=allowed)).as_py() is False:
@@ -148,6 +157,7 @@ def failed_also(answers: pa.RecordBatch, failures: Mapping[int, ItemFailure]) ->
     """``answers`` in which the rows of ``failures`` have failed, and so have no other answer."""
     rows = range(len(answers))
     fails = pa.array([row in failures for row in rows])
+    kept = [None if row in failures else row for row in rows]
     texts = {
         "error_code": [failures[row].error_code.value if row in failures else None for row in rows],
         "error_message": [failures[row].error_message if row in failures else None for row in rows],
@@ -158,7 +168,7 @@ def failed_also(answers: pa.RecordBatch, failures: Mapping[int, ItemFailure]) ->
         if field.name in texts:
             column = pc.if_else(fails, pa.array(texts[field.name], pa.string()), column)
         elif number >= len(_ABOUT_ITEMS):
-            column = column.take(pa.array([None if row in failures else row for row in rows]))
+            column = column.take(pa.array(kept, pa.int32()))
         columns.append(column)
     return pa.RecordBatch.from_arrays(columns, schema=answers.schema)
 

@@ -158,11 +158,15 @@ class _Answered(Message):
     @field_validator("answers", mode="plain")
     @classmethod
     def _checked(cls, given: Any, info: ValidationInfo) -> pa.RecordBatch:
-        # Brings pyarrow, which enqueueing can do without.
+        # These bring pyarrow, which enqueueing can do without.
+        import pyarrow as pa
+
         from shared.answers import decode_answers
 
-        if not isinstance(given, str):
+        if isinstance(given, pa.RecordBatch):
             return given
+        if not isinstance(given, str):
+            raise ValueError("not a text in base64")
         if "pipeline" not in info.data:
             raise ValueError("answers without a valid pipeline")
         pipeline = info.data["pipeline"]

@@ -20,10 +20,17 @@ def encode(batch: pa.RecordBatch) -> bytes:
 
 
 def decode(data: bytes, schema: pa.Schema) -> pa.RecordBatch:
-    """What ``encode`` was given. Raises ValueError for all that is not a batch of that schema."""
+    """What ``encode`` was given. Raises ValueError for all that is not a batch of that schema.
+
+    Metadata of the schema may be there, and is not compared.
+    """
     try:
-        messages = pa.ipc.MessageReader.open_stream(pa.py_buffer(data))
-        found = pa.ipc.read_schema(messages.read_next_message())
+        stream = pa.BufferReader(data)
+        messages = pa.ipc.MessageReader.open_stream(stream)
+        first = messages.read_next_message()
+        if first.type != "schema":  # Arrow would read it as one all the same, and crash
+            raise ValueError("it does not begin with a schema")
+        found = pa.ipc.read_schema(first)
         if not found.equals(schema):
             raise ValueError("the columns are not those of the pipeline")
         message = messages.read_next_message()
@@ -31,7 +38,11 @@ def decode(data: bytes, schema: pa.Schema) -> pa.RecordBatch:
             raise ValueError("not one plain record batch")
         batch = pa.ipc.read_record_batch(message, found)
         batch.validate(full=True)
+        if batch.nbytes > len(data):
+            raise ValueError("columns that share their bytes")
         _require_end(messages)
+        if stream.tell() != len(data):
+            raise ValueError("more than one record batch")
     except (pa.ArrowException, OSError, EOFError, StopIteration, struct.error) as error:
         raise ValueError(f"not a record batch: {str(error)[:200]}") from error
     return batch

@@ -52,7 +52,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class GiveBack:
-    """The chunk returns to its job's first queue unharmed."""
+    """The chunk returns to its job's first queue unharmed, by us or by the producer."""
 
 
 Outcome = Forward | Done | GiveBack
@@ -154,12 +154,18 @@ class Runtime:
             self.retry_while_unavailable(lambda: self.ledger.refuse(message.ref, outcome.stage))
 
     def _give_back(self, message: Message, stage: Stage) -> None:
-        """A message that cannot be made here is found missing by the producer, which sends it."""
+        """A message without items leaves its chunk to the producer, which knows them."""
+        chunk = message.as_chunk()
+        if chunk is None:
+            self.retry_while_unavailable(
+                lambda: self.ledger.leave(message.ref, stage, self.identity)
+            )
+            return
         again = self.retry_while_unavailable(
             lambda: self.ledger.give_back(message.ref, stage, self.identity)
         )
-        first, chunk = STAGES.get(again.stage), message.as_chunk()
-        if first is not None and chunk is not None:
+        first = STAGES.get(again.stage)  # of another version: found missing by its producer
+        if first is not None:
             chunk = chunk.model_copy(update={"attempt": again.ref.attempt})
             self.retry_while_unavailable(
                 lambda: self.publisher.send(first.task, again.queue, chunk)

@@ -151,7 +151,7 @@ ROLES: dict[str, Role] = {
         Role(
             PREPROCESS.role,
             module="workers.preprocess",
-            sends_to=(INFERENCE,),
+            sends_to=(INFERENCE, RESULTS),  # by the pipeline's route
             ledger_keys=CHUNK_KEYS,
             broker_rules=(WRITE_PARCELS,),
             object_rights=(allow_all_but("GetObject", "{state}/*", "{models}/*"),),
@@ -162,7 +162,7 @@ ROLES: dict[str, Role] = {
         Role(
             INFERENCE.role,
             module="workers.inference",
-            sends_to=(RESULTS, PREPROCESS),  # to the first again: chunks that it gives back
+            sends_to=(RESULTS,),
             ledger_keys=CHUNK_KEYS,
             broker_rules=(
                 READ_PARCELS,
@@ -178,7 +178,6 @@ ROLES: dict[str, Role] = {
         Role(
             RESULTS.role,
             module="workers.collector",
-            sends_to=(PREPROCESS,),
             ledger_keys=f"{CHUNK_KEYS} ~hr:jobs ~hr:job:* ~hr:*:done",
             object_rights=(
                 allow("ListBucket", "{state}", prefix="jobs/*"),

@@ -60,6 +60,8 @@ class Classes(NetworkAnalysis):
             return "an answer without predictions"
         if (pc.max(counts).as_py() or 0) > self.top_k:
             return f"more than {self.top_k} predictions"
+        if (pc.min(pc.struct_field(answers, "class_index")).as_py() or 0) < 0:
+            return "a class_index below zero"
         labels, scores = flat.field("label"), flat.field("score")
         if labels.null_count or scores.null_count or pc.all(pc.is_finite(scores)).as_py() is False:
             return "a prediction without a label or a finite score"

@@ -149,6 +149,10 @@ class Ledger:
         attempt, first_stage, queue = answer
         return GivenBack(replace(ref, attempt=int(attempt)), first_stage, queue)
 
+    def leave(self, ref: ChunkRef, stage: Stage, worker: WorkerIdentity) -> None:
+        """held -> waiting, unharmed, for the producer's next pass, which sends its message."""
+        self._checked("leave", *_args(ref), stage.name, worker.name)
+
     def renew(
         self,
         incarnation: str,

@@ -62,6 +62,14 @@ def light(plugins: Path) -> str:
 
 
 @pytest.fixture(scope="session")
+def palettes(plugins: Path) -> str:
+    """A pipeline for ``stack`` that needs no device."""
+    path = plugins / "palettes.yaml"
+    path.write_text("analyses: {colours: {kind: palette, count: 3}}\n")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
 def fingerprints(stack: Stack, plugins: Path) -> Fingerprints:
     """Chunks of sixteen images, and what an undisturbed run of them gives."""
     made = Fingerprints(stack, plugins, "fingerprints", images=3008 if FULL else 192)

@@ -46,16 +46,20 @@ FAULTS = {
     "SIGKILL collector": kill("collector"),
     "SIGKILL producer": kill("producer"),
     "broker wiped": wipe,
+    # Of the short route, which has no inference.
+    "SIGKILL preprocess: palettes": kill("preprocess"),
+    "SIGKILL collector: palettes": kill("collector"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_in_the_middle_of_a_job_costs_seconds_and_no_row(
-    stack: Stack, bucket: str, light: str, fault: str, draw: random.Random
+    stack: Stack, bucket: str, light: str, palettes: str, fault: str, draw: random.Random
 ) -> None:
     line = Line(fault)
     # A real engine where it is what is killed: it takes most of the CPU time.
     pipeline = "classify" if "inference" in fault else light
+    pipeline = palettes if "palettes" in fault else pipeline
     kills_left = KILLS
     while kills_left:
         job = stack.enqueue(bucket, "--chunk-items", str(BATCH), pipeline=pipeline)

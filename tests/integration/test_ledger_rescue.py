@@ -87,6 +87,22 @@ def test_giving_back_never_makes_a_chunk_wait(ledger: Ledger) -> None:
     assert lose(ledger, ref) == [replace(ref, attempt=7)]  # the first loss of all
 
 
+def test_a_chunk_that_is_left_is_sent_in_the_next_pass_however_often(ledger: Ledger) -> None:
+    others = feed(ledger, end=3)
+    ref = others.pop()
+    for _ in range(5):
+        assert ledger.claim(ref, PREPROCESS, A).losses == 0
+        ledger.advance(ref, PREPROCESS, A, INFERENCE, SECOND)
+        assert ledger.claim(ref, INFERENCE, A).losses == 0
+        ledger.leave(ref, INFERENCE, A)
+        assert stale(lambda ref=ref: ledger.leave(ref, INFERENCE, A)) == "attempt"  # type: ignore[misc]
+        assert ledger.queued_count(FIRST) == len(others)
+        # Itself, and none of those that wait before it.
+        ref = replace(ref, attempt=ref.attempt + 1)
+        assert ledger.rescue_held(INC) == [ref]
+    assert lose(ledger, ref) == [replace(ref, attempt=7)]  # the first loss of all
+
+
 def test_a_lost_run_counts_against_the_item_on_trial_alone(hasty: Ledger) -> None:
     (ref,) = feed(hasty)
     for item in (4, 7, 4):

@@ -75,7 +75,7 @@ def go_through(connections: Connections, broker: Any) -> None:
         drawing = Drawing.of(chunk, PICTURES)
         MessagePublisher(settings).send(STAGE.task, queue, drawing)
         result = take(broker, queue_name(RESULTS, lane), Result)
-        assert (result.ref, [item.item for item in result.items]) == (chunk.ref, chunk.items)
+        assert (result.ref, len(result.answers)) == (chunk.ref, len(chunk.items))
         assert store.get(PICTURES, drawing.picture_key()) == b"wide blue"
         ledger.claim(result.ref, RESULTS, WORKER)
         ledger.finish(result.ref, WORKER, {})

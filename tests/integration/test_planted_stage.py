@@ -132,7 +132,7 @@ def test_a_chunk_goes_through_a_planted_stage(start: Start) -> None:
         site.send(chunk)
         result = site.next_message(THIRD, Result, lambda: None)
         ledger = site.harness.ledger
-        assert (result.ref, [item.item for item in result.items]) == (chunk.ref, chunk.items)
+        assert (result.ref, len(result.answers)) == (chunk.ref, len(chunk.items))
         ledger.claim(result.ref, RESULTS, WORKER)
         ledger.finish(result.ref, WORKER, {})
         assert ledger.done_between(spec.job_uid, 0, 1) == 1

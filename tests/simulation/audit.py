@@ -6,18 +6,19 @@ import hashlib
 import io
 import json
 from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow.parquet as pq
 
 from shared.job import JobSpec
-from tests.simulation.stand_ins import label
+from tests.simulation.stand_ins import is_right
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 FIRST = "preprocess"
-NEXT = {"preprocess": "inference", "inference": "results"}
 # From so many rows on a percentage of failures counts here: jobs have a few images.
 MIN_ROWS_FOR_PERCENT = 8
 ENDING = ("ledger.cancel_job", "ledger.close_job")
@@ -40,8 +41,8 @@ class _Entry(NamedTuple):
         return f"hr:{self.state}" if self.owner == "-" else f"hr:{self.state}:{self.owner}"
 
 
-def _may_become(then: _Entry, now: _Entry, name: str, about: str) -> bool:
-    """Is this one of the steps of a chunk, made by a caller who may?"""
+def _may_become(then: _Entry, now: _Entry, name: str, about: str, route: Sequence[str]) -> bool:
+    """Is this one of the steps of a chunk on its route, made by a caller who may?"""
     if int(now.attempt) == int(then.attempt) + 1:
         stage = then.stage if now.state == "waiting" else FIRST
         return now.state != "held" and now.stage == stage
@@ -59,7 +60,7 @@ def _may_become(then: _Entry, now: _Entry, name: str, about: str) -> bool:
             then.stage,
             caller,
         )
-    step = ("held", "queued", NEXT.get(then.stage), caller)
+    step = ("held", "queued", dict(pairwise(route)).get(then.stage), caller)
     return (then.state, now.state, now.stage, then.owner) == step
 
 
@@ -150,6 +151,7 @@ class Audit:
         lines: dict[str, str] = values.get(f"hr:{uid}:live", {})
         live = {chunk: _Entry(*line.split(" ")[:4]) for chunk, line in lines.items()}
         before, self._live[uid] = self._live.get(uid, live), live
+        route = [stage.name for stage in spec.pipeline.route]
         if live != before and about.split(" ")[0] != values.get("hr:incarnation"):
             self.say(f"{spec.job_id}: {name} {about} is of another incarnation")
         for chunk, entry in live.items():
@@ -160,7 +162,7 @@ class Audit:
             then = before.get(chunk)
             if then is None and self._chunk_file(spec, int(chunk)) in self._finished:
                 self.say(f"{spec.job_id} chunk {chunk} was finished and is fed again")
-            if then not in (None, entry) and not _may_become(then, entry, name, about):
+            if then not in (None, entry) and not _may_become(then, entry, name, about, route):
                 self.say(
                     f"{spec.job_id} chunk {chunk} goes from {then} to {entry} by {name} {about}"
                 )
@@ -170,7 +172,7 @@ class Audit:
                 self.say(f"{spec.job_id} chunk {chunk} is gone by {name}")
 
     def _chunk_file(self, spec: JobSpec, chunk: int) -> str:
-        return f"jobs/{spec.job_id}/chunks/{chunk:09d}.parquet"
+        return f"jobs/{spec.job_id}/chunks/{chunk:09d}.arrow"
 
     def _is_closed(self, spec: JobSpec) -> bool:
         return f"jobs/{spec.job_id}/closed.json" in self._world.store.buckets["state"]
@@ -260,18 +262,15 @@ class Audit:
             contents = {_etag(data): data for data in self.history.get(key, ())}
             if row["etag"] not in contents or not key.startswith(spec.prefix):
                 self.say(f"{spec.job_id}: a row of {key}, which never was")
-            elif row["status"] == "ok" and row["label"] != label(contents[row["etag"]]):
+            elif row["status"] == "ok" and not is_right(row, contents[row["etag"]]):
                 self.say(f"{spec.job_id}: {key} has the pixels of another")
             elif row["status"] != "ok" and not self._may_fail(spec, row, contents):
                 self.say(f"{spec.job_id}: {key} failed: {row['error_message']}")
 
     def _may_fail(self, spec: JobSpec, row: dict[str, Any], contents: dict[str, bytes]) -> bool:
         stand_ins = self._world.stand_ins
-        return (
-            row["key"] in self.changed
-            or stand_ins.is_poisoned(contents[row["etag"]])
-            or spec.job_id in stand_ins.lost
-        )
+        by_model = stand_ins.is_poisoned(contents[row["etag"]]) or spec.job_id in stand_ins.lost
+        return row["key"] in self.changed or (spec.pipeline.has_class and by_model)
 
     def _check_complete(self, spec: JobSpec, rows: list[dict[str, Any]]) -> None:
         found = {row["key"] for row in rows}

@@ -16,7 +16,13 @@ RATE = 0.05
 AMBIGUOUS_SECONDS = 10.0
 STRUCK = (
     *("ledger.register_job", "ledger.feed", "ledger.claim", "ledger.advance", "ledger.finish"),
-    *("ledger.rescue_held", "ledger.rescue_queued", "ledger.give_back", "ledger.renew"),
+    *(
+        "ledger.rescue_held",
+        "ledger.rescue_queued",
+        "ledger.give_back",
+        "ledger.leave",
+        "ledger.renew",
+    ),
     *("ledger.still_staged", "ledger.close_job", "ledger.reopen", "ledger.set"),
     *("store.create", "store.get", "store.list", "store.exists", "store.delete"),
     *("broker.send.headrace.preprocess", "broker.send.headrace.inference"),

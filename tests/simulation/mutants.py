@@ -127,8 +127,22 @@ MUTANTS = (
     Mutant(
         "a reader lets go of the slot before it has read",
         "workers/inference/stage.py",
-        "            try:\n                yield hold.pixels",
-        "            hold.release()\n            try:\n                yield hold.pixels",
+        "            try:\n                yield read(hold.pixels)",
+        "            hold.release()\n            try:\n                yield read(hold.pixels)",
+    ),
+    Mutant(
+        "every chunk goes on to inference",
+        "shared/pipeline.py",
+        "return (PREPROCESS, INFERENCE, RESULTS) if self.staged_views else (PREPROCESS, RESULTS)",
+        "return (PREPROCESS, INFERENCE, RESULTS)",
+    ),
+    Mutant(
+        "a chunk is done where preprocessing has answered it",
+        "workers/runtime.py",
+        "lambda: self.ledger.advance(message.ref, stage, self.identity, outcome.stage, queue)",
+        "lambda: (self.ledger.finish(message.ref, self.identity, {})"
+        " if stage.writes_pixels and outcome.stage.last"
+        " else self.ledger.advance(message.ref, stage, self.identity, outcome.stage, queue))",
     ),
     Mutant(
         "a segment is put, not created",

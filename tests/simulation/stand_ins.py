@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -16,9 +16,13 @@ from typing import Any, cast
 
 import numpy as np
 
+from shared.analyses.classes import Classes
+from shared.analyses.palette import Palette
 from shared.job import EngineChoice
 from shared.model import Model
-from shared.pipeline import Pipeline, Preprocess
+from shared.pipeline import Pipeline
+from shared.stages import PREPROCESS
+from shared.views.crop import Crop
 from tests.simulation.gate import Gate
 from workers.inference.errors import ClassUnusable, EngineError, ModelUnusable
 from workers.inference.submission import InferenceResult
@@ -27,13 +31,25 @@ from workers.suspects import Note
 
 SIDE = 4
 IMAGE_BYTES = SIDE * SIDE * 3
-PIPELINE = Pipeline(
-    name="pattern",
-    preprocess=Preprocess(resize_shorter_pixels=SIDE, crop_pixels=SIDE),
-    model=Model(
-        name="pattern", sha256="0" * 64, python_class="pattern:Pattern", code_sha256="0" * 64
+VIEW = Crop(resize_shorter_pixels=SIDE, crop_pixels=SIDE)
+MODEL = Model(name="pattern", sha256="0" * 64, python_class="pattern:Pattern", code_sha256="0" * 64)
+CLASSES = Classes(model=MODEL.name, view=VIEW)
+PALETTE = Palette(view=VIEW)
+# One of each route, and one of which both stages answer.
+PIPELINES = (
+    Pipeline(
+        name="pattern", form="short", models={MODEL.name: MODEL}, analyses={"classes": CLASSES}
+    ),
+    Pipeline(name="colours", form="long", models={}, analyses={"colours": PALETTE}),
+    Pipeline(
+        name="both",
+        form="long",
+        models={MODEL.name: MODEL},
+        analyses={"classes": CLASSES, "colours": PALETTE},
     ),
 )
+# What the longest name of a colour can say of a label.
+_NAME_CHARACTERS = 64
 _BROKEN = "'pattern:Pattern' cannot be constructed: it is broken"
 _LOST = "There are no weights."
 _ENGINE = EngineChoice(engine="python", precision=None, device="simulated", reason="")
@@ -47,6 +63,15 @@ def pattern(data: bytes) -> bytes:
 def label(data: bytes) -> str:
     """What the rows are to say of an object."""
     return pattern(data).hex()
+
+
+def is_right(row: Mapping[str, Any], data: bytes) -> bool:
+    """Does each answer of a row follow from the object's bytes?"""
+    said = label(data)
+    if "colours" not in row:
+        return bool(row["label"] == said)
+    by_model = "classes" not in row or row["classes"]["label"] == said
+    return by_model and [each["name"] for each in row["colours"]] == [said[:_NAME_CHARACTERS]]
 
 
 class StandIns:
@@ -72,38 +97,41 @@ class StandIns:
         return int(said[:2], 16) < self._poisoned_share * 256
 
     @contextmanager
-    def decode_here(self, _: Preprocess) -> Iterator[Decoder]:
+    def decode_here(self, pipeline: Pipeline) -> Iterator[Decoder]:
         """As ``fill.decode_here``."""
 
-        def decode(place: int, row: Any, data: bytes) -> Filled:
-            pixels = np.frombuffer(pattern(data), np.uint8).reshape(row.shape)
-            self._in_halves(
-                *("pixels.write", self._decode_seconds),
-                lambda: np.copyto(row[: SIDE // 2], pixels[: SIDE // 2]),
-                lambda: np.copyto(row[SIDE // 2 :], pixels[SIDE // 2 :]),
-            )
+        def decode(place: int, rows: Sequence[Any], data: bytes) -> Filled:
+            for row in rows:
+                pixels = np.frombuffer(pattern(data), np.uint8).reshape(row.shape)
+                self._in_halves(
+                    *("pixels.write", self._decode_seconds),
+                    lambda: np.copyto(row[: SIDE // 2], pixels[: SIDE // 2]),  # noqa: B023
+                    lambda: np.copyto(row[SIDE // 2 :], pixels[SIDE // 2 :]),  # noqa: B023
+                )
             self.images_filled += 1
-            return Filled(SIDE, SIDE)
+            colour = {"hex": "#000000", "share": 1.0, "name": label(data)[:_NAME_CHARACTERS]}
+            answers = {name: [colour] for name in pipeline.analyses_of(PREPROCESS)}
+            return Filled(SIDE, SIDE, answers=answers)
 
         yield decode
 
     @contextmanager
     def decode_in_child(
-        self, preprocess: Preprocess, _: threading.Event, note: Note
+        self, pipeline: Pipeline, _: threading.Event, note: Note
     ) -> Iterator[Decoder]:
         """As ``suspects.decode_in_child``, of which nothing dies."""
-        with self.decode_here(preprocess) as decode:
+        with self.decode_here(pipeline) as decode:
 
-            def decode_noted(place: int, row: Any, data: bytes) -> Filled:
+            def decode_noted(place: int, rows: Sequence[Any], data: bytes) -> Filled:
                 note(place)
-                filled = decode(place, row, data)
+                filled = decode(place, rows, data)
                 note(None)
                 return filled
 
             yield decode_noted
 
     def submit(
-        self, _: object, images: Any, *, job: str, alone: bool = False
+        self, _: object, images: Any, *, job: str, **_how: object
     ) -> Future[InferenceResult]:
         """As ``DeviceLoop.submit``; what it returns is done."""
         future: Future[InferenceResult] = Future()

@@ -120,7 +120,7 @@ def changed_message(target: Target) -> Change:
     """A change at any depth of a message for ``target``, which is signed again where it was."""
 
     def change(chance: random.Random, item: bytes) -> bytes:
-        depth = chance.choice(("bytes", "envelope", "body", "message", "message", "message"))
+        depth = chance.choice(("bytes", "envelope", "body", *("message", "answers") * 3))
         try:
             return _changed_at(depth, chance, item)
         except (
@@ -143,7 +143,12 @@ def changed_message(target: Target) -> Change:
         if depth == "body":
             text = json.dumps(_changed(chance, body)).encode()
             return json.dumps(envelope(target, text, whole["headers"]["id"])).encode()
-        fields = _changed(chance, json.loads(body[0][0]))
+        fields = json.loads(body[0][0])
+        if depth == "answers":
+            answers = changed_bytes(chance, base64.b64decode(fields["answers"]))
+            fields["answers"] = base64.b64encode(answers).decode()
+        else:
+            fields = _changed(chance, fields)
         return json.dumps(signed(target, json.dumps(fields))).encode()
 
     return change

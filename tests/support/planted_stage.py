@@ -21,19 +21,17 @@ class Drawing(Message):
     ``pictures``: the bucket to put a picture into, if any.
     """
 
-    bucket: BucketName
     to_draw: list[Item] = Field(min_length=1)
     pictures: BucketName | None = None
 
     @classmethod
     def of(cls, chunk: Chunk, pictures: str | None = None) -> Drawing:
         """The message that follows the one for preprocess."""
-        fields = {"bucket": chunk.bucket, "to_draw": chunk.items, "pictures": pictures}
-        return chunk.onward(cls, **fields)
+        return chunk.onward(cls, to_draw=chunk.items, pictures=pictures)
 
     def as_chunk(self) -> Chunk:
         """The message that was preprocessed."""
-        return self.onward(Chunk, bucket=self.bucket, items=self.to_draw)
+        return self.onward(Chunk, items=self.to_draw)
 
     def picture_key(self) -> str:
         """Where this chunk's picture is."""

@@ -36,10 +36,15 @@ FEW = 64  # objects
 
 @dataclass
 class Stack:
-    """One home. ``run`` types a command; everything else looks at what came of it."""
+    """One home. ``run`` types a command; everything else looks at what came of it.
+
+    ``root``: where the project lies that it runs. ``python``: an interpreter that finds it there.
+    """
 
     home: Path
     environment: dict[str, str] = field(default_factory=dict)
+    root: Path = ROOT
+    python: str = sys.executable
 
     def run(
         self,
@@ -51,8 +56,8 @@ class Stack:
     ) -> subprocess.CompletedProcess[str]:
         """Type ``PREFIX headrace ARGUMENTS``. AssertionError with its stderr where it fails."""
         done = subprocess.run(
-            [*prefix, sys.executable, "-m", "producer", *arguments],
-            cwd=options.pop("cwd", ROOT),
+            [*prefix, self.python, "-m", "producer", *arguments],
+            cwd=options.pop("cwd", self.root),
             env={**os.environ, "HEADRACE_HOME": str(self.home), **self.environment},
             capture_output=True,
             text=True,

@@ -13,6 +13,10 @@ from shared.broker.signing import verify
 from shared.ledger import ChunkRef
 from shared.messages import MAX_MESSAGE_BYTES, Address, Message
 
+# What a dead letter keeps of a reason, and how much of it may be the place's name.
+_MAX_REASON_CHARACTERS = 500
+_MAX_PLACE_CHARACTERS = 200
+
 
 class Malformed(Exception):
     """``layer`` says where the message is wrong, as in ``shared.broker.dead_letters.DeadLetter``.
@@ -90,8 +94,10 @@ def _parse(message_type: type[Message], body: str) -> Message:
         return message_type.model_validate_json(body, strict=True)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "message"
-        raise Malformed("schema", f"{where}: {first['msg']}", _about_chunk(body)) from error
+        # Both may have a name from the message in them, of any length.
+        where = ".".join(str(part) for part in first["loc"])[:_MAX_PLACE_CHARACTERS] or "message"
+        reason = f"{where}: {first['msg']}"[:_MAX_REASON_CHARACTERS]
+        raise Malformed("schema", reason, _about_chunk(body)) from error
 
 
 class _Signed(Address):

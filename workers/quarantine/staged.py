@@ -7,6 +7,7 @@ from collections.abc import Callable
 from shared.messages import Batch, Parcel
 from shared.settings import Settings
 from shared.staging.layout import Layout
+from shared.staging.pixel_layout import PixelLayout
 
 
 def staged_check(settings: Settings) -> Callable[[Batch], str | None]:
@@ -18,7 +19,7 @@ def staged_check(settings: Settings) -> Callable[[Batch], str | None]:
         slot = batch.staged
         if slot is None:
             return None
-        needed = slot.images * batch.pipeline.preprocess.image_bytes
+        needed = PixelLayout(batch.pipeline.staged_views, slot.images).total_bytes
         if isinstance(slot, Parcel):
             return f"staged: {needed} bytes are too many" if needed > network_bytes else None
         if slot.host_id != settings.host_id:

@@ -38,12 +38,17 @@ class Limit:
 
 
 def _device_seconds(spec: JobSpec) -> float:
+    """Each analysis by a model runs over each batch, and may load its model first."""
     batch_seconds = spec.pipeline.batch_seconds
-    return DEVICE_BATCHES * (max(LOAD_SECONDS, batch_seconds) + batch_seconds)
+    runs = DEVICE_BATCHES * max(1, len(spec.pipeline.network_analyses))
+    return runs * (max(LOAD_SECONDS, batch_seconds) + batch_seconds)
 
 
 def _preprocess_seconds(spec: JobSpec) -> float:
-    """Before it is decoded a chunk may wait for a slot, which the device has to empty first."""
+    """Before it is decoded a chunk may wait for a slot, which the device has to empty first.
+
+    One that needs no slot may wait for one that does.
+    """
     item_seconds = spec.pipeline.preprocess.item_seconds
     return PREPROCESS_CHUNKS * spec.chunk_items * item_seconds + _device_seconds(spec)
 

@@ -19,6 +19,7 @@ __all__ = [
     "ENVELOPE",
     "IGNORED",
     "MISSING",
+    "SCHEMA",
     "Case",
     "Make",
     "Target",

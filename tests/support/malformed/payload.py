@@ -35,7 +35,7 @@ def _signature(signature: Callable[[str], str]) -> Make:
 
 def _tampered(target: Target) -> bytes:
     whole = valid(target)
-    body = base64.b64decode(whole["body"]).replace(b"a.jpg", b"b.jpg")
+    body = base64.b64decode(whole["body"]).replace(b"photos", b"fotos5")
     return json.dumps(whole | {"body": base64.b64encode(body).decode()}).encode()
 
 
@@ -91,7 +91,7 @@ SIGNATURE = named(
         "not ASCII": _signature(lambda _: "\u00e9" * 64),
         "another key": _signed_instead(key="x" * 32),
         "for another task": lambda t: _signed_instead(task=t.other_task)(t),
-        "for another queue": _signed_instead(queue="v4.other"),
+        "for another queue": _signed_instead(queue="v5.other"),
         "for another id": _signed_instead(message_id="x"),
         "for another body": _signed_instead(body="{}"),
         "changed after it": _tampered,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from tests.support.malformed.answers import ANSWERS, CLASSES
 from tests.support.malformed.schema import field, fields
 from tests.support.malformed.spoiling import MISSING, Case
 from tests.support.malformed.target import Target, signed
@@ -15,20 +16,16 @@ def _many(target: Target) -> bytes:
     return json.dumps(signed(target, json.dumps(message))).encode()
 
 
-def _item_fields(*prefix: str | int) -> dict[str, Case]:
-    return {
-        **fields((*prefix, "key"), MISSING, "", "x" * 1025, None, 5, ["a"]),
-        **fields((*prefix, "etag"), MISSING, "x" * 201, None),
-        **fields((*prefix, "size"), MISSING, -1, 2**63, 10**30, "1", float("nan")),
-        **fields((*prefix, "extra"), 1),
-        "schema: too many items": Case("schema", _many),
-    }
-
-
-_BUCKET = fields(
-    ("bucket",), MISSING, "", "a", "a" * 64, "../x", "/etc", "a/b", "..a", "a b", "A\n", None, 5
-)
-_WARNINGS = ("", "no-such", "x" * 10**6, 5, ["damaged_data"])
+_ITEMS = {
+    **fields(("items",), MISSING, None, [], {}, "x", [None], [{}]),
+    **fields(("items", 0, "key"), MISSING, "", "x" * 1025, None, 5, ["a"]),
+    **fields(("items", 0, "etag"), MISSING, "x" * 201, None),
+    **fields(("items", 0, "size"), MISSING, -1, 2**63, 10**30, "1", float("nan")),
+    **fields(("items", 0, "extra"), 1),
+    "schema: too many items": Case("schema", _many),
+}
+# Those of before are in the manifest.
+_NO_ITEMS = fields(("items",), [], [{"key": "a.jpg", "etag": "e", "size": 1}])
 _TIMINGS = {
     **fields(("timings",), MISSING, None, [], "x"),
     **fields(("timings", "fetch_seconds"), -1, float("nan"), float("inf"), 10**8, "x"),
@@ -36,12 +33,36 @@ _TIMINGS = {
     **fields(("timings", "extra"), 1),
 }
 
+
+def _crop(pixels: int) -> dict[str, object]:
+    return {"kind": "crop", "resize_shorter_pixels": pixels, "crop_pixels": pixels}
+
+
+def _used(**wrong: tuple[object, ...]) -> dict[str, Case]:
+    """What computed the classes, with one of its fields wrong; the wrong one shows in the name."""
+    found: dict[str, Case] = {}
+    for name, values in wrong.items():
+        for value in values:
+            used = {name: value, **{other: v for other, v in _USED.items() if other != name}}
+            found |= fields(("computed", "classes"), used)
+    return found
+
+
+_KEYS = (None, "x", ["a.jpg"], [""], ["x" * 1025], [5], ["a"] * 513)
+_USED = {"engine": "torch", "precision": "float32", "device": "cpu"}
+
 CASES_OF: dict[str, dict[str, Case]] = {
-    "preprocess": {**_item_fields("items", 0), **_BUCKET, **fields(("timings",), {})},
+    "preprocess": {
+        **_ITEMS,
+        **fields(("timings",), {}),
+        **fields(("answers",), "x"),
+        **fields(("keys",), ["a.jpg"]),
+        **fields(("staged",), None),
+    },
     "inference": {
-        **_item_fields("items", 0, "item"),
-        **_BUCKET,
+        **_NO_ITEMS,
         **_TIMINGS,
+        **ANSWERS,
         **fields(("staged",), MISSING, None, {}, "x", []),
         **fields(("staged", "index"), MISSING, -1, 3, 10_000, 10_001, 2**63, 0.5, "0"),
         **fields(("staged", "host_id"), MISSING, "", "elsewhere", "../testhost", "x" * 201),
@@ -55,25 +76,22 @@ CASES_OF: dict[str, dict[str, Case]] = {
         "schema: pixels that do not fit the slot": Case(
             "schema", field("staged", "index", value=0)
         ),
-        **fields(("pipeline", "preprocess"), {}),
-        **fields(("items", 0, "width"), 0, -1, 10**7, "9"),
-        **fields(("items", 0, "warning"), *_WARNINGS),
-        **fields(("items", 0, "failure"), {}, "x", {"error_code": "no-such", "error_message": ""}),
+        # Of the same slot: the view takes more than the image that lies there.
+        **fields(("pipeline", "analyses", "classes", "view"), _crop(4096)),
+        **fields(("keys",), *_KEYS),
+        **fields(("computed",), {}, {"classes": None}),
     },
     "collector": {
-        **_item_fields("items", 0, "item"),
+        **_NO_ITEMS,
         **_TIMINGS,
-        **fields(("bucket",), "photos"),
-        **fields(("engine",), MISSING, "no-such", 5),
-        **fields(("precision",), MISSING, "float8"),
-        **fields(("device",), MISSING, "x" * 201),
-        **fields(("items", 0, "width"), 0, -1, 10**7, "9"),
-        **fields(("items", 0, "warning"), *_WARNINGS),
-        **fields(
-            ("items", 0, "predictions"),
-            *(None, "x", [{}], [{"label": "a", "score": 1.0}] * 101),
-            *([{"label": "x" * 10_001, "score": 1.0}], [{"label": 5, "score": 1.0}]),
-            *([{"label": None, "score": 1.0}], [{"label": "a", "score": float("nan")}]),
-        ),
+        **ANSWERS,
+        **CLASSES,
+        **fields(("keys",), ["a.jpg"]),
+        **fields(("staged",), None),
+        **fields(("computed",), MISSING, None, [], {}, {"other": None}),
+        **fields(("computed",), {"classes": None, "other": None}),
+        **fields(("computed", "classes"), "x", [], {}),
+        **_used(engine=("no-such", 5), precision=("float8", 5), device=(5, "x" * 201)),
+        **fields(("scored_at",), MISSING, None, "1", -1, 10**12, float("nan"), float("inf")),
     },
 }

@@ -31,6 +31,11 @@ def fields(path: tuple[str | int, ...], *values: Any) -> dict[str, Case]:
     }
 
 
+MODEL = ("pipeline", "models", "tiny")
+CLASSES = ("pipeline", "analyses", "classes")
+VIEW = (*CLASSES, "view")
+
+
 def class_models(**fields: Any) -> dict[str, Case]:
     """A user's class as the model, sound but for one of ``fields``, each a list of values."""
     sound = {
@@ -38,11 +43,26 @@ def class_models(**fields: Any) -> dict[str, Case]:
         "code_sha256": "b" * 64,
     }
     return {
-        f"schema: pipeline.model of a class: {name} {show(value)}": Case(
-            "schema", field("pipeline", "model", value={**sound, name: value})
+        f"schema: a class: {name} {show(value)}": Case(
+            "schema", field(*MODEL, value={**sound, name: value})
         )
         for name, values in fields.items()
         for value in values
+    }
+
+
+def views(*wrong: dict[str, Any]) -> dict[str, Case]:
+    """The view of the analysis, sound but for the fields that are wrong."""
+    sound = {
+        "crop": {"resize_shorter_pixels": 64, "crop_pixels": 64},
+        "letterbox": {"width": 64, "height": 64},
+        "stretch": {"width": 64, "height": 64},
+    }
+    return {
+        f"schema: a view: {show(each)}": Case(
+            "schema", field(*VIEW, value={**sound.get(each["kind"], {}), **each})
+        )
+        for each in wrong
     }
 
 
@@ -67,7 +87,7 @@ SCHEMA = {
         },
     ),
     **fields(("extra",), 1),
-    **fields(("schema_version",), 0, 2, 4, "1", None, 1.5),
+    **fields(("schema_version",), 0, 2, 3, 5, "4", None, 4.5),
     **fields(("incarnation",), MISSING, None, "", "1" * 15, "1" * 17, "../" * 5 + "x", 5),
     **fields(("job_id",), MISSING, "", "../job", "/etc/passwd", "a/b", "a" * 101, "a\n", 5),
     **fields(("job_uid",), MISSING, None, "", "z" * 16, ["2" * 16]),
@@ -75,33 +95,61 @@ SCHEMA = {
         ("chunk",), MISSING, -1, 2**31, 10**30, 0.5, "0", True, None, float("nan"), float("inf")
     ),
     **fields(("attempt",), MISSING, 0, -1, 2**31, "1", None),
+    **fields(
+        ("bucket",), MISSING, "", "a", "a" * 64, "../x", "/etc", "a/b", "..a", "a b", "A\n", None, 5
+    ),
     **fields(("pipeline",), MISSING, None, {}, "classify"),
     **fields(("pipeline", "name"), MISSING, "", "../x", "/x", "A", "x" * 65),
     **fields(("pipeline", "extra"), 1),
-    **fields(("pipeline", "engine"), "no-such", None),
-    **fields(("pipeline", "preprocess", "crop_pixels"), 0, -1, 4097, 10**9, 1.5, "224"),
-    **fields(("pipeline", "preprocess", "resize_shorter_pixels"), 0, 1, 4097),
+    **fields(("pipeline", "form"), MISSING, "", "middle", None, 1),
+    **fields(("pipeline", "preprocess"), None, [], {"crop_pixels": 64}),
     **fields(("pipeline", "preprocess", "max_object_bytes"), 0, 2**30 + 1),
     **fields(("pipeline", "preprocess", "max_pixels"), 0, 10**9 + 1),
     **fields(("pipeline", "preprocess", "decode"), "", "loose", None, 1),
     **fields(("pipeline", "preprocess", "sixteen_bit"), "", "low_byte", None, 16),
-    **fields(("pipeline", "model", "name"), "../x", "/x", ""),
-    **fields(("pipeline", "model", "sha256"), "../x", "a" * 63, "A" * 64),
-    **fields(("pipeline", "model", "python_class"), "os:system", "/x:Y", "..:Y"),
-    **fields(("pipeline", "model", "code_sha256"), "a" * 64, "../x", 5),
-    **fields(("pipeline", "model", "files"), [{"name": "a", "sha256": "a" * 64, "bytes": 1}], "x"),
-    **fields(("pipeline", "model", "environment"), ["HOME"], ["HEADRACE_HOME"], ["a b"], 5),
+    **fields(("pipeline", "analyses"), MISSING, None, [], {}, "x", {"classes": None}),
+    **fields(("pipeline", "analyses", "key"), {"kind": "palette"}),
+    **fields(("pipeline", "analyses", "Upper"), {"kind": "palette"}),
+    **fields(("pipeline", "analyses", "x" * 10**6), {"kind": "palette"}),
+    **fields(CLASSES, None, [], "x", {}, {"kind": "palette"}),
+    **fields((*CLASSES, "kind"), MISSING, None, "", "no-such", "x" * 10**6, 5, ["classes"], {}),
+    **fields((*CLASSES, "extra"), 1),
+    **fields((*CLASSES, "model"), MISSING, None, "", "other", "../x", "tiny@" + "a" * 63),
+    **fields((*CLASSES, "engine"), "no-such", None),
+    **fields((*CLASSES, "precision"), "float8", None),
+    **fields((*CLASSES, "top_k"), 0, 101, 10**30, "5"),
+    **fields((*CLASSES, "softmax"), "yes", None, 1),
+    **fields(VIEW, MISSING, None, {}, [], "crop", {"kind": "whole"}, {"kind": None}),
+    **fields((*VIEW, "crop_pixels"), MISSING, 0, -1, 4097, 10**9, 1.5, "224"),
+    **fields((*VIEW, "resize_shorter_pixels"), MISSING, 0, 1, 4097),
+    **fields((*VIEW, "extra"), 1),
+    **views(
+        *({"kind": "stretch", "width": value} for value in (0, 4097, 10**9, "64", 1.5)),
+        *({"kind": "letterbox", "height": value} for value in (0, 4097, None)),
+        *({"kind": "letterbox", "pad": value} for value in (-1, 256, 0.5)),
+        *({"kind": "letterbox", "align": value} for value in ("left", None)),
+        {"kind": "stretch", "pad": 0},
+    ),
+    **fields(("pipeline", "models"), MISSING, None, [], {}, "x", {"tiny": None}),
+    **fields(("pipeline", "models", "other"), {"name": "other", "sha256": "a" * 64}),
+    **fields((*MODEL, "name"), "../x", "/x", ""),
+    **fields((*MODEL, "sha256"), "../x", "a" * 63, "A" * 64),
+    **fields((*MODEL, "python_class"), "os:system", "/x:Y", "..:Y"),
+    **fields((*MODEL, "code_sha256"), "a" * 64, "../x", 5),
+    **fields((*MODEL, "files"), [{"name": "a", "sha256": "a" * 64, "bytes": 1}], "x"),
+    **fields((*MODEL, "environment"), ["HOME"], ["HEADRACE_HOME"], ["a b"], 5),
+    **fields((*MODEL, "arguments"), "", "[]", "{", "null", '{"a": 1}', {}, "[" * 10_000),
+    **fields((*MODEL, "outputs"), None, ["Scores"], [""], ["a"] * 17, "scores", [5]),
     **class_models(
         code_sha256=[None, "../x"],
         environment=[["HEADRACE_HOME"], ["A=B"], ["A"] * 65],
+        arguments=["", "[1]", "{", "1e999", {}, '"' + "x" * 65_536 + '"'],
         files=[
             *(packed_file(name=name) for name in ("../x", "/x", "", "a//b", "a\0", "x" * 256)),
             *(packed_file(bytes=size) for size in (-1, 2**31 + 1, "1")),
             *(packed_file(sha256="../x"), packed_file(more=1), packed_file() * 2),
         ],
     ),
-    **fields(("pipeline", "model", "architecture"), None, "x" * 101),
-    **fields(("pipeline", "model", "std"), [0, 0, 0], [1, 1], "x", [1, 1, float("nan")]),
-    **fields(("pipeline", "postprocess", "top_k"), 0, 101),
-    **fields(("items",), MISSING, None, [], {}, "x", [None], [{}]),
+    **fields((*MODEL, "architecture"), None, "x" * 101),
+    **fields((*MODEL, "std"), [0, 0, 0], [1, 1], "x", [1, 1, float("nan")]),
 }

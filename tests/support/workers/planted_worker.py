@@ -7,18 +7,24 @@ one worker; with the argument ``long`` its stage is long.
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import replace
 from typing import Any
 
 import redis
 
-from shared.messages import Result, ResultItem, Timings
+from shared.answers import all_failed, answer_schema
+from shared.errors import ItemErrorCode
+from shared.item import ItemFailure
+from shared.messages import Result, Timings
 from shared.settings import Settings
-from shared.stages import RESULTS, STAGES
+from shared.stages import INFERENCE, RESULTS, STAGES
 from shared.storage import resolve_store
 from tests.support.planted_stage import BRUSH_KEY, COLOUR_KEY, HELD_JOB, STAGE, Drawing
 from workers.celery_worker import run_worker
 from workers.runtime import Forward, GiveBack, Outcome, Runtime, StageFunction
+
+NOT_COMPUTED = ItemFailure(error_code=ItemErrorCode.MODEL_ERROR, error_message="It was only drawn.")
 
 
 def draw_picture(settings: Settings, message: Drawing, bucket: str) -> None:
@@ -39,12 +45,14 @@ def setup(runtime: Runtime) -> StageFunction:
             return GiveBack()
         if message.pictures is not None:
             draw_picture(runtime.settings, message, message.pictures)
+        pipeline = message.pipeline
         result = message.onward(
             Result,
-            items=[ResultItem(item=item) for item in message.to_draw],
-            engine=None,
-            precision=None,
-            device=None,
+            answers=all_failed(
+                len(message.to_draw), answer_schema(pipeline, INFERENCE), NOT_COMPUTED
+            ),
+            computed=dict.fromkeys(pipeline.network_analyses),
+            scored_at=time.time(),
             timings=Timings(),
         )
         return Forward(RESULTS, result)

@@ -1,4 +1,4 @@
-"""What a worker sends for a chunk that it gives back: the first stage's message, where it can."""
+"""What becomes of a chunk that a worker gives back: it sends it, or leaves it to the producer."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ class OneChunk:
 
     def __init__(self, first_stage: str) -> None:
         self.first_stage = first_stage
+        self.left: list[ChunkRef] = []
+
+    def leave(self, ref: ChunkRef, *_: object) -> None:
+        self.left.append(ref)
 
     def claim(self, ref: ChunkRef, *_: object) -> Claim:
         return Claim(ref, 0)
@@ -32,24 +36,25 @@ class Sent(list[tuple[str, str, Message]]):
         self.append((task, queue, message))
 
 
-def given_back(message: Message, first_stage: str = PREPROCESS.name) -> Sent:
+def given_back(message: Message, first_stage: str = PREPROCESS.name) -> tuple[Sent, list[ChunkRef]]:
+    """The messages that were sent, and the chunks that were left to the producer."""
     sent, ledger = Sent(), OneChunk(first_stage)
     settings: Any = None
     identity = WorkerIdentity("inference", "i-1", "testhost")
     runtime = Runtime(settings, identity, ledger, sent)  # type: ignore[arg-type]
     runtime.process(message, "bulk", INFERENCE, lambda *_: GiveBack())
-    return sent
+    return sent, ledger.left
 
 
-@pytest.mark.parametrize("message", [samples.chunk(), samples.batch()], ids=["chunk", "batch"])
-def test_it_goes_to_the_first_queue_of_its_job(message: Message) -> None:
-    again = samples.chunk(attempt=2).model_copy(update={"pipeline": message.pipeline})
-    assert given_back(message) == [(PREPROCESS.task, "first.queue", again)]
+def test_a_chunk_goes_to_the_first_queue_of_its_job() -> None:
+    again = samples.chunk(attempt=2)
+    assert given_back(samples.chunk()) == ([(PREPROCESS.task, "first.queue", again)], [])
 
 
-def test_what_does_not_know_its_bucket_is_left_to_the_producer() -> None:
-    assert given_back(samples.result()) == []
+@pytest.mark.parametrize("message", [samples.batch(), samples.result()], ids=["batch", "result"])
+def test_a_message_without_items_is_left_to_the_producer(message: Message) -> None:
+    assert given_back(message) == ([], [message.ref])
 
 
-def test_a_first_stage_of_another_version_is_left_to_the_producer() -> None:
-    assert given_back(samples.chunk(), "gone") == []
+def test_a_first_stage_of_another_version_is_not_sent_to() -> None:
+    assert given_back(samples.chunk(), "gone") == ([], [])

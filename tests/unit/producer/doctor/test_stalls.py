@@ -19,6 +19,8 @@ from producer.doctor.stalls.chunks import LIMITS, overdue_chunks
 from producer.doctor.stalls.consumers import missing_consumers
 from producer.doctor.stalls.slots import full_ring
 from producer.jobs import JobRequest, submit
+from shared.analyses import Analysis
+from shared.analyses.palette import Palette
 from shared.broker import redis_queues
 from shared.broker.rabbitmq import RabbitQueues
 from shared.errors import TransientError
@@ -100,6 +102,21 @@ def test_a_slow_pipeline_has_later_deadlines(spec: JobSpec) -> None:
     )
     for stage in (PREPROCESS, INFERENCE):
         assert LIMITS[stage].seconds(slow) > LIMITS[stage].seconds(spec)
+
+
+def test_each_analysis_by_a_model_makes_deadlines_later(spec: JobSpec) -> None:
+    (once,) = samples.pipeline().analyses.values()
+
+    def deadlines(**analyses: Analysis) -> list[float]:
+        models = (samples.MODEL,) if "first" in analyses else ()
+        pipeline = samples.long_pipeline(analyses, models)
+        asked = spec.model_copy(update={"pipeline": pipeline})
+        return [LIMITS[stage].seconds(asked) for stage in (PREPROCESS, INFERENCE)]
+
+    colours = Palette(view=Palette.own_view)
+    assert deadlines(first=once, second=once) > deadlines(first=once)
+    assert deadlines(first=once, colours=colours) == deadlines(first=once)
+    assert deadlines(colours=colours)[0] > 0
 
 
 def test_a_job_without_a_readable_spec_has_no_chunk_to_name(fake: Fake, spec: JobSpec) -> None:

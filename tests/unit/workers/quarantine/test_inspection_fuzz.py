@@ -85,13 +85,28 @@ def messages(draw: st.DrawFn) -> tuple[Target, bytes]:
 
 
 @st.composite
+def answers(draw: st.DrawFn) -> tuple[Target, bytes]:
+    """A message whose answers are spoiled, rightly signed."""
+    target = draw(st.sampled_from([each for each in TARGETS if each.role != "preprocess"]))
+    fields = json.loads(target.message.model_dump_json())
+    data = overwritten(draw, base64.b64decode(fields["answers"]))
+    fields["answers"] = base64.b64encode(data).decode()
+    return target, json.dumps(signed(target, json.dumps(fields))).encode()
+
+
+def overwritten(draw: st.DrawFn, data: bytes) -> bytes:
+    """Some bytes overwritten, or cut off."""
+    new = bytearray(data)
+    for place in draw(st.lists(st.integers(0, len(new) - 1), max_size=4)):
+        new[place] = draw(st.integers(0, 255))
+    return bytes(new[: draw(st.none() | st.integers(0, len(new)))])
+
+
+@st.composite
 def damaged(draw: st.DrawFn) -> tuple[Target, bytes]:
     """The bytes of a valid message, some of them overwritten, or cut off."""
     target = draw(st.sampled_from(TARGETS))
-    data = bytearray(json.dumps(VALID[target.role]).encode())
-    for place in draw(st.lists(st.integers(0, len(data) - 1), max_size=4)):
-        data[place] = draw(st.integers(0, 255))
-    return target, bytes(data[: draw(st.none() | st.integers(0, len(data)))])
+    return target, overwritten(draw, json.dumps(VALID[target.role]).encode())
 
 
 @st.composite
@@ -107,6 +122,7 @@ KINDS = {
     "envelopes": envelopes(),
     "bodies": bodies(),
     "messages": messages(),
+    "answers": answers(),
     "damaged": damaged(),
     "noise": noise(),
 }
