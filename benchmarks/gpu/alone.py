@@ -174,7 +174,7 @@ def gpu_decode_rates(task: Task) -> dict[str, float]:
 
     @torch.inference_mode()
     def decode_and_run() -> int:
-        images = len(module(decoded()))
+        images = len(module(decoded())[0])
         torch.cuda.synchronize()
         return images
 

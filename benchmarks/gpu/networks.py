@@ -9,10 +9,13 @@ import torch
 import torchvision
 
 from benchmarks.stack import BenchStack
+from shared.analyses.classes import Classes
 from shared.catalog.published import WEIGHTS, model_key
 from shared.model import Model, PrecisionPolicy
-from shared.pipeline import Pipeline, Postprocess
+from shared.pipeline import Pipeline
+from shared.views.crop import Crop
 
+PIXELS = 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -30,7 +33,8 @@ def model_of(architecture: str, weights: Path) -> Model:
     with weights.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     name = architecture.replace("_", "-")
-    return Model(name=name, sha256=sha256, architecture=architecture, mean=MEAN, std=STD)
+    baked = {"architecture": architecture, "mean": MEAN, "std": STD, "outputs": ("scores",)}
+    return Model.model_validate({"name": name, "sha256": sha256, **baked})
 
 
 def pipeline_of(
@@ -41,10 +45,16 @@ def pipeline_of(
     bucket = stack.settings.models_bucket
     stack.store.make_bucket(bucket)
     stack.store.put_file(bucket, model_key(model.name, model.sha256, WEIGHTS), weights)
-    return Pipeline(
-        name=model.name,
-        model=model,
+    classes = Classes(
+        model=model.name,
+        view=Crop(resize_shorter_pixels=256, crop_pixels=PIXELS),
         engine="torch",
         precision=precision,
-        postprocess=Postprocess(softmax=True),
+        softmax=True,
+    )
+    return Pipeline(
+        name=model.name,
+        form="short",
+        models={model.name: model},
+        analyses={"classes": classes},
     )

@@ -31,7 +31,7 @@ class Classifier:
 
     def __call__(self, images: Images) -> Classes:
         started = time.time()
-        logits = self._run(images)
+        logits = self._run(images)[0]
         self._meter.note(started, len(images))
         classes: Classes = np.asarray(logits).argmax(axis=1)
         return classes
@@ -45,7 +45,8 @@ def _onnxruntime(task: Task) -> Run:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(task.onnx, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return CorePool([lambda images: session.run(None, {name: images})[0]] * groups).run
+    scores = ["scores"]
+    return CorePool([lambda images: tuple(session.run(scores, {name: images}))] * groups).run
 
 
 def _openvino(task: Task) -> Run:
@@ -53,8 +54,13 @@ def _openvino(task: Task) -> Run:
 
     hint = {"float32": "f32", "bfloat16": "bf16"}[task.precision]
     groups, threads = groups_and_threads()
-    model = openvino.Core().compile_model(
-        task.onnx,
+    core = openvino.Core()
+    graph = core.read_model(task.onnx)
+    for result in graph.get_results():
+        if "scores" not in result.input_value(0).get_names():
+            graph.remove_result(result)
+    model = core.compile_model(
+        graph,
         "CPU",
         {
             "INFERENCE_PRECISION_HINT": hint,
@@ -68,7 +74,7 @@ def _openvino(task: Task) -> Run:
 
 
 def _infer(request: Any, images: Images) -> Any:
-    return request.infer([images])[0].copy()
+    return (request.infer([images])[0].copy(),)
 
 
 def _eager(task: Task) -> Run:
@@ -84,7 +90,7 @@ def _eager(task: Task) -> Run:
     def run(images: Images) -> Any:
         with torch.inference_mode():
             pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-            return network((pixels - mean) / std).numpy()
+            return (network((pixels - mean) / std).numpy(),)
 
     return run
 

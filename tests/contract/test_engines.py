@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,18 @@ from torchvision.transforms import functional
 from shared.errors import PermanentError
 from shared.fields import Channels
 from shared.model import Model, Precision
-from workers.inference.engines import Engine, Images
+from shared.placement import Size
+from workers.inference.engines import Engine, Images, Outputs
+from workers.inference.engines.exported import require_exported_for
 from workers.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
 from workers.inference.engines.openvino_engine import OpenVinoEngine, openvino
 from workers.inference.engines.torch_engine import TorchEngine
+from workers.inference.export import export as export_for
 from workers.inference.export import main as export
 
 PIXELS = 64
+CANVAS = (PIXELS, PIXELS)
+LENGTHS = {"scores": 1000, "features": 1024}
 MEAN: Channels = (0.485, 0.456, 0.406)
 STD: Channels = (0.229, 0.224, 0.225)
 
@@ -66,29 +72,40 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
         architecture="mobilenet_v3_small",
         mean=MEAN,
         std=STD,
+        outputs=("scores", "features"),
     )
     return Files(model, weights, onnx, network)
 
 
-def make_torch(files: Files) -> Engine:
-    return TorchEngine(files.model, files.weights, "float32")
+def make_torch(files: Files, model: Model, canvas: Size = CANVAS) -> Engine:
+    return TorchEngine(model, files.weights, "float32")
 
 
-def make_onnxruntime(files: Files) -> Engine:
-    return OnnxRuntimeEngine(files.model, files.onnx, PIXELS)
+def make_onnxruntime(files: Files, model: Model, canvas: Size = CANVAS) -> Engine:
+    return OnnxRuntimeEngine(model, files.onnx, canvas)
 
 
-def make_openvino(files: Files) -> Engine:
-    return OpenVinoEngine(files.model, files.onnx, PIXELS, "float32")
+def make_openvino(files: Files, model: Model, canvas: Size = CANVAS) -> Engine:
+    return OpenVinoEngine(model, files.onnx, canvas, "float32")
 
 
-ENGINES = {"torch": make_torch, "onnxruntime": make_onnxruntime, "openvino": make_openvino}
+Make = Callable[..., Engine]
+ENGINES: dict[str, Make] = {
+    "torch": make_torch,
+    "onnxruntime": make_onnxruntime,
+    "openvino": make_openvino,
+}
 
 
 @pytest.fixture(params=ENGINES.values(), ids=ENGINES)
-def engine(request: pytest.FixtureRequest, files: Files) -> Iterator[Engine]:
-    make: Callable[[Files], Engine] = request.param
-    engine = make(files)
+def make(request: pytest.FixtureRequest) -> Make:
+    made: Make = request.param
+    return made
+
+
+@pytest.fixture
+def engine(make: Make, files: Files) -> Iterator[Engine]:
+    engine = make(files, files.model)
     yield engine
     engine.close()
 
@@ -111,6 +128,13 @@ def plainly(files: Files, images: Images) -> np.ndarray:
         return logits
 
 
+def arrays(outputs: Outputs) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and features."""
+    assert isinstance(outputs, tuple)
+    scores, features = outputs
+    return scores, features
+
+
 def distance(found: np.ndarray, expected: np.ndarray) -> float:
     """The worst difference, as a share of the largest logit."""
     return float(np.abs(found - expected).max() / np.abs(expected).max())
@@ -119,12 +143,66 @@ def distance(found: np.ndarray, expected: np.ndarray) -> float:
 @pytest.mark.parametrize("count", [1, 2, 7, 64])
 def test_logits_are_those_of_plain_torchvision(engine: Engine, files: Files, count: int) -> None:
     images = random_images(count)
-    expected, found = plainly(files, images), engine.run(images)
-    assert isinstance(found, np.ndarray)
+    expected, (found, features) = plainly(files, images), arrays(engine.run(images))
     assert (found.dtype, found.shape) == (np.float32, (count, 1000))
+    assert (features.dtype, features.shape) == (np.float32, (count, 1024))
+    assert distance(last_layer(files, features), expected) < 1e-3
     assert distance(found, expected) < 1e-3
     assert np.array_equal(found.argmax(axis=1), expected.argmax(axis=1))
     assert count < 7 or len(set(found.argmax(axis=1))) > 1
+
+
+def last_layer(files: Files, features: np.ndarray) -> np.ndarray:
+    """What torchvision's last layer makes of features."""
+    with torch.inference_mode():
+        logits: np.ndarray = files.network.classifier[-1](torch.from_numpy(features)).numpy()  # type: ignore[index,operator]
+        return logits
+
+
+@pytest.mark.parametrize("outputs", [("scores",), ("features",), ("features", "scores")])
+def test_an_engine_gives_the_outputs_of_its_model_and_no_others(
+    engine: Engine, make: Make, files: Files, outputs: tuple[str, ...]
+) -> None:
+    images = random_images(9)
+    every = dict(zip(files.model.outputs, arrays(engine.run(images)), strict=True))
+    narrowed = make(files, files.model.model_copy(update={"outputs": outputs}))
+    found = narrowed.run(images)
+    narrowed.close()
+    assert len(found) == len(outputs)
+    for name, array in zip(outputs, found, strict=True):
+        assert np.array_equal(array, every[name])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_scores_are_the_same_to_the_bit_with_and_without_features(
+    files: Files, precision: Precision
+) -> None:
+    alone = files.model.model_copy(update={"outputs": ("scores",)})
+    images, capability = random_images(8), {"float32": "FP32", "bfloat16": "BF16"}.get(precision)
+    found = [TorchEngine(m, files.weights, precision).run(images)[0] for m in (alone, files.model)]
+    assert np.array_equal(*found)
+    if capability in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        both = [OpenVinoEngine(m, files.onnx, CANVAS, precision) for m in (alone, files.model)]
+        assert np.array_equal(*(engine.run(images)[0] for engine in both))
+
+
+WIDE = (96, 64)
+
+
+@pytest.fixture(scope="module")
+def wide_onnx(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    onnx = tmp_path_factory.mktemp("wide") / "model.onnx"
+    architecture = str(files.model.architecture)
+    wanted = ("scores", "features", "boxes")
+    assert export_for(files.weights, architecture, MEAN, STD, WIDE, onnx, wanted) == LENGTHS
+    return onnx
+
+
+def test_images_need_not_be_square(files: Files, make: Make, wide_onnx: Path) -> None:
+    images = np.concatenate([random_images(3), random_images(3)[:, :, :32]], axis=2)
+    engine = make(replace(files, onnx=wide_onnx), files.model, WIDE)
+    assert distance(arrays(engine.run(images))[0], plainly(files, images)) < 1e-3
+    engine.close()
 
 
 SPOILT = [
@@ -138,12 +216,12 @@ SPOILT = [
 
 @pytest.mark.parametrize("spoil", SPOILT)
 def test_the_defaults_of_the_process_reach_no_engine(spoil: str, files: Files) -> None:
-    images, wanted = random_images(3), make_torch(files).run(random_images(3))
+    images, wanted = random_images(3), make_torch(files, files.model).run(random_images(3))
     before = torch.get_default_dtype()
     try:
         exec(spoil, {"torch": torch})
-        engine = make_torch(files)
-        assert np.array_equal(engine.run(images), wanted)
+        engine = make_torch(files, files.model)
+        assert all(map(np.array_equal, engine.run(images), wanted))
     finally:
         torch.set_default_dtype(before)
         torch.set_default_device(None)
@@ -152,18 +230,19 @@ def test_the_defaults_of_the_process_reach_no_engine(spoil: str, files: Files) -
 
 def test_an_image_is_answered_alike_in_any_batch(engine: Engine) -> None:
     images = random_images(9)
-    together = np.asarray(engine.run(images))
-    alone = np.concatenate([engine.run(images[n : n + 1]) for n in range(9)])
-    assert distance(alone, together) < 1e-3
+    together = arrays(engine.run(images))
+    singly = zip(*(arrays(engine.run(images[n : n + 1])) for n in range(9)), strict=True)
+    for found, expected in zip(map(np.concatenate, singly), together, strict=True):
+        assert distance(found, expected) < 1e-3
 
 
 def test_answers_outlive_the_pixels_and_the_next_run(engine: Engine) -> None:
     images = random_images(3)
-    first = np.asarray(engine.run(images))
-    copy = first.copy()
+    first = arrays(engine.run(images))
+    copies = [array.copy() for array in first]
     images[:] = 0
     engine.run(images)
-    assert np.array_equal(first, copy)
+    assert all(map(np.array_equal, first, copies))
 
 
 def test_an_engine_says_what_it_is(engine: Engine) -> None:
@@ -173,8 +252,9 @@ def test_an_engine_says_what_it_is(engine: Engine) -> None:
 
 def require_precision(engine: Engine, files: Files, precision: Precision) -> None:
     images = random_images(4)
-    expected, found = plainly(files, images), np.asarray(engine.run(images))
-    assert found.dtype == np.float32
+    expected, (found, features) = plainly(files, images), arrays(engine.run(images))
+    assert found.dtype == features.dtype == np.float32
+    assert 1e-5 < distance(last_layer(files, features), expected) < 0.1
     assert engine.precision == precision
     assert 1e-5 < distance(found, expected) < 0.1
 
@@ -191,11 +271,11 @@ def test_openvino_computes_in_what_the_cpu_has_and_refuses_the_rest(
 ) -> None:
     capability = {"bfloat16": "BF16", "float16": "FP16"}[precision]
     if capability in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        engine = OpenVinoEngine(files.model, files.onnx, PIXELS, precision)
+        engine = OpenVinoEngine(files.model, files.onnx, CANVAS, precision)
         require_precision(engine, files, precision)
     else:
         with pytest.raises(PermanentError, match=f"does not compute in {precision}"):
-            OpenVinoEngine(files.model, files.onnx, PIXELS, precision)
+            OpenVinoEngine(files.model, files.onnx, CANVAS, precision)
 
 
 FIRST_RUN = """
@@ -214,8 +294,8 @@ class Slow(np.lib.NumpyVersion):
 np.lib.NumpyVersion = Slow
 core_pool.cores = lambda: 2
 model, path, pixels = Model.model_validate_json(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-engine = OpenVinoEngine(model, path, pixels, "float32")
-print(engine.run(np.zeros((8, pixels, pixels, 3), np.uint8)).shape)
+engine = OpenVinoEngine(model, path, (pixels, pixels), "float32")
+print(engine.run(np.zeros((8, pixels, pixels, 3), np.uint8))[0].shape)
 """
 
 
@@ -236,17 +316,44 @@ def test_openvino_reports_to_nobody() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "pixels"),
-    [({"sha256": "0" * 64}, PIXELS), ({"mean": (0.5, 0.5, 0.5)}, PIXELS), ({}, PIXELS + 1)],
+    ("changes", "canvas", "reason"),
+    [
+        ({"sha256": "0" * 64}, CANVAS, "was exported from other weights"),
+        ({"mean": (0.5, 0.5, 0.5)}, CANVAS, "was exported from other weights"),
+        ({"outputs": ("scores", "boxes")}, CANVAS, "has no output 'boxes'"),
+        ({}, (PIXELS + 1, PIXELS), "takes images of 64x64 and the pipeline makes 65x64"),
+        ({}, (PIXELS, PIXELS + 1), "takes images of 64x64 and the pipeline makes 64x65"),
+    ],
 )
 def test_a_graph_that_was_exported_for_something_else_is_refused(
-    files: Files, changes: dict[str, object], pixels: int
+    files: Files, changes: dict[str, object], canvas: Size, reason: str
 ) -> None:
     model = files.model.model_copy(update=changes)
-    with pytest.raises(PermanentError, match=r"model\.onnx of 'small'"):
-        OnnxRuntimeEngine(model, files.onnx, pixels)
-    with pytest.raises(PermanentError, match=r"model\.onnx of 'small'"):
-        OpenVinoEngine(model, files.onnx, pixels, "float32")
+    with pytest.raises(PermanentError, match=rf"model\.onnx of 'small' {reason}"):
+        OnnxRuntimeEngine(model, files.onnx, canvas)
+    with pytest.raises(PermanentError, match=rf"model\.onnx of 'small' {reason}"):
+        OpenVinoEngine(model, files.onnx, canvas, "float32")
+
+
+@pytest.mark.parametrize("found", [None, "", "[1]", "{}", "nonsense"])
+def test_a_graph_of_unknown_origin_is_refused(files: Files, found: str | None) -> None:
+    with pytest.raises(PermanentError, match="was exported from other weights"):
+        require_exported_for(files.model, CANVAS, found, [PIXELS, PIXELS, 3])
+
+
+def test_the_command_says_what_the_graph_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[object] = []
+
+    def exported(*given: object) -> dict[str, int]:
+        asked.extend(given)
+        return LENGTHS
+
+    monkeypatch.setattr("workers.inference.export.export", exported)
+    assert export([*command(tmp_path, tmp_path), "--outputs", "scores,features"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"outputs": LENGTHS}
+    assert asked[-1] == ["scores", "features"]
 
 
 def test_export_refuses_weights_of_another_architecture(

@@ -20,7 +20,8 @@ POISON = 255
 class FakeEngine:
     """Its top class is the image's first value; it raises on a batch with a ``POISON`` in it.
 
-    While ``gate`` is not set, it runs nothing.
+    It gives scores and features, as the model of ``samples`` does. While ``gate`` is not set, it
+    runs nothing.
     """
 
     name: EngineName = "torch"
@@ -45,10 +46,23 @@ class FakeEngine:
         self.threads.add(threading.current_thread().name)
         if POISON in firsts:
             raise ValueError("poisoned\n image")
-        return np.eye(CLASSES, dtype=np.float32)[firsts] * 10
+        return outputs_of(firsts)
 
     def close(self) -> None:
         self.closed = True
+
+
+def outputs_of(firsts: list[int]) -> Outputs:
+    """Scores (images, CLASSES), and features (images, 2): the image's first value and 1."""
+    features = np.array([[first, 1] for first in firsts], np.float32)
+    return np.eye(CLASSES, dtype=np.float32)[firsts] * 10, features
+
+
+def firsts_of(outputs: Outputs) -> list[int]:
+    """The images' first values, as scores and features both have them."""
+    scores, features = outputs
+    assert np.argmax(scores, axis=1).tolist() == features[:, 0].tolist()
+    return [int(first) for first in features[:, 0]]
 
 
 def loop_over(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from shared.placement import Size
 from workers.inference.engines import Images
 
 IMAGES = 256
 _ROTATIONS = 4
 
 
-def calibration_images(pixels: int, count: int = IMAGES) -> Images:
-    """uint8 (count, pixels, pixels, 3), the same ones every time.
+def calibration_images(canvas: Size, count: int = IMAGES) -> Images:
+    """uint8 (count, height, width, 3), the same ones every time. ``canvas``: width and height.
 
     Noise with the spectrum of photos, 1/f, of varying slope, colour and contrast, and its
     rotations. Classifiers are less sure of it than of photos: their best two classes are half as
@@ -19,12 +20,14 @@ def calibration_images(pixels: int, count: int = IMAGES) -> Images:
     what agrees on them agrees on photos.
     """
     random = np.random.default_rng(1)
-    drawn = [_picture(random, pixels) for _ in range(-(-count // _ROTATIONS))]
+    width, height = canvas
+    drawn = [_picture(random, max(canvas)) for _ in range(-(-count // _ROTATIONS))]
     turned = [np.rot90(picture, turns) for turns in range(_ROTATIONS) for picture in drawn]
-    return np.ascontiguousarray(turned[:count])
+    return np.ascontiguousarray([picture[:height, :width] for picture in turned[:count]])
 
 
 def _picture(random: np.random.Generator, pixels: int) -> Images:
+    """A square."""
     across, along = np.fft.fftfreq(pixels)[:, None], np.fft.rfftfreq(pixels)[None]
     frequency = np.hypot(across, along)
     frequency[0, 0] = np.inf  # the mean is drawn apart

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -35,7 +36,7 @@ from workers.inference.errors import (
     load_error,
     one_line,
 )
-from workers.inference.model_types import LoadedModel, ModelKey
+from workers.inference.model_types import AboutImage, LoadedModel, ModelKey
 from workers.inference.models import LoadedModels
 from workers.inference.prints import JobPrints
 from workers.inference.submission import (
@@ -43,6 +44,7 @@ from workers.inference.submission import (
     InferenceResult,
     Piece,
     Submission,
+    about_of,
     deliver,
     fail,
     fail_all,
@@ -100,19 +102,22 @@ class DeviceLoop:
         images: Images,
         *,
         job: str = "",
+        about: Sequence[AboutImage] | None = None,
         alone: bool = False,
         fresh: bool = False,
     ) -> Future[InferenceResult]:
         """Run uint8 ``images`` (images, height, width, 3), of which there must be at least one.
 
-        ``job``: whose log gets what a user's class prints. ``alone``: in a batch of its own;
-        ``fresh``: and first in a process of its own, for a user's class. The future raises
-        EngineError if the engine raised on one of the batches, HostDied if a user's class ended its
-        process, ModelUnusable, or TransientError where loading may work later. The pixels must stay
-        as they are until it is done.
+        ``job``: whose log gets what a user's class prints. ``about``: what it may ask about each
+        image. ``alone``: in a batch of its own; ``fresh``: and first in a process of its own, for a
+        user's class. The future raises EngineError if the engine raised on one of the batches,
+        HostDied if a user's class ended its process, ModelUnusable, or TransientError where loading
+        may work later. The pixels must stay as they are until it is done.
+
+        A thread may submit several times, as for several models, before it waits for the answers.
         """
         submission = Submission(key, job)
-        self._queue.put(Piece(submission, images, alone=alone, fresh=fresh))
+        self._queue.put(Piece(submission, images, about=about, alone=alone, fresh=fresh))
         return submission.future
 
     def prepare(self, key: ModelKey) -> Future[EngineChoice]:
@@ -199,8 +204,7 @@ class DeviceLoop:
         started = time.monotonic()
         try:
             if isinstance(model.engine, StreamingEngine):
-                pieces = [piece.images for piece in batch]
-                launched = model.engine.launch(pieces, key.batch_seconds)
+                launched = _launch(model.engine, batch, key.batch_seconds)
                 return _InFlight(batch, model, launched, started)
             ran = _run_now(model.engine, batch)
         except BaseException as error:  # noqa: BLE001 - raised again where nothing helps
@@ -210,11 +214,15 @@ class DeviceLoop:
         return None
 
     def _model(self, key: ModelKey, renew: Renew, *, fresh: bool = False) -> LoadedModel:
-        if fresh or key not in self._models:
-            renew(NO_DEADLINE)  # what is closed first waits for its own batches in flight
-            self._models.make_room(key)
-            renew(key.load_seconds + HOST_GRACE_SECONDS)
-        return self._models.get(key)
+        if not fresh and key in self._models:
+            return self._models.get(key)
+        renew(NO_DEADLINE)  # what is closed waits for its own batches in flight
+        self._models.close_one(key)
+        renew(key.load_seconds + HOST_GRACE_SECONDS)
+        model = self._models.get(key)
+        renew(NO_DEADLINE)
+        self._models.fit(needed=self._queue.waiting_keys())
+        return model
 
     def _wait_for_ends(self) -> None:
         while (in_flight := self._in_flight.get()) is not None:
@@ -271,6 +279,13 @@ class DeviceLoop:
     def _write_prints(self, batch: DeviceBatch, text: str) -> None:
         jobs = [piece.submission.job for piece in batch]
         self._prints.write(jobs, batch[0].submission.key.model.name, text)
+
+
+def _launch(engine: StreamingEngine, batch: DeviceBatch, seconds: float) -> PendingRun:
+    pieces = [piece.images for piece in batch]
+    if isinstance(engine, HostedEngine):
+        return engine.launch(pieces, seconds, about=about_of(batch))
+    return engine.launch(pieces, seconds)
 
 
 def _run_now(engine: Engine, batch: DeviceBatch) -> DeviceRun:

@@ -21,9 +21,13 @@ from workers.inference.submission import DeviceBatch, Piece, images_of
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Preparation:
-    """A model to be loaded, once for all who wait; they get what was chosen to compute it."""
+    """A model to be loaded, once for all who wait; they get what was chosen to compute it.
+
+    ``threads``: those that wait.
+    """
 
     key: ModelKey
+    threads: set[int] = field(default_factory=set)
     waiting: list[Future[EngineChoice]] = field(default_factory=list)
     submitted: float = field(default_factory=time.monotonic)
 
@@ -33,7 +37,7 @@ class DeviceQueue:
 
     A piece larger than its model's batch size is split evenly, smaller ones of the same model are
     joined. The oldest waits for company for ``max_wait_seconds`` at most, and never once all
-    ``submitters`` (how many threads submit, each waiting for its answer) are here. It waits since
+    ``submitters`` (how many threads submit, each waiting for its answers) are here. It waits since
     it was submitted, so what came while the device was busy does not keep it idle afterwards.
     Were loading first, a model that cannot be loaded, and is tried again, would stop all others.
     """
@@ -60,7 +64,9 @@ class DeviceQueue:
         future: Future[EngineChoice] = Future()
         with self._changed:
             self._raise_if_closed()
-            self._preparations.setdefault(key, Preparation(key)).waiting.append(future)
+            preparation = self._preparations.setdefault(key, Preparation(key))
+            preparation.waiting.append(future)
+            preparation.threads.add(threading.get_ident())
             self._changed.notify()
         return future
 
@@ -119,6 +125,11 @@ class DeviceQueue:
                 self._pending.remove(piece)
         return found
 
+    def waiting_keys(self) -> set[ModelKey]:
+        """The models of all pieces that wait."""
+        with self._changed:
+            return {piece.submission.key for piece in self._pending}
+
     def began(self) -> None:
         """Note that the device has one more batch."""
         with self._changed:
@@ -159,12 +170,15 @@ class DeviceQueue:
     def _joined(self) -> tuple[DeviceBatch, float]:
         """The oldest piece and those that fit beside it, and how long they may wait for more."""
         batch, is_full = self._joinable()
-        # Who waits for a model to be loaded submits nothing meanwhile.
-        preparing = sum(len(each.waiting) for each in self._preparations.values())
-        if is_full or len(self._pending) + preparing >= self._submitters or self.is_closed:
+        if is_full or len(self._threads()) >= self._submitters or self.is_closed:
             return batch, 0.0
         submitted = self._pending[0].submission.submitted
         return batch, submitted + self._max_wait_seconds - time.monotonic()
+
+    def _threads(self) -> set[int]:
+        """Those that wait. Who waits for a model to be loaded submits nothing meanwhile."""
+        waiting = {piece.submission.thread for piece in self._pending}
+        return waiting.union(*(each.threads for each in self._preparations.values()))
 
     def _joinable(self) -> tuple[DeviceBatch, bool]:
         """The oldest piece and those of its model that fit beside it; is there no room left?"""
@@ -185,8 +199,10 @@ class DeviceQueue:
         """Even parts of a piece, as many as its model's batch size asks for."""
         parts = -(-len(piece.images) // self._sizes.of(piece.submission.key))
         piece.submission.pieces += parts - 1
-        split, first = [], piece.first
+        split, start = [], 0
         for images in np.array_split(piece.images, parts):
-            split.append(replace(piece, images=images, first=first))
-            first += len(images)
+            end = start + len(images)
+            about = piece.about and piece.about[start:end]
+            split.append(replace(piece, images=images, about=about, first=piece.first + start))
+            start = end
         return split

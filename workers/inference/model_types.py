@@ -75,11 +75,15 @@ class AboutImage:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """An engine that is ready, why it, and the names of its classes (none: they have none)."""
+    """An engine that is ready, why it, and the names of its classes (none: they have none).
+
+    ``memory_bytes``: how much memory it takes, by a rough estimate; None: nobody knows.
+    """
 
     engine: Engine
     labels: tuple[str, ...] = ()
     reason: str = ""
+    memory_bytes: int | None = None
 
     @property
     def choice(self) -> EngineChoice:

@@ -12,16 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
 from shared.errors import PermanentError
 from shared.fields import Frozen
-from shared.model import Model
 from workers.inference.calibration import calibration_images
-from workers.inference.engines import Engine, Images
+from workers.inference.engines import Engine
 from workers.inference.engines.choose import (
     MIN_AGREEMENT,
     Candidate,
@@ -30,6 +28,9 @@ from workers.inference.engines.choose import (
 )
 from workers.inference.engines.core_pool import SLICE_IMAGES, groups_and_threads
 from workers.inference.engines.hardware import cores, machine
+from workers.inference.errors import ModelUnusable
+from workers.inference.heads import Head, NetworkOutputs, head_of
+from workers.inference.model_types import ModelKey
 
 Open = Callable[[Candidate], Engine]
 
@@ -46,50 +47,52 @@ class _SelfTestResults(Frozen):
 
 
 class SelfTest:
-    """Tries candidates, once for a model, this machine and the libraries' versions.
+    """Tries candidates, once for a model, a kind of analysis, this machine and the libraries.
 
     What came of it lies in ``folder``, where the first that is written stands: two workers of one
     machine do not decide differently. It is kept in memory, too: however full the disk, a worker
     decides once.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, heads: Callable[[str], Head] = head_of) -> None:
         self._folder = folder
+        self._heads = heads
         self._kept: dict[Path, _SelfTestResults] = {}
 
-    def results(
-        self, model: Model, image_pixels: int, open_engine: Open, *, cuda: bool
-    ) -> Sequence[SelfTestResult]:
+    def results(self, key: ModelKey, open_engine: Open, *, cuda: bool) -> Sequence[SelfTestResult]:
         """How each candidate that works here did, whichever a pipeline asks for.
 
-        Raises PermanentError where the first, which is float32, cannot be opened.
+        The head of the key's kind says which answers agree. Without a kind, only those in float32
+        are tried. Raises PermanentError where the first, which is float32, cannot be opened, and
+        ModelUnusable where the model does not give what the head reads.
         """
-        offered = device_candidates(cuda=cuda)
-        path = self._folder / f"{model.name}-{_name(model, image_pixels, offered)}.json"
+        offered = [c for c in device_candidates(cuda=cuda) if key.kind or c.is_exact]
+        path = self._folder / f"{key.model.name}-{_name(key, offered)}.json"
         known = self._kept.get(path) or _read(path)
         if known is None:
             started = time.monotonic()
-            images = calibration_images(image_pixels)
-            known = _write_once(
-                path,
-                _SelfTestResults(results=tuple(_Test(open_engine, images, cuda=cuda).of(offered))),
-            )
-            log.info("model '%s': tried in %.1f s", model.name, time.monotonic() - started)
+            head = self._heads(key.kind) if key.kind else None
+            test = _Test(key, open_engine, head, cuda=cuda)
+            known = _write_once(path, _SelfTestResults(results=tuple(test.of(offered))))
+            seconds = time.monotonic() - started
+            log.info("model '%s' %s: tried in %.1f s", key.model.name, key.kind, seconds)
         self._kept[path] = known
         return known.results
 
 
 class _Test:
-    """One run over the images with each candidate in turn."""
+    """One run over the images with each candidate in turn. ``head``: of the key's kind."""
 
-    def __init__(self, open_engine: Open, images: Images, *, cuda: bool) -> None:
+    def __init__(self, key: ModelKey, open_engine: Open, head: Head | None, *, cuda: bool) -> None:
+        self._key = key
         self._open = open_engine
-        self._images = images
+        self._head = head
+        self._images = calibration_images(key.canvas)
         # Decoders need a CPU's cores too: there an engine's speed is what it leaves of them, and
         # what else runs during the test does not count.
         self._clock = time.perf_counter if cuda else time.process_time
         self._cores = 1 if cuda else cores()
-        self._expected: Any = None
+        self._expected: list[NetworkOutputs] = []  # batch by batch
 
     def of(self, offered: Sequence[Candidate]) -> Iterator[SelfTestResult]:
         """How those that work did; the first has to, and is what others are compared with."""
@@ -106,32 +109,41 @@ class _Test:
 
     def _try(self, candidate: Candidate, count: int) -> SelfTestResult:
         """Ends early once the agreement can no longer be reached."""
-        tops: list[Any] = []
-        misses, seconds = 0, float("inf")
+        is_first, tried, misses, seconds = not self._expected, 0, 0, float("inf")
         with closing(self._open(candidate)) as engine:
             engine.run(self._images[:_BATCH_IMAGES])  # compiles, which is not its speed
             for start in range(0, count, _BATCH_IMAGES):
                 batch = self._images[start : start + _BATCH_IMAGES]
                 began = self._clock()
-                scores = np.asarray(engine.run(batch))
+                given = engine.run(batch)
                 seconds = min(seconds, (self._clock() - began) / len(batch))
-                tops.append(scores.argmax(axis=1))
-                if self._expected is not None:
-                    expected = self._expected[start : start + len(batch)]
-                    misses += int((tops[-1] != expected).sum())
+                outputs = dict(zip(self._key.model.outputs, given, strict=True))
+                if is_first:
+                    self._expected.append(outputs)
+                tried += len(batch)
+                misses += self._misses(self._expected[start // _BATCH_IMAGES], outputs)
                 if misses > (1 - MIN_AGREEMENT) * count:
                     break
-        top = np.concatenate(tops)
-        if self._expected is None:
-            self._expected = top
         return SelfTestResult(
             candidate=candidate,
             images_per_second=self._cores / max(seconds, 1e-9),
-            agreement=1 - misses / len(top),
+            agreement=1 - misses / tried,
         )
 
+    def _misses(self, expected: NetworkOutputs, found: NetworkOutputs) -> int:
+        if self._head is None:
+            return 0
+        agrees = self._head.agreement(expected, found)
+        if agrees is None:
+            raise ModelUnusable(
+                f"An analysis of kind {self._key.kind} needs more than '{self._key.model.name}' "
+                f"gives, which is {', '.join(expected)}.",
+                "Choose another model for it.",
+            )
+        return 0 if found is expected else int(np.count_nonzero(~agrees))
 
-def _name(model: Model, image_pixels: int, offered: Sequence[Candidate]) -> str:
+
+def _name(key: ModelKey, offered: Sequence[Candidate]) -> str:
     """Another for whatever could lead to another outcome."""
     versions = {}
     for library in _LIBRARIES:
@@ -142,7 +154,7 @@ def _name(model: Model, image_pixels: int, offered: Sequence[Candidate]) -> str:
     candidates = [candidate.model_dump() for candidate in offered]
     used = [SLICE_IMAGES, *groups_and_threads()]
     form = list(_SelfTestResults.model_fields)
-    tried = [model.model_dump(mode="json"), image_pixels, candidates]
+    tried = [key.model.model_dump(mode="json"), key.canvas, key.kind, candidates]
     facts = [form, *tried, machine(), used, versions]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 

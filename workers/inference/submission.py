@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import chain
@@ -13,12 +14,12 @@ import numpy as np
 
 from shared.errors import HeadraceError
 from workers.inference.engines import DeviceRun, Images, Outputs
-from workers.inference.model_types import LoadedModel, ModelKey
+from workers.inference.model_types import AboutImage, LoadedModel, ModelKey
 
 
 @dataclass(frozen=True, slots=True)
 class InferenceResult:
-    """What came of one submission. ``outputs`` has one entry an image, in their order.
+    """What came of one submission. ``outputs`` have one entry an image, in their order.
 
     ``device_seconds`` is its share, by images, of the batches that it was in; ``started_at`` and
     ``ended_at`` are Unix times of the first and last of them.
@@ -34,8 +35,9 @@ class InferenceResult:
 
 @dataclass(slots=True, eq=False)
 class Submission:
-    """One chunk's images on their way.
+    """One chunk's images on their way to one model.
 
+    ``thread``: the one that submitted them; it works on one chunk at a time.
     ``outputs`` are those of the pieces that have run, by the number of images before each: a piece
     that has to run again may end after later ones.
     """
@@ -44,6 +46,7 @@ class Submission:
     job: str
     pieces: int = 1
     future: Future[InferenceResult] = field(default_factory=Future)
+    thread: int = field(default_factory=threading.get_ident)
     submitted: float = field(default_factory=time.monotonic)
     outputs: dict[int, Outputs] = field(default_factory=dict)
     wait_seconds: float = 0.0
@@ -55,12 +58,14 @@ class Submission:
 class Piece:
     """Images of one submission that run together; ``alone``: with no others.
 
+    ``about``: what a user's class may ask about each of them.
     ``first``: how many of the submission's images come before them.
     ``fresh``: first in a process of its own, where the model is a user's class.
     """
 
     submission: Submission
     images: Images
+    about: Sequence[AboutImage] | None = None
     first: int = 0
     alone: bool = False
     fresh: bool = False
@@ -74,13 +79,24 @@ def images_of(batch: DeviceBatch) -> int:
     return sum(len(piece.images) for piece in batch)
 
 
+def about_of(batch: DeviceBatch) -> list[AboutImage] | None:
+    """What is known about each image; None unless that is known of all."""
+    about: list[AboutImage] = []
+    for piece in batch:
+        if piece.about is None:
+            return None
+        about += piece.about
+    return about
+
+
 def deliver(batch: DeviceBatch, model: LoadedModel, ran: DeviceRun, started: float) -> None:
     """Give each submission its outputs. The batch began at ``started``, of the monotonic clock."""
     first, images = 0, images_of(batch)
     for piece in batch:
         end = first + len(piece.images)
         share_seconds = ran.seconds * len(piece.images) / images
-        _add(piece, model, ran, ran.outputs[first:end], started, share_seconds)
+        outputs = _part(ran.outputs, first, end)
+        _add(piece, model, ran, outputs, started, share_seconds)
         first = end
 
 
@@ -112,9 +128,18 @@ def _add(
     )
 
 
+def _part(outputs: Outputs, first: int, end: int) -> Outputs:
+    if isinstance(outputs, tuple):
+        return tuple(array[first:end] for array in outputs)
+    return outputs[first:end]
+
+
 def _together(parts: list[Outputs]) -> Outputs:
     if len(parts) == 1:
         return parts[0]
+    tuples = [part for part in parts if isinstance(part, tuple)]
+    if tuples:
+        return tuple(map(np.concatenate, zip(*tuples, strict=True)))
     arrays = [part for part in parts if isinstance(part, np.ndarray)]
     # A user's class may give as many scores as it likes, batch by batch.
     if len(arrays) == len(parts) and len({array.shape[1:] for array in arrays}) == 1:

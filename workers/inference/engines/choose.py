@@ -10,7 +10,8 @@ from shared.fields import Frozen
 from shared.model import EngineName, EnginePolicy, Model, Precision, PrecisionPolicy
 from workers.inference.errors import ModelUnusable
 
-# Of the self-test's images, how many must have float32's top-1 for a lower precision to be taken.
+# Of the self-test's images, how many must be answered as in float32 for a lower precision to be
+# taken; what is alike enough, the head of the kind of analysis says.
 MIN_AGREEMENT = 0.99
 # Less than this is not worth other digits.
 MIN_GAIN = 1.1
@@ -29,7 +30,7 @@ class Candidate(Frozen):
 
 
 class SelfTestResult(Frozen):
-    """How a candidate did here; ``agreement`` with float32 in top-1, from 0 to 1."""
+    """How a candidate did here; ``agreement``: the share of images answered as in float32."""
 
     candidate: Candidate
     images_per_second: float = Field(gt=0)
@@ -100,8 +101,8 @@ def pick(results: Sequence[SelfTestResult]) -> tuple[Candidate, str]:
     said = [f"the fastest of {len(results)} tried here, {best.images_per_second:.0f} images/s"]
     said += [
         f"{t.candidate.engine} {t.candidate.precision} refused, though it ran "
-        f"{t.images_per_second:.0f}: its top-1 is float32's for {t.agreement:.1%} of made-up "
-        f"images, and {MIN_AGREEMENT:.0%} are needed"
+        f"{t.images_per_second:.0f}: it answers {t.agreement:.1%} of made-up images as float32 "
+        f"does, and {MIN_AGREEMENT:.0%} are needed"
         for t in faster
         if not t.agrees
     ]

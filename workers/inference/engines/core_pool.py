@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.inference.engines.hardware import cores
-from workers.inference.engines.port import Images, Outputs
+from workers.inference.engines.port import Images
 
-Run = Callable[[Images], npt.NDArray[np.float32]]
+Arrays = tuple[npt.NDArray[np.float32], ...]
+Run = Callable[[Images], Arrays]
 
 SLICE_IMAGES = 4
 # More would find no slice for each of them in a batch.
@@ -43,14 +44,14 @@ class CorePool:
         self._begun = False
         self._threads = ThreadPoolExecutor(len(runs), thread_name_prefix="cores")
 
-    def run(self, images: Images) -> Outputs:
+    def run(self, images: Images) -> Arrays:
         """What the groups give for all images, in their order. Raises what one of them raises."""
         size = min(SLICE_IMAGES, -(-len(images) // len(self._runs)))
         firsts = range(0, len(images), size)
-        left, scores = deque(firsts), dict[int, npt.NDArray[np.float32]]()
+        left, given = deque(firsts), dict[int, Arrays]()
 
         def take(first: int, run: Run) -> None:
-            scores[first] = run(images[first : first + size])
+            given[first] = run(images[first : first + size])
 
         def work(run: Run) -> None:
             while (first := _next(left)) is not None:
@@ -65,7 +66,7 @@ class CorePool:
         wait(working)
         for group in working:
             group.result()
-        return np.concatenate([scores[first] for first in firsts])
+        return tuple(map(np.concatenate, zip(*(given[first] for first in firsts), strict=True)))
 
     def close(self) -> None:
         """Let go of the engines, and end the threads."""

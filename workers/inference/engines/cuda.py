@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+Tensors = tuple[torch.Tensor, ...]
 # Before capture, for what libraries set up at their first calls.
 _WARM_UPS = 3
 
@@ -37,8 +38,8 @@ class Cuda:
         """Pinned float32 memory, to which the device copies while the host goes on."""
         return torch.empty(shape, dtype=torch.float32, device="cpu", pin_memory=True)
 
-    def captured(self, compute: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], Any]:
-        """``compute`` as a CUDA graph: what replays it, and the tensor that it writes each time.
+    def captured(self, compute: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
+        """``compute`` as a CUDA graph: what replays it, and the tensors that it writes each time.
 
         It reads the same tensors each time. Replay on the stream ``compute``.
         """

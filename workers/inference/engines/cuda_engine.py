@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from shared.model import EngineName, Model, Precision
-from workers.inference.engines.cuda import Cuda, first_device
+from workers.inference.engines.cuda import Cuda, Tensors, first_device
 from workers.inference.engines.folding import without_batch_norms
 from workers.inference.engines.port import LAUNCHED_BATCHES, DeviceRun, Images, Outputs
 from workers.inference.engines.torch_engine import DTYPES
@@ -25,10 +25,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _BatchBuffers:
-    """What one batch needs on the device: room for its images and its scores, and events."""
+    """What one batch needs on the device: room for its images and its outputs, and events.
+
+    ``outputs``: on the host, none before the first batch.
+    """
 
     images: torch.Tensor
-    scores: torch.Tensor | None
+    outputs: list[torch.Tensor]
     arrived: Any
     started: Any
     ended: Any
@@ -43,18 +46,18 @@ class _PendingRun:
         buffers = self.buffers
         buffers.ended.synchronize()
         ended_at = time.time()
-        assert buffers.scores is not None
-        scores = buffers.scores[: self.images].numpy().copy()  # the next batch's lie there soon
-        return DeviceRun(scores, buffers.started.elapsed_time(buffers.ended) / 1000, ended_at)
+        # The next batch's lie there soon.
+        outputs = tuple(array[: self.images].numpy().copy() for array in buffers.outputs)
+        return DeviceRun(outputs, buffers.started.elapsed_time(buffers.ended) / 1000, ended_at)
 
 
 @dataclass(frozen=True, slots=True)
 class _Program:
-    """The model for batches of one size: ``run`` makes ``scores`` of ``images``, on the device."""
+    """The model for batches of one size: ``run`` makes ``outputs`` of ``images``, on the device."""
 
     images: torch.Tensor
     run: Callable[[], None]
-    scores: torch.Tensor
+    outputs: Tensors
 
 
 class CudaEngine:
@@ -76,7 +79,7 @@ class CudaEngine:
         self._cuda = cuda or first_device()
         self.device = self._cuda.name
         torch.backends.cudnn.benchmark = True  # batches have few sizes
-        module = build_network(model.architecture, weights, model.mean, model.std)
+        module = build_network(model.architecture, weights, model.mean, model.std, model.outputs)
         module.network = without_batch_norms(module.network)
         module.network.to(dtype=DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._module: torch.nn.Module | None = module.to(self._cuda.device)
@@ -85,7 +88,7 @@ class CudaEngine:
         self._programs: dict[tuple[int, ...], _Program] = {}
 
     def run(self, images: Images) -> Outputs:
-        """Logits, float32 of shape (images, classes)."""
+        """The arrays of ``Model.outputs``, in float32."""
         return self.launch([images]).wait().outputs
 
     @torch.inference_mode()
@@ -110,9 +113,10 @@ class CudaEngine:
             buffers.started.record(cuda.compute)
             program.images.copy_(buffers.images[: shape[0]])
             program.run()
-            if buffers.scores is None or len(buffers.scores) < shape[0]:
-                buffers.scores = cuda.on_host(*program.scores.shape)
-            buffers.scores[: shape[0]].copy_(program.scores, non_blocking=True)
+            if not buffers.outputs or len(buffers.outputs[0]) < shape[0]:
+                buffers.outputs = [cuda.on_host(*array.shape) for array in program.outputs]
+            for array, written in zip(buffers.outputs, program.outputs, strict=True):
+                array[: shape[0]].copy_(written, non_blocking=True)
             buffers.ended.record(cuda.compute)
         self._launched += 1
         return _PendingRun(buffers, images)
@@ -140,7 +144,7 @@ class CudaEngine:
         ):
             images = torch.empty(shape, dtype=torch.uint8, device=self._cuda.device)
             event = self._cuda.event
-            buffers = self._buffers[turn] = _BatchBuffers(images, None, event(), event(), event())
+            buffers = self._buffers[turn] = _BatchBuffers(images, [], event(), event(), event())
         return buffers
 
     def _program(self, shape: tuple[int, ...]) -> _Program:
@@ -158,28 +162,28 @@ class CudaEngine:
         images = torch.zeros(shape, dtype=torch.uint8, device=self._cuda.device)
         self._cuda.finish()  # it is zero before another stream reads it
         try:
-            replay, scores = self._cuda.captured(lambda: self._scores(images))
+            replay, outputs = self._cuda.captured(lambda: self._outputs(images))
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             log.warning("no CUDA graph of this model: it runs without", exc_info=True)
             return None
-        return _Program(images, replay, scores)
+        return _Program(images, replay, outputs)
 
     def _uncaptured(self, shape: tuple[int, ...]) -> _Program:
         images = torch.zeros(shape, dtype=torch.uint8, device=self._cuda.device)
-        scores = torch.empty_like(self._scores(images))
+        outputs = tuple(map(torch.empty_like, self._outputs(images)))
         self._cuda.finish()
 
         def run() -> None:
-            scores.copy_(self._scores(images))
+            for array, computed in zip(outputs, self._outputs(images), strict=True):
+                array.copy_(computed)
 
-        return _Program(images, run, scores)
+        return _Program(images, run, outputs)
 
-    def _scores(self, images: torch.Tensor) -> torch.Tensor:
+    def _outputs(self, images: torch.Tensor) -> Tensors:
         assert self._module is not None
-        scores: torch.Tensor = self._module(images)
-        return scores.float()
+        return tuple(array.float() for array in self._module(images))
 
 
 def _padded(images: int) -> int:

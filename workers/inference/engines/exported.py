@@ -4,29 +4,43 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from shared.errors import PermanentError
+from shared.fields import Channels
 from shared.model import Model
+from shared.placement import Size
 
 METADATA_KEY = "headrace"
 
 
-def provenance(weights_sha256: str, mean: tuple[float, ...], std: tuple[float, ...]) -> str:
+def provenance(weights_sha256: str, mean: Channels, std: Channels, outputs: Sequence[str]) -> str:
     """What an exported graph has baked in; it is written into the file and compared at load."""
-    return json.dumps({"weights": weights_sha256, "mean": list(mean), "std": list(std)})
+    return json.dumps({**_baked(weights_sha256, mean, std), "outputs": list(outputs)})
+
+
+def _baked(weights_sha256: str, mean: Channels, std: Channels) -> dict[str, Any]:
+    return {"weights": weights_sha256, "mean": list(mean), "std": list(std)}
 
 
 def require_exported_for(
-    model: Model, image_pixels: int, found: str | None, shape: Sequence[int]
+    model: Model, canvas: Size, found: str | None, shape: Sequence[int]
 ) -> None:
-    """Raise PermanentError unless a graph was exported for this model and image size.
+    """Raise PermanentError unless a graph was exported for this model and size of images.
 
-    ``found`` is the graph's provenance, ``shape`` that of one image which it takes.
+    The graph may have more outputs than the model's. ``found`` is its provenance, ``shape`` that
+    of one image that it takes: height, width, 3.
     """
-    if found != provenance(model.sha256, model.mean, model.std):
+    baked = _parsed(found)
+    has = baked.pop("outputs", [])
+    missing = [name for name in model.outputs if name not in has]
+    width, height = canvas
+    if baked != _baked(model.sha256, model.mean, model.std):
         reason = "was exported from other weights or with another mean and std"
-    elif list(shape) != [image_pixels, image_pixels, 3]:
-        reason = f"takes images of {shape[0]}x{shape[1]} and the pipeline makes {image_pixels}"
+    elif missing:
+        reason = f"has no output '{missing[0]}'"
+    elif list(shape) != [height, width, 3]:
+        reason = f"takes images of {shape[1]}x{shape[0]} and the pipeline makes {width}x{height}"
     else:
         return
     raise PermanentError(
@@ -34,3 +48,11 @@ def require_exported_for(
         f"model.onnx of '{model.name}' {reason}.",
         f"Run 'headrace models pull {model.name}' again, or choose engine: torch.",
     )
+
+
+def _parsed(found: str | None) -> dict[str, Any]:
+    try:
+        given = json.loads(found or "")
+    except ValueError:
+        return {}
+    return given if isinstance(given, dict) else {}

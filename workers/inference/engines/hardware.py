@@ -32,6 +32,22 @@ def has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
+def memory_bytes() -> int:
+    """The memory that models have: the device's where there is one, else the machine's.
+
+    A container's limit counts where it is lower.
+    """
+    if has_cuda():
+        import torch
+
+        return int(torch.cuda.mem_get_info()[1])
+    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(found, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no such file, or no limit: "max"
+        return found
+
+
 def machine() -> dict[str, str | int]:
     """What decides how fast and how exactly engines compute here."""
     facts: dict[str, str | int] = {"cpu": platform.processor(), "cores": cores()}

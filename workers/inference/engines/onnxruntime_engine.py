@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 
 from shared.model import EngineName, Model, Precision
-from workers.inference.engines.core_pool import CorePool, groups_and_threads
+from shared.placement import Size
+from workers.inference.engines.core_pool import Arrays, CorePool, groups_and_threads
 from workers.inference.engines.exported import METADATA_KEY, require_exported_for
 from workers.inference.engines.port import Images, Outputs
 
@@ -27,7 +27,7 @@ class OnnxRuntimeEngine:
     name: EngineName = "onnxruntime"
     precision: Precision | None = "float32"
 
-    def __init__(self, model: Model, path: Path, image_pixels: int) -> None:
+    def __init__(self, model: Model, path: Path, canvas: Size) -> None:
         options = onnxruntime.SessionOptions()
         groups, options.intra_op_num_threads = groups_and_threads()
         # Spinning burns the cores that decoders need.
@@ -37,19 +37,20 @@ class OnnxRuntimeEngine:
         providers = [*([_CUDA] if cuda else []), "CPUExecutionProvider"]
         session = onnxruntime.InferenceSession(path, options, providers)
         found = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        require_exported_for(model, image_pixels, found, session.get_inputs()[0].shape[1:])
+        require_exported_for(model, canvas, found, session.get_inputs()[0].shape[1:])
         self.device = "cuda:0" if _CUDA in session.get_providers() else "cpu"
+        self._outputs = list(model.outputs)
         self._input = session.get_inputs()[0].name
         self._session: Any = session
         self._cores = CorePool([self._infer] * groups)
 
     def run(self, images: Images) -> Outputs:
-        """Logits, float32 of shape (images, classes)."""
+        """The arrays of ``Model.outputs``, in float32."""
         return self._cores.run(images) if self.device == "cpu" else self._infer(images)
 
-    def _infer(self, images: Images) -> npt.NDArray[np.float32]:
-        (logits,) = self._session.run(None, {self._input: images})
-        return np.asarray(logits, dtype=np.float32)
+    def _infer(self, images: Images) -> Arrays:
+        given = self._session.run(self._outputs, {self._input: images})
+        return tuple(np.asarray(array, dtype=np.float32) for array in given)
 
     def close(self) -> None:
         """Drop the session."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.model import EngineName, Model, Precision
-from workers.inference.engines.core_pool import CorePool, Run, groups_and_threads
+from shared.placement import Size
+from workers.inference.engines.core_pool import Arrays, CorePool, Run, groups_and_threads
 from workers.inference.engines.exported import METADATA_KEY, require_exported_for
 from workers.inference.engines.port import Images, Outputs
 from workers.inference.errors import HostUnable
@@ -19,6 +21,7 @@ from workers.inference.errors import HostUnable
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 import openvino  # noqa: E402
+from openvino import opset13  # noqa: E402
 
 # OpenVINO's names, as a hint and as a capability of the CPU.
 _NAMES: dict[Precision, tuple[str, str]] = {
@@ -39,7 +42,7 @@ class OpenVinoEngine:
     precision: Precision | None
     device = "cpu"
 
-    def __init__(self, model: Model, path: Path, image_pixels: int, precision: Precision) -> None:
+    def __init__(self, model: Model, path: Path, canvas: Size, precision: Precision) -> None:
         hint, capability = _NAMES[precision]
         core = openvino.Core()
         if capability not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
@@ -51,7 +54,8 @@ class OpenVinoEngine:
         where = ["framework", METADATA_KEY]
         found = graph.get_rt_info(where).astype(str) if graph.has_rt_info(where) else None
         shape = [dimension.get_length() for dimension in list(graph.input().partial_shape)[1:]]
-        require_exported_for(model, image_pixels, found, shape)
+        require_exported_for(model, canvas, found, shape)
+        _give(graph, model.outputs, precision)
         groups, threads = groups_and_threads()
         compiled = core.compile_model(
             graph,
@@ -64,10 +68,11 @@ class OpenVinoEngine:
             },
         )
         self.precision = precision
-        self._cores = CorePool([_run_of(compiled.create_infer_request()) for _ in range(groups)])
+        requests = [compiled.create_infer_request() for _ in range(groups)]
+        self._cores = CorePool([_run_of(request, compiled.outputs) for request in requests])
 
     def run(self, images: Images) -> Outputs:
-        """Logits, float32 of shape (images, classes)."""
+        """The arrays of ``Model.outputs``, in float32."""
         return self._cores.run(images)
 
     def close(self) -> None:
@@ -75,9 +80,33 @@ class OpenVinoEngine:
         self._cores.close()
 
 
-def _run_of(request: Any) -> Run:
-    def infer(images: Images) -> npt.NDArray[np.float32]:
-        answer = request.infer([images])
-        return np.array(answer[0], dtype=np.float32)  # the request writes into its own again
+def _give(graph: Any, names: Sequence[str], precision: Precision) -> None:
+    """Have the graph give the arrays of these names, in their order, and no others.
+
+    An array that other layers read, too, stays in the precision: as float32, OpenVINO would compute
+    the layers before it in float32, and the scores would be others than without it.
+    """
+    given: dict[str, Any] = {}
+    for result in graph.get_results():
+        source = result.input_value(0)
+        given |= dict.fromkeys(source.get_names(), source)
+        graph.remove_result(result)
+    for name in names:
+        is_last = not given[name].get_target_inputs()
+        kept = given[name] if is_last else opset13.convert(given[name], _NAMES[precision][0])
+        graph.add_results([opset13.result(kept)])
+
+
+def _run_of(request: Any, outputs: Sequence[Any]) -> Run:
+    def infer(images: Images) -> Arrays:
+        given = request.infer([images])
+        return tuple(_float32(given[output], output.element_type) for output in outputs)
 
     return infer
+
+
+def _float32(array: npt.NDArray[Any], element_type: Any) -> npt.NDArray[np.float32]:
+    """A copy, since the request writes into its own array again."""
+    if element_type == openvino.Type.bf16:  # numpy has no such type: it is float32's upper half
+        return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return np.array(array, dtype=np.float32)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.model import EngineName, Precision
 
+if TYPE_CHECKING:
+    from workers.inference.model_types import AboutImage
+
 Images = npt.NDArray[np.uint8]
-# Scores of shape (images, classes), or whatever a user's class gives, one output an image.
-Outputs = npt.NDArray[np.float32] | list[Any]
+# A network's arrays, in the order of ``Model.outputs``, or the array or list that a user's class
+# gave; each has one entry for each image.
+Outputs = tuple[npt.NDArray[Any], ...] | npt.NDArray[Any] | list[Any]
 
 
 class Engine(Protocol):
@@ -29,7 +33,7 @@ class Engine(Protocol):
     device: str
 
     def run(self, images: Images) -> Outputs:
-        """One output for each image of ``images``, uint8 RGB of shape (images, height, width, 3).
+        """The outputs for ``images``, uint8 RGB of shape (images, height, width, 3).
 
         Returns when the device is done and keeps no view of ``images``. May raise anything.
         """
@@ -84,6 +88,15 @@ class HostedEngine(StreamingEngine, Protocol):
     """
 
     dead: bool
+
+    def launch(
+        self,
+        pieces: Sequence[Images],
+        seconds: float = math.inf,
+        about: Sequence[AboutImage] | None = None,
+    ) -> PendingRun:
+        """See ``StreamingEngine``. ``about``: what the class may ask about each image."""
+        ...
 
 
 # One that runs, and one whose images are on their way.

@@ -30,16 +30,16 @@ class TorchEngine:
         assert model.architecture is not None
         self.precision = precision
         torch.set_num_threads(cores())
-        module = build_network(model.architecture, weights, model.mean, model.std)
+        module = build_network(model.architecture, weights, model.mean, model.std, model.outputs)
         module.network.to(dtype=DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._module: torch.nn.Module | None = module
 
     def run(self, images: Images) -> Outputs:
-        """Logits, float32 of shape (images, classes)."""
+        """The arrays of ``Model.outputs``, in float32."""
         assert self._module is not None
         with torch.inference_mode():
-            logits: torch.Tensor = self._module(torch.from_numpy(images))
-            return np.asarray(logits.float().numpy())
+            given: tuple[torch.Tensor, ...] = self._module(torch.from_numpy(images))
+            return tuple(np.asarray(array.float().numpy()) for array in given)
 
     def close(self) -> None:
         """Drop the module."""

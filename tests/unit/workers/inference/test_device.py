@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import TypeVar
 
 import numpy as np
 import pytest
 
 from shared.errors import TransientError
-from tests.support.fake_engine import POISON, FakeEngine, images_of, loop_over
+from tests.support.fake_engine import POISON, FakeEngine, firsts_of, images_of, loop_over
 from tests.support.samples import pipeline
 from workers.inference.device import DeviceLoop
-from workers.inference.engines import Images
+from workers.inference.engines import Images, Outputs
 from workers.inference.errors import EngineError, ModelUnusable
 from workers.inference.model_types import LoadedModel, ModelKey
-from workers.inference.models import LoadedModels
 from workers.inference.submission import InferenceResult
 
-KEY = ModelKey.of(pipeline())
-OTHER = ModelKey.of(pipeline(precision="bfloat16"))
+KEY = ModelKey.of(pipeline(), "classes")
+OTHER = ModelKey.of(pipeline(precision="bfloat16"), "classes")
 DEADLINE = 20
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -38,7 +39,13 @@ def opened() -> Iterator[ExitStack]:
 
 
 def firsts(future: Future[InferenceResult]) -> list[int]:
-    return [int(np.argmax(output)) for output in future.result(DEADLINE).outputs]
+    return firsts_of(future.result(DEADLINE).outputs)
+
+
+def in_threads(count: int, work: Callable[[int], T]) -> list[T]:
+    """What ``work`` gives for each number, in as many threads at once."""
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(work, range(count)))
 
 
 def while_busy(
@@ -112,9 +119,29 @@ def test_nobody_waits_once_all_submitters_are_here(
 ) -> None:
     loop = loop_over(engine, max_wait_seconds=60, submitters=chunks)
     opened.callback(loop.close)
-    futures = [loop.submit(KEY, images_of(n)) for n in range(chunks)]
-    assert [firsts(future) for future in futures] == [[n] for n in range(chunks)]
-    assert engine.batches == [list(range(chunks))]
+    answers = in_threads(chunks, lambda n: firsts(loop.submit(KEY, images_of(n))))
+    assert answers == [[n] for n in range(chunks)]
+    assert len(engine.batches) == 1
+
+
+def test_a_chunk_that_needs_several_models_counts_once(opened: ExitStack) -> None:
+    """Its first model's batch waits for the other chunk, and so does not run alone."""
+    engines = {KEY: FakeEngine(), OTHER: FakeEngine()}
+    loop = loop_over(lambda key: LoadedModel(engines[key]), max_wait_seconds=60, submitters=2)
+    opened.callback(loop.close)
+    all_submitted = threading.Barrier(2)
+
+    def work(number: int) -> list[list[int]]:
+        if number:  # the other chunk comes once this one's have had time to run
+            all_submitted.wait(DEADLINE)
+            assert not any(engine.running.wait(0.05) for engine in engines.values())
+        futures = [loop.submit(key, images_of(number)) for key in (KEY, OTHER)]
+        if not number:
+            all_submitted.wait(DEADLINE)
+        return [firsts(future) for future in futures]
+
+    assert in_threads(2, work) == [[[0], [0]], [[1], [1]]]
+    assert [engine.batches for engine in engines.values()] == [[[0, 1]], [[0, 1]]]
 
 
 def test_a_full_batch_does_not_wait(engine: FakeEngine, opened: ExitStack) -> None:
@@ -160,7 +187,7 @@ def test_whatever_is_raised_the_device_thread_lives(
     raised: BaseException, opened: ExitStack
 ) -> None:
     class Raising(FakeEngine):
-        def run(self, images: Images) -> np.ndarray:
+        def run(self, images: Images) -> Outputs:
             if int(images.flat[0]):
                 raise raised
             return super().run(images)
@@ -174,7 +201,7 @@ def test_whatever_is_raised_the_device_thread_lives(
 
 def test_shared_device_seconds_are_split_by_images(opened: ExitStack) -> None:
     class Slow(FakeEngine):
-        def run(self, images: Images) -> np.ndarray:
+        def run(self, images: Images) -> Outputs:
             outputs = super().run(images)
             threading.Event().wait(0.1)
             return outputs
@@ -229,22 +256,3 @@ def test_load_errors_reach_the_chunks_as_they_are(opened: ExitStack) -> None:
     for _ in range(2):  # the second time without asking again: ``load`` has no third answer
         with pytest.raises(ModelUnusable, match=r"No\. Do\."):
             loop.submit(KEY, images_of(1)).result(DEADLINE)
-
-
-def test_the_two_models_used_last_stay_loaded() -> None:
-    engines: list[FakeEngine] = []
-
-    def load(key: ModelKey) -> LoadedModel:
-        engines.append(FakeEngine())
-        return LoadedModel(engines[-1])
-
-    models = LoadedModels(load, capacity=2)
-    third = ModelKey.of(pipeline(precision="float16"))
-    first = models.get(KEY)
-    models.get(OTHER)
-    assert models.get(KEY) is first
-    models.get(third)
-    assert [engine.closed for engine in engines] == [False, True, False]
-    assert models.get(KEY) is first
-    models.get(OTHER)
-    assert len(engines) == 4

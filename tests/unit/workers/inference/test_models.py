@@ -16,12 +16,11 @@ from onnx import TensorProto, helper
 from shared.errors import TransientError
 from shared.keys import code_key, file_key
 from shared.model import Model, PackedFile
-from shared.pipeline import Pipeline
 from shared.storage import AccessDenied, StoreUnavailable
 from tests.support.fake_engine import images_of
 from tests.support.memory_store import MemoryStore
 from tests.support.packed_class import packed
-from tests.support.samples import class_model
+from tests.support.samples import class_model, pipeline
 from workers.inference.artefacts import Artefacts
 from workers.inference.errors import ClassUnusable, EngineError, HostUnable, ModelUnusable
 from workers.inference.loading import load_model
@@ -138,7 +137,7 @@ def user_key(store: Store, source: str, name: str = "brightness:Brightness") -> 
 
 def key_of(store: Store, model: Model, archive: bytes) -> ModelKey:
     store.put("models", code_key(str(model.code_sha256)), archive)
-    return ModelKey.of(Pipeline(name="brightness", model=model))
+    return ModelKey.of(pipeline(model=model), "classes")
 
 
 BRIGHTNESS = """
@@ -244,7 +243,7 @@ def test_a_class_that_cannot_be_had_says_why(
 def test_code_that_is_not_in_the_bucket_is_not_looked_for_elsewhere(load: LoadModel) -> None:
     model, _ = packed("json:JSONDecoder", "")
     with pytest.raises(ModelUnusable, match=r"no .*_code/.*\.zip"):
-        load(ModelKey.of(Pipeline(name="evil", model=model)))
+        load(ModelKey.of(pipeline(model=model), "classes"))
 
 
 def test_files_lie_beside_the_class_and_are_its_current_directory(
@@ -292,7 +291,7 @@ def test_a_variable_that_is_not_to_be_had_is_said(
 def test_large_files_have_the_time_that_a_slow_line_takes() -> None:
     large = PackedFile(name="weights.pt", sha256="c" * 64, bytes=2**31)
     small, slow = class_model("own:Own"), class_model("own:Own", files=(large,))
-    seconds = [ModelKey.of(Pipeline(name="p", model=m)).load_seconds for m in (small, slow)]
+    seconds = [ModelKey.of(pipeline(model=m), "classes").load_seconds for m in (small, slow)]
     assert seconds[0] == 600
     assert seconds[1] > 600 + 1700
 
@@ -302,7 +301,7 @@ def test_large_files_have_the_time_that_a_slow_line_takes() -> None:
 
 def test_a_store_that_does_not_answer_is_no_verdict(store: Store, load: LoadModel) -> None:
     store.answer = StoreUnavailable("store_unavailable", "It does not answer.")
-    key = ModelKey.of(Pipeline(name="p", model=MODEL))
+    key = ModelKey.of(pipeline(model=MODEL), "classes")
     with pytest.raises(TransientError):
         load(key)
     store.answer = AccessDenied("access_denied", "It refuses.", "Check the keys.")
@@ -312,6 +311,6 @@ def test_a_store_that_does_not_answer_is_no_verdict(store: Store, load: LoadMode
 
 def test_weights_that_do_not_fit_are_a_verdict(store: Store, load: LoadModel) -> None:
     put(store, "weights.pth", WEIGHTS)
-    key = ModelKey.of(Pipeline(name="p", model=MODEL, engine="torch"))
+    key = ModelKey.of(pipeline(model=MODEL, engine="torch"), "classes")
     with pytest.raises(ModelUnusable, match="do not fit torchvision's mobilenet_v3_small"):
         load(key)

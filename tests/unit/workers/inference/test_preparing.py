@@ -8,20 +8,20 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from shared.errors import TransientError
-from tests.support.fake_engine import FakeEngine, images_of, loop_over
+from tests.support.fake_engine import FakeEngine, firsts_of, images_of, loop_over
 from tests.support.samples import pipeline
 from workers.inference.errors import HostUnable, ModelUnusable
 from workers.inference.model_types import LoadedModel, ModelKey
-from workers.inference.models import LOADED_MODELS
 from workers.inference.submission import InferenceResult
 
-KEY = ModelKey.of(pipeline())
-OTHER = ModelKey.of(pipeline(precision="bfloat16"))
+KEY = ModelKey.of(pipeline(), "classes")
+OTHER = ModelKey.of(pipeline(precision="bfloat16"), "classes")
 DEADLINE = 20
+# Beside a model of so many bytes no other stays loaded.
+HUGE = 2**60
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def opened() -> Iterator[ExitStack]:
 
 
 def firsts(future: Future[InferenceResult]) -> list[int]:
-    return [int(np.argmax(output)) for output in future.result(DEADLINE).outputs]
+    return firsts_of(future.result(DEADLINE).outputs)
 
 
 def test_a_model_is_prepared_once_and_its_choice_remembered(opened: ExitStack) -> None:
@@ -40,14 +40,13 @@ def test_a_model_is_prepared_once_and_its_choice_remembered(opened: ExitStack) -
 
     def load(key: ModelKey) -> LoadedModel:
         loaded.append(key)
-        return LoadedModel(FakeEngine(), reason="fast")
+        return LoadedModel(FakeEngine(), reason="fast", memory_bytes=HUGE)
 
     loop = loop_over(load)
     opened.callback(loop.close)
     assert loop.prepare(KEY).result(DEADLINE).reason == "fast"
     assert firsts(loop.submit(KEY, images_of(3))) == [3]
-    for pixels in (2, 3):
-        loop.submit(replace(OTHER, image_pixels=pixels), images_of(1)).result(DEADLINE)
+    loop.submit(OTHER, images_of(1)).result(DEADLINE)
     assert loop.prepare(KEY).done()
     assert loaded.count(KEY) == 1
 
@@ -128,7 +127,7 @@ def test_a_model_that_cannot_be_loaded_holds_up_no_other(opened: ExitStack) -> N
     assert begun.wait(DEADLINE)
     waiting += [loop.prepare(KEY) for _ in range(5)]
     healthy = loop.submit(OTHER, images_of(1))
-    waiting += [loop.prepare(KEY), loop.prepare(replace(KEY, image_pixels=9))]
+    waiting += [loop.prepare(KEY), loop.prepare(replace(KEY, canvas=(9, 9)))]
     go_on.set()
     assert firsts(healthy) == [1]
     errors = [future.exception(DEADLINE) for future in waiting]
@@ -142,17 +141,19 @@ def test_who_waits_for_a_model_is_no_company_to_wait_for(opened: ExitStack) -> N
     begun, go_on = threading.Event(), threading.Event()
 
     def load(key: ModelKey) -> LoadedModel:
-        if key.image_pixels == 9:
+        if key.canvas == (9, 9):
             begun.set()
             assert go_on.wait(DEADLINE)
         return LoadedModel(FakeEngine())
 
     loop = loop_over(load, submitters=2, max_wait_seconds=10 * DEADLINE)
     opened.callback(loop.close)
-    loop.prepare(replace(KEY, image_pixels=9))
+    loop.prepare(replace(KEY, canvas=(9, 9)))
     assert begun.wait(DEADLINE)
     submitted = loop.submit(OTHER, images_of(1))
-    loop.prepare(KEY)
+    other_chunk = threading.Thread(target=loop.prepare, args=(KEY,))
+    other_chunk.start()
+    other_chunk.join(DEADLINE)
     go_on.set()
     assert firsts(submitted) == [1]
 
@@ -169,7 +170,7 @@ def test_a_model_of_open_precision_is_that_of_the_precision_chosen(
 
     loop = loop_over(load)
     opened.callback(loop.close)
-    named = replace(KEY, precision="float32")
+    named = KEY.in_precision("float32")
     for key in (KEY, named) if open_first else (named, KEY):
         assert loop.prepare(key).result(DEADLINE).precision == "float32"
     assert [firsts(loop.submit(key, images_of(3))) for key in (KEY, named)] == [[3], [3]]
@@ -185,12 +186,12 @@ def test_a_model_that_is_loaded_again_has_the_precision_chosen(opened: ExitStack
 
     def load(key: ModelKey) -> LoadedModel:
         loaded.append(key)
-        return LoadedModel(FakeEngine())
+        return LoadedModel(FakeEngine(), memory_bytes=HUGE)
 
     loop = loop_over(load)
     opened.callback(loop.close)
     loop.prepare(KEY).result(DEADLINE)
-    others = [replace(KEY, image_pixels=pixels) for pixels in range(9, 9 + LOADED_MODELS)]
-    for key in (*others, KEY):
+    other = replace(KEY, canvas=(9, 9))
+    for key in (other, KEY):
         loop.submit(key, images_of(1)).result(DEADLINE)
-    assert loaded == [KEY, *others, replace(KEY, precision="float32")]
+    assert loaded == [KEY, other, KEY.in_precision("float32")]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from shared.errors import PermanentError
@@ -13,10 +15,15 @@ from workers.inference.calibration import IMAGES, calibration_images
 from workers.inference.engines import Engine, Images, Outputs
 from workers.inference.engines.choose import Candidate, SelfTestResult, candidates, pick
 from workers.inference.errors import ModelUnusable
+from workers.inference.heads import NetworkOutputs
+from workers.inference.model_types import ModelKey
 from workers.inference.selection import SelfTest
 
-MODEL = Model(name="tiny", sha256="a" * 64, architecture="mobilenet_v3_small")
-PIXELS = 8
+MODEL = Model(
+    name="tiny", sha256="a" * 64, architecture="mobilenet_v3_small", outputs=("scores", "features")
+)
+CANVAS = (8, 6)
+KEY = ModelKey(MODEL, "auto", "auto", CANVAS, "classes")
 CLASSES = 16
 
 
@@ -85,6 +92,7 @@ def test_the_fastest_that_agrees_is_taken(
     assert best == expected
     assert reason.startswith("the fastest of 4 tried here")
     assert ("bfloat16 refused" in reason) == (bfloat16[1] < 0.99)
+    assert "top-1" not in reason
 
 
 def test_between_two_that_are_exact_speed_decides() -> None:
@@ -95,21 +103,24 @@ def test_between_two_that_are_exact_speed_decides() -> None:
 
 
 class Guesser:
-    """An engine whose answer follows from the pixels, and is another for ``wrong`` images."""
+    """An engine whose scores follow from the pixels, and are others for ``wrong`` images.
+
+    Its features are the same in any precision.
+    """
 
     device = "cpu"
 
     def __init__(self, candidate: Candidate, wrong: int) -> None:
         self.name, self.precision = candidate.engine, candidate.precision
-        self._wrong = {image.tobytes() for image in calibration_images(PIXELS)[:wrong]}
+        self._wrong = {image.tobytes() for image in calibration_images(CANVAS)[:wrong]}
         self.images = 0
         self.closed = False
 
     def run(self, images: Images) -> Outputs:
         self.images += len(images)
-        top = images.reshape(len(images), -1).astype(int).sum(axis=1)
-        top += [image.tobytes() in self._wrong for image in images]
-        return np.eye(CLASSES, dtype=np.float32)[top % CLASSES]
+        sums = images.reshape(len(images), -1).astype(int).sum(axis=1)
+        top = sums + [image.tobytes() in self._wrong for image in images]
+        return np.eye(CLASSES, dtype=np.float32)[top % CLASSES], sums[:, None].astype(np.float32)
 
     def close(self) -> None:
         self.closed = True
@@ -130,8 +141,27 @@ class FakeEngines:
         return self.opened[-1]
 
 
-def agreements(folder: Path, engines: FakeEngines, model: Model = MODEL) -> dict[Candidate, float]:
-    results = SelfTest(folder).results(model, PIXELS, engines.open, cuda=False)
+class FakeHead:
+    """Compares one output."""
+
+    def __init__(self, output: str) -> None:
+        self._output = output
+
+    def agreement(
+        self, exact: NetworkOutputs, other: NetworkOutputs
+    ) -> npt.NDArray[np.bool_] | None:
+        if self._output not in exact:
+            return None
+        agrees: npt.NDArray[np.bool_] = (exact[self._output] == other[self._output]).all(axis=1)
+        return agrees
+
+
+HEADS = {"classes": FakeHead("scores"), "vector": FakeHead("features"), "boxes": FakeHead("boxes")}
+
+
+def agreements(folder: Path, engines: FakeEngines, key: ModelKey = KEY) -> dict[Candidate, float]:
+    self_test = SelfTest(folder, HEADS.__getitem__)  # type: ignore[arg-type]
+    results = self_test.results(key, engines.open, cuda=False)
     return {result.candidate: result.agreement for result in results}
 
 
@@ -152,10 +182,33 @@ def test_what_came_of_it_is_kept_for_the_model_and_the_machine(
     again = FakeEngines(bfloat16=30)
     assert agreements(tmp_path, again) == found
     assert again.opened == []
-    agreements(tmp_path, again, MODEL.model_copy(update={"sha256": "b" * 64}))
+    other = replace(KEY, model=MODEL.model_copy(update={"sha256": "b" * 64}))
+    agreements(tmp_path, again, other)
     assert len(again.opened) == 3
     monkeypatch.setattr("workers.inference.selection.machine", lambda: {"cpu": "another"})
     assert agreements(tmp_path, again) != found
+
+
+def test_each_kind_of_analysis_has_its_own_measure_and_its_own_result(tmp_path: Path) -> None:
+    by_kind = {
+        kind: agreements(tmp_path, FakeEngines(bfloat16=30), replace(KEY, kind=kind))[BFLOAT16]
+        for kind in ("classes", "vector", "classes")
+    }
+    assert by_kind["classes"] < 0.5
+    assert by_kind["vector"] == 1
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_without_a_kind_only_float32_is_tried_and_no_head_is_asked(tmp_path: Path) -> None:
+    engines = FakeEngines(bfloat16=30, float32=0)
+    found = agreements(tmp_path, engines, KEY.in_precision("float32"))
+    assert list(found) == [FLOAT32, OTHER32]
+
+
+def test_a_kind_that_reads_what_the_model_does_not_give_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnusable, match="kind boxes needs more than 'tiny' gives"):
+        agreements(tmp_path, FakeEngines(), replace(KEY, kind="boxes"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_first_that_is_written_stands(tmp_path: Path) -> None:
@@ -197,8 +250,9 @@ def test_what_cannot_be_opened_is_no_candidate(tmp_path: Path) -> None:
 
 
 def test_the_images_are_the_same_each_time_and_none_is_like_another() -> None:
-    images = calibration_images(PIXELS)
-    assert (images.dtype, images.shape) == (np.uint8, (IMAGES, PIXELS, PIXELS, 3))
-    assert np.array_equal(images, calibration_images(PIXELS))
-    assert len({image.tobytes() for image in images}) == IMAGES
-    assert calibration_images(33, 6).shape == (6, 33, 33, 3)
+    for width, height in ((8, 8), (8, 6), (6, 8)):
+        images = calibration_images((width, height))
+        assert (images.dtype, images.shape) == (np.uint8, (IMAGES, height, width, 3))
+        assert np.array_equal(images, calibration_images((width, height)))
+        assert len({image.tobytes() for image in images}) == IMAGES
+    assert calibration_images((33, 33), 6).shape == (6, 33, 33, 3)

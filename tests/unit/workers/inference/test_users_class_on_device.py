@@ -88,7 +88,7 @@ class Forgetful(Own):
 
 
 def key_of(**changes: Any) -> ModelKey:
-    return ModelKey.of(pipeline(model=class_model("own:Own"), **changes))
+    return ModelKey.of(pipeline(model=class_model("own:Own"), **changes), "classes")
 
 
 KEY = key_of()
@@ -138,7 +138,7 @@ def test_a_wrong_count_is_told_as_it_was_in_the_batch(
     opened: ExitStack, in_batch: EngineError | None, said: str
 ) -> None:
     alone = Alone(loop_over(Loads("Short"), opened))
-    failure = alone.run(KEY, images_of(1), "job", "1", in_batch)
+    failure = alone.run(KEY, images_of(1), "job", "1", in_batch=in_batch)
     assert isinstance(failure, ItemFailure)
     assert failure.error_message == said
 
@@ -237,7 +237,7 @@ def test_killers_among_good_batches_accuse_no_class(opened: ExitStack) -> None:
     alone = Alone(loop_over(Loads("Own"), opened))
     for number in range(2 * MAX_KILLERS_IN_A_ROW):
         alone.run(KEY, images_of(200), "job", str(number))
-        alone.ran_well("job")  # as a batch that the stage ran whole
+        alone.ran_well(KEY, "job")  # as a batch that the stage ran whole
 
 
 def test_killers_of_two_jobs_and_one_that_runs_again_are_not_five(opened: ExitStack) -> None:

@@ -7,27 +7,31 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from tests.support.fake_engine import images_of
 from workers.inference.engines import core_pool as pool_module
-from workers.inference.engines.core_pool import SLICE_IMAGES, CorePool, Images, groups_and_threads
-
-Scores = npt.NDArray[np.float32]
+from workers.inference.engines.core_pool import (
+    SLICE_IMAGES,
+    Arrays,
+    CorePool,
+    Images,
+    groups_and_threads,
+)
 
 
 class Recorder:
-    """What the groups ran; each answers with each image's first value."""
+    """What the groups ran; each answers with each image's first value, and its double."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
         self.threads: set[str] = set()
 
-    def __call__(self, images: Images) -> Scores:
+    def __call__(self, images: Images) -> Arrays:
         self.sizes.append(len(images))
         self.threads.add(threading.current_thread().name)
-        return np.array([[image.flat[0]] for image in images], np.float32)
+        firsts = np.array([[image.flat[0]] for image in images], np.float32)
+        return firsts, 2 * firsts
 
 
 @pytest.fixture
@@ -44,8 +48,9 @@ def pool(request: pytest.FixtureRequest, recorder: Recorder) -> Iterator[CorePoo
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 9, 64])
 def test_answers_are_in_the_images_order(pool: CorePool, recorder: Recorder, count: int) -> None:
-    answers = np.asarray(pool.run(images_of(*range(count))))
-    assert answers[:, 0].tolist() == list(range(count))
+    firsts, doubles = pool.run(images_of(*range(count)))
+    assert firsts[:, 0].tolist() == list(range(count))
+    assert np.array_equal(doubles, 2 * firsts)
     assert sum(recorder.sizes) == count
     assert max(recorder.sizes) <= SLICE_IMAGES
 
@@ -53,7 +58,7 @@ def test_answers_are_in_the_images_order(pool: CorePool, recorder: Recorder, cou
 def test_the_very_first_slice_runs_alone(recorder: Recorder) -> None:
     one, ran_alone = threading.Lock(), []
 
-    def lonely(images: Images) -> Scores:
+    def lonely(images: Images) -> Arrays:
         alone = one.acquire(blocking=False)
         ran_alone.append(alone)
         time.sleep(0.2 if len(ran_alone) == 1 else 0)  # for others to come meanwhile
@@ -70,7 +75,7 @@ def test_the_very_first_slice_runs_alone(recorder: Recorder) -> None:
 def test_few_images_are_shared_out(recorder: Recorder) -> None:
     both = threading.Barrier(2)
 
-    def meeting(images: Images) -> Scores:
+    def meeting(images: Images) -> Arrays:
         if len(recorder.sizes):  # the very first is alone
             both.wait(10)  # which two groups at once can pass, and one alone cannot
         return recorder(images)
@@ -86,13 +91,13 @@ def test_few_images_are_shared_out(recorder: Recorder) -> None:
 def test_an_error_is_raised_once_no_lane_reads_any_more(recorder: Recorder) -> None:
     failed, reading = threading.Event(), []
 
-    def failing(images: Images) -> Scores:
+    def failing(images: Images) -> Arrays:
         if not recorder.sizes:  # the very first is alone
             return recorder(images)
         failed.set()
         raise MemoryError
 
-    def slow(images: Images) -> Scores:
+    def slow(images: Images) -> Arrays:
         assert failed.wait(10)
         answers = recorder(images)
         reading.append(len(images))

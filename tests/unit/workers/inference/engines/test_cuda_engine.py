@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +15,8 @@ import torch
 import torchvision
 
 from shared.model import Model
-from workers.inference.engines import StreamingEngine
+from workers.inference.engines import Outputs, StreamingEngine
+from workers.inference.engines.cuda import Tensors
 from workers.inference.engines.cuda_engine import CudaEngine
 from workers.inference.engines.folding import without_batch_norms
 from workers.inference.engines.torch_engine import TorchEngine
@@ -75,10 +75,10 @@ class StandIn:
     def on_host(self, *shape: int) -> torch.Tensor:
         return torch.empty(shape, dtype=torch.float32)
 
-    def captured(self, compute: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], Any]:
+    def captured(self, compute: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
         written = compute()
-        self.captures.append(len(written))
-        if len(written) > self._room:
+        self.captures.append(len(written[0]))
+        if len(written[0]) > self._room:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         if not self._can_capture:
             raise RuntimeError("operation not permitted when stream is capturing")
@@ -86,7 +86,8 @@ class StandIn:
         def replay() -> None:
             assert self.current == self.compute
             assert self.compute.waited is self.recorded["copies"]  # the images have arrived
-            written.copy_(compute())
+            for array, computed in zip(written, compute(), strict=True):
+                array.copy_(computed)
 
         return replay, written
 
@@ -111,13 +112,21 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(weights: Path) -> Model:
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
-    return Model(name="tiny", sha256=sha256, architecture=ARCHITECTURE, mean=(0.5, 0.4, 0.3))
+    outputs = ("scores", "features")
+    return Model(
+        name="tiny", sha256=sha256, architecture=ARCHITECTURE, mean=(0.5, 0.4, 0.3), outputs=outputs
+    )
 
 
 @pytest.fixture(scope="module")
-def expected(model: Model, weights: Path) -> Callable[[np.ndarray], np.ndarray]:
-    engine = TorchEngine(model, weights, "float32")
-    return lambda images: np.asarray(engine.run(images))
+def expected(model: Model, weights: Path) -> Callable[[np.ndarray], Outputs]:
+    return TorchEngine(model, weights, "float32").run
+
+
+def assert_close(found: Outputs, expected: Outputs) -> None:
+    assert len(found) == len(expected)
+    for ours, torchs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, torchs, atol=1e-4)
 
 
 def made_up(images: int, seed: int) -> np.ndarray:
@@ -133,11 +142,19 @@ def test_pieces_are_one_batch_and_answer_as_the_network_does(model, weights, exp
     engine = engine_on(StandIn(), model, weights)
     pieces = [made_up(3, 1), made_up(1, 2), made_up(2, 3)]
     ran = engine.launch(pieces).wait()
-    np.testing.assert_allclose(ran.outputs, expected(np.concatenate(pieces)), atol=1e-4)
-    assert ran.outputs.dtype == np.float32
+    assert_close(ran.outputs, expected(np.concatenate(pieces)))
+    assert {array.dtype for array in ran.outputs} == {np.dtype(np.float32)}
     assert 0 < ran.seconds < 60
     assert abs(ran.ended_at - time.time()) < 60
     assert isinstance(engine, StreamingEngine)
+
+
+@pytest.mark.parametrize("outputs", [("scores",), ("features",)])
+def test_only_the_outputs_of_the_model_are_given(model, weights, expected, outputs) -> None:
+    narrowed = model.model_copy(update={"outputs": outputs})
+    (found,) = engine_on(StandIn(), narrowed, weights).run(made_up(3, 1))
+    every = dict(zip(model.outputs, expected(made_up(3, 1)), strict=True))
+    assert_close((found,), (every[outputs[0]],))
 
 
 def test_batch_norms_are_folded_and_what_cannot_be_traced_stays() -> None:
@@ -158,7 +175,7 @@ def test_there_is_one_graph_for_each_power_of_two(model, weights, expected) -> N
     engine = engine_on(device, model, weights)
     for images in (5, 8, 7, 1, 2, 3, 6):
         batch = made_up(images, images)
-        np.testing.assert_allclose(engine.run(batch), expected(batch), atol=1e-4)
+        assert_close(engine.run(batch), expected(batch))
     assert device.captures == [8, 1, 2, 4]
 
 
@@ -168,25 +185,25 @@ def test_two_batches_under_way_do_not_mix(model, weights, expected) -> None:
     in_flight = engine.launch([batches[0]])
     for before, batch in pairwise(batches):
         following = engine.launch([batch])
-        np.testing.assert_allclose(in_flight.wait().outputs, expected(before), atol=1e-4)
+        assert_close(in_flight.wait().outputs, expected(before))
         in_flight = following
-    np.testing.assert_allclose(in_flight.wait().outputs, expected(batches[-1]), atol=1e-4)
+    assert_close(in_flight.wait().outputs, expected(batches[-1]))
 
 
 def test_outputs_stay_when_the_next_batches_run(model, weights) -> None:
     engine = engine_on(StandIn(), model, weights)
     first = engine.run(made_up(4, 1))
-    kept = np.array(first)
+    kept = [array.copy() for array in first]
     for seed in range(2, 5):
         engine.run(made_up(4, seed))
-    np.testing.assert_array_equal(first, kept)
+    assert all(map(np.array_equal, first, kept))
 
 
 def test_a_model_that_cannot_be_captured_runs_all_the_same(model, weights, expected) -> None:
     engine = engine_on(StandIn(can_capture=False), model, weights)
     for seed in range(3):
         batch = made_up(3, seed)
-        np.testing.assert_allclose(engine.run(batch), expected(batch), atol=1e-4)
+        assert_close(engine.run(batch), expected(batch))
 
 
 def test_a_batch_without_memory_is_refused_and_smaller_ones_run(model, weights, expected) -> None:
@@ -196,8 +213,8 @@ def test_a_batch_without_memory_is_refused_and_smaller_ones_run(model, weights, 
     with pytest.raises(torch.OutOfMemoryError):
         engine.launch([made_up(8, 2)])
     following = engine.launch([made_up(4, 3)])
-    np.testing.assert_allclose(in_flight.wait().outputs, expected(made_up(2, 1)), atol=1e-4)
-    np.testing.assert_allclose(following.wait().outputs, expected(made_up(4, 3)), atol=1e-4)
+    assert_close(in_flight.wait().outputs, expected(made_up(2, 1)))
+    assert_close(following.wait().outputs, expected(made_up(4, 3)))
 
 
 class Runtime:
