@@ -16,22 +16,28 @@ import redis
 import torch
 import torchvision
 
+from shared.analyses import Analysis
+from shared.analyses.classes import Classes
+from shared.analyses.vector import Vector
 from shared.broker.publisher import MessagePublisher
-from shared.item import Item
+from shared.job import EngineUsed
 from shared.keys import code_key
 from shared.ledger import Ledger, WorkerIdentity, connect_ledger
-from shared.messages import Batch, Result, Slot, StagedItem, Timings
+from shared.messages import Batch, Result, Slot, Timings
 from shared.model import Model
 from shared.pipeline import Pipeline
 from shared.settings import RingSettings, S3Settings, Settings
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name
 from shared.staging import StagingRing, create_ring, open_ring
 from shared.storage import Store, connect_store
+from shared.views.crop import Crop
+from shared.views.stretch import Stretch
 from tests.support import samples
 from tests.support.envelopes import message_in
 from tests.support.packed_class import packed
 from tests.support.samples import save_settings
 from tests.support.servers import start_seaweedfs, start_valkey
+from tests.support.staged_batches import pixels_of
 from tests.support.waiting import wait_for
 
 PIXELS = 32
@@ -64,7 +70,7 @@ class InferenceHarness:
             samples.INCARNATION, samples.JOB_UID, chunk, chunk + 1, bound=100
         )
         self.ledger.claim(ref, PREPROCESS, HELPER)
-        pixels = np.repeat(np.array(values, np.uint8), PIXELS * PIXELS * 3)
+        pixels = pixels_of(pipeline, *values)
         hold = self.ring.take(
             pixels.size, ref, staged=self.ledger.still_staged, stopping=lambda: False
         )
@@ -80,7 +86,8 @@ class InferenceHarness:
             attempt=ref.attempt,
             pipeline=pipeline,
             bucket="photos",
-            items=[StagedItem(item=Item(key=f"{n}", etag="e", size=1)) for n in range(len(values))],
+            answers=samples.answers(pipeline, PREPROCESS, *[{} for _ in values]),
+            keys=[str(n) for n in range(len(values))] if pipeline.has_class else [],
             staged=Slot(host_id="testhost", index=hold.index, images=len(values)),
             timings=Timings(),
         )
@@ -151,12 +158,19 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InferenceHarne
 
 def pipeline(model: Model, **changes: object) -> Pipeline:
     preprocess = {"resize_shorter_pixels": PIXELS, "crop_pixels": PIXELS}
-    fields = {"name": "p", "model": model, "preprocess": preprocess, **changes}
-    return Pipeline.model_validate(fields)
+    return samples.pipeline(model=model, preprocess=preprocess, **changes)
 
 
-def pushed_model(harness: InferenceHarness, folder: Path) -> Model:
+def labels(result: Result) -> list[list[str]]:
+    """Of each image, the best first."""
+    answers = result.answers["classes"].to_pylist()
+    return [[each["label"] for each in answer["predictions"]] for answer in answers]
+
+
+@pytest.fixture(scope="module")
+def small(harness: InferenceHarness, tmp_path_factory: pytest.TempPathFactory) -> Model:
     """A small classifier of random weights, put into the bucket as ``models pull`` does it."""
+    folder = tmp_path_factory.mktemp("small")
     weights, onnx = folder / "weights.pth", folder / "model.onnx"
     torch.save(
         torchvision.models.get_model("mobilenet_v3_small", weights=None).state_dict(), weights
@@ -177,27 +191,28 @@ def pushed_model(harness: InferenceHarness, folder: Path) -> Model:
         name="small",
         sha256=sha256,
         architecture="mobilenet_v3_small",
+        outputs=("scores", "features"),
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
     )
 
 
 def test_every_engine_answers_through_the_real_worker(
-    harness: InferenceHarness, tmp_path: Path
+    harness: InferenceHarness, small: Model
 ) -> None:
-    model = pushed_model(harness, tmp_path)
     for engine in ("torch", "onnxruntime", "openvino"):
-        chunks = [harness.send(pipeline(model, engine=engine), *range(n, 64 + n)) for n in range(3)]
+        chunks = [harness.send(pipeline(small, engine=engine), *range(n, 64 + n)) for n in range(3)]
         results = harness.results(3)
         assert sorted(results) == chunks
         for result in results.values():
-            assert (result.engine, result.precision, result.device) == (engine, "float32", "cpu")
+            used = EngineUsed(engine=engine, precision="float32", device="cpu")
+            assert result.computed == {"classes": used}
             assert result.timings.device_seconds > 0
-            for item in result.items:
-                assert item.failure is None
-                assert len(item.predictions) == 5
-                assert item.predictions[0].label.startswith("class ")
-    cached = harness.settings.home / "cache" / "models" / "small" / model.sha256
+            assert result.answers["error_code"].null_count == 64
+            for found in labels(result):
+                assert len(found) == 5
+                assert found[0].startswith("class ")
+    cached = harness.settings.home / "cache" / "models" / "small" / small.sha256
     assert {path.name for path in cached.iterdir()} == {"weights.pth", "model.onnx", "labels.txt"}
 
 
@@ -206,15 +221,39 @@ def test_a_users_class_answers_through_the_real_worker(harness: InferenceHarness
     harness.store.create("models", code_key(str(model.code_sha256)), archive)
     chunk = harness.send(pipeline(model), 10, 200)
     result = harness.results(1)[chunk]
-    assert [item.predictions[0].label for item in result.items] == ["dark", "bright"]
-    assert (result.engine, result.precision) == ("python", None)
+    assert labels(result) == [["dark"], ["bright"]]
+    used = result.computed["classes"]
+    assert used is not None
+    assert (used.engine, used.precision) == ("python", None)
+
+
+def test_one_image_has_many_answers_in_one_message(harness: InferenceHarness, small: Model) -> None:
+    """Two analyses of a network in two views, and one of a user's class."""
+    own, archive = packed("shade:Brightness", BRIGHTNESS)
+    harness.store.create("models", code_key(str(own.code_sha256)), archive)
+    square = Crop(resize_shorter_pixels=PIXELS, crop_pixels=PIXELS)
+    exact = {"engine": "torch", "precision": "float32"}
+    analyses: dict[str, Analysis] = {
+        "kinds": Classes(model=small.name, view=square, softmax=True, **exact),
+        "style": Vector(model=small.name, view=square, length=1024, **exact),
+        "shade": Classes(model=own.name, view=Stretch(width=PIXELS, height=8)),
+    }
+    chunk = harness.send(samples.long_pipeline(analyses, (small, own)), 10, 200)
+    result = harness.results(1)[chunk]
+    assert result.answers["error_code"].null_count == 2
+    shades = [each["predictions"][0]["label"] for each in result.answers["shade"].to_pylist()]
+    assert shades == ["dark", "bright"]
+    vectors = np.array(result.answers["style"].to_pylist())
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    engines = {name: used and used.engine for name, used in result.computed.items()}
+    assert engines == {"kinds": "torch", "style": "torch", "shade": "python"}
 
 
 def test_a_model_that_is_not_in_the_bucket_fails_its_images(harness: InferenceHarness) -> None:
-    model = Model(name="absent", sha256="a" * 64, architecture="mobilenet_v3_small")
+    model = samples.MODEL.model_copy(update={"name": "absent"})
     chunk = harness.send(pipeline(model), 1, 2)
-    failures = [item.failure for item in harness.results(1)[chunk].items]
-    assert all(f and "headrace models pull absent" in f.error_message for f in failures)
+    said = harness.results(1)[chunk].answers["error_message"].to_pylist()
+    assert all("headrace models pull absent" in message for message in said)
     assert harness.log.read_text().count("model 'absent' cannot be used") == 1
 
 

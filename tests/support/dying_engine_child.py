@@ -12,7 +12,7 @@ from workers.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
 from workers.inference.suspect_child import begin
 from workers.suspects.serve import serve
 
-KILLED, SEGFAULT, LOOP, HELD_GIL = 200, 201, 202, 203
+KILLED, SEGFAULT, LOOP, HELD_GIL, RAISES = 200, 201, 202, 203, 204
 _run = OnnxRuntimeEngine.run
 
 
@@ -27,6 +27,8 @@ def run(self: OnnxRuntimeEngine, images: Images) -> Outputs:
         pass
     if first == HELD_GIL:
         ctypes.PyDLL(None).sleep(600)
+    if first == RAISES:
+        raise ValueError("it raised")
     print("to stdout, where no frame may be", flush=True)
     return _run(self, images)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pyarrow as pa
+
 from shared.errors import ItemErrorCode
-from shared.item import Item, ItemFailure
+from shared.item import ItemFailure
 from shared.ledger import ChunkRef
-from shared.messages import Batch, Parcel, Result, Slot, StagedItem, Timings
-from shared.stages import RESULTS
+from shared.messages import Batch, Parcel, Result, Slot, Timings
+from shared.pipeline import Pipeline
+from shared.stages import PREPROCESS, RESULTS
 from shared.staging import StagingRing
-from tests.support.fake_engine import images_of
-from tests.support.samples import INCARNATION, JOB_UID, pipeline
+from shared.staging.pixel_layout import PixelLayout, Pixels
+from tests.support.samples import INCARNATION, JOB_UID, answers, pipeline
 from workers.runtime import Forward, GiveBack
 
 PIXELS = 4
@@ -19,30 +23,41 @@ PIPELINE = pipeline(
 )
 
 
-def staged(ring: StagingRing, *firsts: int | None, chunk: int = 1) -> Batch:
-    """A batch whose images begin with ``firsts``, staged as preprocessing does; None failed."""
-    items = [
-        StagedItem(
-            item=Item(key=f"{n}.jpg", etag="e", size=1),
-            width=40 + n,
-            failure=CORRUPT if first is None else None,
-            warning=None if first is None else "damaged_data",
-        )
-        for n, first in enumerate(firsts)
-    ]
+def staged(
+    ring: StagingRing, *firsts: int | None, chunk: int = 1, pipeline: Pipeline = PIPELINE
+) -> Batch:
+    """A batch of images filled with ``firsts``, staged as preprocessing does; None failed."""
     good = [first for first in firsts if first is not None]
     slot = None
     if good:
         ref = ChunkRef(INCARNATION, JOB_UID, chunk, 1)
         hold = ring.take(1, ref, staged=lambda refs: [False for _ in refs], stopping=lambda: False)
-        pixels = images_of(*good, pixels=PIXELS).ravel()
+        pixels = pixels_of(pipeline, *good)
         hold.pixels[: pixels.size] = pixels
         hold.release()
         slot = Slot(host_id="here", index=hold.index, images=len(good))
-    return batch_of(items, slot, chunk)
+    rows = [
+        CORRUPT if first is None else {"width": 40 + n, "warning": "damaged_data"}
+        for n, first in enumerate(firsts)
+    ]
+    return batch_of(answers(pipeline, PREPROCESS, *rows), slot, chunk, pipeline)
 
 
-def batch_of(items: list[StagedItem], where: Slot | Parcel | None, chunk: int) -> Batch:
+def pixels_of(pipeline: Pipeline, *firsts: int) -> Pixels:
+    """Images of which each is filled with one value, in all views, as a slot has them."""
+    layout = PixelLayout(pipeline.staged_views, len(firsts))
+    pixels = np.empty(layout.total_bytes, np.uint8)
+    for view in range(len(pipeline.staged_views)):
+        layout.array(pixels, view)[:] = np.array(firsts, np.uint8)[:, None, None, None]
+    return pixels
+
+
+def batch_of(
+    about: pa.RecordBatch,
+    where: Slot | Parcel | None,
+    chunk: int = 1,
+    pipeline: Pipeline = PIPELINE,
+) -> Batch:
     """A batch of these items, whose pixels are there."""
     return Batch(
         incarnation=INCARNATION,
@@ -50,15 +65,17 @@ def batch_of(items: list[StagedItem], where: Slot | Parcel | None, chunk: int) -
         job_uid=JOB_UID,
         chunk=chunk,
         attempt=1,
-        pipeline=PIPELINE,
+        pipeline=pipeline,
         bucket="photos",
-        items=items,
+        answers=about,
+        keys=[f"{n}.jpg" for n in range(len(about))] if pipeline.has_class else [],
         staged=where,
         timings=Timings(decode_seconds=2.5),
     )
 
 
 def result_of(outcome: Forward | GiveBack) -> Result:
+    """The result that went on, checked as the collector does."""
     assert isinstance(outcome, Forward)
     assert outcome.stage == RESULTS
     assert isinstance(outcome.message, Result)
@@ -67,9 +84,14 @@ def result_of(outcome: Forward | GiveBack) -> Result:
 
 def labels(result: Result) -> list[str]:
     """Each item's label, or its error code."""
-    return [
-        i.failure.error_code.value if i.failure else i.predictions[0].label for i in result.items
-    ]
+    rows = result.answers.to_pylist()
+    return [row["error_code"] or row["classes"]["predictions"][0]["label"] for row in rows]
+
+
+def messages(result: Result) -> list[str | None]:
+    """Why each item failed."""
+    said: list[str | None] = result.answers["error_message"].to_pylist()
+    return said
 
 
 def slot_is_free(ring: StagingRing) -> bool:

@@ -25,7 +25,7 @@ from workers.inference.engines.python_engine import PythonEngine
 from workers.inference.model_types import LoadedModel, ModelKey
 from workers.inference.pins import JobPins
 from workers.inference.stage import InferenceStage
-from workers.inference.suspects import ChildAnalyst
+from workers.inference.suspects import ChildAnalyst, SuspectAnalyst
 
 
 @pytest.fixture
@@ -83,9 +83,10 @@ def make_stage(
     ) -> InferenceStage:
         stopping = stopping or threading.Event()
         loops.append(loop_over(engine))
-        analyst, in_child = DeviceAnalyst(loops[-1], stopping), ChildAnalyst(stopping)
+        analyst = DeviceAnalyst(loops[-1], stopping)
+        on_trial = SuspectAnalyst(ChildAnalyst(stopping), analyst)
         return InferenceStage(
-            *(ring, cast(NetworkStaging, network), analyst, in_child, JobPins(jobs), noted),
+            *(ring, cast(NetworkStaging, network), analyst, on_trial, JobPins(jobs), noted),
             *(lambda batch, error: stopped.append(error), stopping),
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from shared.catalog.published import LABELS, ONNX, WEIGHTS, model_key
 from shared.errors import PermanentError, TransientError
+from shared.limits import MAX_LABEL_CHARACTERS
 from shared.model import Model
 from shared.storage import BucketMissing, ObjectMissing, Store
 from workers.inference.errors import HostUnable, ModelUnusable
@@ -48,7 +49,7 @@ class Artefacts:
     def labels(self, model: Model) -> tuple[str, ...]:
         """The labels in the order of the classes; none where the model has no such file."""
         try:
-            path = self._fetch(model, LABELS, _anything)
+            path = self._fetch(model, LABELS, _refuse_long_labels)
         except _Missing:
             return ()
         lines = path.read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n")
@@ -97,8 +98,14 @@ def _write(path: Path, data: bytes) -> None:
         raise
 
 
-def _anything(_data: bytes) -> None:
-    return None
+def _refuse_long_labels(data: bytes) -> None:
+    """No row could hold them."""
+    longest = max(map(len, data.decode(errors="replace").split("\n")))
+    if longest > MAX_LABEL_CHARACTERS:
+        raise ModelUnusable(
+            f"A label in {LABELS} has {longest:,} characters, at most {MAX_LABEL_CHARACTERS:,}.",
+            "Shorten it in the file of labels, and pull the model again.",
+        )
 
 
 def _refuse_external_data(data: bytes) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from shared.errors import PermanentError, TransientError
+from shared.errors import ItemErrorCode, PermanentError, TransientError
+from shared.item import ItemFailure
 
 _MAX_LINE_CHARACTERS = 400
 # As torch, CUDA's libraries, ONNX Runtime and C++ say it, in lower case.
@@ -21,12 +24,25 @@ class ModelUnusable(PermanentError):
     """The model cannot be loaded, now or later: no image of the job can be answered.
 
     ``prints``: what a user's class printed before.
+    ``analyses``: those that the model is for, where that is known.
     """
+
+    analyses: tuple[str, ...] = ()
 
     def __init__(self, message: str, hint: str = "", prints: str = "") -> None:
         super().__init__("model_unusable", message, hint)
         self.args = (message, hint)
         self.prints = prints
+
+
+@contextmanager
+def of_analyses(*names: str) -> Iterator[None]:
+    """Note on a ModelUnusable for which analyses the model is."""
+    try:
+        yield
+    except ModelUnusable as error:
+        error.analyses = names
+        raise
 
 
 class ClassUnusable(ModelUnusable):
@@ -59,6 +75,11 @@ class EngineError(PermanentError):
 
 class Miscounted(EngineError):
     """A user's class gave another number of outputs than it got images."""
+
+
+def model_failure(message: str) -> ItemFailure:
+    """The failure of an image on which the model raised, or that it answered with nonsense."""
+    return ItemFailure.of(ItemErrorCode.MODEL_ERROR, message)
 
 
 def one_line(error: BaseException) -> str:

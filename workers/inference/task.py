@@ -22,7 +22,7 @@ from workers.inference.loading import loader
 from workers.inference.models import LoadedModels
 from workers.inference.pins import JobPins
 from workers.inference.stage import InferenceStage
-from workers.inference.suspects import ChildAnalyst
+from workers.inference.suspects import ChildAnalyst, SuspectAnalyst
 from workers.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -67,8 +67,9 @@ def setup(runtime: Runtime) -> InferenceStage:
     network = connect_network(settings, runtime.ledger.still_needed)
     note = partial(runtime.mark_running_alone, INFERENCE)
     stop = partial(stop_job, jobs, runtime.ledger)
-    here, in_child = DeviceAnalyst(device, runtime.stopping), ChildAnalyst(runtime.stopping)
-    return InferenceStage(ring, network, here, in_child, pins, note, stop, runtime.stopping)
+    here = DeviceAnalyst(device, runtime.stopping)
+    on_trial = SuspectAnalyst(ChildAnalyst(runtime.stopping), here)
+    return InferenceStage(ring, network, here, on_trial, pins, note, stop, runtime.stopping)
 
 
 def stop_job(jobs: JobStore, ledger: Ledger, batch: Batch, error: str) -> None:

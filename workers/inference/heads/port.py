@@ -12,11 +12,22 @@ import pyarrow as pa
 
 from shared.item import ItemFailure
 from shared.placement import Size
+from workers.inference.errors import ModelUnusable
 
 # A network's arrays by the names in ``Model.outputs``, each with one entry for each image.
 NetworkOutputs = Mapping[str, npt.NDArray[Any]]
 # What a user's class gave: an array or a list, with one entry for each image.
 ClassOutputs = npt.NDArray[Any] | list[Any]
+
+
+def array_of(outputs: NetworkOutputs, name: str) -> npt.NDArray[Any]:
+    """The network's array of that name. Raises ModelUnusable where it has none."""
+    if name not in outputs:
+        raise ModelUnusable(
+            f"The model gives no {name}, which the analysis reads.",
+            "Choose another kind of analysis, or another model.",
+        )
+    return outputs[name]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +21,7 @@ from workers.inference.models import LoadedModels
 from workers.inference.suspects import ChildAnalyst
 from workers.suspects import ChildUnstartable
 
-KEY = ModelKey.of(pipeline())
+KEY = ModelKey.of(pipeline(), "classes")
 
 HOSTS_OWN = [
     MemoryError(),
@@ -81,7 +80,7 @@ def test_a_child_that_does_not_start_is_the_machines(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("workers.suspects.SuspectTrial.ready", dies)
     images = np.zeros((1, 4, 4, 3), np.uint8)
-    request = Request(pipeline(), images, "job", "1", attrgetter("precision"))
+    request = Request(pipeline(), [images], [(4, 4)], [], "job", "1", lambda _, e: e.precision)
     with pytest.raises(HostUnable, match=r"cannot be loaded\. The process died"):
         ChildAnalyst(threading.Event()).answer(request)
 

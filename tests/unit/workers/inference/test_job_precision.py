@@ -4,26 +4,36 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from shared.errors import TransientError
 from shared.job import EngineChoice
 from shared.job_store import JobStore
-from shared.messages import Prediction
 from shared.model import Precision, PrecisionPolicy
+from shared.pipeline import Pipeline
 from shared.staging import StagingRing
 from tests.support.fake_engine import FakeEngine
 from tests.support.inference_stages import MakeStage
-from tests.support.staged_batches import PIPELINE, labels, result_of, slot_is_free, staged
+from tests.support.samples import pipeline, prediction
+from tests.support.staged_batches import PIPELINE, PIXELS, labels, result_of, slot_is_free, staged
 from workers.inference.model_types import LoadedModel, ModelKey
-from workers.inference.models import LOADED_MODELS
-from workers.inference.postprocess import Answer
-from workers.runtime import GiveBack
+from workers.runtime import Forward, GiveBack
 from workers.suspects import SUSPECT_LOSSES, SuspectTrial
 from workers.suspects.packet import Packet
 
 # What another worker settled.
 ELSEWHERE = EngineChoice(engine="openvino", precision="float32", device="cpu", reason="")
+
+
+def small_pipeline(**changes: object) -> Pipeline:
+    sizes = {"resize_shorter_pixels": PIXELS, "crop_pixels": PIXELS}
+    return pipeline(preprocess=sizes, postprocess={"top_k": 1}, **changes)
+
+
+def precision_of(outcome: Forward | GiveBack) -> str | None:
+    used = result_of(outcome).computed["classes"]
+    return used and used.precision
 
 
 @pytest.fixture
@@ -52,8 +62,8 @@ def test_the_first_choice_is_recorded(
     ring: StagingRing, jobs: JobStore, make_stage: MakeStage
 ) -> None:
     batch = staged(ring, 1)
-    assert result_of(make_stage(engine_of_precision)(batch)).precision == "bfloat16"
-    recorded = jobs.engine(batch.job_id, batch.job_uid)
+    assert precision_of(make_stage(engine_of_precision)(batch)) == "bfloat16"
+    recorded = jobs.engine(batch.job_id, batch.job_uid, "classes")
     assert recorded is not None
     assert (recorded.engine, recorded.precision, recorded.reason) == ("torch", "bfloat16", "fast")
 
@@ -64,10 +74,11 @@ def test_another_machine_computes_in_the_precision_that_the_job_has(
     stage = make_stage(engine_of_precision)
     for n in range(2):
         batch = staged(ring, n, chunk=n)
-        jobs.settle_engine(batch.job_id, batch.job_uid, ELSEWHERE)
-        result = result_of(stage(batch))
-        assert (result.precision, labels(result)) == ("float32", [str(n)])
-    assert jobs.engine(batch.job_id, batch.job_uid) == ELSEWHERE
+        jobs.settle_engine(batch.job_id, batch.job_uid, "classes", ELSEWHERE)
+        outcome = stage(batch)
+        assert precision_of(outcome) == "float32"
+        assert labels(result_of(outcome)) == [str(n)]
+    assert jobs.engine(batch.job_id, batch.job_uid, "classes") == ELSEWHERE
 
 
 def test_a_model_is_loaded_in_the_precision_that_is_settled_and_in_no_other(
@@ -80,7 +91,7 @@ def test_a_model_is_loaded_in_the_precision_that_is_settled_and_in_no_other(
         return engine_of_precision(key)
 
     batch = staged(ring, 7)
-    jobs.settle_engine(batch.job_id, batch.job_uid, ELSEWHERE)
+    jobs.settle_engine(batch.job_id, batch.job_uid, "classes", ELSEWHERE)
     result_of(make_stage(load)(batch))
     assert loaded == ["float32"]
 
@@ -92,13 +103,13 @@ def test_where_another_settles_while_the_model_is_loaded_nothing_is_computed_twi
     batch = staged(ring, 7)
 
     def load(key: ModelKey) -> LoadedModel:
-        jobs.settle_engine(batch.job_id, batch.job_uid, ELSEWHERE)
+        jobs.settle_engine(batch.job_id, batch.job_uid, "classes", ELSEWHERE)
         model = engine_of_precision(key)
         assert isinstance(model.engine, FakeEngine)
         loaded[key.precision] = model.engine
         return model
 
-    assert result_of(make_stage(load)(batch)).precision == "float32"
+    assert precision_of(make_stage(load)(batch)) == "float32"
     assert loaded["auto"].batches == []
     assert loaded["float32"].batches == [[7]]
 
@@ -108,21 +119,18 @@ def test_a_model_that_is_loaded_again_computes_in_the_same_precision(
 ) -> None:
     """Though it would be chosen otherwise by then, as after an update of a library."""
     choices: list[Precision] = ["float32", "bfloat16"]
+    loaded: list[FakeEngine] = []
 
     def load(key: ModelKey) -> LoadedModel:
-        engine = FakeEngine()
-        is_ours = key.model == PIPELINE.model
-        engine.precision = choices.pop() if key.precision == "auto" and is_ours else "bfloat16"
-        return LoadedModel(engine)
+        loaded.append(FakeEngine())
+        loaded[-1].precision = choices.pop() if key.precision == "auto" else key.precision
+        return LoadedModel(loaded[-1])
 
     stage = make_stage(load)
-    precisions = [result_of(stage(staged(ring, 1))).precision]
-    for n in range(LOADED_MODELS):
-        other = PIPELINE.model.model_copy(update={"name": f"other{n}"})
-        pipeline = PIPELINE.model_copy(update={"model": other})
-        stage(staged(ring, 2).model_copy(update={"pipeline": pipeline, "job_uid": f"{n}" * 32}))
-    precisions.append(result_of(stage(staged(ring, 3))).precision)
-    assert precisions == ["bfloat16", "bfloat16"]
+    assert precision_of(stage(staged(ring, 1))) == "bfloat16"
+    loaded[0].dead = True  # type: ignore[attr-defined]
+    assert precision_of(stage(staged(ring, 3))) == "bfloat16"
+    assert len(loaded) == 2
 
 
 def test_no_row_has_another_precision_than_its_job(
@@ -134,7 +142,7 @@ def test_no_row_has_another_precision_than_its_job(
         return LoadedModel(engine)
 
     batch = staged(ring, 7)
-    jobs.settle_engine(batch.job_id, batch.job_uid, ELSEWHERE)
+    jobs.settle_engine(batch.job_id, batch.job_uid, "classes", ELSEWHERE)
     assert isinstance(make_stage(load)(batch), GiveBack)
     assert slot_is_free(ring)
 
@@ -148,12 +156,14 @@ def test_a_child_has_its_model_loaded_once_however_long_the_store_is_away(
     refusals[:] = [1, 2, 3]
     loads: list[object] = []
 
-    def ready(trial: SuspectTrial[Answer]) -> Packet:
+    def ready(trial: SuspectTrial[object]) -> Packet:
         loads.append(trial)
-        return Packet(ELSEWHERE.model_dump(mode="json"))
+        return Packet({"engines": {"classes": ELSEWHERE.model_dump(mode="json")}})
 
     monkeypatch.setattr(SuspectTrial, "ready", ready)
-    monkeypatch.setattr(SuspectTrial, "run", lambda *_: [Prediction(label="a", score=1.0)])
+    answer = pa.array([prediction("a")], PIPELINE.analyses["classes"].answer_type())
+    row = pa.RecordBatch.from_arrays([answer], ["classes"])
+    monkeypatch.setattr(SuspectTrial, "run", lambda *_: row)
     stage = make_stage(FakeEngine())
     assert labels(result_of(stage(staged(ring, 5), SUSPECT_LOSSES))) == ["a"]
     assert (len(loads), refusals) == (1, [])
@@ -168,8 +178,7 @@ def test_a_store_that_cannot_record_the_choice_costs_no_second_run(
     asked: PrecisionPolicy,
 ) -> None:
     refusals[:] = [1, 2]
-    pipeline = PIPELINE.model_copy(update={"precision": asked})
-    batch = staged(ring, 5).model_copy(update={"pipeline": pipeline})
+    batch = staged(ring, 5, pipeline=small_pipeline(precision=asked))
     assert labels(result_of(make_stage(engine)(batch))) == ["5"]
     assert engine.batches == [[5]]
     assert refusals == []

@@ -47,12 +47,12 @@ def batch_of_job(uid: str) -> Batch:
 def test_a_store_that_hangs_for_one_job_holds_up_no_other() -> None:
     store = HangingStore("b" * 32)
     pins = JobPins(JobStore(store, "state"))
-    assert pins.settle(batch_of_job("a"), FLOAT32) == FLOAT32
+    assert pins.settle(batch_of_job("a"), "classes", FLOAT32) == FLOAT32
     with ThreadPoolExecutor() as threads:
-        hanging = threads.submit(pins.settle, batch_of_job("b"), FLOAT32)
+        hanging = threads.submit(pins.settle, batch_of_job("b"), "classes", FLOAT32)
         try:
             assert store.began.acquire(timeout=DEADLINE)
-            known = threads.submit(pins.settle, batch_of_job("a"), BFLOAT16)
+            known = threads.submit(pins.settle, batch_of_job("a"), "classes", BFLOAT16)
             assert known.result(DEADLINE / 2) == FLOAT32
         finally:
             store.gate.set()
@@ -64,7 +64,9 @@ def test_two_workers_that_choose_at_once_come_to_one_precision() -> None:
     workers = [JobPins(JobStore(store, "state")) for _ in range(2)]
     with ThreadPoolExecutor() as threads:
         choices = zip(workers, (FLOAT32, BFLOAT16), strict=True)
-        settled = [threads.submit(pins.settle, batch_of_job("a"), own) for pins, own in choices]
+        settled = [
+            threads.submit(pins.settle, batch_of_job("a"), "classes", own) for pins, own in choices
+        ]
         try:
             for _ in workers:  # each has tried to write, and neither has read
                 assert store.began.acquire(timeout=DEADLINE)
@@ -73,16 +75,24 @@ def test_two_workers_that_choose_at_once_come_to_one_precision() -> None:
         first, second = (each.result(DEADLINE) for each in settled)
     assert first == second
     assert first in (FLOAT32, BFLOAT16)
-    assert [pins.settled(batch_of_job("a")) for pins in workers] == [first, first]
+    assert [pins.settled(batch_of_job("a"), "classes") for pins in workers] == [first, first]
 
 
 def test_what_is_settled_is_asked_of_the_store_once() -> None:
     store = HangingStore("never")
-    JobPins(JobStore(store, "state")).settle(batch_of_job("a"), FLOAT32)
+    JobPins(JobStore(store, "state")).settle(batch_of_job("a"), "classes", FLOAT32)
     store.asked.clear()
     pins = JobPins(JobStore(store, "state"))
-    assert pins.settled(batch_of_job("b")) is None
+    assert pins.settled(batch_of_job("b"), "classes") is None
     for _ in range(3):
-        assert pins.settled(batch_of_job("a")) == FLOAT32
-        assert pins.settle(batch_of_job("a"), BFLOAT16) == FLOAT32
+        assert pins.settled(batch_of_job("a"), "classes") == FLOAT32
+        assert pins.settle(batch_of_job("a"), "classes", BFLOAT16) == FLOAT32
     assert store.asked == ["get", "get"]
+
+
+def test_each_analysis_of_a_job_has_a_choice_of_its_own() -> None:
+    pins = JobPins(JobStore(MemoryStore("state"), "state"))
+    batch = batch_of_job("a")
+    assert pins.settle(batch, "objects", FLOAT32) == FLOAT32
+    assert pins.settle(batch, "style", BFLOAT16) == BFLOAT16
+    assert pins.settled(batch, "objects") == FLOAT32

@@ -7,22 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from shared.item import Item
+from shared.job import EngineUsed
 from shared.job_store import JobStore
 from shared.ledger import ChunkRef
-from shared.messages import Batch, Parcel, StagedItem
+from shared.messages import Batch, Parcel
 from shared.settings import RingSettings
+from shared.stages import PREPROCESS
 from shared.staging import StagingRing, create_ring, open_ring
-from tests.support.fake_engine import POISON, FakeEngine, images_of, loop_over
+from tests.support.fake_engine import POISON, FakeEngine, loop_over
 from tests.support.fake_network import Parcels
 from tests.support.inference_stages import MakeStage
 from tests.support.memory_store import MemoryStore
-from tests.support.samples import INCARNATION, JOB_UID
+from tests.support.samples import INCARNATION, JOB_UID, answers
 from tests.support.staged_batches import (
     CORRUPT,
-    PIXELS,
+    PIPELINE,
     batch_of,
     labels,
+    messages,
+    pixels_of,
     result_of,
     slot_is_free,
     staged,
@@ -45,17 +48,20 @@ def test_every_item_gets_its_own_answer_and_failed_ones_pass_through(
     batch = staged(ring, 7, None, 9)
     result = result_of(make_stage(engine)(batch))
     assert labels(result) == ["7", "corrupt", "9"]
-    assert [i.item for i in result.items] == [i.item for i in batch.items]
-    assert [i.width for i in result.items] == [40, 41, 42]
-    assert result.items[1].failure == CORRUPT
-    assert [item.warning for item in result.items][:2] == ["damaged_data", None]
+    assert result.answers["width"].to_pylist() == [40, None, 42]
+    assert messages(result) == [None, CORRUPT.error_message, None]
+    assert result.answers["warning"].to_pylist() == ["damaged_data", None, "damaged_data"]
     assert result.ref == batch.ref
-    assert (result.engine, result.precision, result.device) == ("torch", "float32", "fake")
+    assert result.computed == {
+        "classes": EngineUsed(engine="torch", precision="float32", device="fake")
+    }
     assert slot_is_free(ring)
 
 
 def test_timings_ride_along(ring: StagingRing, engine: FakeEngine, make_stage: MakeStage) -> None:
-    timings = result_of(make_stage(engine)(staged(ring, 1))).timings
+    result = result_of(make_stage(engine)(staged(ring, 1)))
+    timings = result.timings
+    assert result.scored_at == timings.device_ended_at
     assert timings.decode_seconds == 2.5
     assert 0 < timings.device_seconds < 5
     assert 0 < timings.device_started_at <= timings.device_ended_at
@@ -67,7 +73,7 @@ def test_without_pixels_no_model_is_needed(ring: StagingRing, make_stage: MakeSt
 
     result = result_of(make_stage(load)(staged(ring, None, None)))
     assert labels(result) == ["corrupt", "corrupt"]
-    assert result.engine is None
+    assert result.computed == {"classes": None}
 
 
 def test_a_slot_that_was_given_on_gives_the_chunk_back(
@@ -82,9 +88,9 @@ def test_a_slot_that_was_given_on_gives_the_chunk_back(
 def parcelled(parcels: Parcels, *firsts: int, chunk: int = 1) -> Batch:
     """A batch of another host, whose pixels were sent."""
     ref = ChunkRef(INCARNATION, JOB_UID, chunk, 1)
-    parcels.put(ref, images_of(*firsts, pixels=PIXELS).ravel())
-    items = [StagedItem(item=Item(key=f"{n}.jpg", etag="e", size=1)) for n in range(len(firsts))]
-    return batch_of(items, Parcel(images=len(firsts)), chunk)
+    parcels.put(ref, pixels_of(PIPELINE, *firsts))
+    about = answers(PIPELINE, PREPROCESS, *[{} for _ in firsts])
+    return batch_of(about, Parcel(images=len(firsts)), chunk)
 
 
 def test_pixels_from_another_host_are_inferred_as_any_others(
@@ -120,11 +126,11 @@ def test_an_error_is_narrowed_to_the_images_that_raise_alone(
 ) -> None:
     result = result_of(make_stage(engine)(staged(ring, 1, POISON, None, 3, POISON)))
     assert labels(result) == ["1", "model_error", "corrupt", "3", "model_error"]
-    failure = result.items[1].failure
-    assert failure is not None
-    assert failure.error_message == "ValueError: poisoned image"
-    assert result.items[1].warning == "damaged_data"  # which may be why
-    assert result.engine == "torch"
+    assert messages(result)[1] == "ValueError: poisoned image"
+    assert result.answers["warning"][1].as_py() == "damaged_data"  # which may be why
+    used = result.computed["classes"]
+    assert used is not None
+    assert used.engine == "torch"
     assert slot_is_free(ring)
 
 
@@ -137,9 +143,9 @@ def test_a_wrong_count_of_outputs_is_told_of_the_whole_batch(
 
     result = result_of(make_stage(Short())(staged(ring, 1, None, 3)))
     assert labels(result) == ["model_error", "corrupt", "model_error"]
-    for item in (result.items[0], result.items[2]):
-        assert item.failure is not None
-        assert item.failure.error_message.startswith("1 outputs for 2 images; for this image alone")
+    for row in (0, 2):
+        said = str(messages(result)[row])
+        assert said.startswith("1 outputs for 2 images; for this image alone")
 
 
 def test_answers_that_do_not_fit_into_a_message_fail_alone(
@@ -149,7 +155,7 @@ def test_answers_that_do_not_fit_into_a_message_fail_alone(
         def run(self, images):  # type: ignore[no-untyped-def]
             return ["x" * 1000 * int(image.flat[0]) for image in images]
 
-    monkeypatch.setattr("workers.inference.answer_sizes.MAX_ANSWERS_BYTES", 4000)
+    monkeypatch.setattr("shared.answers.MAX_ANSWER_BYTES", 4000)
     result = result_of(make_stage(Talkative())(staged(ring, 1, None, 3, 2)))
     assert [label[:5] for label in labels(result)] == ["xxxxx", "corru", "model", "xxxxx"]
 

@@ -6,25 +6,26 @@ import threading
 
 import pytest
 
-from shared.errors import ItemErrorCode, TransientError
+from shared.errors import TransientError
 from shared.job import EngineChoice
 from shared.job_store import JobStore
-from shared.messages import Batch
 from shared.staging import StagingRing
 from tests.support.fake_engine import POISON, FakeEngine
 from tests.support.inference_stages import MakeStage, Noted
-from tests.support.samples import class_model
+from tests.support.many_answers import OwnEngine
+from tests.support.samples import class_model, pipeline
 from tests.support.staged_batches import (
     PIPELINE,
+    PIXELS,
     labels,
+    messages,
     result_of,
     slot_is_free,
     staged,
 )
 from workers.inference.errors import ClassUnusable, HostUnable, ModelUnusable
 from workers.inference.model_types import LoadedModel, ModelKey
-from workers.inference.stage import InferenceStage
-from workers.runtime import Forward, GiveBack
+from workers.runtime import GiveBack
 from workers.suspects import MAX_LOST_RUNS, SUSPECT_LOSSES
 
 
@@ -41,7 +42,7 @@ def test_a_model_that_cannot_be_loaded_ends_its_job_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def answer(*_: object) -> None:
-        without_weights(ModelKey.of(PIPELINE))
+        without_weights(ModelKey.of(PIPELINE, "classes"))
 
     monkeypatch.setattr("workers.inference.stage.STOPPED_JOB_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr("workers.inference.suspects.ChildAnalyst.answer", answer)
@@ -67,9 +68,7 @@ def test_a_machine_that_cannot_load_the_model_ends_no_job(
     for n in range(2):  # the second is refused without a try
         result = result_of(stage(staged(ring, 1, None, chunk=n), losses))
         assert labels(result) == ["model_error", "corrupt"]
-        failure = result.items[0].failure
-        assert failure is not None
-        assert failure.error_message == "There is no room. Make some."
+        assert messages(result)[0] == "There is no room. Make some."
         assert slot_is_free(ring)
     assert stopped == []
 
@@ -84,19 +83,17 @@ def test_a_model_that_others_have_loaded_fails_every_image_with_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def answer(*_: object) -> None:
-        without_weights(ModelKey.of(PIPELINE))
+        without_weights(ModelKey.of(PIPELINE, "classes"))
 
     monkeypatch.setattr("workers.inference.suspects.ChildAnalyst.answer", answer)
     batch = staged(ring, 1, None)
     others = EngineChoice(engine="torch", precision="float32", device="cpu", reason="")
-    jobs.settle_engine(batch.job_id, batch.job_uid, others)
+    jobs.settle_engine(batch.job_id, batch.job_uid, "classes", others)
     result = result_of(make_stage(without_weights)(batch, losses))
     assert stopped == []
     assert labels(result) == ["model_error", "corrupt"]
-    failure = result.items[0].failure
-    assert failure is not None
-    assert failure.error_message.startswith("There is no tiny/model.onnx. Run")
-    assert result.engine is None
+    assert str(messages(result)[0]).startswith("There is no tiny/model.onnx. Run")
+    assert result.computed == {"classes": None}
     assert slot_is_free(ring)
 
 
@@ -150,19 +147,18 @@ def test_a_class_that_is_to_blame_ends_its_job_and_fails_no_image(
     staged(ring, 3)  # the only slot is free
 
 
-OWN = PIPELINE.model_copy(update={"model": class_model("own:Own")})
-
-
-def suspect(stage: InferenceStage, batch: Batch) -> Forward | GiveBack:
-    return stage(batch.model_copy(update={"pipeline": OWN}), SUSPECT_LOSSES)
+OWN = pipeline(
+    model=class_model("own:Own"),
+    preprocess={"resize_shorter_pixels": PIXELS, "crop_pixels": PIXELS},
+)
 
 
 def test_the_images_of_a_suspect_class_run_alone_and_are_noted(
-    ring: StagingRing, make_stage: MakeStage, engine: FakeEngine, noted: Noted
+    ring: StagingRing, make_stage: MakeStage, noted: Noted
 ) -> None:
-    outcome = suspect(make_stage(engine), staged(ring, 3, None, POISON, 7))
-    codes = [item.failure and item.failure.error_code for item in result_of(outcome).items]
-    assert codes == [None, ItemErrorCode.CORRUPT, ItemErrorCode.MODEL_ERROR, None]
+    engine = OwnEngine()
+    outcome = make_stage(engine)(staged(ring, 3, None, POISON, 7, pipeline=OWN), SUSPECT_LOSSES)
+    assert labels(result_of(outcome)) == ["3", "corrupt", "model_error", "7"]
     assert noted.items == [0, 1, 2, None]
     assert engine.batches == [[3], [POISON], [7]]
 
@@ -170,13 +166,14 @@ def test_the_images_of_a_suspect_class_run_alone_and_are_noted(
 def test_a_class_on_whose_image_workers_were_lost_ends_its_job(
     ring: StagingRing,
     make_stage: MakeStage,
-    engine: FakeEngine,
     noted: Noted,
     stopped: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    engine = OwnEngine()
     monkeypatch.setattr("workers.inference.stage.STOPPED_JOB_PAUSE_SECONDS", 0.0)
     noted.lost[1] = MAX_LOST_RUNS
-    assert isinstance(suspect(make_stage(engine), staged(ring, 3, 4, 5)), GiveBack)
+    outcome = make_stage(engine)(staged(ring, 3, 4, 5, pipeline=OWN), SUSPECT_LOSSES)
+    assert isinstance(outcome, GiveBack)
     assert stopped == ["The worker died 5 times while 'own:Own' ran one image, alone."]
     assert engine.batches == [[3]]

@@ -1,0 +1,31 @@
+"""What the head of a kind makes of outputs, as tests read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from shared.item import ItemFailure
+from shared.pipeline import NetworkAnalysis
+from workers.inference.heads import ClassOutputs, NetworkOutputs, head_of
+
+
+def answers(
+    analysis: NetworkAnalysis, outputs: NetworkOutputs | ClassOutputs, labels: Sequence[str] = ()
+) -> list[Any]:
+    """Each image's answer, or its failure. Answers are of the analysis's type, within bounds."""
+    images = next(iter(outputs.values())) if isinstance(outputs, dict) else outputs
+    sizes = [(9, 9)] * len(images)
+    answered = head_of(analysis.kind).answers(analysis, outputs, labels, sizes)
+    values, failures = answered.values, answered.failures
+    assert values.type == analysis.answer_type()
+    assert [n for n, value in enumerate(values.is_null().to_pylist()) if value] == sorted(failures)
+    values.validate(full=True)
+    assert analysis.check(values) is None
+    return [failures.get(n, value) for n, value in enumerate(values.to_pylist())]
+
+
+def predictions(answer: Any) -> list[tuple[str, float]]:
+    """The labels and scores of an answer of classes."""
+    assert not isinstance(answer, ItemFailure), answer
+    return [(each["label"], each["score"]) for each in answer["predictions"]]
