@@ -12,11 +12,16 @@ import pyarrow.compute as pc
 from shared import keys
 from shared.job import JobSpec, PastJob
 from shared.job_store import JobStore
-from shared.rows import SCHEMA, from_parquet, in_todays_columns
+from shared.rows import PAST_SCHEMA, from_parquet, in_columns, rows_schema
 from shared.storage import Store
 
 StoreOf = Callable[[str], Store]
 Identity = tuple[str, int | None]
+
+
+def schema_of(spec: JobSpec | PastJob) -> pa.Schema:
+    """The columns of a job's rows."""
+    return rows_schema(spec.pipeline) if isinstance(spec, JobSpec) else PAST_SCHEMA
 
 
 def iter_rows(
@@ -27,16 +32,16 @@ def iter_rows(
     status: Literal["ok", "failed"] | None = None,
     limit: int | None = None,
 ) -> Iterator[pa.Table]:
-    """Tables of ``shared.rows.SCHEMA``, in the order of the parts that stand now.
+    """Tables of the columns of ``schema_of(spec)``, in the order of the parts that stand now.
 
     A retried item shows its newest row, in its first row's place; ``status`` goes by that row. Only
     rows of retries are kept in memory. Raises the stores' errors.
     """
-    retries = jobs.all_retries(spec.job_id)
-    newest = _Newest(chain.from_iterable(_parts(store_of, retry) for retry in retries))
+    retries, schema = jobs.all_retries(spec.job_id), schema_of(spec)
+    newest = _Newest(schema, chain.from_iterable(_parts(store_of, retry) for retry in retries))
     left = limit
     for part in _parts(store_of, spec):
-        table = newest.over(part)
+        table = newest.over(in_columns(part, schema))
         if status is not None:
             table = table.filter(pc.equal(table["status"], status))
         if left is not None:
@@ -55,15 +60,16 @@ def _parts(store_of: StoreOf, spec: JobSpec | PastJob) -> Iterator[pa.Table]:
     parts = [key for key in found if keys.PART_NAME.fullmatch(key.removeprefix(prefix))]
     for key in sorted(parts):  # a store may list in an order of its own
         table, _ = from_parquet(store.get(spec.output_bucket, key))
-        yield in_todays_columns(table)
+        yield table
 
 
 class _Newest:
     """The newest row of each item that was retried."""
 
-    def __init__(self, tables: Iterable[pa.Table]) -> None:
+    def __init__(self, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
         """``tables``: the rows of all retries, the oldest first."""
-        self._rows = pa.concat_tables([SCHEMA.empty_table(), *tables])
+        rows = [in_columns(table, schema) for table in tables]
+        self._rows = pa.concat_tables([schema.empty_table(), *rows])
         self._places = {identity: place for place, identity in enumerate(_identities(self._rows))}
 
     def over(self, table: pa.Table) -> pa.Table:

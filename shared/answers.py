@@ -17,6 +17,7 @@ from shared import record_batches
 from shared.errors import ItemErrorCode
 from shared.item import IMAGE_WARNINGS, ItemFailure
 from shared.limits import MAX_CHUNK_ITEMS, MAX_ERROR_MESSAGE_CHARACTERS, MAX_IMAGE_SIDE_PIXELS
+from shared.measures import are_within, longest_text
 from shared.pipeline import Pipeline
 from shared.stages import Stage
 
@@ -31,8 +32,8 @@ _ABOUT_ITEMS = (
     pa.field("error_message", pa.string()),
     pa.field("warning", pa.string()),
 )
-_ERROR_CODES = pa.array([code.value for code in ItemErrorCode])
-_WARNINGS = pa.array(IMAGE_WARNINGS)
+_ERROR_CODES = {None, *(code.value for code in ItemErrorCode)}
+_WARNINGS = {None, *IMAGE_WARNINGS}
 
 
 def answer_schema(pipeline: Pipeline, stage: Stage) -> pa.Schema:
@@ -51,11 +52,7 @@ def decode_answers(data: bytes, pipeline: Pipeline, stage: Stage) -> pa.RecordBa
 
     Raises ValueError for all that is not answers of that pipeline, each within its bounds.
     """
-    schema = answer_schema(pipeline, stage)
-    # Byte for byte: so nobody else's schema is read, nor its metadata.
-    if not data.startswith(schema.serialize().to_pybytes()):
-        raise ValueError("the columns are not those of the pipeline")
-    answers = record_batches.decode(data, schema)
+    answers = record_batches.decode(data, answer_schema(pipeline, stage))
     if not 1 <= len(answers) <= MAX_CHUNK_ITEMS:
         raise ValueError(f"{len(answers)} items in a chunk")
     if problem := problem_of(answers, pipeline):
@@ -65,35 +62,47 @@ def decode_answers(data: bytes, pipeline: Pipeline, stage: Stage) -> pa.RecordBa
 
 def problem_of(answers: pa.RecordBatch, pipeline: Pipeline) -> str | None:
     """What is wrong with answers of the right columns, in a few words; None where all is well."""
-    failed = answers["error_code"].is_valid()
-    if problem := _problem_of_items(answers, failed):
+    if problem := _problem_of_items(answers):
         return problem
+    failed = answers["error_code"].is_valid()
     for name in answers.schema.names[len(_ABOUT_ITEMS) :]:
         column = answers[name]
-        if not column.is_null().equals(failed):
+        if not _have_nulls_in(column, failed):
             return f"{name}: exactly the items that failed have no answer"
         if problem := pipeline.analyses[name].check(column):
             return f"{name}: {problem}"
     return None
 
 
-def _problem_of_items(answers: pa.RecordBatch, failed: pa.BooleanArray) -> str | None:
+def _have_nulls_in(column: pa.Array, is_null: pa.BooleanArray) -> bool:
+    """Whether a column is null in just these rows."""
+    count = column.null_count
+    return count == is_null.true_count and (
+        count in (0, len(column)) or bool(column.is_null().equals(is_null))
+    )
+
+
+def _have_nulls_in_failed(column: pa.Array, error_codes: pa.Array) -> bool:
+    """Whether a column is null only where the item failed."""
+    return not pc.any(pc.and_(column.is_null(), error_codes.is_null())).as_py()
+
+
+def _problem_of_items(answers: pa.RecordBatch) -> str | None:
     for name in ("width", "height"):
         sides = answers[name]
-        if sides.null_count and pc.any(pc.and_(sides.is_null(), pc.invert(failed))).as_py():
+        if sides.null_count and not _have_nulls_in_failed(sides, answers["error_code"]):
             return f"{name}: missing for an item that did not fail"
-        bounds = pc.min_max(sides).as_py()
-        if sides.null_count < len(sides) and not (
-            1 <= bounds["min"] <= bounds["max"] <= MAX_IMAGE_SIDE_PIXELS
-        ):
+        if not are_within(sides, 1, MAX_IMAGE_SIDE_PIXELS):
             return f"{name}: not from 1 to {MAX_IMAGE_SIDE_PIXELS}"
     for name, allowed in (("error_code", _ERROR_CODES), ("warning", _WARNINGS)):
-        if pc.all(pc.is_in(answers[name].drop_null(), value_set=allowed)).as_py() is False:
+        column = answers[name]
+        if column.null_count < len(column) and not allowed.issuperset(column.to_pylist()):
             return f"{name}: none that is known"
     messages = answers["error_message"]
-    if not messages.is_valid().equals(failed):
+    if not _have_nulls_in(messages, answers["error_code"].is_null()):
         return "error_message: exactly the items that failed have one"
-    if (pc.max(pc.utf8_length(messages)).as_py() or 0) > MAX_ERROR_MESSAGE_CHARACTERS:
+    limit = MAX_ERROR_MESSAGE_CHARACTERS
+    if longest_text(messages, limit) > limit:
         return f"error_message: more than {MAX_ERROR_MESSAGE_CHARACTERS} characters"
     return None
 

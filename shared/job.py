@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError, model_validator
 from pydantic_core import from_json
@@ -248,6 +248,29 @@ class EngineUsed(ComputedBy):
     device: Annotated[str, Field(max_length=200)] | None
 
 
+class ModelUsed(Frozen):
+    """An analysis by a model, and what computed it: null where nothing did.
+
+    ``version`` covers all that computes.
+    """
+
+    analysis: str
+    model: str
+    version: str
+    engine: str | None = None
+    precision: str | None = None
+    device: str | None = None
+
+    @classmethod
+    def of(
+        cls, pipeline: Pipeline, analysis: str, by: ComputedBy | None = None, **more: Any
+    ) -> Self:
+        """An analysis of that pipeline, computed by that. ``more``: a subclass's fields."""
+        model, used = pipeline.model_of(analysis), by or ComputedBy()
+        known = {"analysis": analysis, "model": model.name, "version": model.sha256}
+        return cls(**known, **used.engine_fields(), **more)
+
+
 class EngineChoice(EngineUsed):
     """What computes an analysis by a model on one machine, and why.
 
@@ -275,6 +298,8 @@ class JobStop(Frozen):
 class Closing(ComputedBy):
     """``closed.json``: the end of a job, written once, after ``_SUCCESS``.
 
+    ``engine``, ``precision`` and ``device`` are of the short form, and null in the long form;
+    ``models`` says in both what computed each analysis by a model.
     ``reason`` is set where the job failed, and ``error`` says it in words.
     """
 
@@ -285,6 +310,7 @@ class Closing(ComputedBy):
     device_busy: float | None = None
     error: str | None = None
     closed_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    models: tuple[ModelUsed, ...] = ()
 
 
 def new_job_id(pipeline: str) -> str:

@@ -75,12 +75,12 @@ def chunks_prefix(job_id: str) -> str:
 
 def chunk_key(job_id: str, chunk: int) -> str:
     """The result of one chunk, create-only."""
-    return f"{chunks_prefix(job_id)}{chunk:09d}.parquet"
+    return f"{chunks_prefix(job_id)}{chunk:09d}.arrow"
 
 
 def chunk_of_key(key: str) -> int:
     """The chunk number in a chunk file's key."""
-    return int(key.rsplit("/", 1)[-1].removesuffix(".parquet"))
+    return int(key.rsplit("/", 1)[-1].removesuffix(".arrow"))
 
 
 def output_root(spec: JobSpec | PastJob) -> str:
@@ -113,15 +113,20 @@ def success_key(spec: JobSpec | PastJob) -> str:
 
 
 MAX_PART_CHUNKS = 512
+# Of a part's answers, by their kinds' own estimates: a collector holds all of them, and twice what
+# they take in Parquet.
+MAX_PART_ANSWER_BYTES = 64 * 2**20
 
 
-def part_range(part: int) -> tuple[int, int]:
-    """The chunks ``[first, end)`` of a part: 1, 2, 4, ... then 512 chunks each.
+def part_range(spec: JobSpec, part: int) -> tuple[int, int]:
+    """The chunks ``[first, end)`` of a part: 1, 2, 4, ... then 512 each, or fewer of long answers.
 
     Small first parts show rows early in a small job; equal later ones keep their number low.
     """
-    doublings = MAX_PART_CHUNKS.bit_length() - 1
+    chunk_bytes = spec.chunk_items * spec.pipeline.answer_bytes
+    most = max(1, min(MAX_PART_CHUNKS, MAX_PART_ANSWER_BYTES // chunk_bytes))
+    doublings = most.bit_length() - 1
     if part < doublings:
         return 2**part - 1, 2 ** (part + 1) - 1
-    first = 2**doublings - 1 + (part - doublings) * MAX_PART_CHUNKS
-    return first, first + MAX_PART_CHUNKS
+    first = 2**doublings - 1 + (part - doublings) * 2**doublings
+    return first, first + 2**doublings

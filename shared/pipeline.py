@@ -147,10 +147,14 @@ class Pipeline(PipelineFields):
         return sum(view.image_bytes for view in self.staged_views)
 
     @property
+    def answer_bytes(self) -> int:
+        """The most bytes that all answers about one image usually take."""
+        return sum(each.max_answer_bytes() for each in self.analyses.values())
+
+    @property
     def max_items_by_answers(self) -> int:
         """How many images a chunk may have for its answers to fit into a message."""
-        answer_bytes = sum(each.max_answer_bytes() for each in self.analyses.values())
-        return max(1, min(MAX_CHUNK_ITEMS, MAX_CHUNK_ANSWER_BYTES // answer_bytes))
+        return max(1, min(MAX_CHUNK_ITEMS, MAX_CHUNK_ANSWER_BYTES // self.answer_bytes))
 
     @property
     def route(self) -> tuple[Stage, ...]:

@@ -15,14 +15,14 @@ null; each analysis has a column under its name, and ``models`` says what comput
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from shared import parquet
 from shared.columns import FIRST_COLUMNS, MODELS_COLUMN
-from shared.messages import Result
+from shared.job import EngineUsed
 from shared.pipeline import Pipeline
 
 PREDICTIONS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
@@ -41,36 +41,80 @@ _MODEL_COLUMNS = frozenset(("model", "model_version"))
 def rows_schema(pipeline: Pipeline) -> pa.Schema:
     """The columns of a pipeline's rows."""
     is_short = pipeline.form == "short"
-    never_null = _NEVER_NULL | _MODEL_COLUMNS if is_short else _NEVER_NULL
-    fields = [
-        pa.field(name, _TYPES.get(name, pa.string()), nullable=name not in never_null)
-        for name in FIRST_COLUMNS
-    ]
+    fields = _first_columns(_NEVER_NULL | _MODEL_COLUMNS if is_short else _NEVER_NULL)
     if not is_short:
         fields += [pa.field(name, a.column_type()) for name, a in pipeline.analyses.items()]
         fields.append(pa.field(MODELS_COLUMN, MODELS))
     return pa.schema(fields)
 
 
-def table_of(result: Result, listed: pa.Table) -> pa.Table:
+def _first_columns(never_null: frozenset[str]) -> list[pa.Field]:
+    return [
+        pa.field(name, _TYPES.get(name, pa.string()), nullable=name not in never_null)
+        for name in FIRST_COLUMNS
+    ]
+
+
+# Of jobs of earlier versions, whose rows may lack any of them: the short form.
+PAST_SCHEMA = pa.schema(_first_columns(frozenset()))
+
+
+def in_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows of a part with the columns of ``schema``: those that it does not have are null."""
+    columns = [
+        table[field.name] if field.name in table.schema.names else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+class Answered(Protocol):
+    """What rows are made of, beside what is listed: a result, or what is kept of it."""
+
+    @property
+    def job_id(self) -> str: ...
+
+    @property
+    def bucket(self) -> str: ...
+
+    @property
+    def pipeline(self) -> Pipeline: ...
+
+    @property
+    def answers(self) -> pa.RecordBatch: ...
+
+    @property
+    def computed(self) -> Mapping[str, EngineUsed | None]: ...
+
+    @property
+    def scored_at(self) -> float: ...
+
+
+def table_of(result: Answered, listed: pa.Table) -> pa.Table:
     """The rows of one chunk's result, in the order of its items.
 
     ``listed``: the ``key``, ``etag`` and ``size`` of the items, as the manifest has them.
     """
     pipeline, answers = result.pipeline, result.answers
     schema, count = rows_schema(pipeline), len(answers)
-    is_good = answers["error_code"].is_null()
+    failed = count - answers["error_code"].null_count
+    is_good = answers["error_code"].is_null() if failed else None
     keys = listed["key"].to_pylist()
+    scored_at = pa.scalar(round(result.scored_at * 1000), _TYPES["scored_at"])
     found: dict[str, Any] = {
         **{name: answers[name] for name in ("width", "height", "warning")},
         **{name: answers[name] for name in ("error_code", "error_message")},
         **{name: listed[name] for name in ("key", "etag", "size")},
         "job_id": pa.repeat(result.job_id, count),
         "pipeline": pa.repeat(pipeline.name, count),
-        "status": pc.if_else(is_good, "ok", "failed"),
+        "status": pc.if_else(is_good, "ok", "failed") if failed else pa.repeat("ok", count),
         "uri": pa.array([f"s3://{result.bucket}/{key}" for key in keys], pa.string()),
         "name": pa.array([key.rpartition("/")[2] for key in keys], pa.string()),
-        "scored_at": pc.if_else(is_good, _time(result.scored_at), _time(None)),
+        "scored_at": (
+            pc.if_else(is_good, scored_at, pa.scalar(None, scored_at.type))
+            if failed
+            else pa.repeat(scored_at, count)
+        ),
         **(_short_columns(result) if pipeline.form == "short" else _long_columns(result)),
     }
     arrays = [
@@ -80,12 +124,7 @@ def table_of(result: Result, listed: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _time(seconds: float | None) -> pa.Scalar:
-    milliseconds = None if seconds is None else round(seconds * 1000)
-    return pa.scalar(milliseconds, _TYPES["scored_at"])
-
-
-def _short_columns(result: Result) -> dict[str, Any]:
+def _short_columns(result: Answered) -> dict[str, Any]:
     (name, analysis), *_ = result.pipeline.analyses.items()
     model, used, count = result.pipeline.model_of(name), result.computed[name], len(result.answers)
     return {
@@ -96,7 +135,7 @@ def _short_columns(result: Result) -> dict[str, Any]:
     }
 
 
-def _long_columns(result: Result) -> dict[str, Any]:
+def _long_columns(result: Answered) -> dict[str, Any]:
     pipeline, models = result.pipeline, []
     for name, used in result.computed.items():
         model = pipeline.model_of(name)
@@ -107,10 +146,10 @@ def _long_columns(result: Result) -> dict[str, Any]:
     return {**own, MODELS_COLUMN: pa.repeat(pa.scalar(shown, MODELS), len(result.answers))}
 
 
-def to_parquet(table: pa.Table, metadata: dict[str, str], *, read_whole: bool = False) -> bytes:
+def to_parquet(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
     """Parquet bytes, with ``metadata`` in the footer under our names."""
     named = {f"headrace.{name}": value for name, value in metadata.items()}
-    return parquet.encode(table.replace_schema_metadata(named), read_whole=read_whole)
+    return parquet.encode(table.replace_schema_metadata(named))
 
 
 def from_parquet(data: bytes) -> tuple[pa.Table, dict[str, str]]:

@@ -55,7 +55,12 @@ class GiveBack:
     """The chunk returns to its job's first queue unharmed, by us or by the producer."""
 
 
-Outcome = Forward | Done | GiveBack
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The message cannot be right: that counts against the chunk as a malformed message does."""
+
+
+Outcome = Forward | Done | GiveBack | Refuse
 # Called with a message, and with how often a holder of its chunk was lost at this stage.
 StageFunction = Callable[[Any, int], Outcome]
 
@@ -132,6 +137,8 @@ class Runtime:
             )
         elif isinstance(outcome, GiveBack):
             self._give_back(message, stage)
+        elif isinstance(outcome, Refuse):
+            self._refuse(message, lane, stage)
         else:
             self._forward(message, lane, stage, outcome)
 
@@ -152,6 +159,13 @@ class Runtime:
         except PermanentError as error:  # the same message would be made again
             log.error("%s cannot be sent on: %s", message.ref.name, error)
             self.retry_while_unavailable(lambda: self.ledger.refuse(message.ref, outcome.stage))
+
+    def _refuse(self, message: Message, lane: Lane, stage: Stage) -> None:
+        queue = queue_name(stage, lane, self.settings.host_id if stage.per_host else "")
+        self.retry_while_unavailable(
+            lambda: self.ledger.advance(message.ref, stage, self.identity, stage, queue)
+        )
+        self.retry_while_unavailable(lambda: self.ledger.refuse(message.ref, stage))
 
     def _give_back(self, message: Message, stage: Stage) -> None:
         """A message without items leaves its chunk to the producer, which knows them."""

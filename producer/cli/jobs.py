@@ -330,7 +330,6 @@ def _show(connections: Connections, status: JobStatus, as_json: bool) -> None:
     counts = {**images.model_dump(), "skipped": status.skipped}
     shown = [f"{counts.pop('listed') or 0:,} listed"]
     shown += [f"{count:,} {name}" for name, count in counts.items() if count]
-    engine = " ".join(filter(None, (status.engine, status.precision, status.device)))
     rate = f"{status.images_per_second:,.1f} images/s" if status.images_per_second else ""
     busy = f"device {status.device_busy:.0%} busy" if status.device_busy is not None else ""
     took = f"{status.seconds:,.1f} s" if status.seconds else ""
@@ -341,9 +340,7 @@ def _show(connections: Connections, status: JobStatus, as_json: bool) -> None:
         "": _with_retried(merged) if merged else "",
         "speed": ", ".join(filter(None, (took, rate, busy))),
         "pipeline": status.pipeline,
-        "model": f"{status.model} {status.model_version[:12]}",
-        "engine": engine,
-        "because": (engine and status.engine_reason) or "",
+        **_computed_by(status),
         "output": status.output,
         "error": status.error or "",
     }
@@ -352,6 +349,23 @@ def _show(connections: Connections, status: JobStatus, as_json: bool) -> None:
             answer(f"{name:<9} {printable(text)}")
     for warning in status.warnings:
         answer(f"{'warning':<9} {printable(warning)}")
+
+
+def _computed_by(status: JobStatus) -> dict[str, str]:
+    """A line for each thing that is known of the one model, or for each analysis by a model."""
+    if status.model is not None:
+        engine = " ".join(filter(None, (status.engine, status.precision, status.device)))
+        return {
+            "model": f"{status.model} {(status.model_version or '')[:12]}",
+            "engine": engine,
+            "because": (engine and status.engine_reason) or "",
+        }
+    return {
+        f"{used.analysis} by": " ".join(
+            filter(None, (used.model, used.version[:12], used.engine, used.precision, used.device))
+        )
+        for used in status.models
+    }
 
 
 def _with_retried(merged: Accounting) -> str:

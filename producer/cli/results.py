@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Annotated, Literal, cast
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -23,6 +25,10 @@ from producer.cli.output import (
 from producer.cli.streams import writing_answer
 from producer.exports.formats import FORMATS, Format
 from shared.errors import UsageError
+
+if TYPE_CHECKING:
+    from shared.analyses import Analysis
+    from shared.job import JobSpec, PastJob
 
 app = typer.Typer()
 
@@ -60,7 +66,7 @@ def results(
     from producer.connections import connect_stack
     from producer.exports.merged import place_for, write_object
     from producer.exports.writing import write_file, write_rows
-    from producer.job_rows import iter_rows
+    from producer.job_rows import iter_rows, schema_of
     from shared.storage import is_s3_url
 
     chosen = _format(given, file)
@@ -73,15 +79,21 @@ def results(
     place = place_for(connections, file) if file and is_s3_url(file) else None
     shown = (limit or TABLE_ROWS) + 1 if chosen == "table" else limit
     rows = iter_rows(connections.store_of, connections.jobs, spec, status=status, limit=shown)
+    schema = schema_of(spec)
     if chosen == "table":
-        _show([row for part in rows for row in part.to_pylist()], limit or TABLE_ROWS)
+        found = [row for part in rows for row in part.to_pylist()]
+        _show(found, limit or TABLE_ROWS, _columns_of(spec))
     elif file is None:
         with writing_answer():
             out = Terminal() if sys.stdout.isatty() else sys.stdout.buffer
-            write_rows(rows, chosen, cast("IO[bytes]", out))
+            write_rows(rows, schema, chosen, cast("IO[bytes]", out))
     else:
         path = Path(file)
-        count = write_object(rows, chosen, place) if place else write_file(rows, chosen, path)
+        count = (
+            write_object(rows, schema, chosen, place)
+            if place
+            else write_file(rows, schema, chosen, path)
+        )
         say(f"{count} rows in {file}")
 
 
@@ -120,21 +132,43 @@ def _format(form: Literal["table", Format] | None, file: str | None) -> Literal[
     return chosen
 
 
-def _show(rows: list[dict[str, object]], limit: int) -> None:
-    header = ("KEY", "STATUS", "LABEL", "SCORE", "NOTE")
-    table(header, [_cells(row) for row in rows[:limit]])
+# Headings with what stands below them; an analysis may have any name.
+Columns = list[tuple[str, Callable[[dict[str, Any]], object]]]
+
+
+def _columns_of(spec: JobSpec | PastJob) -> Columns:
+    """What a table shows of a row, beside its key, its status and a note."""
+    from shared.job import JobSpec
+
+    if isinstance(spec, JobSpec) and spec.pipeline.form == "long":
+        analyses = spec.pipeline.analyses
+        return [(name.upper(), partial(_value, name, each)) for name, each in analyses.items()]
+    return [("LABEL", lambda row: _cut(row["label"])), ("SCORE", _score)]
+
+
+def _show(rows: list[dict[str, Any]], limit: int, columns: Columns) -> None:
+    known: Columns = [("KEY", lambda row: row["key"]), ("STATUS", lambda row: row["status"])]
+    shown = [*known, *columns, ("NOTE", _note)]
+    lines = [[cell(row) for _, cell in shown] for row in rows[:limit]]
+    table([heading for heading, _ in shown], lines)
     if len(rows) > limit:
         say(f"These are the first {limit} rows. Say --limit N or --format csv for more.")
 
 
-def _cells(row: dict[str, object]) -> tuple[object, ...]:
-    score = row["score"]
-    shown = f"{score:.4f}" if isinstance(score, float) else None
-    failed = f"{row['error_code']}: {row['error_message']}" if row["error_code"] else None
-    note = failed or (f"warning: {row['warning']}" if row["warning"] else None)
-    return row["key"], row["status"], _cut(row["label"]), shown, note
+def _score(row: dict[str, Any]) -> str | None:
+    return None if row["score"] is None else f"{row['score']:.4f}"
 
 
-def _cut(label: object) -> object:
+def _value(name: str, analysis: Analysis, row: dict[str, Any]) -> str | None:
+    return None if row[name] is None else _cut(analysis.in_short(row[name]))
+
+
+def _note(row: dict[str, Any]) -> str | None:
+    if row["error_code"]:
+        return f"{row['error_code']}: {row['error_message']}"
+    return f"warning: {row['warning']}" if row["warning"] else None
+
+
+def _cut(text: str | None) -> str | None:
     """It may be a whole caption."""
-    return f"{label[:59]}…" if isinstance(label, str) and len(label) > 60 else label
+    return f"{text[:59]}…" if text is not None and len(text) > 60 else text

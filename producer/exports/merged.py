@@ -44,11 +44,11 @@ def _advice(bucket: str) -> str:
     return f"Say 's3://{bucket}/merged.parquet', for example."
 
 
-def write_object(tables: Iterable[pa.Table], form: Format, place: Place) -> int:
+def write_object(tables: Iterable[pa.Table], schema: pa.Schema, form: Format, place: Place) -> int:
     """Write the rows to an object, which is replaced only by all of them. Returns their number."""
     store, bucket, key = place
     with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
         path = Path(folder) / "rows"
-        count = write_file(tables, form, path)
+        count = write_file(tables, schema, form, path)
         store.put_file(bucket, key, path)
     return count

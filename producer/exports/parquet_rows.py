@@ -8,13 +8,13 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shared.rows import SCHEMA
+from shared.parquet import writing_options
 
 
-def write_parquet(tables: Iterable[pa.Table], file: IO[bytes]) -> int:
+def write_parquet(tables: Iterable[pa.Table], schema: pa.Schema, file: IO[bytes]) -> int:
     """Returns the number of rows."""
     count = 0
-    with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+    with pq.ParquetWriter(file, schema, **writing_options(schema)) as writer:
         for table in tables:
             writer.write_table(table)
             count += table.num_rows

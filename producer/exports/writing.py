@@ -15,7 +15,7 @@ from producer.exports.jsonl_rows import write_jsonl
 from producer.exports.parquet_rows import write_parquet
 from shared.errors import PermanentError
 
-Writer = Callable[[Iterable[pa.Table], IO[bytes]], int]
+Writer = Callable[[Iterable[pa.Table], pa.Schema, IO[bytes]], int]
 
 WRITERS: dict[Format, Writer] = {
     "csv": write_csv,
@@ -24,12 +24,12 @@ WRITERS: dict[Format, Writer] = {
 }
 
 
-def write_rows(tables: Iterable[pa.Table], form: Format, file: IO[bytes]) -> int:
-    """Write the rows; predictions become JSON text in CSV. Returns how many there were."""
-    return WRITERS[form](tables, file)
+def write_rows(tables: Iterable[pa.Table], schema: pa.Schema, form: Format, file: IO[bytes]) -> int:
+    """Write the rows, whose columns are ``schema``. Returns how many there were."""
+    return WRITERS[form](tables, schema, file)
 
 
-def write_file(tables: Iterable[pa.Table], form: Format, path: Path) -> int:
+def write_file(tables: Iterable[pa.Table], schema: pa.Schema, form: Format, path: Path) -> int:
     """Write the rows to a file, which is there only when it is whole. Returns their number.
 
     Raises PermanentError where it cannot be written.
@@ -37,7 +37,7 @@ def write_file(tables: Iterable[pa.Table], form: Format, path: Path) -> int:
     temporary = path.with_name(f".{path.name}.part")
     try:
         with temporary.open("wb") as file:
-            count = write_rows(tables, form, file)
+            count = write_rows(tables, schema, form, file)
         temporary.replace(path)
     except (OSError, ValueError) as error:  # ValueError: a name with NUL
         raise PermanentError(

@@ -24,6 +24,7 @@ from shared.keys import (
     spec_key,
     success_key,
 )
+from shared.pipeline import Pipeline
 from shared.retries import name_in_ancestors
 
 CLOSING_SECONDS = 10.0
@@ -116,12 +117,35 @@ def _updated(
             f"{error.hint} The job was enqueued with --pipeline {given}: repair that, or leave "
             "--update out.".strip(),
         ) from error
+    _require_same_columns(parent, found.pipeline)
     changes = {
         "pipeline": found.pipeline.model_dump(),
         "pipeline_sha256": found.pipeline.sha256,
         "chunk_items": min(parent.chunk_items, most),
     }
     return changes, found.packed
+
+
+def _require_same_columns(parent: JobSpec, pipeline: Pipeline) -> None:
+    """The rows of a job and its retries are one table. Raises UsageError."""
+    from shared.rows import rows_schema  # brings pyarrow, which enqueueing can do without
+
+    old, new = (
+        {field.name: str(field.type) for field in rows_schema(each)}
+        for each in (parent.pipeline, pipeline)
+    )
+    differences = [
+        f"{name}: {old.get(name, 'none')} -> {new.get(name, 'none')}"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+    ]
+    if differences:
+        raise UsageError(
+            "other_columns",
+            f"With the present pipeline, rows would have other columns than those of the job "
+            f"'{parent.job_id}': {'; '.join(differences)}.",
+            "Leave --update out, or enqueue a new job.",
+        )
 
 
 def remove(connections: Connections, job_id: str) -> None:

@@ -18,6 +18,7 @@ from shared.job import (
     EngineChoice,
     FailureReason,
     JobSpec,
+    ModelUsed,
     PastJob,
 )
 from shared.keys import manifest_prefix, output_root
@@ -49,6 +50,12 @@ class ImageCounts(BaseModel):
         return cls(**values)
 
 
+class ModelStatus(ModelUsed):
+    """An analysis by a model, and why that engine and precision were taken."""
+
+    reason: str | None = None
+
+
 class JobStatus(BaseModel):
     """A job as ``status`` shows it, and where it was retried, as its retries have left it.
 
@@ -56,7 +63,8 @@ class JobStatus(BaseModel):
     engine and precision were taken.
 
     ``model_version`` covers all that computes; ``code_sha256`` is of a class's packed code, null
-    for weights.
+    for weights. These, ``model`` and ``engine`` to ``device`` are of the short form, and null in
+    the long form; ``models`` says it in both for each analysis by a model.
 
     ``device_busy`` is a share from 0 to 1; ``skipped`` counts folder markers, which are not listed.
     ``warnings``: what stands still, each with what to do; after ``wait``, what stood still.
@@ -64,8 +72,8 @@ class JobStatus(BaseModel):
 
     job_id: str
     pipeline: str
-    model: str
-    model_version: str
+    model: str | None
+    model_version: str | None
     engine: str | None
     precision: str | None
     device: str | None
@@ -82,6 +90,7 @@ class JobStatus(BaseModel):
     engine_reason: str | None = None
     code_sha256: str | None = None
     warnings: list[str] = Field(default_factory=list)
+    models: list[ModelStatus] = Field(default_factory=list)
 
     @property
     def has_ended(self) -> bool:
@@ -97,27 +106,41 @@ class JobWatch:
         self._connections = connections
         self._warn = warn
         self._listing = _Listing(connections, spec)
-        self._engine: EngineChoice | None = None
+        self._engines: dict[str, EngineChoice] = {}  # by analysis
 
     def look(self) -> JobStatus:
         """What is known now. Raises the store's errors."""
         closing = self._connections.jobs.closing(self.spec.job_id)
         status = self._open() if closing is None else _closed(self.spec, closing)
-        self._add_engine(status)
+        self._add_engines(status)
         if closing is not None:
             _add_retries(self._connections, self.spec, status, self._warn)
         return status
 
-    def _add_engine(self, status: JobStatus) -> None:
+    def _add_engines(self, status: JobStatus) -> None:
         """Why which engine; while the job runs, what it was settled on."""
-        jobs, spec = self._connections.jobs, self.spec
-        self._engine = self._engine or jobs.engine(spec.job_id, spec.job_uid)
-        if self._engine is None:
-            return
-        status.engine_reason = self._engine.reason
-        if not status.has_ended:
-            for name, value in self._engine.engine_fields().items():
-                setattr(status, name, value)
+        for number, model in enumerate(status.models):
+            choice = self._engine_of(model.analysis)
+            if choice is not None:
+                used = {} if status.has_ended else choice.engine_fields()
+                changes = {**used, "reason": choice.reason}
+                status.models[number] = model.model_copy(update=changes)
+        if self.spec.pipeline.form == "short":
+            (only,) = status.models
+            status.engine_reason = only.reason
+            if not status.has_ended:
+                status.engine, status.precision, status.device = (
+                    *(only.engine, only.precision, only.device),
+                )
+
+    def _engine_of(self, analysis: str) -> EngineChoice | None:
+        if analysis not in self._engines:
+            spec = self.spec
+            found = self._connections.jobs.engine(spec.job_id, spec.job_uid, analysis)
+            if found is None:
+                return None
+            self._engines[analysis] = found
+        return self._engines[analysis]
 
     def _open(self) -> JobStatus:
         self._listing.read_on()
@@ -195,7 +218,8 @@ def _hinted(listed: int, progress: JobProgress | None) -> Accounting:
 
 def _closed(spec: JobSpec | PastJob, closing: Closing) -> JobStatus:
     counts = closing.accounting
-    return _status(
+    computed = {used.analysis: used for used in closing.models}
+    status = _status(
         spec,
         closing.state,
         ImageCounts.of(counts),
@@ -203,6 +227,10 @@ def _closed(spec: JobSpec | PastJob, closing: Closing) -> JobStatus:
         images_per_second=_rate(counts, closing.seconds),
         skipped=counts.skipped,
     )
+    status.models = [
+        ModelStatus(**computed.get(model.analysis, model).model_dump()) for model in status.models
+    ]
+    return status
 
 
 def _add_retries(connections: Connections, spec: JobSpec, status: JobStatus, warn: Warn) -> None:
@@ -257,17 +285,21 @@ def _rate(counts: Accounting, seconds: float) -> float | None:
 
 def _status(spec: JobSpec | PastJob, state: State, images: ImageCounts, **known: Any) -> JobStatus:
     """``known``: further fields; all others are null or have their defaults."""
+    about: dict[str, Any]
     if isinstance(spec, JobSpec):
-        pipeline, model = spec.pipeline.name, spec.pipeline.model
-        name, version, code_sha256 = model.name, model.sha256, model.code_sha256
+        pipeline, model = spec.pipeline, spec.pipeline.only_model
+        about = {
+            "pipeline": pipeline.name,
+            "model": model and model.name,
+            "model_version": model and model.sha256,
+            "code_sha256": model and model.code_sha256,
+            "models": [ModelStatus.of(pipeline, name) for name in pipeline.network_analyses],
+        }
     else:
-        pipeline, name, version, code_sha256 = spec.pipeline, spec.model, spec.model_version, None
+        about = spec.model_dump(include={"pipeline", "model", "model_version"})
     return JobStatus(
         job_id=spec.job_id,
-        pipeline=pipeline,
-        model=name,
-        model_version=version,
-        code_sha256=code_sha256,
+        **about,
         state=state,
         images=images,
         created_at=spec.created_at,

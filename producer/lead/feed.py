@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
+from shared.answers import all_failed, answer_schema
 from shared.errors import ItemErrorCode
 from shared.item import ItemFailure
-from shared.job import ComputedBy, JobSpec
+from shared.job import JobSpec
 from shared.ledger import ChunkRef, Ledger
 from shared.manifest import ManifestReader, Seal
-from shared.messages import Chunk, Message, Result, ResultItem, Timings
+from shared.messages import Chunk, Message, Result, Timings
 from shared.stages import RESULTS, queue_name
 
 # So many chunks one script looks at: where most are done, the ledger is not to stand still.
@@ -79,18 +80,21 @@ class JobFeed:
 
     def send(self, ref: ChunkRef) -> None:
         """Send the first stage's message of one attempt at one chunk."""
-        first, items = self._spec.first_queue, list(self._reader.items(ref.chunk))
-        chunk = self._head(ref).onward(Chunk, bucket=self._spec.bucket, items=items)
+        first, items = self._spec.first_queue, self._reader.rows(ref.chunk).to_pylist()
+        chunk = self._head(ref).onward(Chunk, items=items)
         self._sender.send(first.stage.task, first.name, chunk)
 
     def send_given_up(self, ref: ChunkRef) -> None:
         """Send the result of a chunk that could not pass: every item of it failed."""
         reason = "A worker refused each message that carried it."
         failure = ItemFailure(error_code=ItemErrorCode.UNDELIVERABLE, error_message=reason)
+        pipeline = self._spec.pipeline
+        schema = answer_schema(pipeline, Result.stage_before(pipeline))
         result = self._head(ref).onward(
             Result,
-            items=[ResultItem(item=i, failure=failure) for i in self._reader.items(ref.chunk)],
-            **ComputedBy().engine_fields(),
+            answers=all_failed(len(self._reader.rows(ref.chunk)), schema, failure),
+            computed=dict.fromkeys(pipeline.network_analyses),
+            scored_at=0.0,
             timings=Timings(),
         )
         self._sender.send(RESULTS.task, queue_name(RESULTS), result)
@@ -103,6 +107,7 @@ class JobFeed:
             job_uid=spec.job_uid,
             chunk=ref.chunk,
             attempt=ref.attempt,
+            bucket=spec.bucket,
             pipeline=spec.pipeline,
         )
 

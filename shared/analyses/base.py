@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field
@@ -57,6 +58,10 @@ class Analysis(Frozen):
     def column(self, answers: pa.Array) -> pa.Array:
         """Answers as that column has them."""
         return answers
+
+    def in_short(self, value: Any) -> str:
+        """A value of its column in a few words, as a table on a terminal shows it."""
+        return json.dumps(value, ensure_ascii=False, default=str)
 
     def fixed_columns(self, answers: pa.Array) -> dict[str, Any]:
         """Answers as the fixed columns ``label``, ``score``, ``predictions`` and ``class_index``.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_PREDICTIONS = 100
+MAX_CLASSES = 10**6
 # A label of ImageNet has 14 characters in the mean, and 121 at most.
 _USUAL_LABEL_BYTES = 128
 
@@ -52,20 +53,21 @@ class Classes(NetworkAnalysis):
 
     def check(self, answers: pa.Array) -> str | None:
         """See ``Analysis``."""
-        import pyarrow.compute as pc
+        from shared.measures import are_finite, are_within, longest_list, longest_text
 
-        predictions = answers.drop_null().field("predictions")
-        counts, flat = pc.list_value_length(predictions), predictions.flatten()
+        given = answers.drop_null() if answers.null_count else answers
+        predictions = given.field("predictions")
+        flat = predictions.flatten()
         if predictions.null_count or flat.null_count:
             return "an answer without predictions"
-        if (pc.max(counts).as_py() or 0) > self.top_k:
+        if longest_list(predictions) > self.top_k:
             return f"more than {self.top_k} predictions"
-        if (pc.min(pc.struct_field(answers, "class_index")).as_py() or 0) < 0:
-            return "a class_index below zero"
-        labels, scores = flat.field("label"), flat.field("score")
-        if labels.null_count or scores.null_count or pc.all(pc.is_finite(scores)).as_py() is False:
+        if not are_within(given.field("class_index"), 0, MAX_CLASSES):
+            return f"a class_index that is not from 0 to {MAX_CLASSES}"
+        labels = flat.field("label")
+        if labels.null_count or not are_finite(flat.field("score")):
             return "a prediction without a label or a finite score"
-        if (pc.max(pc.utf8_length(labels)).as_py() or 0) > MAX_LABEL_CHARACTERS:
+        if longest_text(labels, MAX_LABEL_CHARACTERS) > MAX_LABEL_CHARACTERS:
             return f"a label of more than {MAX_LABEL_CHARACTERS} characters"
         return None
 
@@ -88,23 +90,35 @@ class Classes(NetworkAnalysis):
             mask=answers.is_null(),
         )
 
+    def in_short(self, value: Any) -> str:
+        """The best prediction."""
+        return f"{value['label']} {value['score']:.4f}" if value["predictions"] else ""
+
     def fixed_columns(self, answers: pa.Array) -> dict[str, Any]:
         """See ``Analysis``."""
         import numpy as np
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        lists = pc.struct_field(answers, "predictions")
-        predictions = pc.fill_null(lists, pa.scalar([], lists.type))
+        predictions = _child(answers, "predictions")
+        if predictions.null_count:
+            predictions = pc.fill_null(predictions, pa.scalar([], predictions.type))
         offsets = predictions.offsets.to_numpy()
         firsts, is_empty = offsets[:-1], np.diff(offsets) == 0
         best = predictions.values.take(pa.array(firsts, mask=is_empty))
         return {
-            "label": pc.struct_field(best, "label"),
-            "score": pc.struct_field(best, "score"),
+            "label": _child(best, "label"),
+            "score": _child(best, "score"),
             "predictions": predictions,
-            "class_index": pc.struct_field(answers, "class_index"),
+            "class_index": _child(answers, "class_index"),
         }
+
+
+def _child(structs: pa.StructArray, name: str) -> pa.Array:
+    """A field's values, null where the struct is."""
+    import pyarrow.compute as pc
+
+    return pc.struct_field(structs, name) if structs.null_count else structs.field(name)
 
 
 def _predictions() -> pa.DataType:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -38,6 +38,10 @@ class Palette(Analysis):
     def max_answer_bytes(self) -> int:
         """See ``Analysis``."""
         return self.count * 32
+
+    def in_short(self, value: Any) -> str:
+        """The colours with their names."""
+        return ", ".join(f"{colour['hex']} {colour['name']}" for colour in value)
 
     def check(self, answers: pa.Array) -> str | None:
         """See ``Analysis``."""

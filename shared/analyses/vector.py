@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -59,6 +59,10 @@ class Vector(NetworkAnalysis):
     def max_answer_bytes(self) -> int:
         """See ``Analysis``."""
         return 4 * self.length
+
+    def in_short(self, value: Any) -> str:
+        """How long it is."""
+        return f"{len(value):,} numbers"
 
     def check(self, answers: pa.Array) -> str | None:
         """See ``Analysis``."""

@@ -24,11 +24,11 @@ from producer.lead.rescue import Rescuer
 from shared import keys
 from shared.broker.publisher import MessagePublisher
 from shared.item import Item
-from shared.job import Closing, JobSpec
+from shared.job import Closing, EngineUsed, JobSpec
 from shared.job_store import JobStore
 from shared.ledger import ChunkRef, Ledger, WorkerIdentity, connect_ledger
 from shared.manifest import Seal, Segment, encode_seal, encode_segment
-from shared.messages import Prediction, Result, ResultItem, Timings
+from shared.messages import Result, Timings
 from shared.settings import S3Settings, Settings
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name
 from shared.storage import Store, connect_store
@@ -70,13 +70,15 @@ class CollectorHarness:
         wait_for(lambda: process.pid in {w.pid for w in self.ledger.workers()}, what=name)
         return process
 
-    def register_job(self, job_id: str, uid: str, chunks: list[tuple[Item, ...]]) -> JobSpec:
+    def register_job(
+        self, job_id: str, uid: str, chunks: list[tuple[Item, ...]], output_bucket: str = "results"
+    ) -> JobSpec:
         """A job whose manifest is written and sealed."""
         spec = JobSpec(
             job_id=job_id,
             job_uid=uid,
             bucket="photos",
-            output_bucket="results",
+            output_bucket=output_bucket,
             pipeline=samples.pipeline(),
             pipeline_sha256=samples.pipeline().sha256,
             headrace_version="1",
@@ -119,18 +121,19 @@ class CollectorHarness:
 
 
 def result(spec: JobSpec, ref: ChunkRef, items: tuple[Item, ...]) -> Result:
-    best = [Prediction(label="cat", score=0.5)]
+    row, used = {"classes": samples.prediction("cat", 0.5)}, spec.pipeline
+    by = EngineUsed(engine="onnxruntime", precision="float32", device="cpu")
     return Result(
         incarnation=ref.incarnation,
         job_id=spec.job_id,
         job_uid=spec.job_uid,
         chunk=ref.chunk,
         attempt=ref.attempt,
-        pipeline=spec.pipeline,
-        items=[ResultItem(item=item, width=4, height=4, predictions=best) for item in items],
-        engine="onnxruntime",
-        precision="float32",
-        device="cpu",
+        bucket=spec.bucket,
+        pipeline=used,
+        answers=samples.answers(used, INFERENCE, *[row] * len(items)),
+        computed={"classes": by},
+        scored_at=1000.0,
         timings=Timings(device_seconds=0.1, device_started_at=50.0, device_ended_at=50.1),
     )
 
@@ -212,13 +215,30 @@ def test_a_killed_collector_loses_nothing_and_the_other_closes(harness: Collecto
 def test_an_output_bucket_that_is_not_there_ends_the_job(harness: CollectorHarness) -> None:
     chunks = chunks_of(1)
     spec = harness.register_job("photos-2", "4" * 16, chunks)
-    gone = spec.model_copy(update={"output_bucket": "nowhere", "job_id": "photos-3"})
-    gone = gone.model_copy(update={"job_uid": "5" * 16})
-    harness.jobs.create_spec(gone)
-    harness.ledger.register_job(samples.INCARNATION, gone.job_uid, gone.job_id, gone.first_queue)
+    gone = harness.register_job("photos-3", "5" * 16, chunks, output_bucket="nowhere")
     harness.start_collector()
     harness.send(spec, chunks, 0, 1)
     harness.send(gone, chunks, 0, 1)
     assert harness.closing(gone).state == "failed"
     assert "nowhere" in (harness.closing(gone).error or "")
     assert harness.closing(spec).state == "succeeded"
+
+
+def test_a_result_about_other_images_than_listed_is_sent_again(harness: CollectorHarness) -> None:
+    chunks = chunks_of(3)
+    spec = harness.register_job("photos-4", "6" * 16, chunks)
+    collector = harness.start_collector()
+    harness.send(spec, [chunks[0], chunks[1][:2], chunks[2]], 0, 3)
+    rescuer = Rescuer(
+        *(harness.ledger, harness.publisher, partial(harness.bring, spec, chunks)),
+        harness.settings.lease_seconds,
+    )
+
+    def closed_at_last() -> bool:
+        rescuer.rescue(samples.INCARNATION, time.monotonic())
+        return harness.jobs.closing(spec.job_id) is not None
+
+    wait_for(closed_at_last, what="the end", every=0.1)
+    assert harness.closing(spec).state == "succeeded"
+    assert harness.rows(spec) == identities(chunks)
+    assert collector.poll() is None

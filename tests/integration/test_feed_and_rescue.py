@@ -257,9 +257,8 @@ def test_a_chunk_that_nobody_takes_ends_as_failed_items(harness: ProducerHarness
 
     result = Result.model_validate_json(sent(THIRD))
     assert (result.job_id, result.chunk, result.attempt) == (spec.job_id, 0, 4)
-    assert (result.pipeline, result.engine) == (spec.pipeline, None)
-    assert [item.item for item in result.items] == refused.items
-    failures = [item.failure.error_code for item in result.items if item.failure]
+    assert (result.pipeline, result.computed) == (spec.pipeline, {"classes": None})
+    failures = result.answers["error_code"].to_pylist()
     assert failures == ["undeliverable"] * len(refused.items)
     harness.ledger.claim(result.ref, RESULTS, WORKER)
     harness.ledger.finish(result.ref, WORKER, {})

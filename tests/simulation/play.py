@@ -32,7 +32,7 @@ _decode = lru_cache(maxsize=256)(parquet.decode)
 pa.set_cpu_count(1)  # nothing here is large enough to be worth a second thread
 
 
-def _encode(table: Any, *, read_whole: bool = False) -> bytes:
+def _encode(table: Any) -> bytes:
     """As ``parquet.encode``, and as plain as can be: files of ten rows need not be small."""
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="none", use_dictionary=False, write_statistics=False)

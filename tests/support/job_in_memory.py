@@ -15,18 +15,25 @@ import pyarrow.parquet as pq
 from shared import keys
 from shared.errors import ItemErrorCode
 from shared.item import Item, ItemFailure
-from shared.job import Closing, JobSpec
+from shared.job import Closing, EngineUsed, JobSpec
 from shared.job_store import JobStore
 from shared.ledger import JobProgress, Ledger, Stale
 from shared.manifest import Items, Seal, Segment, encode_seal, encode_segment
-from shared.messages import Prediction, Result, ResultItem, Timings
+from shared.messages import Result, Timings
+from tests.support import samples
 from tests.support.memory_store import MemoryStore
-from tests.support.samples import INCARNATION, JOB_UID, pipeline
-from tests.support.samples import result as sample_result
+from tests.support.samples import INCARNATION, JOB_UID
 from workers.collector.chunk_file import ChunkFiles
 from workers.collector.closing_loop import ClosingLoop
 
 Identity = tuple[str, str]
+Row = dict[str, Any] | ItemFailure
+CAT = {
+    "classes": {
+        "class_index": 3,
+        "predictions": [{"label": "cat", "score": 0.75}, {"label": 'a "dog"', "score": 0.25}],
+    }
+}
 _T = TypeVar("_T")
 
 
@@ -107,7 +114,7 @@ class SetLedger:
 class MemoryJob:
     """A job with its spec and all of its manifest but the seal written, and its results to be had.
 
-    Every fifth image fails.
+    Every fifth image fails. ``answer``: that of all others, by analysis.
     """
 
     def __init__(
@@ -116,6 +123,7 @@ class MemoryJob:
         chunk_items: int = 2,
         *,
         store: SteppingStore | None = None,
+        answer: dict[str, Any] = CAT,
         **spec: Any,
     ) -> None:
         given = {
@@ -123,10 +131,11 @@ class MemoryJob:
             "job_uid": JOB_UID,
             "bucket": "photos",
             "output_bucket": "results",
-            "pipeline": pipeline(),
-            "pipeline_sha256": pipeline().sha256,
+            "pipeline": samples.pipeline(),
+            "pipeline_sha256": samples.pipeline().sha256,
             "headrace_version": "1.2.3",
         }
+        self.answer = answer
         self.spec = JobSpec.model_validate({**given, **spec})
         self.store = store or SteppingStore("state", "results")
         self.jobs = JobStore(self.store, "state")
@@ -165,15 +174,18 @@ class MemoryJob:
         self.store.put("state", keys.segment_key(self.spec.job_id, number), data)
 
     def result(self, chunk: int, **changes: Any) -> Result:
-        """The result of one chunk."""
+        """The result of one chunk. ``rows``: of all its items, where they are not as usual."""
+        pipeline = self.spec.pipeline
+        rows = changes.pop("rows", None) or [self.row_of(item) for item in self.chunks[chunk]]
+        engine = changes.pop("engine", "onnxruntime")
+        by = EngineUsed(engine=engine, precision="float32", device="cpu")
         given = {
             "chunk": chunk,
             "job_id": self.spec.job_id,
             "job_uid": self.spec.job_uid,
-            "items": [_result_item(item) for item in self.chunks[chunk]],
-            "engine": "onnxruntime",
-            "precision": "float32",
-            "device": "cpu",
+            "pipeline": pipeline,
+            "answers": samples.answers(pipeline, pipeline.route[-2], *rows),
+            "computed": dict.fromkeys(pipeline.network_analyses, by),
             "timings": Timings(
                 fetch_seconds=0.1,
                 device_seconds=0.5,
@@ -181,7 +193,13 @@ class MemoryJob:
                 device_ended_at=1000.5 + chunk,
             ),
         }
-        return sample_result(**{**given, **changes})
+        return samples.result(**{**given, **changes})
+
+    def row_of(self, item: Item) -> Row:
+        """What is known of an item: every fifth fails."""
+        if int(item.etag[1:]) % 5 == 4:
+            return ItemFailure(error_code=ItemErrorCode.CORRUPT, error_message="It is damaged.")
+        return {"width": 40, "height": 30, **self.answer}
 
     def finish(self, *chunks: int, **changes: Any) -> None:
         """Do what the collector's stage and the runtime do for these chunks."""
@@ -233,11 +251,3 @@ def _numbered(chunks: int, chunk_items: int) -> list[Items]:
 
 def _item(number: int) -> Item:
     return Item(key=f"a photo {number:04}.jpg", etag=f"e{number}", size=100 + number)
-
-
-def _result_item(item: Item) -> ResultItem:
-    if int(item.etag[1:]) % 5 == 4:
-        failure = ItemFailure(error_code=ItemErrorCode.CORRUPT, error_message="It is damaged.")
-        return ResultItem(item=item, failure=failure)
-    predictions = [Prediction(label="cat", score=0.75), Prediction(label='a "dog"', score=0.25)]
-    return ResultItem(item=item, width=40, height=30, predictions=predictions)

@@ -9,6 +9,9 @@ import pyarrow as pa
 
 from shared.analyses import Analysis
 from shared.analyses.classes import Classes
+from shared.analyses.palette import Palette
+from shared.analyses.values import Values
+from shared.analyses.vector import Vector
 from shared.answers import answer_schema
 from shared.item import Item, ItemFailure
 from shared.messages import Batch, Chunk, Result, Slot, Timings
@@ -63,6 +66,39 @@ def long_pipeline(
         analyses=analyses,
         **changes,
     )
+
+
+def catalogue() -> Pipeline:
+    """The long form, with an analysis of each kind and two models that nobody loads."""
+    other = MODEL.model_copy(update={"name": "other", "sha256": "c" * 64})
+    view = Crop(resize_shorter_pixels=64, crop_pixels=64)
+    analyses = {
+        "kinds": Classes(model="tiny", view=view, top_k=2),
+        "embedding": Vector(model="tiny", view=view, length=3),
+        "colours": Palette(view=Palette.own_view),
+        "extra": Values(model="other", view=view, fields={"text": "text", "n": "list of int"}),
+    }
+    return long_pipeline(analyses, (MODEL, other))
+
+
+def vectors(length: int) -> Pipeline:
+    """The long form with vectors alone."""
+    view = Crop(resize_shorter_pixels=64, crop_pixels=64)
+    return long_pipeline({"embedding": Vector(model="tiny", view=view, length=length)}, (MODEL,))
+
+
+def palettes() -> Pipeline:
+    """The long form without a model."""
+    return long_pipeline({"colours": Palette(view=Palette.own_view)})
+
+
+# Of one image in each analysis of ``catalogue``.
+CATALOGUE_ANSWER = {
+    "kinds": {"class_index": 7, "predictions": [{"label": "cat", "score": 0.75}]},
+    "embedding": [0.5, -0.25, 0.125],
+    "colours": [{"hex": "#1e90ff", "share": 0.75, "name": "dodgerblue"}],
+    "extra": {"text": "é", "n": [1, 2]},
+}
 
 
 def answers(

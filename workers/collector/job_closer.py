@@ -39,7 +39,7 @@ class JobCloser:
         self.spec = spec
         self._jobs, self._output, self._ledger = jobs, output, ledger
         self._manifest = ManifestReader(jobs.store, jobs.bucket, spec.job_id)
-        self._rollup = RollUp(spec, files, output, self._manifest, readers)
+        self._rollup = RollUp(spec, files, output, readers)
         self._look_due = time.monotonic()
         self._seal: Seal | None = None
         self._ends_early = False

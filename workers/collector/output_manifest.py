@@ -14,13 +14,21 @@ from typing import Literal
 
 from shared import keys
 from shared.fields import Frozen
-from shared.job import Accounting, Closing, ComputedBy, FailureReason, JobSpec
+from shared.job import Accounting, Closing, ComputedBy, FailureReason, JobSpec, ModelUsed
 from shared.manifest import Seal
 from shared.messages import Timings
 from shared.retries import RetryEntry
 from workers.collector import durations
 from workers.collector.durations import STEPS, seconds_of
-from workers.collector.part import EngineShare, Part, total_engines, total_failures
+from workers.collector.part import (
+    EngineShare,
+    ModelShare,
+    Part,
+    PartFooter,
+    total_engines,
+    total_failures,
+    total_models,
+)
 from workers.collector.verdict import Circumstances, judge
 
 _LIBRARIES = (
@@ -69,19 +77,26 @@ class StepTime(Frozen):
 
 
 class Versions(Frozen):
-    """What the results come from. ``libraries`` are those installed beside the collector."""
+    """What the results come from. ``libraries`` are those installed beside the collector.
+
+    ``model`` and ``model_sha256`` are of the short form, and null in the long form.
+    """
 
     headrace: str
     python: str
-    model: str
-    model_sha256: str
+    model: str | None
+    model_sha256: str | None
     pipeline: str
     pipeline_sha256: str
     libraries: dict[str, str]
 
 
 class OutputManifest(Frozen):
-    """The document. ``seconds`` runs from ``enqueue`` to here; ``device_busy`` is 0 to 1."""
+    """The document. ``seconds`` runs from ``enqueue`` to here; ``device_busy`` is 0 to 1.
+
+    ``engines`` are of the short form, and none in the long form. ``models`` says in every form what
+    computed each analysis by a model, what computed most images first.
+    """
 
     version: Literal[2] = 2
     job_id: str
@@ -101,10 +116,14 @@ class OutputManifest(Frozen):
     engines: tuple[EngineShare, ...]
     versions: Versions
     retries: tuple[RetryEntry, ...] = ()
+    models: tuple[ModelShare, ...] = ()
 
     def closing(self) -> Closing:
         """How the job ended, as the state bucket keeps it."""
         main = self.engines[0] if self.engines else None
+        models: dict[str, ModelUsed] = {}
+        for share in self.models:
+            models.setdefault(share.analysis, share.used)
         return Closing(
             state=self.state,
             reason=self.reason,
@@ -113,6 +132,7 @@ class OutputManifest(Frozen):
             seconds=self.seconds,
             device_busy=self.device_busy,
             error=self.error,
+            models=tuple(models.values()),
         )
 
 
@@ -155,6 +175,7 @@ def summarise(
         timings=_step_times(spent, accounting.rows),
         engines=total_engines(use for footer in footers for use in footer.engines),
         versions=_versions(spec),
+        models=_models(spec, footers),
     )
 
 
@@ -179,6 +200,16 @@ def _entry(spec: JobSpec, part: Part) -> PartEntry:
     )
 
 
+def _models(spec: JobSpec, footers: Sequence[PartFooter]) -> tuple[ModelShare, ...]:
+    """In the order of the pipeline's analyses; of what computed nothing, with nulls."""
+    uses = total_models(use for footer in footers for use in footer.models)
+    found: list[ModelShare] = []
+    for name in spec.pipeline.network_analyses:
+        unused = ModelShare.of(spec.pipeline, name, images=0)
+        found += [use for use in uses if use.analysis == name] or [unused]
+    return tuple(found)
+
+
 def _step_times(spent: Timings, images: int) -> dict[str, StepTime]:
     return {
         step: StepTime(
@@ -190,11 +221,12 @@ def _step_times(spent: Timings, images: int) -> dict[str, StepTime]:
 
 
 def _versions(spec: JobSpec) -> Versions:
+    model = spec.pipeline.only_model
     return Versions(
         headrace=spec.headrace_version,
         python=platform.python_version(),
-        model=spec.pipeline.model.name,
-        model_sha256=spec.pipeline.model.sha256,
+        model=model and model.name,
+        model_sha256=model and model.sha256,
         pipeline=spec.pipeline.name,
         pipeline_sha256=spec.pipeline_sha256,
         libraries=_libraries(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,12 +15,12 @@ import pyarrow.parquet as pq
 from shared import keys
 from shared.errors import PermanentError
 from shared.fields import Frozen
-from shared.job import EngineUsed, JobSpec
+from shared.job import EngineUsed, JobSpec, ModelUsed
 from shared.model import EngineName
-from shared.rows import SCHEMA, own_metadata, to_parquet
+from shared.rows import own_metadata, rows_schema, to_parquet
 from shared.storage import ObjectMissing, Store
 from workers.collector import durations
-from workers.collector.chunk_file import ChunkFile, Footer
+from workers.collector.chunk_file import ChunkFile
 from workers.collector.durations import Durations
 
 
@@ -28,6 +29,17 @@ class EngineShare(EngineUsed):
 
     engine: EngineName
     images: int
+
+
+class ModelShare(ModelUsed):
+    """An analysis by a model, and of how many images it was computed so."""
+
+    images: int
+
+    @property
+    def used(self) -> ModelUsed:
+        """Without the number of images."""
+        return ModelUsed(**self.model_dump(exclude={"images"}))
 
 
 class FailureCount(Frozen):
@@ -39,12 +51,13 @@ class FailureCount(Frozen):
     message: str
 
 
-class PartFooter(Footer):
+class PartFooter(Frozen):
     """What a part says about itself: the chunks ``[first_chunk, end_chunk)`` and their sums.
 
     ``chunks`` is how many of them it holds: in a cancelled job not all. ``input_bytes`` is the
-    listed size of its images. ``device_runs`` has a triple for each chunk that reached a device:
-    the Unix times between which it was there, and its share of that in seconds.
+    listed size of its images. ``engines`` are of the short form; ``models`` says in every form how
+    often what computed each analysis by a model. ``device_runs`` has a triple for each chunk that
+    reached a device: the Unix times between which it was there, and its share of that in seconds.
     """
 
     job_uid: str
@@ -59,6 +72,16 @@ class PartFooter(Footer):
     engines: tuple[EngineShare, ...]
     device_runs: tuple[tuple[float, float, float], ...] = ()
     failures: tuple[FailureCount, ...] = ()
+    models: tuple[ModelShare, ...] = ()
+
+    def metadata(self) -> dict[str, str]:
+        """As ``shared.rows.to_parquet`` takes it: each field as JSON under its name."""
+        return {name: json.dumps(value) for name, value in self.model_dump(mode="json").items()}
+
+    @classmethod
+    def of_metadata(cls, metadata: dict[str, str]) -> PartFooter:
+        """As ``shared.rows`` gives it. Raises ValueError for another file's."""
+        return cls.model_validate({name: json.loads(value) for name, value in metadata.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +95,8 @@ class Part:
 
 def encode_part(spec: JobSpec, first: int, end: int, files: list[ChunkFile]) -> bytes:
     """The part of chunks ``[first, end)`` from those of its chunk files that there are."""
-    rows = pa.concat_tables([SCHEMA.empty_table(), *(file.rows for file in files)])
+    empty = rows_schema(spec.pipeline).empty_table()
+    rows = pa.concat_tables([empty, *(file.rows for file in files)])
     succeeded = pc.sum(pc.equal(rows["status"], "ok")).as_py() or 0
     footer = PartFooter(
         job_uid=spec.job_uid,
@@ -84,9 +108,10 @@ def encode_part(spec: JobSpec, first: int, end: int, files: list[ChunkFile]) -> 
         failed=rows.num_rows - succeeded,
         input_bytes=pc.sum(rows["size"]).as_py() or 0,
         durations=durations.total(file.footer.timings for file in files),
-        engines=_engines_of(files),
+        engines=_engines_of(files) if spec.pipeline.form == "short" else (),
         device_runs=_device_runs_of(files),
         failures=_failures_of(rows),
+        models=_models_of(spec, files),
     )
     return to_parquet(rows, footer.metadata())
 
@@ -125,6 +150,16 @@ def total_engines(uses: Iterable[EngineShare]) -> tuple[EngineShare, ...]:
     )
 
 
+def total_models(uses: Iterable[ModelShare]) -> tuple[ModelShare, ...]:
+    """Each analysis once for each engine that computed it, the one with most images first."""
+    images: Counter[ModelUsed] = Counter()
+    for use in uses:
+        images[use.used] += use.images
+    return tuple(
+        ModelShare(**used.model_dump(), images=count) for used, count in images.most_common()
+    )
+
+
 def total_failures(counts: Iterable[FailureCount]) -> list[FailureCount]:
     """Each error code once, with its first example, the most frequent first."""
     found: dict[str, FailureCount] = {}
@@ -148,9 +183,19 @@ def _failures_of(rows: pa.Table) -> tuple[FailureCount, ...]:
 def _engines_of(files: list[ChunkFile]) -> tuple[EngineShare, ...]:
     footers = [file.footer for file in files]
     return total_engines(
-        EngineShare(**footer.engine_fields(), images=footer.succeeded)
+        EngineShare(**used.engine_fields(), images=footer.succeeded)
         for footer in footers
-        if footer.engine is not None
+        for used in footer.computed.values()
+        if used is not None and used.engine is not None
+    )
+
+
+def _models_of(spec: JobSpec, files: list[ChunkFile]) -> tuple[ModelShare, ...]:
+    return total_models(
+        ModelShare.of(spec.pipeline, name, used, images=file.footer.succeeded)
+        for file in files
+        for name, used in file.footer.computed.items()
+        if used is not None and used.engine is not None
     )
 
 

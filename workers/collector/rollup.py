@@ -8,9 +8,8 @@ from concurrent.futures import Executor
 from shared import keys
 from shared.errors import PermanentError
 from shared.job import JobSpec
-from shared.manifest import ManifestReader
 from shared.storage import Store
-from workers.collector.chunk_file import ChunkFile, ChunkFiles, bad_chunk_file
+from workers.collector.chunk_file import ChunkFile, ChunkFiles
 from workers.collector.part import Part, encode_part, read_part
 
 
@@ -26,19 +25,17 @@ class RollUp:
         spec: JobSpec,
         files: ChunkFiles,
         output: Store,
-        manifest: ManifestReader,
         readers: Executor,
     ) -> None:
         self._spec = spec
         self._files = files
         self._output = output
-        self._manifest = manifest
         self._readers = readers
         self.parts: list[Part] = []
 
     def next_range(self, chunks: int | None) -> range:
         """The chunks of the part to come; empty after the last of ``chunks`` (null: no seal)."""
-        first, end = keys.part_range(len(self.parts))
+        first, end = keys.part_range(self._spec, len(self.parts))
         return range(first, end if chunks is None else min(end, chunks))
 
     def advance(self, is_done: Callable[[range], bool], chunks: int | None) -> list[int]:
@@ -85,10 +82,4 @@ class RollUp:
             )
 
     def _read(self, chunk: int) -> ChunkFile | None:
-        file = self._files.read(self._spec, chunk)
-        if file is not None:
-            listed = self._manifest.rows(chunk)
-            if not all(file.rows[name].equals(listed[name]) for name in ("key", "etag")):
-                key = keys.chunk_key(self._spec.job_id, chunk)
-                raise bad_chunk_file(self._files.url(key), "is not of its manifest")
-        return file
+        return self._files.read(self._spec, chunk)

@@ -10,16 +10,19 @@ from typing import Any
 
 import duckdb
 import pandas
+import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from producer.job_rows import iter_rows
+from producer.exports.formats import FORMATS
+from producer.exports.writing import write_rows
+from producer.job_rows import iter_rows, schema_of
 from shared import keys
 from shared.item import Item
 from shared.job import PastJob, read_spec
-from shared.messages import Prediction, ResultItem
-from shared.rows import SCHEMA, from_parquet, table_of, to_parquet
+from shared.rows import from_parquet, rows_schema, to_parquet
+from tests.support import samples
 from tests.support.job_in_memory import MemoryJob
 
 CHUNKS = 8
@@ -43,16 +46,19 @@ def read(job: MemoryJob, **options: Any) -> list[dict[str, Any]]:
 
 
 def test_rows_of_a_job_of_another_version_stay_readable(job: MemoryJob) -> None:
-    before = read(job)
-    for name, data in job.output("rows/").items():  # parts had no warnings then
+    later = ["warning", "uri", "name", "class_index", "scored_at"]
+    before = [{**row, **dict.fromkeys(later)} for row in read(job)]
+    for name, data in job.output("rows/").items():
         table, metadata = from_parquet(data)
         key = f"{keys.output_root(job.spec)}{name}"
-        job.store.put(job.spec.output_bucket, key, to_parquet(table.drop(["warning"]), metadata))
+        job.store.put(job.spec.output_bucket, key, to_parquet(table.drop(later), metadata))
     spec = {**job.spec.model_dump(mode="json"), "version": 1}
     past = read_spec(job.spec.job_id, json.dumps(spec).encode())
     assert isinstance(past, PastJob)
-    tables = iter_rows(lambda _bucket: job.store, job.jobs, past)
+    tables = list(iter_rows(lambda _bucket: job.store, job.jobs, past))
     assert [row for table in tables for row in table.to_pylist()] == before
+    for form in FORMATS:
+        assert write_rows(tables, schema_of(past), form, io.BytesIO()) == len(before)
 
 
 def listed(job: MemoryJob) -> list[str]:
@@ -70,15 +76,8 @@ def retried(job: MemoryJob, job_id: str, items: list[Item], fixed: set[str]) -> 
         [tuple(items)], store=job.store, job_id=job_id, job_uid="6" * 16, retry_of=job.spec.job_id
     )
     job.jobs.add_retry(job.spec.job_id, job_id)
-    outcomes = retry.result(0).items
-    good = [Prediction(label="dog", score=1.0)]
-    rows = [
-        ResultItem(item=row.item, width=9, height=9, predictions=good)
-        if row.item.key in fixed
-        else row
-        for row in outcomes
-    ]
-    retry.finish(0, items=rows)
+    good = {"classes": samples.prediction("dog")}
+    retry.finish(0, rows=[good if item.key in fixed else retry.row_of(item) for item in items])
     retry.seal()
     retry.collector().once()
     return retry
@@ -97,7 +96,7 @@ def test_every_reader_of_a_glob_sees_the_same_rows(job: MemoryJob, tmp_path: Pat
     assert sorted(frame["key"]) == expected
     table = pyarrow.dataset.dataset(tmp_path).to_table()
     assert sorted(table["key"].to_pylist()) == expected
-    assert table.schema.remove_metadata().equals(SCHEMA)
+    assert table.schema.remove_metadata().equals(rows_schema(job.spec.pipeline))
 
 
 def test_rows_come_in_the_order_of_the_manifest_whatever_the_stores(
@@ -168,5 +167,5 @@ def test_of_retries_of_retries_the_last_row_wins(job: MemoryJob) -> None:
 
 
 def test_a_footer_keeps_our_names_apart() -> None:
-    data = to_parquet(table_of(MemoryJob(1).result(0)), {"chunk": "0"})
+    data = to_parquet(pa.table({"key": ["a"]}), {"chunk": "0"})
     assert pq.read_schema(io.BytesIO(data)).metadata[b"headrace.chunk"] == b"0"

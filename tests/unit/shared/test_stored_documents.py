@@ -1,4 +1,4 @@
-"""Documents that an earlier commit wrote, in ``stored/``: read, and written the same."""
+"""Documents that an earlier commit wrote, in ``stored/``: read, and written with all they had."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from producer.jobs import JobStatus
 from shared.job import Closing, EngineChoice
 from shared.messages import MAX_SECONDS, Result, Timings
 from workers.collector import durations
-from workers.collector.chunk_file import ChunkFooter, Footer
 from workers.collector.output_manifest import OutputManifest
 from workers.collector.part import PartFooter
 
@@ -25,7 +24,6 @@ MODELS: dict[str, type[BaseModel]] = {
     "engine": EngineChoice,
     "status": JobStatus,
 }
-FOOTERS: dict[str, type[Footer]] = {"part": PartFooter, "chunk": ChunkFooter}
 # These are shown to users as they lie, so their fields keep their order, too.
 IN_ORDER = {"manifest", "engine", "status"}
 
@@ -37,17 +35,19 @@ def cases(names: dict[str, Any]) -> list[tuple[str, Any]]:
 @pytest.mark.parametrize(("name", "document"), cases(MODELS))
 def test_documents_are_read_and_written_as_before(name: str, document: dict[str, Any]) -> None:
     written = json.loads(MODELS[name].model_validate_json(json.dumps(document)).model_dump_json())
-    assert written == document
+    kept = {field: value for field, value in written.items() if field in document}
+    assert kept == document
     if name in IN_ORDER:
-        assert json.dumps(written) == json.dumps(document)
+        assert json.dumps(kept) == json.dumps(document)
 
 
-@pytest.mark.parametrize(("name", "metadata"), cases(FOOTERS))
-def test_footers_are_read_and_written_as_before(name: str, metadata: dict[str, str]) -> None:
-    assert FOOTERS[name].of_metadata(metadata).metadata() == metadata
+@pytest.mark.parametrize("metadata", STORED["part"])
+def test_footers_are_read_and_written_as_before(metadata: dict[str, str]) -> None:
+    written = PartFooter.of_metadata(metadata).metadata()
+    assert {name: written[name] for name in metadata} == metadata
 
 
-@pytest.mark.parametrize("name", ["engine", "precision", "device", "items", "timings"])
+@pytest.mark.parametrize("name", ["bucket", "answers", "computed", "scored_at", "timings"])
 def test_a_result_must_have_each_of_its_fields(name: str) -> None:
     for document in STORED["result"]:
         spoilt = {key: value for key, value in document.items() if key != name}

@@ -17,9 +17,12 @@ from producer.cli.exits import run
 from producer.jobs import JobRequest, submit
 from shared.job import Accounting, Closing
 from shared.keys import part_key
-from shared.rows import SCHEMA, to_parquet
+from shared.rows import rows_schema, to_parquet
+from tests.support import samples
 from tests.support.fake_connections import Fake, fake_connections
+from tests.support.job_in_memory import MemoryJob
 
+SCHEMA = rows_schema(samples.pipeline())
 HOSTILE = "é \x1b[31m \x07 \r \x7f \x9b \u202e.jpg"
 
 
@@ -28,6 +31,7 @@ def row(number: int, *, failed: bool = False) -> dict[str, Any]:
     return {
         **dict.fromkeys(SCHEMA.names),
         **{"job_id": "job", "key": f"in/{number}\n.jpg", "etag": "e", "size": 3},
+        **{"uri": f"s3://photos/in/{number}\n.jpg", "name": f"{number}\n.jpg"},
         **{"pipeline": "shape", "model": "shape", "model_version": "0" * 64},
         "status": "failed" if failed else "ok",
         "error_code": "empty" if failed else None,
@@ -69,11 +73,28 @@ def test_a_table_shows_twenty_rows_by_default(
 
 
 def test_a_table_notes_errors_and_warnings() -> None:
-    note = results._cells({**row(1), "warning": "damaged_data"})[-1]
+    note = results._note({**row(1), "warning": "damaged_data"})
     assert note == "warning: damaged_data"
-    assert results._cells({**row(1, failed=True), "warning": "damaged_data"})[-1] == (
+    assert results._note({**row(1, failed=True), "warning": "damaged_data"}) == (
         "empty: It has no bytes."
     )
+
+
+def test_a_table_of_the_long_form_has_a_short_cell_for_each_analysis(
+    fake: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = MemoryJob(3, pipeline=samples.catalogue(), answer=samples.CATALOGUE_ANSWER)
+    job.seal()
+    job.finish_all()
+    job.collector().once()
+    for bucket, objects in job.store.buckets.items():
+        fake.store.buckets[bucket] = objects
+    assert run(["results", "job"]) == 0
+    header, first, *_, failed, _ = capsys.readouterr().out.splitlines()
+    assert header.split() == ["KEY", "STATUS", "KINDS", "EMBEDDING", "COLOURS", "EXTRA", "NOTE"]
+    for cell in ("cat 0.7500", "3 numbers", "#1e90ff dodgerblue", '{"text": "é", "n": [1, 2]}'):
+        assert cell in first
+    assert failed.split()[-5:] == ["failed", "corrupt:", "It", "is", "damaged."]
 
 
 def test_status_and_limit(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:

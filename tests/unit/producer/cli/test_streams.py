@@ -21,7 +21,7 @@ from shared.environment import terminal_encoding
 from shared.errors import HeadraceError
 from shared.job import Accounting, Closing
 from shared.keys import part_key
-from shared.rows import SCHEMA, to_parquet
+from shared.rows import rows_schema, to_parquet
 from shared.settings import PROJECT_ROOT
 from tests.support.fake_connections import fake_connections
 
@@ -61,9 +61,11 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.put_images("photos", "a.jpg")
     request = JobRequest("s3://photos", str(fake.pipeline), job_id="job")
     spec = submit(fake.connections, request, fake.warnings.append)
+    schema = rows_schema(spec.pipeline)
     rows = [
         {
-            **dict.fromkeys(SCHEMA.names),
+            **dict.fromkeys(schema.names),
+            **{"uri": f"s3://photos/{key}", "name": key},
             **{"job_id": "job", "key": key, "etag": "e", "size": 3, "pipeline": "shape"},
             **{"model": "shape", "model_version": "0" * 64, "label": f"label {key}"},
             "status": "failed" if number % 2 else "ok",
@@ -72,7 +74,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         }
         for number, key in enumerate(KEYS)
     ]
-    data = to_parquet(pa.Table.from_pylist(rows, schema=SCHEMA), {})
+    data = to_parquet(pa.Table.from_pylist(rows, schema=schema), {})
     fake.store.put("results", part_key(spec, 0), data)
     counts = Accounting(listed=len(KEYS), succeeded=1, failed=len(KEYS) - 1)
     closing = Closing(state="failed", accounting=counts, error=f"Most fail, as {KEYS[2]}")

@@ -16,10 +16,10 @@ import pytest
 
 from producer.cli.exits import run
 from shared.job_store import JobStore
-from shared.messages import Prediction, ResultItem
-from shared.rows import SCHEMA
+from shared.rows import rows_schema
 from shared.settings import PROJECT_ROOT
 from shared.storage import StoreUnavailable
+from tests.support import samples
 from tests.support.fake_connections import fake_connections
 from tests.support.job_in_memory import MemoryJob
 
@@ -33,7 +33,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryJob:
     job.collector().once()
     bad = [item for items in job.chunks for item in items if int(item.etag[1:]) % 5 == 4]
     last = job
-    for number, fixed in enumerate(bad[:2]):
+    for number in range(2):
         retry = MemoryJob(
             [tuple(bad[number:])],
             store=job.store,
@@ -42,15 +42,11 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryJob:
             retry_of=last.spec.job_id,
         )
         job.jobs.add_retry(last.spec.job_id, retry.spec.job_id)
-        good = ResultItem(
-            item=fixed,
-            width=9,
-            height=9,
-            predictions=[Prediction(label=f"é {number}", score=1.0)],
-            warning="damaged_data" if number else None,
-        )
-        rows = [good, *retry.result(0).items[1:]]
-        retry.finish(0, items=rows)
+        good = {
+            "classes": samples.prediction(f"é {number}"),
+            "warning": "damaged_data" if number else None,
+        }
+        retry.finish(0, rows=[good, *map(retry.row_of, bad[number + 1 :])])
         retry.seal()
         retry.collector().once()
         last = retry
@@ -79,7 +75,7 @@ EXPECTED_LABELS = {"a photo 0004.jpg": "é 0", "a photo 0009.jpg": "é 1", "a ph
 
 def merged(job: MemoryJob) -> list[dict[str, Any]]:
     table = pq.read_table(io.BytesIO(write(job, "s3://results/all.parquet")))
-    assert table.schema.equals(SCHEMA)
+    assert table.schema.equals(rows_schema(job.spec.pipeline))
     rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 
@@ -95,7 +91,7 @@ def test_an_object_has_the_newest_row_of_each_image(job: MemoryJob) -> None:
 def test_every_format_has_the_same_rows(job: MemoryJob, tmp_path: Path) -> None:
     expected = summary(merged(job))
     text = write(job, "s3://results/deep/er/all.csv").decode()
-    assert next(csv.reader(io.StringIO(text))) == SCHEMA.names
+    assert next(csv.reader(io.StringIO(text))) == rows_schema(job.spec.pipeline).names
     assert summary(list(csv.DictReader(io.StringIO(text)))) == expected
     lines = write(job, "s3://results/rows", "--format", "jsonl").decode().split("\n")[:-1]
     assert summary([json.loads(line) for line in lines]) == expected

@@ -26,10 +26,20 @@ from producer.jobs import (
 )
 from shared.errors import HeadraceError
 from shared.item import Item
-from shared.job import Accounting, Closing, EngineChoice, FailureReason, MaxErrors
+from shared.job import (
+    Accounting,
+    Closing,
+    EngineChoice,
+    FailureReason,
+    JobSpec,
+    MaxErrors,
+    ModelUsed,
+)
 from shared.keys import closed_key, output_root, segment_key, spec_key, success_key
 from shared.ledger import JobProgress
 from shared.manifest import Seal, Segment, encode_seal, encode_segment
+from shared.pipeline import Pipeline
+from tests.support import samples
 from tests.support.fake_connections import Fake, fake_connections
 
 
@@ -137,12 +147,57 @@ def test_why_which_engine_is_known_from_the_first_result_on(fake: Fake, job: str
     choice = EngineChoice(engine="openvino", precision="float32", device="cpu", reason="fastest")
     assert look(fake).engine_reason is None
     uid = fake.connections.jobs.spec(job).job_uid
-    fake.connections.jobs.settle_engine(job, uid, choice)
+    fake.connections.jobs.settle_engine(job, uid, only_analysis(fake), choice)
     status = look(fake)
     assert (status.engine, status.precision) == ("openvino", "float32")
     assert (status.engine_reason, status.reason) == ("fastest", None)
     close(fake)
     assert (look(fake).engine, look(fake).engine_reason) == ("python", "fastest")
+
+
+def only_analysis(fake: Fake) -> str:
+    (name,) = fake.connections.jobs.spec("job").pipeline.analyses
+    return name
+
+
+def long_job(fake: Fake, pipeline: Pipeline) -> JobSpec:
+    """A job of the long form, whose model is not in the bucket."""
+    spec = JobSpec(
+        job_id="long",
+        bucket="photos",
+        output_bucket="results",
+        pipeline=pipeline,
+        pipeline_sha256=pipeline.sha256,
+        headrace_version="0",
+    )
+    return fake.connections.jobs.create_spec(spec)
+
+
+def test_the_long_form_says_for_each_analysis_what_computes_it_and_why(fake: Fake) -> None:
+    spec = long_job(fake, samples.catalogue())
+    choice = EngineChoice(engine="openvino", precision="bfloat16", device="cpu", reason="fastest")
+    fake.connections.jobs.settle_engine("long", spec.job_uid, "embedding", choice)
+    status = look(fake, "long")
+    single = (status.model, status.model_version, status.engine, status.engine_reason)
+    assert single == (None,) * 4
+    assert (status.precision, status.device, status.code_sha256) == (None,) * 3
+    assert [(used.analysis, used.model, used.version) for used in status.models] == [
+        ("kinds", "tiny", "a" * 64),
+        ("embedding", "tiny", "a" * 64),
+        ("extra", "other", "c" * 64),
+    ]
+    assert [used.engine for used in status.models] == [None, "openvino", None]
+    assert [used.reason for used in status.models] == [None, "fastest", None]
+    used = ModelUsed.of(spec.pipeline, "embedding", choice).model_copy(update={"engine": "torch"})
+    closing = Closing(state="succeeded", accounting=Accounting(), models=(used,))
+    fake.connections.jobs.create_closing("long", closing)
+    ended = look(fake, "long").models[1]
+    assert (ended.engine, ended.reason) == ("torch", "fastest")
+
+
+def test_a_job_of_palettes_alone_has_no_models(fake: Fake) -> None:
+    spec = long_job(fake, samples.palettes())
+    assert look(fake, spec.job_id).models == []
 
 
 def test_the_json_is_the_contract(fake: Fake, job: str) -> None:
@@ -151,6 +206,7 @@ def test_the_json_is_the_contract(fake: Fake, job: str) -> None:
         *("job_id", "pipeline", "model", "model_version", "engine", "precision", "device"),
         *("state", "images", "images_per_second", "device_busy", "seconds", "created_at"),
         *("output", "error", "skipped", "reason", "engine_reason", "code_sha256", "warnings"),
+        "models",
     ]
     assert list(fields["images"]) == ["listed", "succeeded", "failed", "pending", "cancelled"]
     assert fields["output"] == "s3://results/job/"
@@ -337,9 +393,11 @@ def test_an_interrupted_rm_can_be_repeated_and_never_reopens_the_job(
 
 @pytest.fixture
 def past(fake: Fake, job: str) -> str:
-    """The job, as a version before this one wrote it."""
+    """The job, as the version before this one wrote it."""
     spec = json.loads(fake.store.get("state", spec_key(job)))
-    spec |= {"version": 1, "headrace_version": "0.0.9", "dropped": True}
+    (model,) = spec["pipeline"].pop("models").values()
+    spec["pipeline"] = {"name": "shape", "model": model, "postprocess": {"top_k": 5}}
+    spec |= {"version": 3, "headrace_version": "0.0.9", "dropped": True}
     fake.store.put("state", spec_key(job), json.dumps(spec).encode())
     return job
 
@@ -349,7 +407,7 @@ def test_a_job_of_another_version_is_shown_as_failed(fake: Fake, past: str) -> N
     assert status == look(fake) == [*follow(fake.connections, past, fake.warnings.append)][-1]
     assert (status.job_id, status.state, status.has_ended) == ("job", "failed", True)
     assert (status.pipeline, status.model, status.output) == ("shape", "shape", "s3://results/job/")
-    assert "whose specs have version 1" in str(status.error)
+    assert "whose specs have version 3" in str(status.error)
     assert "\n" not in str(status.error)
     assert latest_job_id(fake.connections) == past
 

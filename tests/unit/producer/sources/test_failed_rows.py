@@ -11,7 +11,7 @@ from shared.item import Item
 from shared.job import JobSpec
 from shared.job_store import JobStore
 from shared.keys import part_key
-from shared.rows import SCHEMA, to_parquet
+from shared.rows import rows_schema, to_parquet
 from tests.support import samples
 from tests.support.memory_store import MemoryStore
 
@@ -46,6 +46,8 @@ class Family:
             row = {
                 "job_id": job_id,
                 "key": key,
+                "uri": f"s3://input/{key}",
+                "name": key,
                 "etag": "then",
                 "size": 9,
                 "status": status,
@@ -54,7 +56,7 @@ class Family:
                 "model_version": "v",
                 "predictions": [],
             }
-            data = to_parquet(pa.Table.from_pylist([row], schema=SCHEMA), {})
+            data = to_parquet(pa.Table.from_pylist([row], schema=rows_schema(spec.pipeline)), {})
             self.store.put("results", part_key(spec, part), data)
         return spec
 

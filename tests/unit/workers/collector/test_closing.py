@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from shared import keys
-from shared.errors import HeadraceError
+from shared.errors import HeadraceError, ItemErrorCode
+from shared.item import ItemFailure
 from shared.job import Accounting, Closing, JobStop
 from shared.storage import AccessDenied, StoreUnavailable
+from tests.support import samples
 from tests.support.job_in_memory import MemoryJob
 
 FOLDER = ["_SUCCESS", "manifest.json", *(f"rows/part-{n:05}.parquet" for n in range(4))]
@@ -35,6 +37,9 @@ def test_a_finished_job_is_closed_and_its_chunk_files_go(job: MemoryJob) -> None
     assert closing.state == "succeeded"
     assert closing.accounting == Accounting(listed=16, succeeded=13, failed=3, skipped=1)
     assert (closing.engine, closing.precision, closing.device) == ("onnxruntime", "float32", "cpu")
+    (used,) = closing.models
+    assert (used.analysis, used.model, used.version) == ("classes", "tiny", "a" * 64)
+    assert (used.engine, used.precision, used.device) == ("onnxruntime", "float32", "cpu")
     assert closing.device_busy == pytest.approx(4 / 7.5, abs=1e-4)
     assert job.chunk_files() == []
     assert job.ledger.jobs() == []
@@ -301,3 +306,45 @@ def test_a_job_that_cannot_be_read_does_not_hold_up_the_others(job: MemoryJob) -
     collector.once()
     assert job.closing().state == "succeeded"
     assert job.ledger.jobs() == ["0" * 16]
+
+
+def test_a_catalogue_says_for_each_analysis_what_computed_it() -> None:
+    job = MemoryJob(4, pipeline=samples.catalogue(), answer=samples.CATALOGUE_ANSWER)
+    job.seal()
+    job.finish(0, 1, 2)
+    job.finish(3, engine="torch")
+    job.collector().once()
+    said, closing = manifest(job), job.closing()
+    assert closing.state == "succeeded"
+    assert (said["engines"], closing.engine, closing.precision, closing.device) == ([], *[None] * 3)
+    assert (said["versions"]["model"], said["versions"]["model_sha256"]) == (None, None)
+    by_analysis = [(m["analysis"], m["model"], m["engine"], m["images"]) for m in said["models"]]
+    assert by_analysis == [
+        (name, model, engine, images)
+        for name, model in (("kinds", "tiny"), ("embedding", "tiny"), ("extra", "other"))
+        for engine, images in (("onnxruntime", 5), ("torch", 2))
+    ]
+    assert [(used.analysis, used.engine) for used in closing.models] == [
+        (name, "onnxruntime") for name in ("kinds", "embedding", "extra")
+    ]
+
+
+def test_a_job_of_palettes_closes_like_any_other() -> None:
+    colours = {"colours": samples.CATALOGUE_ANSWER["colours"]}
+    job = MemoryJob(4, pipeline=samples.palettes(), answer=colours)
+    job.seal()
+    job.finish_all()
+    job.collector().once()
+    assert (job.closing().state, job.closing().models) == ("succeeded", ())
+    assert job.rows() == job.images
+    assert (manifest(job)["models"], manifest(job)["engines"]) == ([], [])
+
+
+def test_a_model_that_computed_nothing_is_named_without_an_engine(job: MemoryJob) -> None:
+    job.seal()
+    failure = ItemFailure(error_code=ItemErrorCode.CORRUPT, error_message="It is damaged.")
+    for chunk in range(8):
+        job.finish(chunk, rows=[failure, failure], computed={"classes": None})
+    job.collector().once()
+    (used,) = job.closing().models
+    assert (used.analysis, used.model, used.engine) == ("classes", "tiny", None)

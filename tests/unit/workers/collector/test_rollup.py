@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from shared import keys
+from shared.pipeline import Pipeline
+from tests.support import samples
 from tests.support.job_in_memory import Died, MemoryJob
 
 
@@ -115,13 +117,34 @@ def test_files_that_another_collector_has_cleared_away_are_not_missing(
 def test_a_chunk_file_that_is_not_of_its_manifest_fails_the_job(job: MemoryJob) -> None:
     job.seal()
     job.finish_all()
-    key = keys.chunk_key("job", 2)
-    job.store.delete("state", key)
-    job.chunks[2] = job.chunks[3]
-    job.finish(2)
+    state = job.store.buckets["state"]
+    manifest = {key: data for key, data in state.items() if "/manifest/" in key}
+    job.store.delete("state", keys.chunk_key("job", 2))
+    shorter = [*job.chunks[:2], job.chunks[2][:1], *job.chunks[3:]]
+    MemoryJob(shorter, store=job.store).finish(2)
+    state.update(manifest)
     job.collector().once()
     assert job.closing().state == "failed"
     assert "is not of its manifest" in (job.closing().error or "")
     assert list(job.output()) == ["rows/part-00000.parquet"]
     assert len(job.chunk_files()) == 8
     assert job.ledger.jobs() == []
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "most"),
+    [
+        (samples.pipeline(), 512),
+        (samples.pipeline(postprocess={"top_k": 100}), 64),
+        (samples.catalogue(), 512),
+        (samples.vectors(length=1280), 128),
+        (samples.vectors(length=8192), 32),
+    ],
+)
+def test_parts_follow_each_other_and_have_fewer_chunks_of_long_answers(
+    pipeline: Pipeline, most: int
+) -> None:
+    spec = MemoryJob(1, pipeline=pipeline).spec
+    ranges = [keys.part_range(spec, part) for part in range(14)]
+    assert [first for first, _ in ranges] == [0, *(end for _, end in ranges[:-1])]
+    assert [end - first for first, end in ranges] == [min(2**part, most) for part in range(14)]

@@ -6,16 +6,19 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from shared import keys, patience
 from shared.errors import PermanentError
-from shared.rows import table_of
+from shared.item import Item
+from shared.manifest import Segment, encode_segment
+from shared.parquet import encode
 from shared.storage import StoreUnavailable
 from tests.support.job_in_memory import MemoryJob
 from workers.collector.chunk_file import ChunkFiles
 from workers.collector.stage import CollectStage
-from workers.runtime import Done, GiveBack
+from workers.runtime import Done, GiveBack, Refuse
 
 
 @pytest.fixture
@@ -28,12 +31,12 @@ def read(job: MemoryJob, chunk: int) -> Any:
 
 
 def count_gets(job: MemoryJob) -> list[str]:
-    """The keys that are fetched from now on."""
+    """The keys of chunk files that are fetched from now on."""
     gets: list[str] = []
     request = job.store.request
 
     def counting(name: str, key: str, action: Callable[[], Any]) -> Any:
-        if name == "get":
+        if name == "get" and "/chunks/" in key:
             gets.append(key)
         return request(name, key, action)
 
@@ -54,7 +57,7 @@ def test_rows_and_footer_come_back_as_they_were(job: MemoryJob) -> None:
     assert file.rows["key"].to_pylist() == [item.key for item in job.chunks[1]]
     assert file.rows["status"].to_pylist() == ["ok"] * 4 + ["failed"]
     assert (file.footer.chunk, file.footer.items, file.footer.failed) == (1, 5, 1)
-    assert (file.footer.engine, file.footer.device) == ("onnxruntime", "cpu")
+    assert file.footer.computed == result.computed
     assert file.footer.timings == result.timings
     assert read(job, 2) is None
 
@@ -82,7 +85,7 @@ def test_what_was_written_lately_is_not_fetched(job: MemoryJob) -> None:
 
 
 def test_so_much_is_remembered_and_no_more(job: MemoryJob) -> None:
-    chunk_bytes = table_of(job.result(0)).nbytes
+    chunk_bytes = job.result(0).answers.nbytes
     files = ChunkFiles(job.store, "state", memory_bytes=2 * chunk_bytes + chunk_bytes // 2)
     for chunk in range(3):
         files.write(job.result(chunk))
@@ -114,11 +117,58 @@ def test_a_worker_that_stops_in_an_outage_gives_back(
     assert stage(job, stopping)(job.result(0)) == GiveBack()
 
 
+def no_manifest(job: MemoryJob) -> None:
+    job.store.delete("state", keys.segment_key("job", 0))
+
+
+def garbage(job: MemoryJob) -> None:
+    job.store.put("state", keys.segment_key("job", 0), b"PAR1 it is not")
+
+
+def other_columns(job: MemoryJob) -> None:
+    job.store.put("state", keys.segment_key("job", 0), encode(pa.table({"key": ["a"]})))
+
+
+def one_more_item(job: MemoryJob) -> None:
+    chunk = (*job.chunks[0], Item(key="one more", etag="e", size=1))
+    job.store.put("state", keys.segment_key("job", 0), encode_segment(Segment(0, (chunk,))))
+
+
+def first_chunk_later(job: MemoryJob) -> None:
+    data = encode_segment(Segment(7, (job.chunks[0],)))
+    job.store.put("state", keys.segment_key("job", 0), data)
+
+
+@pytest.mark.parametrize(
+    "spoil", [no_manifest, garbage, other_columns, one_more_item, first_chunk_later]
+)
+def test_a_result_that_is_not_about_what_is_listed_is_refused(
+    job: MemoryJob, spoil: Callable[[MemoryJob], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    spoil(job)
+    assert stage(job)(job.result(0)) == Refuse()
+    assert job.chunk_files() == []
+    assert len(caplog.records) == 1
+    assert "\n" not in caplog.text.strip()
+
+
+def test_a_job_of_the_same_name_has_a_manifest_of_its_own() -> None:
+    first = MemoryJob(2, chunk_items=5)
+    files = ChunkFiles(first.store, "state")
+    files.write(first.result(0))
+    first.store.delete("state", keys.chunk_key("job", 0))
+    second = MemoryJob(2, chunk_items=3, store=first.store, job_uid="3" * 16)
+    assert files.write(second.result(0)).items == 3
+
+
 def test_a_file_that_nobody_of_us_wrote_is_an_error(job: MemoryJob) -> None:
     key = keys.chunk_key("job", 0)
-    job.store.put("state", key, b"PAR1 it is not")
-    with pytest.raises(PermanentError, match="cannot be read"):
-        read(job, 0)
+    ChunkFiles(job.store, "state").write(job.result(0))
+    whole = job.store.buckets["state"][key]
+    for spoilt in (b"", b"PAR1 it is not", whole[:200], whole[:-200], b"{}\n", b"[]" + whole):
+        job.store.put("state", key, spoilt)
+        with pytest.raises(PermanentError, match="cannot be read"):
+            read(job, 0)
     job.store.delete("state", key)
     ChunkFiles(job.store, "state").write(job.result(0, job_uid="3" * 16))
     with pytest.raises(PermanentError, match="another job"):

@@ -10,7 +10,6 @@ import pytest
 from shared.errors import ItemErrorCode
 from shared.item import ItemFailure
 from shared.job import Accounting, Closing, JobStop, MaxErrors
-from shared.messages import ResultItem
 from tests.support.job_in_memory import MemoryJob
 
 TOO_MANY = JobStop(error="At least 3 images failed.", reason="too_many_errors")
@@ -20,8 +19,7 @@ def failing(job: MemoryJob, *chunks: int, code: ItemErrorCode = ItemErrorCode.MO
     """Finish these chunks, every image of them failed."""
     failure = ItemFailure(error_code=code, error_message="too\ndark.")
     for chunk in chunks:
-        items = [ResultItem(item=item, failure=failure) for item in job.chunks[chunk]]
-        job.finish(chunk, items=items)
+        job.finish(chunk, rows=[failure] * len(job.chunks[chunk]))
 
 
 def closed(job: MemoryJob) -> Closing:
