@@ -12,6 +12,7 @@ from producer.doctor.process_rows import ProcessRow
 from producer.exports.error_summary import ErrorSummary
 from producer.jobs import JobStatus, Submitted
 from producer.models import ModelStatus, PulledModel
+from producer.search.nearest import SimilarImage
 from producer.stack.info import StackInfo
 from producer.upload.transfer import UploadReport
 from shared.catalog import PipelineSummary, PipelineView
@@ -48,6 +49,7 @@ ANSWERS: dict[str, Any] = {
     "pipelines-show": PipelineView,
     "ps": list[ProcessRow],
     "retry": Submitted,
+    "similar": list[SimilarImage],
     "status": JobStatus,
     "upload": UploadReport,
     "wait": JobStatus,

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from producer.cli import dead_letters, doctor, jobs, models, pipelines, results, stack, upload
+from producer.cli import (
+    dead_letters,
+    doctor,
+    jobs,
+    models,
+    pipelines,
+    results,
+    search,
+    stack,
+    upload,
+)
 from shared.environment import PROFILE_VARIABLE, uses_docker
 
 app = typer.Typer(
@@ -17,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"max_content_width": 100},
 )
-for group in (stack, upload, jobs, results, doctor):
+for group in (stack, upload, jobs, results, search, doctor):
     app.add_typer(group.app)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(models.app, name="models")

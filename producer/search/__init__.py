@@ -1,0 +1,1 @@
+"""Searching and grouping a job's images by what its rows say of them."""
