@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from shared.analyses import NetworkAnalysis
 from shared.job import EngineChoice
 from shared.model import EnginePolicy, Model, Precision, PrecisionPolicy
 from shared.pipeline import DEFAULT_BATCH_SECONDS, Pipeline, view_of
 from shared.placement import Placement, Size
+from shared.views import View
 from workers.inference.engines import Engine
 
 # However little time a batch has: fetching weights and importing libraries takes what it takes.
@@ -22,8 +24,8 @@ class ModelKey:
     """What decides what is loaded: two chunks with one key may share a device batch.
 
     ``canvas``: width and height of the images, in pixels.
-    ``kind``: of the analysis, whose measure decides which precision is good enough, where that is
-    open; empty where the precision is known.
+    ``kinds``: of the analyses that share the model's run, by whose measures a precision has to be
+    good enough where it is open; none where it is known.
     ``batch_seconds``: how long one batch may take; it is no part of the key.
     """
 
@@ -31,32 +33,44 @@ class ModelKey:
     engine: EnginePolicy
     precision: PrecisionPolicy
     canvas: Size
-    kind: str = ""
+    kinds: tuple[str, ...] = ()
     batch_seconds: float = field(default=DEFAULT_BATCH_SECONDS, compare=False)
 
     @classmethod
     def of(cls, pipeline: Pipeline, analysis: str) -> ModelKey:
-        """The key of the model of one of the pipeline's analyses."""
+        """The key of the model of one of the pipeline's analyses.
+
+        Analyses that ask alike of one model in one view have one key: one run that is good enough
+        for the strictest costs less than one run for each.
+        """
         asked, model = pipeline.network_analyses[analysis], pipeline.model_of(analysis)
-        is_open = asked.precision == "auto" and model.python_class is None
+        kinds: set[str] = set()
+        if asked.precision == "auto" and model.python_class is None:
+            wanted = _asked_of_model(asked)
+            others = pipeline.network_analyses.values()
+            kinds = {other.kind for other in others if _asked_of_model(other) == wanted}
         return cls(
             model,
             asked.engine,
             asked.precision,
             view_of(asked).canvas,
-            asked.kind if is_open else "",
+            tuple(sorted(kinds)),
             pipeline.batch_seconds,
         )
 
     def in_precision(self, precision: Precision | None) -> ModelKey:
         """The key of the same model in that precision; None: a user's class, which names none."""
-        return self if precision is None else replace(self, precision=precision, kind="")
+        return self if precision is None else replace(self, precision=precision, kinds=())
 
     @property
     def load_seconds(self) -> float:
         """How long loading it may take, the files of a user's class included."""
         file_bytes = sum(file.bytes for file in self.model.files)
         return max(LOAD_SECONDS, self.batch_seconds) + file_bytes / SLOWEST_BYTES_PER_SECOND
+
+
+def _asked_of_model(analysis: NetworkAnalysis) -> tuple[str, View, EnginePolicy, PrecisionPolicy]:
+    return analysis.model, view_of(analysis), analysis.engine, analysis.precision
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import ValidationError
 
 from shared.errors import PermanentError
@@ -47,7 +48,7 @@ class _SelfTestResults(Frozen):
 
 
 class SelfTest:
-    """Tries candidates, once for a model, a kind of analysis, this machine and the libraries.
+    """Tries candidates, once for a model, kinds of analysis, this machine and the libraries.
 
     What came of it lies in ``folder``, where the first that is written stands: two workers of one
     machine do not decide differently. It is kept in memory, too: however full the disk, a worker
@@ -62,31 +63,33 @@ class SelfTest:
     def results(self, key: ModelKey, open_engine: Open, *, cuda: bool) -> Sequence[SelfTestResult]:
         """How each candidate that works here did, whichever a pipeline asks for.
 
-        The head of the key's kind says which answers agree. Without a kind, only those in float32
+        The heads of the key's kinds say which answers agree. Without kinds, only those in float32
         are tried. Raises PermanentError where the first, which is float32, cannot be opened, and
-        ModelUnusable where the model does not give what the head reads.
+        ModelUnusable where the model does not give what a head reads.
         """
-        offered = [c for c in device_candidates(cuda=cuda) if key.kind or c.is_exact]
+        offered = [c for c in device_candidates(cuda=cuda) if key.kinds or c.is_exact]
         path = self._folder / f"{key.model.name}-{_name(key, offered)}.json"
         known = self._kept.get(path) or _read(path)
         if known is None:
             started = time.monotonic()
-            head = self._heads(key.kind) if key.kind else None
-            test = _Test(key, open_engine, head, cuda=cuda)
+            heads = {kind: self._heads(kind) for kind in key.kinds}
+            test = _Test(key, open_engine, heads, cuda=cuda)
             known = _write_once(path, _SelfTestResults(results=tuple(test.of(offered))))
-            seconds = time.monotonic() - started
-            log.info("model '%s' %s: tried in %.1f s", key.model.name, key.kind, seconds)
+            kinds, seconds = ", ".join(key.kinds), time.monotonic() - started
+            log.info("model '%s' %s: tried in %.1f s", key.model.name, kinds, seconds)
         self._kept[path] = known
         return known.results
 
 
 class _Test:
-    """One run over the images with each candidate in turn. ``head``: of the key's kind."""
+    """One run over the images with each candidate in turn. ``heads``: by the key's kinds."""
 
-    def __init__(self, key: ModelKey, open_engine: Open, head: Head | None, *, cuda: bool) -> None:
+    def __init__(
+        self, key: ModelKey, open_engine: Open, heads: Mapping[str, Head], *, cuda: bool
+    ) -> None:
         self._key = key
         self._open = open_engine
-        self._head = head
+        self._heads = heads
         self._images = calibration_images(key.canvas)
         # Decoders need a CPU's cores too: there an engine's speed is what it leaves of them, and
         # what else runs during the test does not count.
@@ -131,16 +134,18 @@ class _Test:
         )
 
     def _misses(self, expected: NetworkOutputs, found: NetworkOutputs) -> int:
-        if self._head is None:
-            return 0
-        agrees = self._head.agreement(expected, found)
-        if agrees is None:
-            raise ModelUnusable(
-                f"An analysis of kind {self._key.kind} needs more than '{self._key.model.name}' "
-                f"gives, which is {', '.join(expected)}.",
-                "Choose another model for it.",
-            )
-        return 0 if found is expected else int(np.count_nonzero(~agrees))
+        """How many images some head answers otherwise."""
+        missed: npt.NDArray[np.bool_] = np.zeros(len(next(iter(expected.values()))), np.bool_)
+        for kind, head in self._heads.items():
+            agrees = head.agreement(expected, found)
+            if agrees is None:
+                raise ModelUnusable(
+                    f"An analysis of kind {kind} needs more than '{self._key.model.name}' gives, "
+                    f"which is {', '.join(expected)}.",
+                    "Choose another model for it.",
+                )
+            missed |= ~agrees
+        return 0 if found is expected else int(np.count_nonzero(missed))
 
 
 def _name(key: ModelKey, offered: Sequence[Candidate]) -> str:
@@ -154,7 +159,7 @@ def _name(key: ModelKey, offered: Sequence[Candidate]) -> str:
     candidates = [candidate.model_dump() for candidate in offered]
     used = [SLICE_IMAGES, *groups_and_threads()]
     form = list(_SelfTestResults.model_fields)
-    tried = [key.model.model_dump(mode="json"), key.canvas, key.kind, candidates]
+    tried = [key.model.model_dump(mode="json"), key.canvas, key.kinds, candidates]
     facts = [form, *tried, machine(), used, versions]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 

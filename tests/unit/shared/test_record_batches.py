@@ -22,7 +22,7 @@ def test_metadata_is_not_of_the_pipeline() -> None:
 
 def test_a_first_message_that_is_no_schema_is_refused() -> None:
     """Arrow itself reads it as one, which ends the process."""
-    with pytest.raises(ValueError, match="does not begin with a schema"):
+    with pytest.raises(ValueError, match="the columns are not those"):
         decode(BATCH.serialize().to_pybytes(), BATCH.schema)
 
 

@@ -23,7 +23,7 @@ MODEL = Model(
     name="tiny", sha256="a" * 64, architecture="mobilenet_v3_small", outputs=("scores", "features")
 )
 CANVAS = (8, 6)
-KEY = ModelKey(MODEL, "auto", "auto", CANVAS, "classes")
+KEY = ModelKey(MODEL, "auto", "auto", CANVAS, ("classes",))
 CLASSES = 16
 
 
@@ -191,12 +191,16 @@ def test_what_came_of_it_is_kept_for_the_model_and_the_machine(
 
 def test_each_kind_of_analysis_has_its_own_measure_and_its_own_result(tmp_path: Path) -> None:
     by_kind = {
-        kind: agreements(tmp_path, FakeEngines(bfloat16=30), replace(KEY, kind=kind))[BFLOAT16]
+        kind: agreements(tmp_path, FakeEngines(bfloat16=30), replace(KEY, kinds=(kind,)))[BFLOAT16]
         for kind in ("classes", "vector", "classes")
     }
     assert by_kind["classes"] < 0.5
     assert by_kind["vector"] == 1
     assert len(list(tmp_path.iterdir())) == 2
+    both = replace(KEY, kinds=("classes", "vector"))
+    # A run for both has to be good enough for the stricter one.
+    found = agreements(tmp_path, FakeEngines(bfloat16=30), both)
+    assert found[BFLOAT16] == by_kind["classes"]
 
 
 def test_without_a_kind_only_float32_is_tried_and_no_head_is_asked(tmp_path: Path) -> None:
@@ -207,7 +211,7 @@ def test_without_a_kind_only_float32_is_tried_and_no_head_is_asked(tmp_path: Pat
 
 def test_a_kind_that_reads_what_the_model_does_not_give_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelUnusable, match="kind boxes needs more than 'tiny' gives"):
-        agreements(tmp_path, FakeEngines(), replace(KEY, kind="boxes"))
+        agreements(tmp_path, FakeEngines(), replace(KEY, kinds=("boxes",)))
     assert list(tmp_path.iterdir()) == []
 
 
