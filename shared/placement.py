@@ -42,9 +42,8 @@ class Placement:
     def min_shorter_pixels(self, original: Size) -> int:
         """How long the shorter side of ``original`` has to be to be resized without enlarging."""
         shorter = min(original)
-        return max(
-            -(-new * shorter // old) for new, old in zip(self.resized, original, strict=True)
-        )
+        (width, height), (new_width, new_height) = original, self.resized
+        return max(-(-new_width * shorter // width), -(-new_height * shorter // height))
 
     def to_original(self, points: Any, original: Size) -> Any:
         """Points on the canvas, as pixels of ``original``.

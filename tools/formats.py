@@ -10,12 +10,14 @@ from pathlib import Path
 
 from shared.errors import ItemError
 from shared.pipeline import Preprocess
+from shared.views.crop import Crop
 from tools.format_samples import Sample, samples
 from tools.marked import with_table
 from workers.preprocess.decode import decode
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "FORMATS.md"
 # Whether it is decoded depends on what is installed.
+_VIEW = Crop(resize_shorter_pixels=256, crop_pixels=224)
 _HEIC = "| HEIC | of several pictures the primary one | decoded with `requirements/heic.txt` |"
 
 
@@ -47,7 +49,7 @@ def table() -> str:
 def result(sample: Sample) -> str:
     """What becomes of it, with the message of its row where it fails."""
     try:
-        decoded = decode(sample.make(), Preprocess())
+        decoded = decode(sample.make(), Preprocess(), (_VIEW,))
     except ItemError as error:
         return f"`{error.item_code.value}`: {error.message}"
     return f"decoded, `warning: {decoded.warning}`" if decoded.warning else "decoded"

@@ -42,11 +42,10 @@ def ours() -> Callable[[bytes], Pixels]:
 
     use_one_thread()
     view = Crop(resize_shorter_pixels=SHORTER_PIXELS, crop_pixels=CROP_PIXELS)
-    preprocess = Preprocess()
 
     def run(body: bytes) -> Pixels:
         row: Pixels = np.empty((CROP_PIXELS, CROP_PIXELS, 3), np.uint8)
-        decoded = decode(body, preprocess, [view])
+        decoded = decode(body, Preprocess(), (view,))
         resize_into(row, decoded.pixels, view.place((decoded.width, decoded.height)))
         return row
 

@@ -36,8 +36,14 @@ class PixelLayout:
         end = start + self._images * self._views[view].image_bytes
         return pixels[start:end].reshape(self._images, height, width, 3)
 
+    def rows(self, pixels: Pixels, image: int) -> tuple[Pixels, ...]:
+        """Where image number ``image`` lies in each view: uint8 (height, width, 3)."""
+        return tuple(self.array(pixels, view)[image] for view in range(len(self._views)))
+
     def close_up(self, pixels: Pixels, images: int) -> None:
         """Move the images where a layout of only the first ``images`` of them has them."""
+        if images == self._images:
+            return
         closer = PixelLayout(self._views, images)
         for view in range(1, len(self._views)):
             closer.array(pixels, view)[:] = self.array(pixels, view)[:images]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+from shared.errors import ItemError
 from shared.fields import Frozen
 from shared.placement import Placement, Size
 
@@ -20,7 +23,10 @@ class View(Frozen):
         raise NotImplementedError
 
     def place(self, original: Size) -> Placement:
-        """Where an upright image of that width and height lies on the canvas."""
+        """Where an upright image of that width and height lies on the canvas.
+
+        Raises ItemError where the view takes no image of that size.
+        """
         raise NotImplementedError(original)
 
     @property
@@ -29,10 +35,18 @@ class View(Frozen):
         width, height = self.canvas
         return width * height * 3
 
+    @lru_cache(maxsize=256)  # noqa: B019 - views are few, and photos of one size many
     def min_shorter_pixels(self, original: Size) -> int:
         """How long the shorter side has to be to be resized without enlarging.
 
-        ``original``: width and height, perhaps before the image is set upright.
+        ``original``: width and height, perhaps before the image is set upright. 1 where the view
+        takes the image neither as it is nor turned.
         """
-        turned = original[1], original[0]
-        return max(self.place(size).min_shorter_pixels(size) for size in (original, turned))
+        least = 1
+        for size in (original, original[::-1]):
+            try:
+                placement = self.place(size)
+            except ItemError:
+                continue
+            least = max(least, placement.min_shorter_pixels(size))
+        return least

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import redis
 
+from shared.analyses.palette import Palette
 from shared.broker.publisher import MessagePublisher
 from shared.item import Item
 from shared.ledger import Ledger, connect_ledger
-from shared.messages import Batch, Chunk, Slot
+from shared.messages import Batch, Chunk, M, Result, Slot
+from shared.pipeline import Pipeline
 from shared.settings import RingSettings, S3Settings, Settings
-from shared.stages import INFERENCE, PREPROCESS, queue_name
+from shared.stages import INFERENCE, PREPROCESS, RESULTS, queue_name
 from shared.staging import StagingRing, create_ring, open_ring
 from shared.storage import Store, connect_store
 from tests.support import samples
@@ -49,7 +51,7 @@ class PreprocessHarness:
     process: subprocess.Popen[bytes]
     chunks: int = 0
 
-    def send(self, items: list[Item]) -> int:
+    def send(self, items: list[Item], pipeline: Pipeline = PIPELINE) -> int:
         """Queue a chunk of ``items``. Returns its number."""
         number, self.chunks = self.chunks, self.chunks + 1
         _, (ref,) = self.ledger.feed(
@@ -61,7 +63,7 @@ class PreprocessHarness:
             job_uid=samples.JOB_UID,
             chunk=number,
             attempt=ref.attempt,
-            pipeline=PIPELINE,
+            pipeline=pipeline,
             bucket=BUCKET,
             items=items,
         )
@@ -70,9 +72,15 @@ class PreprocessHarness:
 
     def next_batch(self) -> Batch:
         """The next message for inference."""
-        queue = queue_name(INFERENCE, host="testhost")
-        wait_for(lambda: self.client.llen(queue), what="a batch", deadline_seconds=60)
-        return message_in(self.client.rpop(queue), Batch)  # type: ignore[arg-type]
+        return self._next(queue_name(INFERENCE, host="testhost"), Batch)
+
+    def next_result(self) -> Result:
+        """The next message for the collector."""
+        return self._next(queue_name(RESULTS), Result)
+
+    def _next(self, queue: str, kind: type[M]) -> M:
+        wait_for(lambda: self.client.llen(queue), what=kind.__name__, deadline_seconds=60)
+        return message_in(self.client.rpop(queue), kind)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -139,17 +147,34 @@ def test_objects_become_pixels_or_explained_failures(harness: PreprocessHarness)
     harness.store.delete(BUCKET, "gone")
     number = harness.send(items)
     batch = harness.next_batch()
-    assert (batch.chunk, [entry.item for entry in batch.items]) == (number, items)
-    assert [entry.failure and entry.failure.error_code.value for entry in batch.items] == [
+    assert batch.chunk == number
+    assert batch.answers["error_code"].to_pylist() == [
         *("empty", None, None),
         *("not_an_image", "changed", "missing"),
     ]
-    assert [(entry.width, entry.height) for entry in batch.items][1] == (64, 48)
+    assert batch.answers.slice(1, 1).select(["width", "height"]).to_pylist() == [
+        {"width": 64, "height": 48}
+    ]
     assert isinstance(batch.staged, Slot)
     assert harness.ledger.still_staged([batch.ref]) == [True]
     hold = harness.ring.read(batch.staged, batch.ref)
     assert np.array_equal(hold.pixels[: 2 * IMAGE_BYTES], np.repeat([10, 20], IMAGE_BYTES))
     hold.release()
+
+
+def test_palettes_go_to_the_results_with_no_inference_worker_alive(
+    harness: PreprocessHarness,
+) -> None:
+    palettes = samples.long_pipeline({"colours": Palette(view=Palette.own_view)})
+    items = upload(harness, {"gray": encoded(picture().point([128] * 768)), "text": b"text"})
+    for _ in range(SLOTS + 1):
+        harness.send(items, palettes)
+    for _ in range(SLOTS + 1):
+        result = harness.next_result()
+        assert result.answers["error_code"].to_pylist() == [None, "not_an_image"]
+        gray = {"hex": "#808080", "share": 1.0, "name": "gray"}
+        assert result.answers["colours"].to_pylist() == [[gray], None]
+        assert harness.ledger.still_staged([result.ref]) == [False]
 
 
 def test_a_worker_that_finds_no_free_slot_gives_its_chunks_back_when_told_to_stop(

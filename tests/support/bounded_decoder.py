@@ -11,11 +11,9 @@ import resource
 import sys
 from pathlib import Path
 
-import numpy as np
-
 from shared.errors import ItemError
-from shared.pipeline import Preprocess
-from workers.preprocess.fill import fill
+from tests.support.samples import pipeline
+from workers.preprocess.fill import ImageFiller, empty_row
 from workers.preprocess.resize import use_one_thread
 
 # What may be mapped beyond what it takes to begin, as in the child of a suspect run.
@@ -29,10 +27,9 @@ def peak_bytes() -> int:
 
 def decode(data: bytes) -> str:
     """The error code of one image, or "ok"."""
-    preprocess = Preprocess()
-    row = np.zeros((preprocess.crop_pixels, preprocess.crop_pixels, 3), np.uint8)
+    usual = pipeline()
     try:
-        fill(row, data, preprocess)
+        ImageFiller(usual)([empty_row(view) for view in usual.staged_views], data)
     except ItemError as error:
         return error.item_code.value
     return "ok"

@@ -6,14 +6,15 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
 from shared.errors import TransientError
 from shared.item import Item
 from shared.ledger import ChunkRef
-from shared.messages import Batch, Chunk, Slot
+from shared.messages import Batch, Chunk, Result, Slot
+from shared.pipeline import Pipeline
 from shared.settings import RingSettings
 from shared.stages import INFERENCE
 from shared.staging import NetworkStaging, StagingRing, WriteHold, create_ring, open_ring
@@ -77,14 +78,14 @@ def make_stage(
     return PreprocessStage(fetcher, ring, by_network, routes, staged, note, stopping)
 
 
-def chunk(items: list[Item], number: int = 1) -> Chunk:
+def chunk(items: list[Item], number: int = 1, pipeline: Pipeline = PIPELINE) -> Chunk:
     return Chunk(
         incarnation=INCARNATION,
         job_id="job",
         job_uid=JOB_UID,
         chunk=number,
         attempt=1,
-        pipeline=PIPELINE,
+        pipeline=pipeline,
         bucket="photos",
         items=items,
     )
@@ -98,8 +99,20 @@ def batch_of(outcome: Forward | GiveBack, host: str = "here") -> Batch:
     return Batch.model_validate_json(outcome.message.model_dump_json())
 
 
-def codes(batch: Batch) -> list[str | None]:
-    return [item.failure and item.failure.error_code.value for item in batch.items]
+def codes(message: Batch | Result) -> list[str | None]:
+    return column(message, "error_code")
+
+
+def column(message: Batch | Result, name: str) -> list[Any]:
+    """A column of the answers, with an entry for each item."""
+    found: list[Any] = message.answers[name].to_pylist()
+    return found
+
+
+def sizes(batch: Batch) -> list[tuple[int, int]]:
+    """Widths and heights, of the items that have them."""
+    sides = zip(column(batch, "width"), column(batch, "height"), strict=True)
+    return [size for size in sides if None not in size]
 
 
 def rows(ring: StagingRing, batch: Batch) -> np.ndarray:

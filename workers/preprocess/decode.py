@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -20,6 +20,7 @@ from PIL import AvifImagePlugin, Image, ImageFile
 from shared.errors import ItemError, ItemErrorCode
 from shared.item import ImageWarning
 from shared.pipeline import Preprocess
+from shared.views import View
 from workers.preprocess import jpeg
 from workers.preprocess.bounds import check_claims, check_size
 from workers.preprocess.damage import raising_item_errors
@@ -76,8 +77,11 @@ class Decoded:
     warning: ImageWarning | None = None
 
 
-def decode(data: bytes, preprocess: Preprocess) -> Decoded:
-    """Decode the first frame or page. Raises ItemError, and nothing else that is an Exception."""
+def decode(data: bytes, preprocess: Preprocess, views: Sequence[View]) -> Decoded:
+    """Decode the first frame or page, scaled down where no view can show the difference.
+
+    Raises ItemError, and nothing else that is an Exception.
+    """
     with raising_item_errors(data):
         name = format_of(data)
         if kind := misread(name, data):
@@ -85,7 +89,7 @@ def decode(data: bytes, preprocess: Preprocess) -> Decoded:
         last_error: Exception | None = None
         for essentials in chain([data], simpler(name, data)):
             try:
-                return _decode(essentials, name, preprocess)
+                return _decode(essentials, name, preprocess, views)
             except Exception as error:
                 if _is_final(error):
                     raise
@@ -100,16 +104,16 @@ def _is_final(error: Exception) -> bool:
     return is_item_error or isinstance(error, MemoryError)
 
 
-def _decode(data: bytes, name: str, preprocess: Preprocess) -> Decoded:
+def _decode(data: bytes, name: str, preprocess: Preprocess, views: Sequence[View]) -> Decoded:
     check_claims(data, name, preprocess.max_pixels)
     with _opened(data, name) as image:
         check_size(image.size, preprocess.max_pixels)
         # Twice the final size keeps what the antialiased resize would have made of the whole.
-        min_pixels = 2 * preprocess.resize_shorter_pixels
+        min_pixels = 2 * max(view.min_shorter_pixels(image.size) for view in views)
         pixels, warning = jpeg.decode_jpeg(image, data, min_pixels)
         width, height = image.size
         if pixels is None:
-            pixels = _decode_slow(image, data, name, preprocess)
+            pixels = _decode_slow(image, data, name, preprocess, min_pixels)
         if name == "PNG" and has_damaged_pixels(image, data):
             warning = "damaged_data"
         if warning and preprocess.decode == "strict":
@@ -136,12 +140,12 @@ def _opened(data: bytes, name: str) -> ImageFile.ImageFile:
 
 
 def _decode_slow(
-    image: ImageFile.ImageFile, data: bytes, name: str, preprocess: Preprocess
+    image: ImageFile.ImageFile, data: bytes, name: str, preprocess: Preprocess, min_pixels: int
 ) -> Pixels:
     """By Pillow, all of it or, of JPEG 2000, as small as a JPEG."""
     scale = preprocess.sixteen_bit == "scale"
     more = scale and has_more(image)
-    pixels = _rgb(_loaded(image, data, 2 * preprocess.resize_shorter_pixels), scale)
+    pixels = _rgb(_loaded(image, data, min_pixels), scale)
     if name == "JPEG 2000" and image.mode in _UNPALETTED:
         return stretched(pixels, data)
     if not more or pixels.max(initial=0) >= 128:

@@ -1,4 +1,4 @@
-"""The preprocess stage: a chunk's references become staged pixels. Knows nothing of Celery."""
+"""The preprocess stage: references become staged pixels and answers. Knows nothing of Celery."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from functools import partial
 from shared.errors import ItemErrorCode, PermanentError, TransientError
 from shared.item import Item, ItemFailure
 from shared.ledger import ChunkRef
-from shared.messages import Chunk, Slot
+from shared.messages import Chunk, Result, Slot
 from shared.patience import retry_while_unavailable
-from shared.stages import INFERENCE
+from shared.stages import PREPROCESS
 from shared.staging import NetworkStaging, SlotGone, StagingRing
 from shared.staging.ring import StagedQuery
 from workers.preprocess.fetch import Fetcher, Payload, by_bytes
@@ -53,7 +53,7 @@ class PreprocessStage:
 
     def __call__(self, chunk: Chunk, losses: int = 0) -> Forward | GiveBack:
         """The batch, for inference, with its slot locked until the runtime has moved it on, or sent
-        to where a device of another host finds it.
+        to where a device of another host finds it; or the result, where nothing needs a device.
 
         The chunk is given back where the worker stops first, the store does not answer for minutes,
         or its parcel is gone. With two ``losses`` of its holders each image is decoded in a child,
@@ -65,8 +65,8 @@ class PreprocessStage:
                 payloads = self._fetch(staging, items)
                 refusal = self._ensure_room(staging, payloads)
                 with self._decoder(chunk, is_suspect) as decode, staging.timed("decode_seconds"):
-                    for item, payload in zip(items, payloads, strict=True):
-                        staging.add(item, refusal or payload, decode)
+                    for payload in payloads:
+                        staging.add(refusal or payload, decode)
             return self._forward(staging)
         except (TransientError, SlotGone):
             staging.abandon()
@@ -85,13 +85,12 @@ class PreprocessStage:
     @contextmanager
     def _decoder(self, chunk: Chunk, is_suspect: bool) -> Iterator[Decoder]:
         """One chunk decodes at a time; a suspect one has a process of its own, however long."""
-        preprocess = chunk.pipeline.preprocess
         if is_suspect:
             note = partial(self._note, chunk.ref)
-            with decode_in_child(preprocess, self._stopping, note) as decode:
+            with decode_in_child(chunk.pipeline, self._stopping, note) as decode:
                 yield decode
         else:
-            with self._decode_turn, decode_here(preprocess) as decode:
+            with self._decode_turn, decode_here(chunk.pipeline) as decode:
                 yield decode
 
     def _ensure_room(self, staging: StagedChunk, payloads: list[Payload]) -> ItemFailure | None:
@@ -125,9 +124,12 @@ class PreprocessStage:
 
     def _forward(self, staging: StagedChunk) -> Forward:
         send = partial(retry_while_unavailable, stopping=self._stopping)
-        batch = staging.finish(self._ring.host_id, send)
-        is_here = isinstance(batch.staged, Slot)
+        message = staging.finish(self._ring.host_id, send)
+        stage = staging.chunk.pipeline.stage_after(PREPROCESS)
+        if isinstance(message, Result):
+            return Forward(stage, message)
+        is_here = isinstance(message.staged, Slot)
         host = self._ring.host_id if is_here else self._routes.host()
         if staging.hold is None:
-            return Forward(INFERENCE, batch, host)
-        return Forward(INFERENCE, batch, host, staging.hold.release, staging.hold.abandon)
+            return Forward(stage, message, host)
+        return Forward(stage, message, host, staging.hold.release, staging.hold.abandon)

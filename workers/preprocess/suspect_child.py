@@ -16,8 +16,9 @@ import numpy as np
 
 from shared.errors import ItemError
 from shared.item import ItemFailure
-from shared.pipeline import Preprocess
-from workers.preprocess.fill import fill
+from shared.pipeline import Pipeline, view_of
+from shared.staging.pixel_layout import PixelLayout
+from workers.preprocess.fill import ImageFiller
 from workers.preprocess.resize import use_one_thread
 from workers.suspects.packet import Packet
 from workers.suspects.serve import Responder, serve
@@ -26,25 +27,31 @@ from workers.suspects.serve import Responder, serve
 # JPEG 2000 with alpha: 25 bytes a pixel.
 _SPARE_BYTES = 2**30
 _BYTES_PER_PIXEL = 26
+# Of the image in each view: its row, as it is resized, and on its way to the parent, twice.
+_ROW_COPIES = 4
 
 
 def begin(first: Packet) -> tuple[Packet, Responder]:
     """Get ready to preprocess as the first packet says."""
-    preprocess = Preprocess.model_validate(first.header)
+    pipeline = Pipeline.model_validate(first.header)
+    preprocess, fill = pipeline.preprocess, ImageFiller(pipeline)
+    layout = PixelLayout(pipeline.staged_views, images=1)
     use_one_thread()
     _limit_memory(
-        _SPARE_BYTES + _BYTES_PER_PIXEL * preprocess.max_pixels + 2 * preprocess.max_object_bytes
+        _SPARE_BYTES
+        + _BYTES_PER_PIXEL * preprocess.max_pixels
+        + 2 * preprocess.max_object_bytes
+        + _ROW_COPIES * sum(view_of(each).image_bytes for each in pipeline.analyses.values())
     )
 
     def answer(data: bytes) -> Packet:
-        crop = preprocess.crop_pixels
-        row = np.zeros((crop, crop, 3), np.uint8)
+        pixels = np.empty(layout.total_bytes, np.uint8)
         try:
-            filled = fill(row, data, preprocess)
+            filled = fill(layout.rows(pixels, 0), data)
         except ItemError as error:
             failure = ItemFailure.of(error.item_code, error.message)
             return Packet({"failure": failure.model_dump(mode="json")})
-        return Packet(asdict(filled), row.tobytes())
+        return Packet(asdict(filled), pixels.tobytes())
 
     return Packet({}), answer
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
 
@@ -12,7 +12,10 @@ import numpy as np
 from shared.errors import ItemError, ItemErrorCode, TransientError
 from shared.item import ImageWarning, ItemFailure
 from shared.limits import MAX_IMAGE_SIDE_PIXELS
-from shared.pipeline import Preprocess
+from shared.pipeline import Pipeline
+from shared.stages import PREPROCESS
+from shared.staging.pixel_layout import PixelLayout
+from workers.preprocess.cpu_analysis import CpuAnalysis
 from workers.preprocess.fill import Decoder, Filled
 from workers.preprocess.resize import Pixels
 from workers.suspects import ChildUnstartable, KillVerdict, Note, SuspectTrial
@@ -22,37 +25,41 @@ CHILD = "workers.preprocess.suspect_child"
 START_SECONDS = 120.0
 _PAUSE_SECONDS = 5.0
 
-_Tried = tuple[Filled, Pixels]
+_Tried = tuple[Filled, Sequence[Pixels]]
 
 
 @contextmanager
 def decode_in_child(
-    preprocess: Preprocess, stopping: threading.Event, note: Note, module: str = CHILD
+    pipeline: Pipeline, stopping: threading.Event, note: Note, module: str = CHILD
 ) -> Iterator[Decoder]:
     """A decoder in ``module``'s process. What kills it twice raises ItemError ``killed_worker``.
 
     ``note`` notes which item is on trial. Decoding raises TransientError where the worker stops, or
     no such process can be started.
     """
-    crop = preprocess.crop_pixels
+    layout = PixelLayout(pipeline.staged_views, images=1)
+    here = pipeline.analyses_of(PREPROCESS)
+    analyses = {name: CpuAnalysis(name, analysis) for name, analysis in here.items()}
 
     def read(answer: Packet) -> _Tried | ItemFailure:
         if "failure" in answer.header:
             return ItemFailure.model_validate(answer.header["failure"])
-        pixels = np.frombuffer(answer.payload, np.uint8).reshape(crop, crop, 3)
-        return _filled(answer.header), pixels
+        pixels = np.frombuffer(answer.payload, np.uint8)
+        if pixels.size != layout.total_bytes:
+            raise ValueError("not one image in each view")
+        return _filled(answer.header, analyses), layout.rows(pixels, 0)
 
     trial = SuspectTrial(
         module,
-        Packet(preprocess.model_dump(mode="json")),
+        Packet(pipeline.model_dump(mode="json")),
         read,
         start_seconds=START_SECONDS,
-        item_seconds=preprocess.item_seconds,
+        item_seconds=pipeline.preprocess.item_seconds,
         note=note,
         stopping=stopping,
     )
 
-    def decode(place: int, row: Pixels, data: bytes) -> Filled:
+    def decode(place: int, rows: Sequence[Pixels], data: bytes) -> Filled:
         try:
             answer = trial.run(place, data)
         except ChildUnstartable as error:  # no image's fault, so none is to pay for it
@@ -63,19 +70,28 @@ def decode_in_child(
         if isinstance(answer, ItemFailure):
             raise ItemError(answer.error_code, answer.error_message)
         filled, pixels = answer
-        row[:] = pixels
+        for row, image in zip(rows, pixels, strict=True):
+            row[:] = image
         return filled
 
     with trial:
         yield decode
 
 
-def _filled(header: dict[str, Any]) -> Filled:
+def _filled(header: dict[str, Any], analyses: Mapping[str, CpuAnalysis]) -> Filled:
     """Raises ValueError where the child's words are those of no image."""
     warning = header.get("warning")
     if warning not in (None, *get_args(ImageWarning)):
         raise ValueError("an unknown warning")
-    return Filled(_side(header.get("width")), _side(header.get("height")), warning)
+    answers = header.get("answers")
+    if not isinstance(answers, dict) or answers.keys() != analyses.keys():
+        raise ValueError("not one answer of each analysis")
+    return Filled(
+        _side(header.get("width")),
+        _side(header.get("height")),
+        warning,
+        {name: each.checked(answers[name]) for name, each in analyses.items()},
+    )
 
 
 def _side(value: object) -> int:

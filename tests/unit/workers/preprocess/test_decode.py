@@ -15,9 +15,10 @@ from PIL import Image
 from shared.errors import ItemError, ItemErrorCode
 from shared.item import ItemFailure
 from shared.pipeline import Preprocess
+from tests.support.decoding import decode
 from tests.support.pictures import difference, encoded, picture
 from workers.preprocess import jpeg
-from workers.preprocess.decode import Decoded, decode
+from workers.preprocess.decode import Decoded
 
 PREPROCESS = Preprocess()
 LOSSLESS = {"PNG": {}, "BMP": {}, "TIFF": {}, "WEBP": {"lossless": True}}

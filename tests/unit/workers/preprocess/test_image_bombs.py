@@ -20,9 +20,10 @@ from PIL import Image
 
 from shared.errors import ItemError, ItemErrorCode
 from shared.pipeline import Preprocess
+from tests.support.decoding import USUAL_VIEW, decode
 from tests.support.pictures import difference, encoded, picture
-from workers.preprocess.decode import decode
-from workers.preprocess.fill import fill
+from tests.support.samples import pipeline
+from workers.preprocess.fill import ImageFiller, empty_row
 
 HUGE = 65_500
 MAX_GROWTH_BYTES = 300 * 2**20
@@ -318,10 +319,9 @@ def threads() -> int:
 @pytest.mark.parametrize("size", [(1, 1), (1, 20_000), (20_000, 1), (2, 3)])
 @pytest.mark.parametrize("format", ["PNG", "JPEG"])
 def test_narrow_images_fill_their_row(size: tuple[int, int], format: str) -> None:
-    preprocess = Preprocess()
-    row = np.zeros((preprocess.crop_pixels, preprocess.crop_pixels, 3), np.uint8)
+    row = empty_row(USUAL_VIEW)
     data = encoded(Image.new("RGB", size, (200, 100, 50)), format)
-    filled = fill(row, data, preprocess)
+    filled = ImageFiller(pipeline())([row], data)
     assert (filled.width, filled.height) == size
     assert difference(row, np.full_like(row, (200, 100, 50))) < 3
 

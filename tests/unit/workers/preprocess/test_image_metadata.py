@@ -14,9 +14,9 @@ from PIL import Image
 
 from shared.errors import ItemError, ItemErrorCode
 from shared.pipeline import Preprocess
+from tests.support.decoding import decode
 from tests.support.pictures import encoded, picture
 from tools.format_samples import tiff, values
-from workers.preprocess.decode import decode
 from workers.preprocess.essentials import simpler
 
 Pixels = npt.NDArray[np.uint8]

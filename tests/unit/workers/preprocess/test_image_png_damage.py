@@ -12,9 +12,9 @@ from PIL import Image
 
 from shared.errors import ItemError, ItemErrorCode
 from shared.pipeline import Preprocess
+from tests.support.decoding import decode
 from tests.support.pictures import encoded, picture
 from tools.format_samples import png_chunk
-from workers.preprocess.decode import decode
 
 START = b"\x89PNG\r\n\x1a\n"
 STRICT = Preprocess(decode="strict")

@@ -7,6 +7,7 @@ import pytest
 
 from shared.errors import ItemError
 from shared.pipeline import Preprocess
+from tests.support.decoding import decode
 from tests.support.pictures import encoded, picture
 from tools import formats
 from tools.format_samples import (
@@ -18,7 +19,6 @@ from tools.format_samples import (
     tiff,
     values,
 )
-from workers.preprocess.decode import decode
 
 
 def failure(data: bytes) -> tuple[str, str]:

@@ -16,11 +16,11 @@ from PIL import Image
 from shared.errors import ItemError, ItemErrorCode
 from shared.item import ImageWarning
 from shared.pipeline import Preprocess
+from tests.support.decoding import decode
 from tests.support.fake_network import Parcels
 from tests.support.fake_store import FakeStore
-from tests.support.gray_squares import batch_of, chunk, codes, make_stage, small_ring
+from tests.support.gray_squares import batch_of, chunk, codes, column, make_stage, small_ring
 from tests.support.pictures import difference, encoded, picture
-from workers.preprocess.decode import decode
 from workers.suspects import SUSPECT_LOSSES
 
 LENIENT, STRICT = Preprocess(), Preprocess(decode="strict")
@@ -204,7 +204,7 @@ def test_a_warning_reaches_the_batch_whatever_its_way(
     stage = make_stage(store, small_ring(tmp_path), **(ways if goes_over_the_network else {}))
     outcome = stage(chunk(store.items()), losses)
     batch = batch_of(outcome, *(["there"] if goes_over_the_network else []))
-    assert [item.warning for item in batch.items] == [None, "damaged_data", None]
+    assert column(batch, "warning") == [None, "damaged_data", None]
     assert codes(batch) == [None, None, "truncated"]
 
 

@@ -13,9 +13,16 @@ from torchvision import transforms
 from torchvision.transforms import functional
 
 from shared.pipeline import Preprocess
+from shared.views import View
+from shared.views.crop import Crop, resized_by_shorter
+from shared.views.letterbox import Letterbox
+from shared.views.stretch import Stretch
+from tests.support.decoding import USUAL_VIEW
 from tests.support.pictures import difference, encoded, picture
+from workers.preprocess import resize
 from workers.preprocess.decode import Pixels, decode
-from workers.preprocess.resize import resize_into, resized_size
+from workers.preprocess.fill import empty_row
+from workers.preprocess.resize import resize_into
 
 
 def reference(image: Image.Image, shorter: int = 256, crop: int = 224) -> Image.Image:
@@ -25,9 +32,14 @@ def reference(image: Image.Image, shorter: int = 256, crop: int = 224) -> Image.
 
 
 def ours(data: bytes, shorter: int = 256, crop: int = 224) -> Pixels:
-    decoded = decode(data, Preprocess(resize_shorter_pixels=shorter, crop_pixels=crop))
-    row = np.full((crop, crop, 3), 99, np.uint8)
-    resize_into(row, decoded.pixels, (decoded.width, decoded.height), shorter)
+    return drawn(data, Crop(resize_shorter_pixels=shorter, crop_pixels=crop))
+
+
+def drawn(data: bytes, view: View) -> Pixels:
+    """The image in a view, as preprocessing makes it."""
+    decoded = decode(data, Preprocess(), (view,))
+    row = np.full_like(empty_row(view), 99)
+    resize_into(row, decoded.pixels, view.place((decoded.width, decoded.height)))
     return row
 
 
@@ -39,7 +51,7 @@ def test_sizes_are_torchvisions() -> None:
             numbers.randint(1, 600),
         )
         height, width = functional._compute_resized_output_size(size[::-1], [shorter])
-        assert resized_size(size, shorter) == (width, height)
+        assert resized_by_shorter(size, shorter) == (width, height)
 
 
 @pytest.mark.parametrize(
@@ -58,10 +70,49 @@ def test_pixels_are_torchvisions(size: tuple[int, int], shorter: int, crop: int)
     assert worst <= 1
 
 
+SIZES = [(64, 48), (48, 64), (7, 7), (1, 1), (1, 3), (300, 200), (1000, 3), (3, 1000), (19, 20)]
+WHOLE_VIEWS = [
+    Letterbox(width=40, height=30),
+    Letterbox(width=30, height=40, align="top_left", pad=0),
+    Letterbox(width=300, height=3, pad=255),
+    Stretch(width=40, height=30),
+    Stretch(width=5, height=200),
+    Stretch(width=1, height=1),
+]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("view", WHOLE_VIEWS, ids=repr)
+def test_the_whole_image_is_drawn_as_pillow_resizes_it_with_padding_around(
+    size: tuple[int, int], view: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = picture(*size)
+    placement = view.place(size)
+    expected = Image.new("RGB", view.canvas, (placement.pad,) * 3)
+    resized = image.resize(placement.resized, Image.Resampling.BILINEAR)
+    expected.paste(resized, placement.offset)
+    for torch in (resize.torch, None):
+        monkeypatch.setattr(resize, "torch", torch)
+        got = drawn(encoded(image), view)
+        assert np.abs(got.astype(int) - np.asarray(expected, int)).max() <= 1
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("shorter", "crop"), [(256, 224), (33, 32), (8, 1)])
+def test_a_crop_is_the_same_without_torch(
+    size: tuple[int, int], shorter: int, crop: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encoded(picture(*size))
+    with_torch = ours(data, shorter, crop)
+    monkeypatch.setattr(resize, "torch", None)
+    assert np.abs(with_torch.astype(int) - ours(data, shorter, crop)).max() <= 1
+
+
 def test_only_the_row_is_written() -> None:
     slot = np.zeros(3 * 8 * 8 * 3, np.uint8)
     row = slot[192:384].reshape(8, 8, 3)
-    resize_into(row, np.full((20, 10, 3), 5, np.uint8), (10, 20), 9)
+    view = Crop(resize_shorter_pixels=9, crop_pixels=8)
+    resize_into(row, np.full((20, 10, 3), 5, np.uint8), view.place((10, 20)))
     assert np.all(slot[192:384] == 5)
     assert not slot[:192].any()
     assert not slot[384:].any()
@@ -72,7 +123,7 @@ def test_extreme_sides_are_bounded_in_memory(size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (*size[::-1], 3), np.uint8)
     row = np.zeros((224, 224, 3), np.uint8)
     before = peak_kilobytes()
-    resize_into(row, pixels, size, 256)
+    resize_into(row, pixels, USUAL_VIEW.place(size))
     assert peak_kilobytes() - before < 50_000  # the whole, resized, would be gigabytes
     assert row.any()
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from shared.pipeline import Preprocess
+from tests.support.decoding import decode
 from tools.format_samples import Array, jpeg2000, png16, tiff, values
-from workers.preprocess.decode import decode
 
 HIGH_BYTE = Preprocess(sixteen_bit="high_byte")
 LAYOUTS: dict[str, tuple[int, Callable[[Array], bytes]]] = {

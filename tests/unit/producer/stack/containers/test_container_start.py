@@ -16,6 +16,7 @@ from shared.ledger import WorkerIdentity
 from shared.settings import load_settings
 from shared.staging import __main__ as make_ring
 from shared.staging import open_ring
+from shared.views.crop import Crop
 from tests.support.pictures import picture
 from tests.support.waiting import wait_for
 from workers.preprocess import resize
@@ -133,8 +134,9 @@ def test_without_torch_the_pixels_are_the_same(
 ) -> None:
     pixels = np.array(picture(*size))
     rows = np.zeros((2, 224, 224, 3), np.uint8)
-    resize.resize_into(rows[0], pixels, size, 256)
+    placement = Crop(resize_shorter_pixels=256, crop_pixels=224).place(size)
+    resize.resize_into(rows[0], pixels, placement)
     monkeypatch.setattr(resize, "torch", None)
     resize.use_one_thread()
-    resize.resize_into(rows[1], pixels, size, 256)
+    resize.resize_into(rows[1], pixels, placement)
     assert np.abs(rows[0].astype(int) - rows[1]).max() <= 1
