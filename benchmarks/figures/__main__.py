@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.__main__ import RESULTS, photos
-from benchmarks.figures import class_host, device, listing, overhead, start
+from benchmarks.figures import catalogue, class_host, device, listing, overhead, start
 from benchmarks.figures.bench import Bench
 from benchmarks.machine import machine
 from benchmarks.plots import plot_busy
@@ -42,6 +42,9 @@ def figures(given: argparse.Namespace) -> dict[str, Figure]:
         "first_row_of_many": lambda bench: start.first_row(bench, given.objects),
         "overhead": overhead.overhead,
         "class_host": class_host.class_host,
+        "catalogue": catalogue.catalogue,
+        "catalogue_large_photos": catalogue.large_photos,
+        "catalogue_many_images": catalogue.many_images,
         "device_busy": device.device_busy,
         "device_busy_in_bursts": device.device_busy_in_bursts,
         "real_listing": lambda bench: listing.real_listing(bench, given.objects),

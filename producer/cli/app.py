@@ -16,6 +16,7 @@ from producer.cli import (
     results,
     search,
     stack,
+    try_out,
     upload,
 )
 from shared.environment import PROFILE_VARIABLE, uses_docker
@@ -27,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"max_content_width": 100},
 )
-for group in (stack, upload, jobs, results, search, doctor):
+for group in (stack, upload, jobs, results, search, try_out, doctor):
     app.add_typer(group.app)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(models.app, name="models")

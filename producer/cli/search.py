@@ -73,7 +73,7 @@ def similar(
     if vector is None:
         if not is_file:
             raise no_such_key(read_rows, image)
-        vector = vector_of_file(spec, chosen, path)
+        vector = vector_of_file(connections, spec, chosen, path)
     found = most_similar(read_rows, chosen, vector, top, without=without)
     if as_json:
         answer_json(found)

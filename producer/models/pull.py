@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from producer import Echo
 from producer.models.downloads import fetch, require_readable, take
@@ -18,7 +19,6 @@ from producer.models.publish import Export, ModelPublisher, file_sha256
 from shared.catalog import Catalog, Entry, WeightsModelFile, require_unchanged, weights_model
 from shared.errors import PermanentError, UsageError
 from shared.fields import Frozen
-from shared.settings import Settings
 from shared.storage import Store
 
 
@@ -31,9 +31,23 @@ class PulledModel(Frozen):
     is_new: bool
 
 
+class ModelsPlace(Protocol):
+    """Where models are brought, as settings say it: the home, for caches, and the bucket."""
+
+    @property
+    def home(self) -> Path:
+        """The folder of the stack."""
+        ...
+
+    @property
+    def models_bucket(self) -> str:
+        """Its name."""
+        ...
+
+
 def pull_model(
     name: str,
-    settings: Settings,
+    place: ModelsPlace,
     store: Store,
     *,
     from_file: Path | None = None,
@@ -48,13 +62,13 @@ def pull_model(
     ``export_failed``, and the store's errors; nothing half-done is ever seen as complete.
     """
     entry = weights_model((catalog or Catalog()).model(name))
-    publisher = ModelPublisher(store, settings.models_bucket, echo, export)
+    publisher = ModelPublisher(store, place.models_bucket, echo, export)
     existing = publisher.existing(name, entry.content.sha256)
     if existing is not None:
         require_unchanged(entry, existing.constants)
         return PulledModel(name=name, sha256=existing.sha256, source=existing.source, is_new=False)
-    with _workplace(settings.home) as folder:
-        weights, source = _checked_weights(entry, settings.home, folder, from_file, echo)
+    with _workplace(place.home) as folder:
+        weights, source = _checked_weights(entry, place.home, folder, from_file, echo)
         version = publisher.publish(entry, weights, source, folder)
     return PulledModel(name=name, sha256=version.sha256, source=version.source, is_new=True)
 
@@ -62,7 +76,7 @@ def pull_model(
 def push_model(
     name: str,
     file: Path,
-    settings: Settings,
+    place: ModelsPlace,
     store: Store,
     *,
     echo: Echo,
@@ -81,11 +95,11 @@ def push_model(
             f"{file} is an ONNX graph, and only state dicts can be pushed.",
             "Push the .pth that it was made from, or run the graph from a Python class.",
         )
-    publisher = ModelPublisher(store, settings.models_bucket, echo, export)
+    publisher = ModelPublisher(store, place.models_bucket, echo, export)
     existing = publisher.existing(name, file_sha256(file))
     version = existing
     if version is None:
-        with _workplace(settings.home) as folder:
+        with _workplace(place.home) as folder:
             version = publisher.publish(entry, file, file.name, folder)
     echo(f"For a pipeline's file:  model: {name}@{version.sha256}")
     echo(f"For {entry.document.path}, to make it the default:  sha256: {version.sha256}")

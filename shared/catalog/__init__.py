@@ -20,6 +20,7 @@ from shared.catalog.published import (
     published,
     published_versions,
 )
+from shared.catalog.references import references
 from shared.catalog.resolve import Resolved, require_unchanged, resolve
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "publish",
     "published",
     "published_versions",
+    "references",
     "require_unchanged",
     "resolve",
     "show_pipeline",

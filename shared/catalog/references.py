@@ -42,6 +42,13 @@ class Reference:
         return self.key.partition("@")[2] or None
 
     @property
+    def sha256(self) -> str:
+        """The version of the weights."""
+        content = self.entry.content
+        assert isinstance(content, WeightsModelFile)
+        return self.version or content.sha256
+
+    @property
     def file_view(self) -> View | None:
         """What the model takes by its file; None for a class that takes any view."""
         content = self.entry.content

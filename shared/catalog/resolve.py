@@ -129,8 +129,7 @@ def _class_model(key: str, packed: PackedClass, entry: Entry[PipelineFile]) -> M
 def _version(reference: Reference, models_bucket: str, store: Store) -> PublishedModel:
     """The version that is there; an unpinned one must be as the model's file says."""
     entry = weights_model(reference.entry)
-    pinned = reference.version
-    sha256 = pinned or entry.content.sha256
+    pinned, sha256 = reference.version, reference.sha256
     version = published(store, models_bucket, entry.name, sha256)
     if version is None and pinned:
         raise UsageError(

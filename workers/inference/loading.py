@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from shared.errors import HeadraceError, PermanentError, TransientError
 from shared.model import Model
 from shared.placement import Size
 from shared.settings import Settings
-from shared.storage import connect_store
+from shared.storage import Store, connect_store
 from workers.inference.artefacts import Artefacts
 from workers.inference.engines import Engine
 from workers.inference.engines.choose import Candidate, candidates, pick
@@ -36,8 +37,12 @@ def loader(settings: Settings, batches: Sequence[int] = (1,)) -> LoadModel:
 
     ``batches``: sizes, in images, of which the engine runs one each before it is ready.
     """
-    cache = settings.home / "cache"
-    store, bucket = connect_store(settings.s3), settings.models_bucket
+    store, cache = connect_store(settings.s3), settings.home / "cache"
+    return loader_from(store, settings.models_bucket, cache, batches)
+
+
+def loader_from(store: Store, bucket: str, cache: Path, batches: Sequence[int] = (1,)) -> LoadModel:
+    """The same, where the models lie in ``bucket`` and what is fetched is kept in ``cache``."""
     artefacts = Artefacts(store, bucket, cache / "models")
     user_code = UserCode(store, bucket, cache / "code")
     self_test = SelfTest(cache / "engines")

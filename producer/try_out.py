@@ -1,0 +1,107 @@
+"""``try``: a pipeline over a few images on this machine, without a stack.
+
+Models and code lie in a store below the home, which is a folder. A model that is not there is
+copied from the stack's bucket where a stack is up and has it, or else pulled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from producer import Echo
+from producer.connections import connect_stack
+from producer.jobs.code import silent, upload_class
+from producer.models import pull_model
+from producer.one_image import ImageRows, run_images
+from shared.catalog import Catalog, model_key, published, references, resolve
+from shared.catalog.published import MARKER
+from shared.errors import HeadraceError, UsageError
+from shared.storage import Store
+from shared.storage.folder import FolderStore
+
+
+@dataclass(frozen=True, slots=True)
+class HomeStore:
+    """The store below a home, as ``pull_model`` takes it."""
+
+    home: Path
+    models_bucket: str = "models"
+
+    @property
+    def folder(self) -> Path:
+        """Where its buckets are."""
+        return self.home / "cache" / "store"
+
+
+def try_out(
+    name_or_path: str, images: Sequence[str], home: Path, echo: Echo, out: Path | None = None
+) -> ImageRows:
+    """Run a pipeline over files and ``s3://`` objects, and wait for it.
+
+    ``out``: a folder for the rows and for what each model sees; it is made if it is missing.
+    Raises UsageError for a pipeline or an image that cannot be had, and HeadraceError for a model
+    that cannot be run. What a user's class prints goes to stderr.
+    """
+    place = HomeStore(home)
+    store = FolderStore(place.folder)
+    store.make_bucket(place.models_bucket)
+    _bring_models(name_or_path, place, store, echo)
+    found = resolve(name_or_path, place.models_bucket, store)
+    for packed in found.packed:
+        upload_class(store, place.models_bucket, packed, silent)
+    if out is not None:
+        _make(out)
+    answer = run_images(
+        found.pipeline,
+        images,
+        home,
+        store=place.folder,
+        models_bucket=place.models_bucket,
+        out=out,
+    )
+    if out is not None:
+        lines = [json.dumps(row, ensure_ascii=False) for row in answer.rows]
+        (out / "rows.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    return answer
+
+
+def _bring_models(name_or_path: str, place: HomeStore, store: Store, echo: Echo) -> None:
+    """Have the versions that the pipeline names in the store. Raises HeadraceError."""
+    catalog = Catalog()
+    for reference in references(catalog.pipeline(name_or_path), catalog).values():
+        if reference.python_class is not None:
+            continue
+        name, sha256 = reference.entry.name, reference.sha256
+        if published(store, place.models_bucket, name, sha256) is not None:
+            continue
+        if not _copy_from_stack(place, store, name, sha256) and reference.version is None:
+            pull_model(name, place, store, echo=echo)
+
+
+def _copy_from_stack(place: HomeStore, store: Store, name: str, sha256: str) -> bool:
+    """Copy a version from the stack's bucket; False where no stack is up, or has it."""
+    try:
+        connections = connect_stack(place.home)
+        bucket = connections.settings.models_bucket
+        there = connections.store_of(bucket)
+        found = published(there, bucket, name, sha256)
+        if found is None:
+            return False
+        for file in (*found.files, MARKER):  # the marker last, as always
+            key = model_key(name, sha256, file)
+            store.put(place.models_bucket, key, there.get(bucket, key))
+    except HeadraceError:
+        return False
+    return True
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            "bad_output", f"Cannot make the folder {out}: {error.strerror}.", "Choose another path."
+        ) from error

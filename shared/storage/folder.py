@@ -1,0 +1,183 @@
+"""A folder of this machine as a store, for what runs without a stack."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from shared.errors import TransientError
+from shared.model import check_inside
+from shared.storage.checked import CheckedFile
+from shared.storage.errors import (
+    BucketMissing,
+    ObjectChanged,
+    ObjectMissing,
+    ObjectTooLarge,
+    UnsupportedKey,
+)
+from shared.storage.port import ObjectInfo, Page, Store
+
+_PIECE_BYTES = 2**20
+
+
+class FolderStore(Store):
+    """Buckets are folders, objects are files below them; see ``Store``.
+
+    Keys are relative paths that Linux can hold. The ETag is the MD5 of the bytes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def get(self, bucket: str, key: str) -> bytes:
+        """See ``Store``."""
+        return self.get_object(bucket, key)[1]
+
+    def get_object(
+        self, bucket: str, key: str, *, max_bytes: int | None = None, etag: str | None = None
+    ) -> tuple[ObjectInfo, bytes]:
+        """See ``Store``."""
+        path = self._existing(bucket, key)
+        size = path.stat().st_size
+        if max_bytes is not None and size > max_bytes:
+            raise ObjectTooLarge("object_too_large", f"{path} has {size} bytes.")
+        data = path.read_bytes()
+        info = _info(key, data)
+        if etag not in (None, info.etag):
+            raise ObjectChanged("object_changed", f"{path} was replaced.")
+        return info, data
+
+    def head(self, bucket: str, key: str) -> ObjectInfo:
+        """See ``Store``."""
+        return self.get_object(bucket, key)[0]
+
+    def exists(self, bucket: str, key: str) -> bool:
+        """See ``Store``."""
+        return self._path(bucket, key).is_file()
+
+    def put(self, bucket: str, key: str, data: bytes) -> None:
+        """See ``Store``."""
+        self._write(bucket, key, data, os.replace)
+
+    def create(self, bucket: str, key: str, data: bytes) -> bool:
+        """See ``Store``."""
+        try:
+            self._write(bucket, key, data, os.link)
+        except FileExistsError:
+            return False
+        return True
+
+    def pieces(self, bucket: str, key: str, *, max_bytes: int) -> Iterator[bytes]:
+        """See ``Store``."""
+        path = self._existing(bucket, key)
+        if path.stat().st_size > max_bytes:
+            raise ObjectTooLarge("object_too_large", f"{path} has more than {max_bytes} bytes.")
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                yield piece
+
+    def put_file(
+        self,
+        bucket: str,
+        key: str,
+        path: Path,
+        *,
+        sha256: str | None = None,
+        sent: Callable[[int], None] | None = None,
+    ) -> None:
+        """See ``Store``."""
+        with path.open("rb") as file:
+            if sha256 is None:
+                data = file.read()
+            else:
+                data = CheckedFile(file, path, sha256, path.stat().st_size, sent).read()
+        self.put(bucket, key, data)
+
+    def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
+        """See ``Store``."""
+        root = self._existing_bucket(bucket)
+        for path in sorted(root.rglob("*")):
+            key = path.relative_to(root).as_posix()
+            if path.is_file() and key.startswith(prefix):
+                yield self.head(bucket, key)
+
+    def list_level(self, bucket: str, prefix: str) -> Page | None:
+        """See ``Store``."""
+        below = list(self.list(bucket, prefix))
+        rests = [info.key.removeprefix(prefix) for info in below]
+        folders = {f"{prefix}{rest.partition('/')[0]}/" for rest in rests if "/" in rest}
+        objects = [info for info, rest in zip(below, rests, strict=True) if "/" not in rest]
+        return Page(objects, sorted(folders))
+
+    def list_folders(self, bucket: str, prefix: str) -> Iterator[str]:
+        """See ``Store``."""
+        folder = self._existing_bucket(bucket) / prefix
+        if folder.is_dir():
+            yield from sorted(path.name for path in folder.iterdir() if path.is_dir())
+
+    def delete(self, bucket: str, key: str) -> None:
+        """See ``Store``."""
+        self._path(bucket, key).unlink(missing_ok=True)
+
+    def delete_many(self, bucket: str, keys: Iterable[str]) -> None:
+        """See ``Store``."""
+        for key in keys:
+            self.delete(bucket, key)
+
+    def bucket_names(self) -> Iterator[str]:
+        """See ``Store``."""
+        yield from sorted(path.name for path in self._folder.iterdir() if path.is_dir())
+
+    def bucket_exists(self, bucket: str) -> bool:
+        """See ``Store``."""
+        return (self._folder / bucket).is_dir()
+
+    def make_bucket(self, bucket: str) -> None:
+        """See ``Store``."""
+        (self._folder / bucket).mkdir(parents=True, exist_ok=True)
+
+    def _path(self, bucket: str, key: str) -> Path:
+        try:
+            return self._folder / bucket / check_inside(key)
+        except ValueError as error:
+            raise UnsupportedKey("unsupported_key", f"{error}.") from error
+
+    def _existing(self, bucket: str, key: str) -> Path:
+        path = self._path(bucket, key)
+        if not path.is_file():
+            self._existing_bucket(bucket)
+            raise ObjectMissing("object_missing", f"There is no {path}.")
+        return path
+
+    def _existing_bucket(self, bucket: str) -> Path:
+        if not self.bucket_exists(bucket):
+            raise BucketMissing("bucket_missing", f"There is no folder {self._folder / bucket}.")
+        return self._folder / bucket
+
+    def _write(
+        self, bucket: str, key: str, data: bytes, place: Callable[[Path, Path], None]
+    ) -> None:
+        """All of it or nothing. Raises FileExistsError where ``place`` does."""
+        self._existing_bucket(bucket)
+        path = self._path(bucket, key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+                file.write(data)
+            try:
+                place(Path(file.name), path)
+            finally:
+                Path(file.name).unlink(missing_ok=True)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise TransientError(
+                "file_not_written", f"Cannot write {path}: {error.strerror}."
+            ) from error
+
+
+def _info(key: str, data: bytes) -> ObjectInfo:
+    return ObjectInfo(key, hashlib.md5(data, usedforsecurity=False).hexdigest(), len(data))

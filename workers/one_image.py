@@ -1,0 +1,249 @@
+"""``python -m workers.one_image``: a pipeline over a few images in one process, without a stack.
+
+The stages are those of the workers. What to do comes as JSON on stdin (``TryRequest``), the rows
+and timings go as JSON to stdout, and what a user's class prints goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+from shared.environment import settle
+
+if __name__ == "__main__":
+    settle()
+
+import pyarrow as pa
+from PIL import Image
+from pydantic import BaseModel
+
+from shared.errors import HeadraceError, PermanentError
+from shared.item import Item
+from shared.job_store import JobStore
+from shared.messages import Batch, Chunk, Message, Result
+from shared.pipeline import Pipeline
+from shared.rows import table_of
+from shared.settings import RingSettings, load_settings
+from shared.staging import create_ring, open_ring
+from shared.staging.pixel_layout import PixelLayout
+from shared.storage import ObjectInfo, ObjectMissing, Store, connect_store, resolve_store
+from shared.storage.folder import FolderStore
+from workers.inference.analyst import Analyst, DeviceAnalyst
+from workers.inference.device import DeviceLoop
+from workers.inference.loading import loader_from
+from workers.inference.models import LoadedModels
+from workers.inference.pins import JobPins
+from workers.inference.stage import InferenceStage
+from workers.preprocess.fetch import Fetcher
+from workers.preprocess.routes import Routes
+from workers.preprocess.stage import PreprocessStage
+from workers.runtime import Forward, Outcome
+
+HOST = "here"
+JOB = "try"
+STATE = "state"
+# As the bucket of files that lie on this machine.
+LOCAL = "local-files"
+PATIENCE_SECONDS = 30.0
+
+
+class GivenImage(BaseModel):
+    """An image to try. ``bucket``: ``LOCAL`` where ``key`` is the path of a file."""
+
+    bucket: str
+    key: str
+    etag: str
+    size: int
+
+
+class TryRequest(BaseModel):
+    """What to do.
+
+    ``store``: the folder with the models and code; None: they are in the stack's store.
+    ``home``: for caches.
+
+    ``out``: a folder for pictures of what each model sees.
+    """
+
+    pipeline: Pipeline
+    images: list[GivenImage]
+    store: Path | None
+    models_bucket: str
+    home: Path
+    out: Path | None = None
+
+
+class _LocalFiles:
+    """The part of a store that fetching needs, over files by their paths."""
+
+    def get_object(
+        self,
+        bucket: str,  # noqa: ARG002 - there is one
+        key: str,
+        *,
+        max_bytes: int | None = None,  # noqa: ARG002 - checked by the size before
+        etag: str | None = None,  # noqa: ARG002 - it was made a moment ago
+    ) -> tuple[ObjectInfo, bytes]:
+        """The file. Raises ObjectMissing."""
+        try:
+            data = Path(key).read_bytes()
+        except OSError as error:
+            raise ObjectMissing("object_missing", f"Cannot read it: {error.strerror}.") from error
+        return ObjectInfo(key, "", len(data)), data
+
+
+def run(request: TryRequest) -> dict[str, Any]:
+    """Rows in the order of the images, and where the time went, in milliseconds.
+
+    Raises HeadraceError where the pipeline itself cannot be run.
+    """
+    started = time.monotonic()
+    rows: list[dict[str, Any]] = []
+    spent: dict[str, float] = {}
+    with _device(request) as analyst, tempfile.TemporaryDirectory(prefix="headrace-") as folder:
+        stages = _Stages(request, analyst, Path(folder))
+        for number, image in enumerate(request.images):
+            result = stages.result(number, image)
+            listed = pa.table({name: [getattr(image, name)] for name in ("key", "etag", "size")})
+            (row,) = table_of(result, listed).to_pylist()
+            rows.append(_with_file_uri(row) if image.bucket == LOCAL else row)
+            for name, value in result.timings:
+                step, _, unit = name.rpartition("_")
+                if unit == "seconds":
+                    spent[step] = spent.get(step, 0.0) + 1000 * value
+    spent["total"] = 1000 * (time.monotonic() - started)
+    return {"rows": rows, "timings_ms": {step: round(value, 3) for step, value in spent.items()}}
+
+
+class _Stages:
+    """The preprocess and the inference stage over a ring of one slot, for one image at a time."""
+
+    def __init__(self, request: TryRequest, analyst: Analyst, folder: Path) -> None:
+        self._request = request
+        self._stopping = threading.Event()
+        self._stopped: list[str] = []
+        slot_bytes = max(1, request.pipeline.staged_image_bytes)
+        settings = RingSettings(directory=folder, slot_bytes=(slot_bytes,), slot_counts=(1,))
+        create_ring(settings)
+        ring = self._ring = open_ring(settings, HOST)
+        state = FolderStore(folder)
+        state.make_bucket(STATE)
+        fetcher = Fetcher(_store_of, self._stopping, PATIENCE_SECONDS)
+        self._preprocess = PreprocessStage(
+            fetcher,
+            ring,
+            None,
+            Routes(HOST, dict),
+            lambda refs: [False] * len(refs),
+            _note,
+            self._stopping,
+        )
+        self._inference = InferenceStage(
+            ring,
+            None,
+            analyst,
+            analyst,
+            JobPins(JobStore(state, STATE)),
+            _note,
+            lambda _batch, error: self._stopped.append(error),
+            self._stopping,
+        )
+
+    def result(self, number: int, image: GivenImage) -> Result:
+        """What the collector would get. Raises HeadraceError."""
+        chunk = Chunk(
+            incarnation="0" * 16,
+            job_uid="0" * 16,
+            job_id=JOB,
+            chunk=number,
+            attempt=1,
+            bucket=image.bucket,
+            pipeline=self._request.pipeline,
+            items=[Item(key=image.key, etag=image.etag, size=image.size)],
+        )
+        message = self._onward(self._preprocess(chunk))
+        if isinstance(message, Batch):
+            if self._request.out is not None and message.staged is not None:
+                self._draw_views(self._request.out, image)
+            message = self._onward(self._inference(message))
+        assert isinstance(message, Result)
+        return message
+
+    def _draw_views(self, out: Path, image: GivenImage) -> None:
+        """What each model sees, as ``IMAGE-NUMBER.png``, by the number of the view."""
+        views = self._request.pipeline.staged_views
+        for view in range(len(views)):
+            pixels = PixelLayout(views, 1).array(self._ring.pixels, view)[0]
+            Image.fromarray(pixels).save(out / f"{Path(image.key).name}-{view + 1}.png")
+
+    def _onward(self, outcome: Outcome) -> Message:
+        if isinstance(outcome, Forward):
+            outcome.release()
+            return outcome.message
+        reason = self._stopped[-1] if self._stopped else "The store does not answer."
+        raise PermanentError("cannot_compute", reason)
+
+
+def _note(_ref: object, _item: int | None) -> int:
+    """No image of a try is on trial."""
+    return 0
+
+
+def _store_of(bucket: str) -> Store:
+    if bucket == LOCAL:
+        return cast("Store", _LocalFiles())
+    return resolve_store(load_settings(), bucket)
+
+
+def _with_file_uri(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "uri": Path(row["key"]).absolute().as_uri()}
+
+
+@contextmanager
+def _device(request: TryRequest) -> Iterator[Analyst]:
+    store = FolderStore(request.store) if request.store else connect_store(load_settings().s3)
+    load = loader_from(store, request.models_bucket, request.home / "cache")
+    device = DeviceLoop(LoadedModels(load), batch_images=1, max_wait_seconds=0.0)
+    try:
+        yield DeviceAnalyst(device, threading.Event())
+    finally:
+        device.close()
+
+
+def _text(value: Any) -> str:
+    """A time as JSON has it."""
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _log_to_stderr() -> None:
+    """What a class prints, with its tracebacks, and warnings of ours."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger().addHandler(handler)
+    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("headrace.class").setLevel(logging.INFO)
+
+
+def main() -> int:
+    """Returns the exit code: 1 with an error as JSON on stdout."""
+    _log_to_stderr()
+    try:
+        answer = run(TryRequest.model_validate_json(sys.stdin.buffer.read()))
+    except HeadraceError as error:
+        answer = {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
+    sys.stdout.write(json.dumps(answer, default=_text))
+    return 1 if "error" in answer else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
