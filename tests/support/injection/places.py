@@ -65,7 +65,9 @@ PLACES: dict[str, Place] = {
     "batch about to run": Place(
         "inference", "before", "workers.inference.engines.python_engine:PythonEngine.launch", 3
     ),
-    "inferred and not answered": Place("inference", "before", "workers.inference.analyst:_answers"),
+    "inferred and not answered": Place(
+        "inference", "before", "workers.inference.answering:answers_of"
+    ),
     "inferred and slot still held": Place(
         "inference", "before", "shared.staging.ring:ReadHold.release"
     ),
