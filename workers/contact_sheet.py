@@ -10,6 +10,11 @@ import sys
 import threading
 from collections.abc import Callable
 
+from shared.environment import settle
+
+if __name__ == "__main__":
+    settle(OMP_NUM_THREADS="1")
+
 import numpy as np
 from PIL import Image
 

@@ -169,7 +169,7 @@ def test_values_at_their_bounds_are_taken(name: str, value: Any) -> None:
         ("what", predictions(*[{"label": "a", "score": 1.0}] * 3), "more than 2"),
         ("what", predictions({"label": None, "score": 1.0}), "without a label"),
         ("what", predictions(None), "without predictions"),
-        ("what", predictions(index=-1), "below zero"),
+        ("what", predictions(index=-1), "class_index that is not"),
         ("embedding", [1.0, float("nan")], "not finite"),
         ("embedding", [1.0, float("inf")], "not finite"),
         ("embedding", [None, 1.0], "not finite"),
