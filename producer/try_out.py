@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from producer import Echo
-from producer.connections import connect_stack
-from producer.jobs.code import silent, upload_class
-from producer.models import pull_model
-from producer.one_image import ImageRows, run_images
+from producer.few_images import run_images
 from shared.catalog import Catalog, model_key, published, references, resolve
 from shared.catalog.published import MARKER
 from shared.errors import HeadraceError, UsageError
+from shared.few_images import ImageRows
+from shared.pipeline import Pipeline
 from shared.storage import Store
 from shared.storage.folder import FolderStore
+
+ROWS_FILE = "rows.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +39,25 @@ class HomeStore:
 
 def try_out(
     name_or_path: str, images: Sequence[str], home: Path, echo: Echo, out: Path | None = None
-) -> ImageRows:
+) -> tuple[Pipeline, ImageRows]:
     """Run a pipeline over files and ``s3://`` objects, and wait for it.
 
     ``out``: a folder for the rows and for what each model sees; it is made if it is missing.
-    Raises UsageError for a pipeline or an image that cannot be had, and HeadraceError for a model
-    that cannot be run. What a user's class prints goes to stderr.
+    Raises UsageError for a pipeline or an image that cannot be read, and HeadraceError for a model
+    that cannot be fetched or run. What a user's class prints goes to stderr.
     """
     place = HomeStore(home)
     store = FolderStore(place.folder)
     store.make_bucket(place.models_bucket)
     _bring_models(name_or_path, place, store, echo)
     found = resolve(name_or_path, place.models_bucket, store)
+    if found.packed:
+        from producer.jobs.code import silent, upload_class
     for packed in found.packed:
         upload_class(store, place.models_bucket, packed, silent)
     if out is not None:
         _make(out)
-    answer = run_images(
+    rows = run_images(
         found.pipeline,
         images,
         home,
@@ -63,9 +66,9 @@ def try_out(
         out=out,
     )
     if out is not None:
-        lines = [json.dumps(row, ensure_ascii=False) for row in answer.rows]
-        (out / "rows.jsonl").write_text("".join(f"{line}\n" for line in lines))
-    return answer
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows.rows]
+        (out / ROWS_FILE).write_text("".join(f"{line}\n" for line in lines))
+    return found.pipeline, rows
 
 
 def _bring_models(name_or_path: str, place: HomeStore, store: Store, echo: Echo) -> None:
@@ -78,11 +81,15 @@ def _bring_models(name_or_path: str, place: HomeStore, store: Store, echo: Echo)
         if published(store, place.models_bucket, name, sha256) is not None:
             continue
         if not _copy_from_stack(place, store, name, sha256) and reference.version is None:
+            from producer.models import pull_model
+
             pull_model(name, place, store, echo=echo)
 
 
 def _copy_from_stack(place: HomeStore, store: Store, name: str, sha256: str) -> bool:
     """Copy a version from the stack's bucket; False where no stack is up, or has it."""
+    from producer.connections import connect_stack
+
     try:
         connections = connect_stack(place.home)
         bucket = connections.settings.models_bucket
@@ -101,7 +108,8 @@ def _copy_from_stack(place: HomeStore, store: Store, name: str, sha256: str) -> 
 def _make(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
+        (out / ROWS_FILE).write_text("")
     except OSError as error:
         raise UsageError(
-            "bad_output", f"Cannot make the folder {out}: {error.strerror}.", "Choose another path."
+            "bad_output", f"Cannot write to {out}: {error.strerror}.", "Choose another folder."
         ) from error

@@ -16,6 +16,7 @@ from producer.search.nearest import SimilarImage
 from producer.stack.info import StackInfo
 from producer.upload.transfer import UploadReport
 from shared.catalog import PipelineSummary, PipelineView
+from shared.few_images import ImageRows
 
 
 class ErrorBody(BaseModel):
@@ -51,6 +52,7 @@ ANSWERS: dict[str, Any] = {
     "retry": Submitted,
     "similar": list[SimilarImage],
     "status": JobStatus,
+    "try": ImageRows,
     "upload": UploadReport,
     "wait": JobStatus,
 }

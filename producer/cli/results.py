@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -19,15 +17,14 @@ from producer.cli.output import (
     example,
     printable,
     say,
-    table,
     warn,
 )
+from producer.cli.row_table import show_rows
 from producer.cli.streams import writing_answer
 from producer.exports.formats import FORMATS, Format
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
-    from shared.analyses import Analysis
     from shared.job import JobSpec, PastJob
 
 app = typer.Typer()
@@ -82,7 +79,7 @@ def results(
     schema = schema_of(spec)
     if chosen == "table":
         found = [row for part in rows for row in part.to_pylist()]
-        _show(found, limit or TABLE_ROWS, _columns_of(spec))
+        _show(found, limit or TABLE_ROWS, spec)
     elif file is None:
         with writing_answer():
             out = Terminal() if sys.stdout.isatty() else sys.stdout.buffer
@@ -132,43 +129,10 @@ def _format(form: Literal["table", Format] | None, file: str | None) -> Literal[
     return chosen
 
 
-# Headings with what stands below them; an analysis may have any name.
-Columns = list[tuple[str, Callable[[dict[str, Any]], object]]]
-
-
-def _columns_of(spec: JobSpec | PastJob) -> Columns:
-    """What a table shows of a row, beside its key, its status and a note."""
+def _show(rows: list[dict[str, Any]], limit: int, spec: JobSpec | PastJob) -> None:
     from shared.job import JobSpec
 
-    if isinstance(spec, JobSpec) and spec.pipeline.form == "long":
-        analyses = spec.pipeline.analyses
-        return [(name.upper(), partial(_value, name, each)) for name, each in analyses.items()]
-    return [("LABEL", lambda row: _cut(row["label"])), ("SCORE", _score)]
-
-
-def _show(rows: list[dict[str, Any]], limit: int, columns: Columns) -> None:
-    known: Columns = [("KEY", lambda row: row["key"]), ("STATUS", lambda row: row["status"])]
-    shown = [*known, *columns, ("NOTE", _note)]
-    lines = [[cell(row) for _, cell in shown] for row in rows[:limit]]
-    table([heading for heading, _ in shown], lines)
+    pipeline = spec.pipeline if isinstance(spec, JobSpec) else None
+    show_rows([(row["key"], row) for row in rows[:limit]], pipeline)
     if len(rows) > limit:
         say(f"These are the first {limit} rows. Say --limit N or --format csv for more.")
-
-
-def _score(row: dict[str, Any]) -> str | None:
-    return None if row["score"] is None else f"{row['score']:.4f}"
-
-
-def _value(name: str, analysis: Analysis, row: dict[str, Any]) -> str | None:
-    return None if row[name] is None else _cut(analysis.in_short(row[name]))
-
-
-def _note(row: dict[str, Any]) -> str | None:
-    if row["error_code"]:
-        return f"{row['error_code']}: {row['error_message']}"
-    return f"warning: {row['warning']}" if row["warning"] else None
-
-
-def _cut(text: str | None) -> str | None:
-    """It may be a whole caption."""
-    return f"{text[:59]}…" if text is not None and len(text) > 60 else text

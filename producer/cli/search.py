@@ -56,8 +56,7 @@ def similar(
     key and a file is taken as the key, unless it begins with '.', '/' or '~'.
     """
     from producer.connections import connect_stack
-    from producer.search.nearest import most_similar, no_such_key, vector_of_key
-    from producer.search.one_image import vector_of_file
+    from producer.search.nearest import most_similar, no_such_key, vector_of_file, vector_of_key
     from producer.search.vectors import vector_column
     from shared.paths import exists, expanded, is_folder
 

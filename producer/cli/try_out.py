@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from producer.cli.output import AsJson, answer, answer_json, example, printable, say
+from producer.cli.output import AsJson, answer_json, example, say
+from producer.cli.row_table import show_rows
 
 app = typer.Typer()
-_SHOWN_CHARACTERS = 100
 
 
 @app.command(
@@ -23,7 +23,9 @@ _SHOWN_CHARACTERS = 100
 )
 def try_pipeline(
     pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Its name, or its file.")],
-    images: Annotated[list[str], typer.Argument(metavar="FILE|s3://BUCKET/KEY...")],
+    images: Annotated[
+        list[str], typer.Argument(metavar="FILE|s3://BUCKET/KEY...", help="Files here, or objects.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write the rows and what each model sees there."),
@@ -38,23 +40,10 @@ def try_pipeline(
     from producer.try_out import try_out
     from shared.settings import default_home
 
-    found = try_out(pipeline, images, default_home(), say, out)
+    resolved, found = try_out(pipeline, images, default_home(), say, out)
     if as_json:
         answer_json(found)
         return
-    for row in found.rows:
-        answer(printable(row["name"]))
-        for name, value in row.items():
-            if value is not None and name not in _LEFT_OUT:
-                answer(printable(f"  {name}: {_short(value)}"))
+    show_rows(list(zip(images, found.rows, strict=True)), resolved, "IMAGE")
     steps = [f"{step} {value:.0f}" for step, value in found.timings_ms.items() if value >= 1]
     say(f"milliseconds: {', '.join(steps)}")
-
-
-# What is the same for all rows, or said already.
-_LEFT_OUT = frozenset(("job_id", "key", "etag", "size", "name", "pipeline", "uri", "scored_at"))
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

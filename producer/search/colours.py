@@ -7,12 +7,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shared.cielab import to_lab
+
 Floats = npt.NDArray[np.float32]
 
-# Of linear sRGB to CIE XYZ, divided by the white of D65: IEC 61966-2-1.
-_XYZ = np.array(
-    [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
-) / np.array([[0.9505], [1.0], [1.089]])
 _BINS = 8
 # Colours of photos lie within; what is stronger falls into the outermost bins.
 _MAX_AB = 64.0
@@ -29,13 +27,14 @@ def style_numbers(palettes: pa.ListArray) -> Floats:
     count = len(palettes)
     image = pc.list_parent_indices(palettes).to_numpy()
     colours = palettes.flatten()
-    texts = pc.struct_field(colours, "hex").to_pylist()
+    digits = "".join(text[1:] for text in pc.struct_field(colours, "hex").to_pylist())
+    rgb = np.frombuffer(bytes.fromhex(digits), np.uint8).reshape(-1, 3)
     shares = pc.struct_field(colours, "share").to_numpy(zero_copy_only=False).astype(float)
-    lab = lab_of(np.array([int(text[1:], 16) for text in texts], np.int64))
+    lab = to_lab(rgb.astype(np.float32))
     areas = np.bincount(image, shares, count)
     weights = shares / np.where(areas > 0, areas, 1)[image]
 
-    def means(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def means(values: Floats) -> npt.NDArray[np.float64]:
         columns = [np.bincount(image, weights * column, count) for column in values.T]
         return np.stack(columns, axis=1)
 
@@ -45,12 +44,3 @@ def style_numbers(palettes: pa.ListArray) -> Floats:
     places = image * HISTOGRAM + ab[:, 0] * _BINS + ab[:, 1]
     histogram = np.sqrt(np.bincount(places, weights, count * HISTOGRAM)).reshape(count, HISTOGRAM)
     return np.hstack([mean, deviation, histogram]).astype(np.float32)
-
-
-def lab_of(colours: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """L, a and b of CIELAB, of sRGB colours as numbers of 24 bits. Shape (colours, 3)."""
-    rgb = (colours[:, None] >> np.array([16, 8, 0]) & 255) / 255
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    xyz = linear @ _XYZ.T
-    x, y, z = np.where(xyz > 216 / 24389, np.cbrt(xyz), (xyz * 24389 / 27 + 16) / 116).T
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)

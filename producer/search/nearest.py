@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
 
+from producer.connections import Connections
+from producer.few_images import run_images
 from producer.search.faiss_library import load_faiss
-from producer.search.vectors import BATCH_ROWS, ReadRows, Vectors, answered, unit_vectors
+from producer.search.vectors import (
+    BATCH_ROWS,
+    ReadRows,
+    Vectors,
+    answered,
+    scaled_to_unit,
+    unit_vectors,
+)
 from shared.errors import PermanentError, UsageError
+from shared.job import JobSpec
 
 _SHOWN_KEYS = 3
 
@@ -43,6 +54,22 @@ def vector_of_key(read_rows: ReadRows, column: str, key: str) -> Vectors | None:
             )
         return unit_vectors(row[column].combine_chunks())
     return None
+
+
+def vector_of_file(connections: Connections, spec: JobSpec, column: str, path: Path) -> Vectors:
+    """The unit vector of a file here, by the job's own pipeline: of shape (1, numbers).
+
+    Raises PermanentError ``image_failed``, and what ``run_images`` raises.
+    """
+    settings = connections.settings
+    found = run_images(
+        spec.pipeline, [str(path)], settings.home, models_bucket=settings.models_bucket
+    )
+    (row,) = found.rows
+    if row["error_code"]:
+        reason = f"{row['error_code']}: {row['error_message']}"
+        raise PermanentError("image_failed", f"{str(path)!r} has no vector: {reason}")
+    return scaled_to_unit(np.array([row[column]], np.float32))
 
 
 def no_such_key(read_rows: ReadRows, key: str) -> UsageError:

@@ -19,8 +19,10 @@ from shared.storage.errors import (
     UnsupportedKey,
 )
 from shared.storage.port import ObjectInfo, Page, Store
+from shared.storage.urls import check_bucket_name
 
 _PIECE_BYTES = 2**20
+_LEVEL_ENTRIES = 1000  # as S3 answers
 
 
 class FolderStore(Store):
@@ -110,7 +112,8 @@ class FolderStore(Store):
         rests = [info.key.removeprefix(prefix) for info in below]
         folders = {f"{prefix}{rest.partition('/')[0]}/" for rest in rests if "/" in rest}
         objects = [info for info, rest in zip(below, rests, strict=True) if "/" not in rest]
-        return Page(objects, sorted(folders))
+        is_too_much = len(objects) + len(folders) > _LEVEL_ENTRIES
+        return None if is_too_much else Page(objects, sorted(folders))
 
     def list_folders(self, bucket: str, prefix: str) -> Iterator[str]:
         """See ``Store``."""
@@ -137,6 +140,7 @@ class FolderStore(Store):
 
     def make_bucket(self, bucket: str) -> None:
         """See ``Store``."""
+        check_bucket_name(bucket)
         (self._folder / bucket).mkdir(parents=True, exist_ok=True)
 
     def _path(self, bucket: str, key: str) -> Path:
@@ -164,7 +168,7 @@ class FolderStore(Store):
         self._existing_bucket(bucket)
         path = self._path(bucket, key)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_parent(path)
             with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
                 file.write(data)
             try:
@@ -177,6 +181,15 @@ class FolderStore(Store):
             raise TransientError(
                 "file_not_written", f"Cannot write {path}: {error.strerror}."
             ) from error
+
+
+def _make_parent(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UnsupportedKey(
+            "unsupported_key", f"{path} cannot be written: a file stands where its folder would be."
+        ) from error
 
 
 def _info(key: str, data: bytes) -> ObjectInfo:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import ImageColor
 
 from shared.analyses.palette import Palette
-from workers.preprocess.cielab import Lab, Rgb, to_lab
+from shared.cielab import Lab, Rgb, to_lab
 
 # Colours are first counted in cells of 8 levels a channel: an image of 64x64 pixels then has some
 # hundreds of them. Cells also bound what k-means costs, however large the view is.

@@ -30,7 +30,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
     assert {" ".join(words) for words in COMMANDS} == {
         *("up", "down", "ps", "logs", "scale", "restart", "info", "doctor"),
         *("upload", "enqueue", "status", "wait", "jobs", "resume", "cancel", "retry", "rm"),
-        *("results", "errors", "similar", "styles"),
+        *("results", "errors", "similar", "styles", "try"),
         *("dead-letters list", "dead-letters show", "dead-letters replay", "dead-letters purge"),
         *("models list", "models pull", "models push"),
         *("pipelines list", "pipelines new", "pipelines show", "pipelines validate"),

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from producer.cli import results
+from producer.cli import row_table
 from producer.cli.exits import run
 from producer.jobs import JobRequest, submit
 from shared.job import Accounting, Closing
@@ -73,9 +73,9 @@ def test_a_table_shows_twenty_rows_by_default(
 
 
 def test_a_table_notes_errors_and_warnings() -> None:
-    note = results._note({**row(1), "warning": "damaged_data"})
+    note = row_table._note({**row(1), "warning": "damaged_data"})
     assert note == "warning: damaged_data"
-    assert results._note({**row(1, failed=True), "warning": "damaged_data"}) == (
+    assert row_table._note({**row(1, failed=True), "warning": "damaged_data"}) == (
         "empty: It has no bytes."
     )
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from producer import few_images
 from producer.cli.exits import run
-from producer.search import one_image, style_files
+from producer.search import style_files
 from shared.contact_sheets import ContactSheets
 from shared.job import Accounting, Closing, JobSpec
 from shared.keys import part_key
@@ -92,8 +93,8 @@ def test_similar_shows_ten_by_default(fake: Fake, capsys: pytest.CaptureFixture[
         (["job", key_of(1), "--column", "colours"], "which_column", 2),
         (["plain", "a.jpg"], "no_vectors", 2),
         (["no-such-job", "a.jpg"], "no_such_job", 1),
-        (["job", "./shape.yaml"], "no_vector_of_file", 2),
-        (["job", "shape.yaml"], "no_vector_of_file", 2),
+        (["job", "./shape.yaml"], "try_failed", 1),
+        (["job", "shape.yaml"], "try_failed", 1),
     ],
 )
 def test_errors_of_similar(
@@ -104,7 +105,7 @@ def test_errors_of_similar(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(one_image, "MODULE", "workers.no_such_module")
+    monkeypatch.setattr(few_images, "MODULE", "workers.no_such_module")
     job(fake, samples.pipeline(), name="plain")
     assert run(["similar", *arguments, "--json"]) == exit_code
     printed = capsys.readouterr()
@@ -115,17 +116,19 @@ def test_errors_of_similar(
 def test_a_file_is_compared_by_what_the_jobs_pipeline_says_of_it(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(one_image, "PROJECT_ROOT", tmp_path)
-    monkeypatch.setattr(one_image, "MODULE", "own.child")
+    monkeypatch.setattr(few_images, "PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr(few_images, "MODULE", "own.child")
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "child.py").write_text(
         "import json, pathlib, sys\n"
-        "assert 'embedding' in json.load(sys.stdin)['analyses']\n"
-        "words = pathlib.Path(sys.argv[1]).read_text().split()\n"
+        "asked = json.load(sys.stdin)\n"
+        "assert 'embedding' in asked['pipeline']['analyses']\n"
+        "assert asked['store'] is None\n"
+        "words = pathlib.Path(asked['images'][0]['key']).read_text().split()\n"
         "row = {'embedding': json.loads(words[0]), 'error_code': None}\n"
         "failed = {'embedding': None, 'error_code': 'corrupt', 'error_message': 'It is cut.'}\n"
         "if words[1:] == ['ends']: sys.exit('it ends')\n"
-        "print(json.dumps({'rows': [failed if words[1:] else row]}))\n"
+        "print(json.dumps({'rows': [failed if words[1:] else row], 'timings_ms': {}}))\n"
     )
     file = tmp_path / key_of(5)  # also a key: a path that begins with a dot is a file
     file.parent.mkdir()
@@ -134,7 +137,7 @@ def test_a_file_is_compared_by_what_the_jobs_pipeline_says_of_it(
     assert run(["similar", "job", f"./{key_of(5)}", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found[0]["key"], found[0]["score"]) == (key_of(7), 1.0)
-    for said, code in (("fails", "image_failed"), ("ends", "file_not_computed")):
+    for said, code in (("fails", "image_failed"), ("ends", "try_failed")):
         file.write_text(f"{text} {said}")
         assert run(["similar", "job", str(file), "--json"]) == 1
         assert json.loads(capsys.readouterr().err)["error"]["code"] == code

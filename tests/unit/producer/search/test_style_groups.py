@@ -12,7 +12,7 @@ import pytest
 
 from producer.search import groups as groups_module
 from producer.search import vectors as vectors_module
-from producer.search.colours import STATISTICS, lab_of, style_numbers
+from producer.search.colours import STATISTICS, style_numbers
 from producer.search.groups import TYPICAL_IMAGES, Grouping, StyleColumns, group_by_style
 from producer.search.vectors import ReadRows
 from tests.support.vector_rows import (
@@ -147,21 +147,6 @@ def test_vectors_and_colours_count_the_same() -> None:
     found = grouped(parts, BY_BOTH, 4)
     assert [len(keys) for keys in keys_by_group(found)] == [5, 5, 5, 5]
     assert keys_by_group(found)[0] == [key_of(number) for number in (0, 2, 4, 6, 8)]
-
-
-@pytest.mark.parametrize(
-    ("colour", "lab"),  # of the CSS Color 4 specification's conversion, white D65
-    [
-        (0xFFFFFF, (100, 0, 0)),
-        (0x000000, (0, 0, 0)),
-        (0xFF0000, (53.24, 80.09, 67.20)),
-        (0x00FF00, (87.73, -86.18, 83.18)),
-        (0x0000FF, (32.30, 79.19, -107.86)),
-        (0x777777, (50.03, 0, 0)),
-    ],
-)
-def test_lab_is_that_of_the_standard(colour: int, lab: tuple[float, ...]) -> None:
-    assert lab_of(np.array([colour]))[0] == pytest.approx(lab, abs=0.06)
 
 
 def test_numbers_of_a_palette_are_weighted_by_area() -> None:

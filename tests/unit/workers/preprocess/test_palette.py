@@ -9,8 +9,8 @@ import pytest
 from PIL import Image, ImageColor
 
 from shared.analyses.palette import MAX_COLOURS, Palette
+from shared.cielab import to_lab
 from workers.preprocess.analyses.palette import analyse
-from workers.preprocess.cielab import to_lab
 from workers.preprocess.cpu_analysis import CpuAnalysis
 from workers.preprocess.resize import Pixels
 
@@ -67,20 +67,6 @@ def test_any_image_has_an_answer_that_its_column_takes(shape: tuple[int, int], c
     assert sum(shares) == pytest.approx(1, abs=1e-5)
     assert min(shares) > 0
     assert answer == CpuAnalysis("colours", Palette(count=count)).ask(pixels.copy())
-
-
-@pytest.mark.parametrize(
-    ("rgb", "lab"),
-    [
-        ((255, 255, 255), (100, 0, 0)),
-        ((0, 0, 0), (0, 0, 0)),
-        ((255, 0, 0), (53.24, 80.09, 67.20)),
-        ((0, 0, 255), (32.30, 79.19, -107.86)),
-        ((119, 119, 119), (50.03, 0, 0)),
-    ],
-)
-def test_lab_is_that_of_d65(rgb: tuple[int, ...], lab: tuple[float, ...]) -> None:
-    assert to_lab(np.array([rgb], np.float32))[0] == pytest.approx(lab, abs=0.05)
 
 
 @pytest.mark.shared_data

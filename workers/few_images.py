@@ -1,13 +1,14 @@
-"""``python -m workers.one_image``: a pipeline over a few images in one process, without a stack.
+"""``python -m workers.few_images``: a pipeline over a few images in one process, without a stack.
 
-The stages are those of the workers. What to do comes as JSON on stdin (``TryRequest``), the rows
-and timings go as JSON to stdout, and what a user's class prints goes to stderr.
+The stages are those of the workers. It reads ``FewImages`` as JSON from stdin, and writes
+``ImageRows`` as JSON to stdout. What a user's class prints goes to stderr.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import tempfile
 import threading
@@ -15,8 +16,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 from shared.environment import settle
 
@@ -25,13 +27,12 @@ if __name__ == "__main__":
 
 import pyarrow as pa
 from PIL import Image
-from pydantic import BaseModel
 
 from shared.errors import HeadraceError, PermanentError
+from shared.few_images import LOCAL_FILES, FewImages, GivenImage
 from shared.item import Item
 from shared.job_store import JobStore
 from shared.messages import Batch, Chunk, Message, Result
-from shared.pipeline import Pipeline
 from shared.rows import table_of
 from shared.settings import RingSettings, load_settings
 from shared.staging import create_ring, open_ring
@@ -48,39 +49,14 @@ from workers.preprocess.fetch import Fetcher
 from workers.preprocess.routes import Routes
 from workers.preprocess.stage import PreprocessStage
 from workers.runtime import Forward, Outcome
+from workers.suspects.disposable import be_disposable
 
 HOST = "here"
 JOB = "try"
 STATE = "state"
-# As the bucket of files that lie on this machine.
-LOCAL = "local-files"
 PATIENCE_SECONDS = 30.0
-
-
-class GivenImage(BaseModel):
-    """An image to try. ``bucket``: ``LOCAL`` where ``key`` is the path of a file."""
-
-    bucket: str
-    key: str
-    etag: str
-    size: int
-
-
-class TryRequest(BaseModel):
-    """What to do.
-
-    ``store``: the folder with the models and code; None: they are in the stack's store.
-    ``home``: for caches.
-
-    ``out``: a folder for pictures of what each model sees.
-    """
-
-    pipeline: Pipeline
-    images: list[GivenImage]
-    store: Path | None
-    models_bucket: str
-    home: Path
-    out: Path | None = None
+# A name of more than 255 bytes can be no file's.
+_NAME_CHARACTERS = 50
 
 
 class _LocalFiles:
@@ -102,8 +78,8 @@ class _LocalFiles:
         return ObjectInfo(key, "", len(data)), data
 
 
-def run(request: TryRequest) -> dict[str, Any]:
-    """Rows in the order of the images, and where the time went, in milliseconds.
+def run(request: FewImages) -> dict[str, Any]:
+    """``ImageRows``: one row an image, in their order, and where the time went.
 
     Raises HeadraceError where the pipeline itself cannot be run.
     """
@@ -116,7 +92,7 @@ def run(request: TryRequest) -> dict[str, Any]:
             result = stages.result(number, image)
             listed = pa.table({name: [getattr(image, name)] for name in ("key", "etag", "size")})
             (row,) = table_of(result, listed).to_pylist()
-            rows.append(_with_file_uri(row) if image.bucket == LOCAL else row)
+            rows.append(_with_file_uri(row) if image.bucket == LOCAL_FILES else row)
             for name, value in result.timings:
                 step, _, unit = name.rpartition("_")
                 if unit == "seconds":
@@ -128,7 +104,7 @@ def run(request: TryRequest) -> dict[str, Any]:
 class _Stages:
     """The preprocess and the inference stage over a ring of one slot, for one image at a time."""
 
-    def __init__(self, request: TryRequest, analyst: Analyst, folder: Path) -> None:
+    def __init__(self, request: FewImages, analyst: Analyst, folder: Path) -> None:
         self._request = request
         self._stopping = threading.Event()
         self._stopped: list[str] = []
@@ -138,7 +114,7 @@ class _Stages:
         ring = self._ring = open_ring(settings, HOST)
         state = FolderStore(folder)
         state.make_bucket(STATE)
-        fetcher = Fetcher(_store_of, self._stopping, PATIENCE_SECONDS)
+        fetcher = Fetcher(partial(_store_of, request.home), self._stopping, PATIENCE_SECONDS)
         self._preprocess = PreprocessStage(
             fetcher,
             ring,
@@ -174,17 +150,18 @@ class _Stages:
         message = self._onward(self._preprocess(chunk))
         if isinstance(message, Batch):
             if self._request.out is not None and message.staged is not None:
-                self._draw_views(self._request.out, image)
+                self._draw_views(self._request.out, number, image)
             message = self._onward(self._inference(message))
         assert isinstance(message, Result)
         return message
 
-    def _draw_views(self, out: Path, image: GivenImage) -> None:
-        """What each model sees, as ``IMAGE-NUMBER.png``, by the number of the view."""
+    def _draw_views(self, out: Path, number: int, image: GivenImage) -> None:
+        """What each model sees, as ``NUMBER-NAME-VIEW.png``; numbers are from 1."""
         views = self._request.pipeline.staged_views
+        name = f"{number + 1}-{Path(image.key).name[:_NAME_CHARACTERS]}"
         for view in range(len(views)):
             pixels = PixelLayout(views, 1).array(self._ring.pixels, view)[0]
-            Image.fromarray(pixels).save(out / f"{Path(image.key).name}-{view + 1}.png")
+            Image.fromarray(pixels).save(out / f"{name}-{view + 1}.png")
 
     def _onward(self, outcome: Outcome) -> Message:
         if isinstance(outcome, Forward):
@@ -199,10 +176,10 @@ def _note(_ref: object, _item: int | None) -> int:
     return 0
 
 
-def _store_of(bucket: str) -> Store:
-    if bucket == LOCAL:
+def _store_of(home: Path, bucket: str) -> Store:
+    if bucket == LOCAL_FILES:
         return cast("Store", _LocalFiles())
-    return resolve_store(load_settings(), bucket)
+    return resolve_store(load_settings(home), bucket)
 
 
 def _with_file_uri(row: dict[str, Any]) -> dict[str, Any]:
@@ -210,8 +187,12 @@ def _with_file_uri(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _device(request: TryRequest) -> Iterator[Analyst]:
-    store = FolderStore(request.store) if request.store else connect_store(load_settings().s3)
+def _device(request: FewImages) -> Iterator[Analyst]:
+    store = (
+        FolderStore(request.store)
+        if request.store
+        else connect_store(load_settings(request.home).s3)
+    )
     load = loader_from(store, request.models_bucket, request.home / "cache")
     device = DeviceLoop(LoadedModels(load), batch_images=1, max_wait_seconds=0.0)
     try:
@@ -234,14 +215,23 @@ def _log_to_stderr() -> None:
     logging.getLogger("headrace.class").setLevel(logging.INFO)
 
 
+def _take_stdout() -> TextIO:
+    """stdout for the answer alone: what a library prints there goes to stderr."""
+    answer = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return answer
+
+
 def main() -> int:
     """Returns the exit code: 1 with an error as JSON on stdout."""
+    be_disposable(os.getppid())
     _log_to_stderr()
-    try:
-        answer = run(TryRequest.model_validate_json(sys.stdin.buffer.read()))
-    except HeadraceError as error:
-        answer = {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
-    sys.stdout.write(json.dumps(answer, default=_text))
+    with _take_stdout() as stdout:
+        try:
+            answer = run(FewImages.model_validate_json(sys.stdin.buffer.read()))
+        except HeadraceError as error:
+            answer = {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
+        stdout.write(json.dumps(answer, default=_text))
     return 1 if "error" in answer else 0
 
 
