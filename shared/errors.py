@@ -8,6 +8,18 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+# What a message may end with before a hint; quotes and brackets may follow.
+_ENDS = (".", "?", "!", ":", ";", "…")
+
+
+def sentences(message: str, hint: str) -> str:
+    """A message and what to do, with a full stop between them if the message has no end."""
+    message, hint = message.rstrip(), hint.strip()
+    if not message or not hint:
+        return message or hint
+    stop = "" if message.rstrip("'\")]").endswith(_ENDS) else "."
+    return f"{message}{stop} {hint}"
+
 
 class HeadraceError(Exception):
     """Base of every error we raise on purpose. Survives pickling."""
@@ -21,7 +33,7 @@ class HeadraceError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}".strip()
+        return sentences(self.message, self.hint)
 
 
 class UsageError(HeadraceError):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from producer.cli.output import AsJson, answer, answer_json, example, printable, warn
+from shared.errors import sentences
 
 app = typer.Typer()
 
@@ -32,7 +33,8 @@ def doctor(
         for check in found:
             checks.append(check)
             if not as_json:
-                line = f"{MARKS[check.state]:<7} {check.name:<16} {check.detail} {check.hint}"
+                said = sentences(check.detail, check.hint)
+                line = f"{MARKS[check.state]:<7} {check.name:<16} {said}"
                 answer(printable(line).rstrip())
     if as_json:
         answer_json(Checks(checks=checks))

@@ -26,6 +26,7 @@ from shared.limits import MAX_CHUNK_ITEMS
 if TYPE_CHECKING:
     from producer.connections import Connections
     from producer.jobs import JobStatus
+    from producer.jobs.status import ModelStatus
     from shared.job import Accounting
 
 app = typer.Typer()
@@ -56,11 +57,14 @@ def enqueue(
     chunk_items: Annotated[
         int | None,
         typer.Option(
-            min=1, max=MAX_CHUNK_ITEMS, help="Images per chunk, 64 by default; the first has fewer."
+            min=1,
+            max=MAX_CHUNK_ITEMS,
+            help="Images per chunk, 64 by default. The first has fewer, and so have all where a "
+            "slot or a message holds fewer.",
         ),
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, max=MAX_CHUNK_ITEMS, hidden=True)] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The most images to list.")] = None,
     output: Annotated[
         str | None, typer.Option(metavar="s3://BUCKET/PREFIX", help="Default: s3://results.")
     ] = None,
@@ -347,25 +351,33 @@ def _show(connections: Connections, status: JobStatus, as_json: bool) -> None:
     for name, text in lines.items():
         if text:
             answer(f"{name:<9} {printable(text)}")
+    if status.models and status.model is None:
+        answer("models")
+        for used in status.models:
+            answer(f"  {printable(_used(used))}")
     for warning in status.warnings:
         answer(f"{'warning':<9} {printable(warning)}")
 
 
 def _computed_by(status: JobStatus) -> dict[str, str]:
-    """A line for each thing that is known of the one model, or for each analysis by a model."""
-    if status.model is not None:
-        engine = " ".join(filter(None, (status.engine, status.precision, status.device)))
-        return {
-            "model": f"{status.model} {(status.model_version or '')[:12]}",
-            "engine": engine,
-            "because": (engine and status.engine_reason) or "",
-        }
+    """What is known of the model of the short form."""
+    if status.model is None:
+        return {}
+    engine = " ".join(filter(None, (status.engine, status.precision, status.device)))
     return {
-        f"{used.analysis} by": " ".join(
-            filter(None, (used.model, used.version[:12], used.engine, used.precision, used.device))
-        )
-        for used in status.models
+        "model": f"{status.model} {(status.model_version or '')[:12]}",
+        "engine": engine,
+        "because": (engine and status.engine_reason) or "",
     }
+
+
+def _used(used: ModelStatus) -> str:
+    """``embedding: mobilenet_v2 0123456789ab, torch float32 cpu: why``."""
+    engine = " ".join(filter(None, (used.engine, used.precision, used.device)))
+    because = ": ".join(filter(None, (engine, engine and used.reason)))
+    return f"{used.analysis}: " + ", ".join(
+        filter(None, (f"{used.model} {used.version[:12]}", because))
+    )
 
 
 def _with_retried(merged: Accounting) -> str:

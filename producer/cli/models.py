@@ -25,10 +25,11 @@ def list_models(as_json: AsJson = False) -> None:
         answer_json(found)
         return
     table(
-        ("MODEL", "VERSION", "READY", "ENGINES", "LICENCE"),
+        ("MODEL", "VERSION", "READY", "OUTPUTS", "ENGINES", "LICENCE"),
         [
             (
                 *(model.name, (model.sha256 or "")[:12], "yes" if model.pulled else "no"),
+                ", ".join(f"{name} {count}" for name, count in (model.outputs or {}).items()),
                 *(", ".join(model.engines), model.licence),
             )
             for model in found

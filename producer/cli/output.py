@@ -14,7 +14,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from producer.cli.streams import writing_answer
-from shared.errors import HeadraceError, UsageError
+from shared.errors import HeadraceError, UsageError, sentences
 
 INTERRUPTED = 130  # the exit code after Ctrl-C
 # What several commands take.
@@ -87,7 +87,7 @@ def print_error(error: HeadraceError, as_json: bool) -> None:
     head = "headrace: error:"
     if not is_plain(sys.stderr):
         head = typer.style(head, fg="red", bold=True)
-    _say(f"{head} {printable_lines(f'{message} {error.hint}'.rstrip())}")
+    _say(f"{head} {printable_lines(sentences(message, error.hint))}")
 
 
 def confirm(question: str, yes: bool) -> None:

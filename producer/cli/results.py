@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
@@ -21,7 +21,7 @@ from producer.cli.output import (
 )
 from producer.cli.row_table import show_rows
 from producer.cli.streams import writing_answer
-from producer.exports.formats import FORMATS, Format
+from producer.exports.formats import FORMATS, Format, format_of
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def results(
     ] = None,
     status: Annotated[Literal["ok", "failed"] | None, typer.Option(help="Only such rows.")] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help=f"At most so many rows; a table shows {TABLE_ROWS}.")
+        int | None,
+        typer.Option(min=1, help=f"The most rows to print or write; a table shows {TABLE_ROWS}."),
     ] = None,
 ) -> None:
     """Print a job's rows, one for each image, as far as there are any yet.
@@ -117,9 +118,7 @@ def errors(job_id: JobArgument, as_json: AsJson = False) -> None:
 
 
 def _format(form: Literal["table", Format] | None, file: str | None) -> Literal["table", Format]:
-    ending = PurePosixPath(file or "").suffix.removeprefix(".").lower()
-    endings: dict[str, Literal["table", Format]] = {known: known for known in FORMATS}
-    chosen = form or endings.get(ending, "table")
+    chosen = form or format_of(file or "") or "table"
     if file and chosen == "table":
         raise UsageError(
             "which_format",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +18,7 @@ from producer.cli.output import (
     warn,
 )
 from producer.cli.progress import Counter
-from producer.exports.formats import FORMATS, Format
+from producer.exports.formats import FORMATS, Format, format_of
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +44,11 @@ Column = Annotated[
 def similar(
     job_id: JobArgument,
     image: Annotated[
-        str, typer.Argument(metavar="KEY|FILE", help="An image of the job, or a file here.")
+        str,
+        typer.Argument(
+            metavar="KEY|FILE|s3://BUCKET/KEY",
+            help="An image of the job, a file here, or any object.",
+        ),
     ],
     top: Annotated[int, typer.Option(min=1, max=MAX_SIMILAR, help="How many images to show.")] = 10,
     column: Column = None,
@@ -52,27 +56,34 @@ def similar(
 ) -> None:
     """Find the images of a job that are most like one, by the cosine of their vectors.
 
-    The job's pipeline has an analysis of kind 'vector', as embed and catalogue have. What is both a
-    key and a file is taken as the key, unless it begins with '.', '/' or '~'.
+    The job's pipeline has an analysis of kind 'vector', as embed and catalogue have. If there is an
+    image of the job and a file of that name, the image of the job is taken; to take the file, begin
+    with '.', '/' or '~'.
     """
     from producer.connections import connect_stack
-    from producer.search.nearest import most_similar, no_such_key, vector_of_file, vector_of_key
+    from producer.search.nearest import (
+        most_similar,
+        no_such_key,
+        vector_of_image,
+        vector_of_key,
+    )
     from producer.search.vectors import vector_column
     from shared.paths import exists, expanded, is_folder
+    from shared.storage import is_s3_url
 
     connections = connect_stack()
     spec = connections.jobs.spec(job_id)
     chosen = vector_column(spec.pipeline, column)
     read_rows = _rows_of(connections, spec, [chosen])
     path = expanded(image)
-    is_file = exists(path) and not is_folder(path)
+    is_file = is_s3_url(image) or (exists(path) and not is_folder(path))
     is_key = not (is_file and image.startswith((".", "/", "~")))
     vector = vector_of_key(read_rows, chosen, image) if is_key else None
     without = None if vector is None else image
     if vector is None:
         if not is_file:
             raise no_such_key(read_rows, image)
-        vector = vector_of_file(connections, spec, chosen, path)
+        vector = vector_of_image(connections, spec, chosen, image)
     found = most_similar(read_rows, chosen, vector, top, without=without)
     if as_json:
         answer_json(found)
@@ -97,20 +108,24 @@ def styles(
         ),
     ],
     groups: Annotated[
-        int, typer.Option(min=1, max=MAX_GROUPS, help="At most so many groups.")
+        int,
+        typer.Option(min=1, max=MAX_GROUPS, help="How many groups to make; there may be fewer."),
     ] = 12,
     column: Column = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Another gives others.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="Another seed gives other groups.")
+    ] = 0,
 ) -> None:
     """Group the images of a job by style: by their vectors and the colours of their palettes.
 
-    FILE has the columns 'key' and 'group', of all images but those that failed. Beside styles.csv,
-    styles-group-01.jpg and so on show the most typical images of each group, the largest group
-    first. All of these are replaced if they are there.
+    FILE has the columns 'key' and 'group', of all images but those that failed. In the folder
+    FILE.sheets, group-01.jpg and so on show the most typical images of each group, the largest
+    group first. FILE and the folder are replaced if they are there; a folder that holds anything
+    else is an error.
     """
     from producer.connections import connect_stack
     from producer.search.groups import StyleColumns, group_by_style
-    from producer.search.style_files import sheet_name, write_styles
+    from producer.search.style_files import sheet_name, sheets_folder, write_styles
     from producer.search.vectors import columns_of_kind, vector_column
     from shared.paths import is_folder
 
@@ -146,7 +161,7 @@ def styles(
     table(
         ("GROUP", "IMAGES", "CONTACT SHEET"),
         [
-            (group.number, group.images, file.with_name(sheet_name(file, group.number)))
+            (group.number, group.images, sheets_folder(file) / sheet_name(group.number))
             for group in found.groups
         ],
     )
@@ -168,12 +183,11 @@ def _rows_of(connections: Connections, spec: JobSpec, vectors: Sequence[str]) ->
 def _format(output: str) -> Format:
     from shared.storage import is_s3_url
 
-    ending = PurePosixPath(output).suffix.removeprefix(".").lower()
-    endings: dict[str, Format] = {known: known for known in FORMATS}
-    if is_s3_url(output) or ending not in endings:
+    found = format_of(output)
+    if is_s3_url(output) or found is None:
         raise UsageError(
             "which_format",
             f"Groups are not written to {output!r}.",
             "Say a path here that ends in " + ", ".join(f".{form}" for form in FORMATS) + ".",
         )
-    return endings[ending]
+    return found

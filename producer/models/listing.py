@@ -23,7 +23,8 @@ from shared.storage import Store
 class ModelStatus(Frozen):
     """One version of a model. ``pulled``: a job may use it; ``is_default``: by its bare name.
 
-    ``sha256`` is null for a class that is in none of the folders looked at.
+    ``sha256`` is null for a class that is in none of the folders looked at. ``outputs``: what the
+    network gives, with how many numbers for an image; null for a class, and before it is pulled.
     """
 
     name: str
@@ -32,6 +33,7 @@ class ModelStatus(Frozen):
     pulled: bool
     engines: tuple[EngineName, ...]
     is_default: bool = True
+    outputs: dict[str, int] | None = None
 
 
 def list_models(
@@ -69,7 +71,7 @@ def _class_status(name: str, content: ClassModelFile) -> ModelStatus:
 
 def _versions(entry: Entry[WeightsModelFile], store: Store, bucket: str) -> list[ModelStatus]:
     default = entry.content.sha256
-    ready = {version.sha256 for version in published_versions(store, bucket, entry.name)}
+    ready = {each.sha256: each.outputs for each in published_versions(store, bucket, entry.name)}
     return [
         ModelStatus(
             name=entry.name,
@@ -78,6 +80,7 @@ def _versions(entry: Entry[WeightsModelFile], store: Store, bucket: str) -> list
             pulled=sha256 in ready,
             engines=("torch", "onnxruntime", "openvino"),
             is_default=sha256 == default,
+            outputs=ready.get(sha256),
         )
-        for sha256 in (default, *sorted(ready - {default}))
+        for sha256 in (default, *sorted(ready.keys() - {default}))
     ]

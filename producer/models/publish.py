@@ -56,7 +56,7 @@ class ModelPublisher:
         if (found := labels(entry)) is not None:
             files[LABELS] = folder / LABELS
             files[LABELS].write_bytes(found)
-        self.echo(f"Uploading '{name}' to the bucket '{self.bucket}'")
+        self.echo(f"Storing '{name}' in the bucket '{self.bucket}'")
         ensure_bucket(self.store, self.bucket)
         for file, path in files.items():
             self.store.put_file(self.bucket, model_key(name, sha256, file), path)

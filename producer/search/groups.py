@@ -27,7 +27,7 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class StyleColumns:
-    """What images are compared by: a column of vectors, if there is one, and of palettes."""
+    """The columns that images are compared by: one of vectors, if there is one, and of palettes."""
 
     vectors: tuple[str, ...]
     palettes: tuple[str, ...]

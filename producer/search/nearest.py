@@ -22,6 +22,8 @@ from producer.search.vectors import (
 )
 from shared.errors import PermanentError, UsageError
 from shared.job import JobSpec
+from shared.job_store import JobStore
+from shared.pipeline import Pipeline
 
 _SHOWN_KEYS = 3
 
@@ -56,24 +58,37 @@ def vector_of_key(read_rows: ReadRows, column: str, key: str) -> Vectors | None:
     return None
 
 
-def vector_of_file(connections: Connections, spec: JobSpec, column: str, path: Path) -> Vectors:
-    """The unit vector of a file here, by the job's own pipeline: of shape (1, numbers).
+def vector_of_image(connections: Connections, spec: JobSpec, column: str, image: str) -> Vectors:
+    """The unit vector of a file or an ``s3://`` object, as the job computes it.
 
-    Raises PermanentError ``image_failed``, and what ``run_images`` raises.
+    Its shape is (1, numbers). Raises PermanentError ``image_failed``, and what ``run_images``
+    raises.
     """
-    settings = connections.settings
-    found = run_images(
-        spec.pipeline, [str(path)], settings.home, models_bucket=settings.models_bucket
-    )
+    settings, pipeline = connections.settings, _as_computed(connections.jobs, spec, column)
+    found = run_images(pipeline, [image], settings.home, models_bucket=settings.models_bucket)
     (row,) = found.rows
     if row["error_code"]:
         reason = f"{row['error_code']}: {row['error_message']}"
-        raise PermanentError("image_failed", f"{str(path)!r} has no vector: {reason}")
+        raise PermanentError("image_failed", f"{image!r} has no vector: {reason}")
     return scaled_to_unit(np.array([row[column]], np.float32))
 
 
+def _as_computed(jobs: JobStore, spec: JobSpec, column: str) -> Pipeline:
+    """The job's pipeline with that column alone, in the engine and precision of the job."""
+    whole = spec.pipeline
+    analysis = whole.network_analyses[column]
+    choice = jobs.engine(spec.job_id, spec.job_uid, column)
+    options = analysis.model_dump()
+    if choice is not None and choice.precision is not None:  # a class has no precision
+        options |= {"engine": choice.engine, "precision": choice.precision}
+    models = {analysis.model: whole.models[analysis.model].model_dump()}
+    return Pipeline.model_validate(
+        whole.model_dump() | {"models": models, "analyses": {column: options}}
+    )
+
+
 def no_such_key(read_rows: ReadRows, key: str) -> UsageError:
-    """The error for what is no key of the job's rows, with keys that are like it."""
+    """The error where no row of the job has the key; it names similar keys."""
     name = key.rpartition("/")[2]
     same_name: list[str] = []
     first: list[str] = []

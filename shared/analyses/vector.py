@@ -39,6 +39,8 @@ class Vector(NetworkAnalysis):
         said = self.length if "length" in self.model_fields_set else None
         if is_class and said is None:
             raise WrongOption("length", "say length: how many numbers the class gives for an image")
+        if not is_class and said is not None:
+            raise WrongOption("length", "follows from the model's features: leave it out")
         if length is None:
             return self
         if length > MAX_VECTOR_LENGTH:
@@ -46,8 +48,6 @@ class Vector(NetworkAnalysis):
                 "model",
                 f"its features have {length:,} numbers, and a vector {MAX_VECTOR_LENGTH:,} at most",
             )
-        if said not in (None, length):
-            raise WrongOption("length", f"the model's features have {length}, not {said}")
         return self.model_copy(update={"length": length})
 
     def answer_type(self) -> pa.DataType:

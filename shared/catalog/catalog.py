@@ -9,8 +9,9 @@ from typing import Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from shared.analyses import ANALYSES, NetworkAnalysis
 from shared.catalog.documents import Document, one_line, read_document, suggestion
-from shared.catalog.files import FORMS, PIPELINE_FILE, PipelineFile, refuse_mixed
+from shared.catalog.files import FORMS, PIPELINE_FILE, PipelineFile, models_by_name, refuse_mixed
 from shared.catalog.model_files import MODEL_FILE, ModelFile, WeightsModelFile
 from shared.catalog.published import ModelConstants
 from shared.errors import UsageError
@@ -68,8 +69,27 @@ class Catalog:
         """A pipeline from a file, which names it unless it says a name."""
         document = read_document(path)
         refuse_mixed(document)
+        self._require_classes(document)
         content: PipelineFile = document.parse(PIPELINE_FILE, FORMS)
         return Entry(content.name or _name_of(path, document), content, document)
+
+    def _require_classes(self, document: Document) -> None:
+        """Raise UsageError where weights are to give what only a class can.
+
+        It comes first: no option of such an analysis would help.
+        """
+        for place, kind, model in models_by_name(document):
+            analysis, name = ANALYSES.get(kind), model.partition("@")[0]
+            if analysis is None or not issubclass(analysis, NetworkAnalysis) or analysis.reads:
+                continue
+            if name in self.model_names() and isinstance(
+                self.model(name).content, WeightsModelFile
+            ):
+                raise document.error(
+                    place,
+                    f"'{name}' has weights, which cannot give {kind}: name a Python class, as in "
+                    "'model: {python: module:Class}'",
+                )
 
     def model(self, name: str) -> Entry[ModelFile]:
         """A model by name."""
@@ -141,5 +161,5 @@ def _name_of(path: Path, document: Document) -> str:
         return TypeAdapter(Name).validate_python(path.stem)
     except ValidationError as error:
         raise document.error(
-            ("name",), f"the file's name, '{path.stem}', is not: {FORMS['name']}"
+            ("name",), f"the file's name, '{path.stem}', must be {FORMS['name']}"
         ) from error

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shared.catalog.catalog import Entry
+from shared.catalog.documents import one_line
 from shared.catalog.files import PipelineFile
-from shared.catalog.packing import PackedCode, pack_class
+from shared.catalog.packing import NoSuchClass, PackedCode, pack_class
 from shared.catalog.reading import Reader
 from shared.model import MAX_FILE_BYTES, PackedFile, check_inside, class_sha256
 from shared.paths import expanded
+
+if TYPE_CHECKING:
+    from shared.catalog.references import Reference
 
 VARIABLE = "HEADRACE_PLUGINS"
 DEFAULT_FOLDER = "plugins"
@@ -44,16 +50,14 @@ class PackedClass:
         return class_sha256(self.python_class, self.code.sha256, self.files, self.arguments)
 
 
-def pack(
-    classes: Mapping[str, tuple[str, str]], entry: Entry[PipelineFile]
-) -> dict[str, PackedClass]:
-    """Read all that a pipeline's classes need, and hash it. Nothing is run or uploaded.
+def pack(classes: Iterable[Reference], entry: Entry[PipelineFile]) -> dict[str, PackedClass]:
+    """Read all that a pipeline's classes need, and hash it, by their keys. Nothing is run.
 
-    ``classes``: ``module:Class`` and its arguments, by any name. Each gets all files. Raises
-    UsageError for what is missing, too large, or changes meanwhile.
+    Each gets all files. Raises UsageError for what is missing, too large, or changes meanwhile.
     """
     reader, packed = Reader(), {}
-    codes = pack_codes({name: python for name, (python, _) in classes.items()}, entry, reader)
+    by_key = {each.key: each for each in classes}
+    codes = pack_codes(by_key.values(), entry, reader)
     found = local_files(entry, codes.values())
     hashed = [reader.sha256(file.path, MAX_FILE_BYTES) for file in found]
     files = tuple(
@@ -62,17 +66,30 @@ def pack(
     )
     reader.require_unchanged()
     paths = tuple(file.path for file in found)
-    for name, (python_class, arguments) in classes.items():
-        packed[name] = PackedClass(python_class, codes[name], files, paths, arguments)
+    for key, each in by_key.items():
+        assert each.python_class is not None
+        packed[key] = PackedClass(each.python_class, codes[key], files, paths, each.arguments)
     return packed
 
 
 def pack_codes(
-    classes: Mapping[str, str], entry: Entry[PipelineFile], reader: Reader
+    classes: Iterable[Reference], entry: Entry[PipelineFile], reader: Reader
 ) -> dict[str, PackedCode]:
-    """The code of each ``module:Class``, by the same names. Raises UsageError."""
-    folders = class_folders(entry.document.path)
-    return {name: pack_class(python, folders, reader) for name, python in classes.items()}
+    """The code of each class, by its key. Raises UsageError."""
+    folders, document, found = class_folders(entry.document.path), entry.document, {}
+    for each in classes:
+        assert each.python_class is not None
+        try:
+            code = found[each.key] = pack_class(each.python_class, folders, reader)
+        except NoSuchClass as error:
+            problem = error.message[:1].lower() + error.message[1:]
+            raise document.error(each.place, problem, error.code, error.hint) from error
+        for name in json.loads(each.arguments):
+            if code.takes is not None and name not in code.takes:
+                takes = f"it takes {', '.join(code.takes) or 'none'}"
+                problem = f"{each.python_class} takes no argument '{one_line(name)}'; {takes}"
+                raise document.error(entry.content.place_of_argument(each.place, name), problem)
+    return found
 
 
 def class_folders(pipeline: Path | None = None) -> list[Path]:

@@ -48,9 +48,12 @@ class Document:
             first = min(found, key=lambda e: (e["type"] == "missing", self._line(_field(e))))
             raise self.error(_field(first), _problem(first, shape, forms)) from error
 
-    def error(self, field: Field, problem: str) -> UsageError:
+    def error(
+        self, field: Field, problem: str, code: str = "bad_yaml", hint: str = ""
+    ) -> UsageError:
         """``FILE:LINE: field: problem``."""
-        return _error(self.path, self._line(field), field, problem)
+        found = _error(self.path, self._line(field), field, problem)
+        return UsageError(code, found.message, hint)
 
     def _line(self, field: Field) -> int:
         """The line of the field, or of the nearest one around it that is written out."""
@@ -181,7 +184,7 @@ def _problem(error: ErrorDetails, shape: Any, forms: Mapping[str, str]) -> str:
         name = f"{field[-2]}[key]"
     if kind in ("string_pattern_mismatch", "string_type") and name in forms:
         quotes = "" if isinstance(error["input"], str) else ", in quotes"
-        return f"'{error['input']}' is not: {forms[name]}{quotes}"
+        return f"'{error['input']}' must be {forms[name]}{quotes}"
     message = error["msg"].removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
 

@@ -6,6 +6,7 @@ Both follow from the kinds in ``shared.analyses`` and ``shared.views``.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast
 
@@ -13,6 +14,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, create_model, mo
 
 from shared.analyses import ANALYSES, Analysis, NetworkAnalysis
 from shared.catalog.documents import Document
+from shared.catalog.documents import Field as Place
 from shared.catalog.model_files import Line
 from shared.columns import FIXED_COLUMNS
 from shared.fields import FileDefault, Frozen, Name, SidePixels
@@ -185,6 +187,10 @@ class PipelineFile(PipelineFields):
         """Where an option of an analysis stands in the file."""
         return ("analyses", analysis, option)
 
+    def place_of_argument(self, model: Place, name: str) -> Place:
+        """Where an argument of a class stands; ``model``: where its class is named."""
+        return (*model, "args", name)
+
 
 class ShortFile(PipelineFile):
     """One analysis of one model, in a square crop.
@@ -220,6 +226,10 @@ class ShortFile(PipelineFile):
     def place_of(self, analysis: str, option: str) -> tuple[str, ...]:  # noqa: ARG002 - one alone
         """See ``PipelineFile``."""
         return (option,) if option in type(self).model_fields else ("postprocess", option)
+
+    def place_of_argument(self, model: Place, name: str) -> Place:
+        """See ``PipelineFile``."""
+        return ("args", name) if self.args else super().place_of_argument(model, name)
 
 
 def _said(section: Frozen) -> dict[str, Any]:
@@ -305,6 +315,18 @@ def _form(values: Any) -> str | None:
 _FORMS = {_LONG: LongFile} | {f"<{kind}>": file for kind, file in SHORT_FILES.items()}
 _tagged = tuple(Annotated[file, Tag(tag)] for tag, file in _FORMS.items())
 PIPELINE_FILE: Any = Annotated[Union[_tagged], Discriminator(_form)]  # noqa: UP007 - made at run time
+
+
+def models_by_name(document: Document) -> Iterator[tuple[Place, str, str]]:
+    """Place, kind and name of each model that is named, of a file that nobody has checked."""
+    values = document.values
+    asked: dict[Place, Any] = {(): {"kind": values.get("gives"), "model": values.get("model")}}
+    if isinstance(analyses := values.get("analyses"), dict):
+        asked = {("analyses", name): each for name, each in analyses.items()}
+    for place, each in asked.items():
+        kind, model = map(each.get, ("kind", "model")) if isinstance(each, dict) else (None, None)
+        if isinstance(kind, str) and isinstance(model, str):
+            yield (*place, "model"), kind, model
 
 
 def refuse_mixed(document: Document) -> None:

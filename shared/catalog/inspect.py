@@ -160,7 +160,8 @@ def _checked(
     Large files are looked at and not read.
     """
     named, reader = references(entry, catalog), Reader()
-    classes = {each.key: each.python_class for each in named.values() if each.python_class}
+    distinct = {each.key: each for each in reversed(named.values())}
+    classes = [each for each in distinct.values() if each.python_class]
     codes = pack_codes(classes, entry, reader)
     reader.require_unchanged()
     if classes:

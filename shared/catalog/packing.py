@@ -14,7 +14,7 @@ import stat
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import NoReturn
@@ -30,6 +30,7 @@ from shared.catalog.imports import (
     parse,
 )
 from shared.catalog.reading import Reader
+from shared.catalog.signatures import arguments_of
 from shared.errors import UsageError
 from shared.model import MAX_CODE_BYTES, check_inside
 
@@ -44,17 +45,25 @@ _ZIP_MODE = (stat.S_IFREG | 0o644) << 16
 
 @dataclass(frozen=True, slots=True)
 class PackedCode:
-    """``modules`` are paths relative to ``folder``, sorted; ``archive`` is a zip of them."""
+    """``modules`` are paths relative to ``folder``, sorted; ``archive`` is a zip of them.
+
+    ``takes``: the names of the class's arguments; None where its source does not say them.
+    """
 
     folder: Path
     modules: tuple[str, ...]
     source_bytes: int
     archive: bytes
+    takes: tuple[str, ...] | None = None
 
     @property
     def sha256(self) -> str:
         """Of the archive: equal for equal code."""
         return hashlib.sha256(self.archive).hexdigest()
+
+
+class NoSuchClass(UsageError):
+    """There is no such module, or no such class or function in it."""
 
 
 def pack_class(python_class: str, folders: Sequence[Path], reader: Reader) -> PackedCode:
@@ -78,10 +87,10 @@ def pack_class(python_class: str, folders: Sequence[Path], reader: Reader) -> Pa
         seen.append(modules.module(module))
         if {name, ALL} & names_of(seen[-1].tree):
             modules.take_imported()
-            return modules.packed()
+            return replace(modules.packed(), takes=arguments_of(seen[-1].tree, name))
     if seen:
         raise _no_class(name, seen)
-    raise UsageError(
+    raise NoSuchClass(
         "no_plugin",
         f"There is no module for '{python_class}' in {_either(folders)}.",
         "Put it beside the pipeline's file, or set HEADRACE_PLUGINS to the folder that has it.",
@@ -268,17 +277,17 @@ def _unreadable(path: Path, error: OSError) -> UsageError:
     )
 
 
-def _no_class(name: str, seen: Sequence[_Module]) -> UsageError:
+def _no_class(name: str, seen: Sequence[_Module]) -> NoSuchClass:
     """The error for a class or function that is in none of the modules of its module's name."""
     paths = _either(module.path for module in seen)
     if any(name in coroutines_of(module.tree) for module in seen):
-        return UsageError(
+        return NoSuchClass(
             "no_plugin", f"'{name}' in {paths} is an async function.", "Make it a plain 'def'."
         )
     functions = {name for module in seen for name in functions_of(module.tree)}
     names = {name for module in seen for name in names_of(module.tree) if name[:1].isupper()}
     known = suggestion(name, sorted(names | functions))
-    return UsageError("no_plugin", f"There is no class or function '{name}' in {paths}; {known}")
+    return NoSuchClass("no_plugin", f"There is no class or function '{name}' in {paths}; {known}")
 
 
 def _either(paths: Iterable[Path]) -> str:

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from shared.analyses import NetworkAnalysis
 from shared.catalog.catalog import Catalog, Entry
 from shared.catalog.classes import class_model_name
-from shared.catalog.documents import suggestion
+from shared.catalog.documents import Field, suggestion
 from shared.catalog.files import (
     Asked,
     ClassReference,
@@ -24,10 +24,15 @@ from shared.views import View
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A model of a pipeline. ``key``: its name there; ``arguments``: of its class, as JSON."""
+    """A model of a pipeline.
+
+    ``key``: its name there. ``place``: of the field that names it first. ``arguments``: of its
+    class, as JSON.
+    """
 
     key: str
     entry: Entry[ModelFile]
+    place: Field
     arguments: str = "{}"
 
     @property
@@ -94,13 +99,13 @@ def _reference(
                 place, f"give it a 'name:', as '{name}' from its class cannot be one"
             )
         found: Entry[ModelFile] = Entry(name, ClassModelFile(python=model.python), document)
-        return Reference(name, found, arguments_text(args or model.args))
+        return Reference(name, found, place, arguments_text(args or model.args))
     assert model is not None
     name = model.partition("@")[0]
     if name not in catalog.model_names():
         known = suggestion(name, catalog.model_names())
         raise document.error(place, f"there is no model '{name}'; {known}")
-    reference = Reference(model, catalog.model(name), arguments_text(args or {}))
+    reference = Reference(model, catalog.model(name), place, arguments_text(args or {}))
     if reference.python_class:
         if reference.version:
             raise document.error(place, f"'{name}' is a Python class: leave '@...' out")
@@ -108,13 +113,6 @@ def _reference(
     if args is not None:
         raise document.error(
             ("args",), f"is for Python classes, and '{name}' has weights: leave it out"
-        )
-    kind = asked.options["kind"]
-    if issubclass(asked.kind, NetworkAnalysis) and not asked.kind.reads:
-        raise document.error(
-            place,
-            f"'{name}' has weights, and only a Python class gives {kind}: name one, as in "
-            "'model: {python: module:Class}'",
         )
     return reference
 

@@ -38,11 +38,7 @@ def resolve(
     entry = catalog.pipeline(name_or_path)
     named = references(entry, catalog)
     distinct = {reference.key: reference for reference in named.values()}
-    classes = {
-        key: (reference.python_class, reference.arguments)
-        for key, reference in distinct.items()
-        if reference.python_class
-    }
+    classes = [reference for reference in distinct.values() if reference.python_class]
     packed = pack(classes, entry) if classes else {}
     versions = {
         key: _version(reference, models_bucket, store)

@@ -61,7 +61,8 @@ def test_sheets_show_the_photos_of_each_group(
     finally:
         weed.stop()
     assert "1 of 5 images could not be fetched or decoded" in capsys.readouterr().err
-    red, blue = (Image.open(tmp_path / f"styles-group-{number:02}.jpg") for number in (1, 2))
+    sheets = tmp_path / "styles.csv.sheets"
+    red, blue = (Image.open(sheets / f"group-{number:02}.jpg") for number in (1, 2))
     assert [colour_of(red, tile) for tile in range(3)] == ["red"] * 3
     assert sorted(colour_of(blue, tile) for tile in range(2)) == ["blue", "gray"]
 

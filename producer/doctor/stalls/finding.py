@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from producer.stack.roles import PRODUCER
+from shared.errors import sentences
 
 # A worker that dies leaves as many late messages as it held; more are a fault that goes on.
 LATE_MESSAGES = 5
@@ -26,7 +27,7 @@ class Finding:
     is_warning: bool = False
 
     def __str__(self) -> str:
-        return f"{self.detail} {self.hint}"
+        return sentences(self.detail, self.hint)
 
 
 def described_worker(name: str) -> str:

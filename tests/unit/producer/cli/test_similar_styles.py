@@ -167,7 +167,7 @@ def test_styles_writes_groups_and_names_the_sheets(
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
     assert [line.split()[0] for line in lines] == ["GROUP", "1", "2"]
-    assert lines[1].endswith("styles-group-01.jpg")
+    assert lines[1].endswith("styles.csv.sheets/group-01.jpg")
     assert "2 of 9 images could not be fetched" in printed.err
     assert "9 rows in styles.csv" in printed.err
     assert (tmp_path / "styles.csv").read_text().startswith('"key","group"\n')

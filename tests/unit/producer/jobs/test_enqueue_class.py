@@ -183,6 +183,8 @@ def test_retry_update_of_a_pipeline_that_is_gone_says_what_to_do(fake: Fake) -> 
 
 def test_each_class_of_a_pipeline_travels(fake: Fake, tmp_path: Path) -> None:
     (tmp_path / "other.py").write_text("class Other: ...\n")
+    with (tmp_path / "shape.py").open("a") as file:
+        file.write("    def __init__(self, value=1): ...\n")
     fake.pipeline.write_text(
         "analyses:\n  a: {kind: classes, model: {python: shape:Shape}}\n"
         "  b: {kind: classes, model: {python: shape:Shape, name: again, args: {value: 2}}}\n"

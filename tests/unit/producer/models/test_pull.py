@@ -338,6 +338,8 @@ def test_own_weights_are_a_version_that_a_pipeline_can_name(bench: Bench, tmp_pa
         (SHA256, False, True),
         (own, True, False),
     ]
+    assert versions[0].outputs is None
+    assert versions[1].outputs
 
 
 def test_what_cannot_be_pushed(bench: Bench, tmp_path: Path) -> None:

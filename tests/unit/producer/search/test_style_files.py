@@ -1,4 +1,4 @@
-"""The files of ``styles``: whole or not there, each replaced, none left over."""
+"""The files of ``styles``: whole or not there, replaced, and nothing else is touched."""
 
 from __future__ import annotations
 
@@ -64,6 +64,10 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def read(path: Path, form: Format) -> list[tuple[str, int]]:
     if form == "parquet":
         rows: list[Any] = pq.read_table(path).to_pylist()
@@ -83,22 +87,49 @@ def test_every_format_has_key_and_group(
     assert write(found, file, form) == 3
     table = found.table.to_pylist()
     assert read(file, form) == [(row["key"], row["group"]) for row in table]
-    sheets = [f"my styles-group-0{number}.jpg" for number in (1, 2, 3)]
-    assert names(tmp_path) == sorted([file.name, *sheets])
+    assert names(tmp_path) == [file.name, f"{file.name}.sheets"]
+    sheets = [f"group-0{number}.jpg" for number in (1, 2, 3)]
+    assert names(tmp_path / f"{file.name}.sheets") == sheets
     (asked,) = drawn
     assert [sheet.items for sheet in asked.sheets] == [tuple(g.typical) for g in found.groups]
 
 
-def test_sheets_of_more_groups_are_removed_and_nothing_else(
+def test_a_folder_of_sheets_is_replaced_as_a_whole_and_nothing_beside_it(
     drawn: list[ContactSheets], tmp_path: Path
 ) -> None:
-    others = ["styles-group-1.jpg", "styles-group-x.jpg", "other-group-09.jpg"]
+    others = ["styles-group-01.jpg", "group-01.jpg", "other.csv.sheets"]
     for name in others:
         (tmp_path / name).write_text("mine")
     write(grouping(5), tmp_path / "styles.csv")
     write(grouping(2), tmp_path / "styles.csv")
-    sheets = ["styles-group-01.jpg", "styles-group-02.jpg"]
-    assert names(tmp_path) == sorted(["styles.csv", *sheets, *others])
+    assert names(tmp_path) == sorted(["styles.csv", "styles.csv.sheets", *others])
+    assert names(tmp_path / "styles.csv.sheets") == ["group-01.jpg", "group-02.jpg"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["mine.jpg", "group-1.jpg", "group-01.png", "group-01.jpg/mine", ""],
+)
+def test_a_folder_with_anything_else_is_an_error_and_kept(
+    drawn: list[ContactSheets], tmp_path: Path, other: str
+) -> None:
+    file = tmp_path / "styles.csv"
+    theirs = tmp_path / "styles.csv.sheets" / other
+    theirs.parent.mkdir(parents=True, exist_ok=True)
+    theirs.write_text("mine")
+    with pytest.raises(HeadraceError, match=r"is none of them. Move it away, or choose another"):
+        write(grouping(2), file)
+    assert theirs.read_text() == "mine"
+    assert not file.exists()
+    assert drawn == []
+
+
+def test_a_link_to_a_folder_is_an_error(drawn: list[ContactSheets], tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "styles.csv.sheets").symlink_to(tmp_path / "mine")
+    with pytest.raises(HeadraceError, match="is none of them"):
+        write(grouping(2), tmp_path / "styles.csv")
+    assert (tmp_path / "mine").is_dir()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), HeadraceError("sheets_failed", "No.")])
@@ -109,7 +140,7 @@ def test_what_is_interrupted_leaves_the_files_as_they_were(
     tmp_path: Path,
 ) -> None:
     write(grouping(2), tmp_path / "styles.csv")
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    before = contents(tmp_path)
 
     def interrupted(request: ContactSheets, progress: Callable[[int], None]) -> int:
         request.sheets[0].path.write_bytes(b"half")
@@ -118,7 +149,7 @@ def test_what_is_interrupted_leaves_the_files_as_they_were(
     monkeypatch.setattr(style_files, "draw_sheets", interrupted)
     with pytest.raises(type(error)):
         write(grouping(3), tmp_path / "styles.csv")
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert contents(tmp_path) == before
 
 
 def test_no_groups_are_a_table_without_rows(tmp_path: Path) -> None:
@@ -161,7 +192,7 @@ def test_a_group_of_one_image_has_a_sheet(drawn: list[ContactSheets], tmp_path: 
     item = Item(key="a.jpg", etag="", size=0)
     found = Grouping(grouping(1).table.slice(0, 1), [Group(1, 1, [item])])
     write(found, tmp_path / "one.jsonl", "jsonl")
-    assert names(tmp_path) == ["one-group-01.jpg", "one.jsonl"]
+    assert names(tmp_path / "one.jsonl.sheets") == ["group-01.jpg"]
 
 
 def test_an_interrupt_ends_the_process_that_draws(

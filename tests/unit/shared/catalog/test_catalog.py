@@ -56,9 +56,9 @@ def _refusal(tmp_path: Path, text: str, catalog: Catalog | None = None) -> str:
             ":3: preprocess.crop_pixels: input should be a valid integer.",
         ),
         ("model: pets\npreprocess:\n", ":2: preprocess: fields are expected here"),
-        ("model: 3\n", ":1: model: '3' is not: NAME, NAME@SHA256 or {python: module:Class}, in"),
-        ("model: pets@12\n", ":1: model: 'pets@12' is not: NAME, NAME@SHA256"),
-        ("\nmodel:\n  python: a.py\n", ":3: model.python: 'a.py' is not: module:Class."),
+        ("model: 3\n", ":1: model: '3' must be NAME, NAME@SHA256 or {python: module:Class}, in"),
+        ("model: pets@12\n", ":1: model: 'pets@12' must be NAME, NAME@SHA256"),
+        ("\nmodel:\n  python: a.py\n", ":3: model.python: 'a.py' must be module:Class."),
         ("model: {python: 'a:B', nam: c}\n", ":1: model.nam: unknown field; did you mean name?"),
         ("engine: auto\nmodel: pet\n", ":2: model: there is no model 'pet'; did you mean pets?"),
         (
@@ -142,7 +142,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         ("licence: MIT\n", "", "pets.yaml:1: licence: is missing."),
         ("licence:", "license:", "pets.yaml:9: license: unknown field; did you mean licence?"),
         ("- url:", "- uri:", "pets.yaml:4: sources[0].uri: unknown field"),
-        (f"sha256: {WEIGHTS_SHA256}", "sha256: ABC", "pets.yaml:2: sha256: 'ABC' is not: 64 hexa"),
+        (f"sha256: {WEIGHTS_SHA256}", "sha256: ABC", "pets.yaml:2: sha256: 'ABC' must be 64 hexa"),
     ],
 )
 def test_what_is_wrong_in_a_model(
@@ -166,7 +166,7 @@ def test_unknown_names_are_answered_with_a_suggestion(catalog: Catalog) -> None:
 def test_a_file_has_to_have_a_name_that_a_pipeline_can_have(tmp_path: Path) -> None:
     path = tmp_path / "My Pipeline.yaml"
     path.write_text("model: mobilenet_v2\n")
-    with pytest.raises(UsageError, match="'My Pipeline', is not: lower-case"):
+    with pytest.raises(UsageError, match="'My Pipeline', must be lower-case"):
         validate_file(path)
     path.write_text("name: mine\nmodel: mobilenet_v2\n")
     assert validate_file(path).name == "mine"

@@ -87,7 +87,10 @@ def test_it_is_looked_for_beside_the_pipeline_then_by_the_variable_then_here(
     path = written(tmp_path, PIPELINE)
     named, plugins = tmp_path / "named", tmp_path / "here" / "plugins"
     said = refused(resolved, path)
-    assert f"There is no module for 'light:MeanBrightness' in {tmp_path} or {plugins}." in said
+    assert (
+        f"{path}:1: model: there is no module for 'light:MeanBrightness' in "
+        f"{tmp_path} or {plugins}." in said
+    )
     assert "Put it beside the pipeline's file, or set HEADRACE_PLUGINS" in said
     monkeypatch.setenv("HEADRACE_PLUGINS", "../named")
     for folder in (plugins, named, tmp_path):  # the last that is looked at first
@@ -122,7 +125,10 @@ def test_a_class_may_be_a_model_with_a_file(
     ("source", "expected"),
     [
         (None, "no module for 'light:MeanBrightness' in"),
-        ("class MeanBrightnes:\n    pass\n", "did you mean MeanBrightnes?"),
+        (
+            "class MeanBrightnes:\n    pass\n",
+            ".yaml:1: model: there is no class or function 'MeanBrigh",
+        ),
         (
             "class MeanBrightness:\n  pass\n  oops(\n",
             "light.py:3: not Python: '(' was never closed",

@@ -23,7 +23,7 @@ from tests.support.pets_catalog import (
     written,
 )
 
-CLASS = "class Mood:\n    def __init__(self, level=1): ...\n"
+CLASS = "class Mood:\n    def __init__(self, a=None, b=None, *, level=1): ...\n"
 LONG = """\
 analyses:
   style: {kind: vector, model: pets}
@@ -168,11 +168,14 @@ def test_a_network_without_features_gives_no_vector(bench: Bench) -> None:
     assert bench.resolve("model: pets\n").pipeline.models["pets"].outputs == ("scores",)
 
 
-def test_a_vector_may_not_say_another_length_than_the_models(bench: Bench) -> None:
-    text = "analyses:\n  a:\n    kind: vector\n    model: pets\n    length: 9\n"
-    with pytest.raises(UsageError, match=r":5: analyses.a.length: the model's features have 512"):
-        bench.resolve(text)
-    assert bench.resolve(text.replace("9", "512")).pipeline
+@pytest.mark.parametrize("length", [9, 512])
+def test_the_length_of_a_networks_vector_is_not_said_even_before_it_is_pulled(
+    bench: Bench, length: int
+) -> None:
+    path = bench.folder / "long.yaml"
+    path.write_text(f"analyses:\n  a:\n    kind: vector\n    model: pets\n    length: {length}\n")
+    with pytest.raises(UsageError, match=r":5: analyses.a.length: follows from the model's feat"):
+        validate_file(path, bench.catalog)
 
 
 @pytest.mark.parametrize(
@@ -238,10 +241,30 @@ _MOOD = "{python: mood:Mood}"
         ("args: 3\ngives: 3\nmodel: pets\n", ":2: gives: there is no '3'; there is"),
         ("gives: 3\nmodel: pets\n", ":1: gives: there is no '3'; there is classes, values"),
         ("gives: palette\nmodel: pets\n", ":1: gives: there is no 'palette'; there is classes"),
-        ("model: pets\ngives: values\n", ":1: postprocess.fields: is missing."),
+        (
+            "gives: values\nmodel: pets\n",
+            ":2: model: 'pets' has weights, which cannot give values: name a Python class",
+        ),
         (
             "model: pets\ngives: values\npostprocess: {fields: {a: int}}\n",
-            ":1: model: 'pets' has weights, and only a Python class gives values: name one",
+            ":1: model: 'pets' has weights, which cannot give values: name a Python class",
+        ),
+        (f"model: {_MOOD}\ngives: values\n", ":1: postprocess.fields: is missing."),
+        (
+            "model:\n  python: mood:Mood\n  args: {a: 1, levle: 2}\n",
+            ":3: model.args.levle: mood:Mood takes no argument 'levle'; it takes a, b, level.",
+        ),
+        (
+            f"model: {_MOOD}\nargs:\n  levle: 2\n",
+            ":3: args.levle: mood:Mood takes no argument 'levle'; it takes a, b, level.",
+        ),
+        (
+            f"analyses:\n  a:\n    kind: classes\n    model: {_MOOD[:-1]}, args: {{levle: 2}}}}\n",
+            ":4: analyses.a.model.args.levle: mood:Mood takes no argument 'levle'",
+        ),
+        (
+            "analyses:\n  b:\n    kind: classes\n    model: {python: mood:D}\n",
+            ":4: analyses.b.model: there is no class or function 'D' in",
         ),
         (f"model: {_MOOD}\ngives: vector\n", ":1: postprocess.length: say length: how many"),
         (
@@ -255,7 +278,7 @@ _MOOD = "{python: mood:Mood}"
         (f"model: {_MOOD}\ngives: values\npostprocess: {{fields: {{}}}}\n", "at least one is need"),
         (
             f"model: {_MOOD}\ngives: values\npostprocess: {{fields: {{1a: int}}}}\n",
-            ":3: postprocess.fields.1a: '1a' is not: letters, digits and '_', no digit first",
+            ":3: postprocess.fields.1a: '1a' must be letters, digits and '_', no digit first",
         ),
         ("model: pets\nargs: {a: 1}\n", ":2: args: is for Python classes, and 'pets' has weights"),
         (f"model: {_MOOD}\nargs: {{a: 2020-01-01}}\n", ":2: args: only text, numbers, true"),
@@ -273,7 +296,7 @@ _MOOD = "{python: mood:Mood}"
         ("analyses:\n  a: {model: pets}\n", ":2: analyses.a: needs a kind, as in 'kind: NAME'."),
         ("analyses:\n  a: {kind: vectr}\n", ":2: analyses.a.kind: there is no 'vectr'; did you"),
         ("analyses:\n  a: {kind: vector}\n", ":2: analyses.a.model: is missing."),
-        ("analyses:\n  A: {kind: palette}\n", ":2: analyses.A: 'A' is not: lower-case letters"),
+        ("analyses:\n  A: {kind: palette}\n", ":2: analyses.A: 'A' must be lower-case letters"),
         (
             "analyses:\n  a: {kind: palette}\n  a: {kind: palette}\n",
             ":3: analyses.a: is on line 2 already.",
@@ -303,8 +326,8 @@ _MOOD = "{python: mood:Mood}"
             ":2: analyses.a.length: say length: how many numbers the class gives",
         ),
         (
-            "analyses:\n  a: {kind: values, model: pets, fields: {b: int}}\n",
-            ":2: analyses.a.model: 'pets' has weights, and only a Python class gives values",
+            "analyses:\n  a: {kind: values, model: pets}\n",
+            ":2: analyses.a.model: 'pets' has weights, which cannot give values",
         ),
         (f"analyses:\n  a: {{kind: values, model: {_MOOD}}}\n", ":2: analyses.a.fields: is miss"),
         (
