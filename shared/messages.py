@@ -136,7 +136,7 @@ def _as_text(answers: Any) -> str:
     return b64encode(encode(answers)).decode()
 
 
-class _Answered(Message):
+class _AnswersMessage(Message):
     """What is known of the items after a stage.
 
     ``answers``: an Arrow record batch, as ``shared.answers`` has it; in JSON its stream in base64,
@@ -173,7 +173,7 @@ class _Answered(Message):
         return decode_answers(b64decode(given, validate=True), pipeline, cls.stage_before(pipeline))
 
 
-class Batch(_Answered):
+class Batch(_AnswersMessage):
     """preprocess -> inference: the pixels are staged here; failed items have none.
 
     ``answers`` are those of the preprocess stage. ``keys``: of the items, where the pipeline has a
@@ -185,7 +185,7 @@ class Batch(_Answered):
 
     @staticmethod
     def stage_before(pipeline: Pipeline) -> Stage:  # noqa: ARG004 - the same for all
-        """See ``_Answered``."""
+        """See ``_AnswersMessage``."""
         return PREPROCESS
 
     @model_validator(mode="after")
@@ -200,7 +200,7 @@ class Batch(_Answered):
         return self
 
 
-class Result(_Answered):
+class Result(_AnswersMessage):
     """inference or preprocess -> collector: the rows of one chunk.
 
     ``computed``: what computed each analysis by a model, null where nothing did.
@@ -212,7 +212,7 @@ class Result(_Answered):
 
     @staticmethod
     def stage_before(pipeline: Pipeline) -> Stage:
-        """See ``_Answered``."""
+        """See ``_AnswersMessage``."""
         return pipeline.route[-2]
 
     @model_validator(mode="after")

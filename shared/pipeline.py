@@ -103,6 +103,10 @@ class Pipeline(PipelineFields):
         used = {a.model for a in self.analyses.values() if isinstance(a, NetworkAnalysis)}
         if used != self.models.keys():
             raise ValueError("models are those that the analyses name, and no others")
+        for name, analysis in self.network_analyses.items():
+            model = self.models[analysis.model]
+            if model.architecture is not None and analysis.reads not in model.outputs:
+                raise ValueError(f"the model of {name} gives nothing that {analysis.kind} reads")
         if any(analysis.view is None for analysis in self.analyses.values()):
             raise ValueError("a resolved pipeline has a view for each analysis")
         return self

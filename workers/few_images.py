@@ -133,6 +133,7 @@ class _Stages:
             _note,
             lambda _batch, error: self._stopped.append(error),
             self._stopping,
+            PATIENCE_SECONDS,
         )
 
     def result(self, number: int, image: GivenImage) -> Result:

@@ -174,7 +174,8 @@ class Ledger:
     ) -> int:
         """Note that ``worker`` runs this item of its chunk alone; None: that it runs none so.
 
-        ``item`` is the place in the chunk. Returns how many runs of it were lost at this stage.
+        ``item`` is the place in the chunk, or another number of the stage's own for a second trial
+        of the same item. Returns how many runs of it were lost at this stage.
         """
         place = "-" if item is None else item
         answer = self._checked("mark_running_alone", *_args(ref), stage.name, worker.name, place)

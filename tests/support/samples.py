@@ -69,8 +69,8 @@ def long_pipeline(
 
 
 def catalogue() -> Pipeline:
-    """The long form, with an analysis of each kind and two models that nobody loads."""
-    other = MODEL.model_copy(update={"name": "other", "sha256": "c" * 64})
+    """The long form, with an analysis of each kind, a model and a class that nobody loads."""
+    other = class_model("own:Own", name="other", sha256="c" * 64)
     view = Crop(resize_shorter_pixels=64, crop_pixels=64)
     analyses = {
         "kinds": Classes(model="tiny", view=view, top_k=2),

@@ -80,6 +80,7 @@ def make_stage(
         engine: FakeEngine | Callable[[ModelKey], LoadedModel],
         stopping: threading.Event | None = None,
         network: Parcels | None = None,
+        patience_seconds: float | None = None,
     ) -> InferenceStage:
         stopping = stopping or threading.Event()
         loops.append(loop_over(engine))
@@ -87,7 +88,7 @@ def make_stage(
         on_trial = SuspectAnalyst(ChildAnalyst(stopping), analyst)
         return InferenceStage(
             *(ring, cast(NetworkStaging, network), analyst, on_trial, JobPins(jobs), noted),
-            *(lambda batch, error: stopped.append(error), stopping),
+            *(lambda batch, error: stopped.append(error), stopping, patience_seconds),
         )
 
     yield make

@@ -18,7 +18,7 @@ from shared.model import Precision
 from shared.pipeline import Pipeline
 from shared.placement import Size
 from workers.inference.alone import Alone
-from workers.inference.answering import Answers, Group, Part, answers_from, grouped, naming
+from workers.inference.answering import Answers, Group, GroupRun, answers_from, grouped, naming
 from workers.inference.device import DeviceLoop
 from workers.inference.engines import Images
 from workers.inference.errors import ClassUnusable, EngineError, of_analyses
@@ -101,21 +101,25 @@ class DeviceAnalyst:
 
     def answer(self, request: Request) -> Answers:
         """See ``Analyst``. On trial it answers for users' classes, which die without us."""
+        with self._device.keeping(request.model_keys.values()):
+            return self._answer(request)
+
+    def _answer(self, request: Request) -> Answers:
         if request.note is not None:
             groups = grouped(request.pipeline, request.model_keys)
             return self._on_trial(request, groups, request.note)
         groups = grouped(request.pipeline, self._settled(request))
-        parts = []
+        runs = []
         for group, future in zip(groups, self._submitted(request, groups), strict=True):
             try:
                 with of_analyses(*group.analyses):
                     run = future.result()
             except EngineError as error:
-                parts += self._one_by_one(request, [group], in_batch=error)
+                runs += self._one_by_one(request, [group], in_batch=error)
             else:
                 self._alone.ran_well(group.key, request.job)
-                parts.append(Part(group, 0, len(request.sizes), run))
-        return answers_from(request.pipeline, parts, request.sizes)
+                runs.append(GroupRun(group, 0, len(request.sizes), run))
+        return answers_from(request.pipeline, runs, request.sizes)
 
     def _settled(self, request: Request) -> dict[str, ModelKey]:
         """The keys of the models; a network's in the job's precision, which is settled first."""
@@ -133,7 +137,7 @@ class DeviceAnalyst:
         return keys
 
     def _submitted(self, request: Request, groups: list[Group]) -> list[Future[InferenceResult]]:
-        """What came of each group. All are done: the pixels may go."""
+        """The runs of all groups. All are done: the pixels may go."""
         count = len(request.sizes)
         futures: list[Future[InferenceResult]] = []
         try:
@@ -161,9 +165,9 @@ class DeviceAnalyst:
                     f"The worker died {lost_runs} times while {names} ran one image, alone."
                 )
 
-        parts = self._one_by_one(request, groups, begin)
+        runs = self._one_by_one(request, groups, begin)
         note(None)
-        return answers_from(request.pipeline, parts, request.sizes)
+        return answers_from(request.pipeline, runs, request.sizes)
 
     def _one_by_one(
         self,
@@ -171,29 +175,29 @@ class DeviceAnalyst:
         groups: list[Group],
         begin: Callable[[int], object] = lambda _: None,
         in_batch: EngineError | None = None,
-    ) -> list[Part]:
+    ) -> list[GroupRun]:
         """``begin`` is called with the number of each image before it runs.
 
         ``in_batch`` is what all of them together led to.
         """
-        parts = []
+        runs = []
         for row in range(len(request.sizes)):
             if row in request.failed:
-                parts += [Part(group, row, row + 1, request.failed[row]) for group in groups]
+                runs += [GroupRun(group, row, row + 1, request.failed[row]) for group in groups]
                 continue
             if self._stopping.is_set():
                 raise TransientError("stopping", "The worker is stopping.")
             begin(row)
-            parts += [self._alone_part(request, group, row, in_batch) for group in groups]
-        return parts
+            runs += [self._run_alone(request, group, row, in_batch) for group in groups]
+        return runs
 
-    def _alone_part(
+    def _run_alone(
         self, request: Request, group: Group, row: int, in_batch: EngineError | None
-    ) -> Part:
+    ) -> GroupRun:
         image, name = request.views[group.view][row : row + 1], f"{request.name} {row}"
         about = request.about(group, row, row + 1)
         with of_analyses(*group.analyses):
             run = self._alone.run(group.key, image, request.job, name, about, in_batch)
         if isinstance(run, ItemFailure):
             run = naming(request.pipeline, group.analyses[0], run)
-        return Part(group, row, row + 1, run)
+        return GroupRun(group, row, row + 1, run)

@@ -1,21 +1,31 @@
-"""Which analyses one run of a model answers, and the answers of all runs together."""
+"""Groups of analyses that share a run of a model, and the answers from all runs of a chunk."""
 
 from __future__ import annotations
 
+import logging
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from shared.analyses import Analysis
 from shared.item import ItemFailure
 from shared.job import EngineChoice
 from shared.pipeline import Pipeline, view_of
 from shared.placement import Size
 from workers.inference.engines import Outputs
-from workers.inference.errors import of_analyses
-from workers.inference.heads import Answered, ClassOutputs, NetworkOutputs, head_of
+from workers.inference.errors import ModelUnusable, model_failure, of_analyses, one_line
+from workers.inference.heads import ClassOutputs, HeadAnswers, NetworkOutputs, head_of
 from workers.inference.model_types import ModelKey
 from workers.inference.submission import InferenceResult
+
+# A head that raises does so for every chunk: its traceback is logged once for each of so many
+# analyses.
+_LOGGED_ANALYSES = 256
+
+log = logging.getLogger(__name__)
+_logged: deque[tuple[str, str]] = deque(maxlen=_LOGGED_ANALYSES)  # pipeline and analysis
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +42,11 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """What a group came to for the images from ``first`` to before ``end``."""
+class GroupRun:
+    """One run of a group, over the images from ``first`` up to ``end``, which is not among them.
+
+    ``result``: the run's outputs, or why all of these images failed.
+    """
 
     group: Group
     first: int
@@ -46,9 +59,9 @@ class Answers:
     """Answers to the analyses that were asked for.
 
     ``columns``: by analysis, a value for each image, of the analysis's ``answer_type``.
-    ``failures``: by the number of the image, which has failed in all analyses then.
-    ``engines``: what computed, by analysis; only of those that something computed.
-    ``runs``: of the device.
+    ``failures``: by the number of the image; it has failed in all analyses then.
+    ``engines``: by analysis, the engine that computed it; without those that none computed.
+    ``runs``: the device's runs.
     """
 
     columns: dict[str, pa.Array] = field(default_factory=dict)
@@ -72,24 +85,62 @@ def answers_of(
     outputs: Outputs,
     labels: Sequence[str],
     sizes: Sequence[Size],
-) -> dict[str, Answered]:
+) -> dict[str, HeadAnswers]:
     """The answers of one run, by analysis.
 
-    Raises ModelUnusable where a network does not give what an analysis reads.
+    Where a head raises, or gives answers that do not fit, all images fail.
+    Raises ModelUnusable where a head does.
     """
-    given: NetworkOutputs | ClassOutputs
-    if isinstance(outputs, tuple):
-        given = dict(zip(group.key.model.outputs, outputs, strict=False))
-    else:
-        given = outputs
     found = {}
     for name in group.analyses:
-        analysis = pipeline.analyses[name]
-        with of_analyses(name):
-            answered = head_of(analysis.kind).answers(analysis, given, labels, sizes)
+        try:
+            with of_analyses(name):
+                answered = _head_answers(pipeline.analyses[name], group, outputs, labels, sizes)
+        except ModelUnusable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a wrong head must not stop a chunk for ever
+            _log_first(pipeline, name)
+            failure = model_failure(
+                f"The model's outputs cannot be read as {pipeline.analyses[name].kind}: "
+                f"{one_line(error)}."
+            )
+            answered = _all_failed(pipeline, [name], len(sizes), failure)[name]
         failures = {i: naming(pipeline, name, each) for i, each in answered.failures.items()}
-        found[name] = Answered(answered.values, failures)
+        found[name] = HeadAnswers(answered.values, failures)
     return found
+
+
+def _head_answers(
+    analysis: Analysis,
+    group: Group,
+    outputs: Outputs,
+    labels: Sequence[str],
+    sizes: Sequence[Size],
+) -> HeadAnswers:
+    """A head's answers. Raises what the head does, and ValueError where they do not fit."""
+    given: NetworkOutputs | ClassOutputs = (
+        dict(zip(group.key.model.outputs, outputs, strict=True))
+        if isinstance(outputs, tuple)
+        else outputs
+    )
+    answered = head_of(analysis.kind).answers(analysis, given, labels, sizes)
+    values, failures, images = answered.values, answered.failures, len(sizes)
+    if len(values) != images:
+        raise ValueError(f"{len(values)} answers for {images} images")
+    if values.type != analysis.answer_type():
+        raise ValueError(f"answers of type {values.type}, not {analysis.answer_type()}")
+    if not failures.keys() <= set(range(images)):
+        raise ValueError(f"failures of other images than the {images} that there are")
+    if values.null_count > len(failures):
+        raise ValueError("images without an answer that did not fail")
+    return answered
+
+
+def _log_first(pipeline: Pipeline, analysis: str) -> None:
+    """Log the exception in hand with its traceback, where it is the analysis's first."""
+    if (pipeline.name, analysis) not in _logged:
+        _logged.append((pipeline.name, analysis))
+        log.exception("the answers to '%s' of '%s' cannot be read", analysis, pipeline.name)
 
 
 def naming(pipeline: Pipeline, analysis: str, failure: ItemFailure) -> ItemFailure:
@@ -99,21 +150,22 @@ def naming(pipeline: Pipeline, analysis: str, failure: ItemFailure) -> ItemFailu
     return ItemFailure.of(failure.error_code, f"{analysis}: {failure.error_message}")
 
 
-def answers_from(pipeline: Pipeline, parts: Sequence[Part], sizes: Sequence[Size]) -> Answers:
-    """The answers of all parts, which cover every image for each of their groups, in order."""
+def answers_from(
+    pipeline: Pipeline, group_runs: Sequence[GroupRun], sizes: Sequence[Size]
+) -> Answers:
+    """The answers of all runs, which cover every image for each of their groups, in order."""
     found = Answers()
     columns: dict[str, list[pa.Array]] = {}
     failures: dict[str, dict[int, ItemFailure]] = {}
-    for part in parts:
-        run, first, end = part.result, part.first, part.end
+    for group_run in group_runs:
+        group, first, end = group_run.group, group_run.first, group_run.end
+        run = group_run.result
         if isinstance(run, ItemFailure):
-            answered = _all_failed(pipeline, part.group, end - first, run)
+            answered = _all_failed(pipeline, group.analyses, end - first, run)
         else:
             found.runs.append(run)
-            found.engines.update(dict.fromkeys(part.group.analyses, run.model.choice))
-            answered = answers_of(
-                pipeline, part.group, run.outputs, run.model.labels, sizes[first:end]
-            )
+            found.engines.update(dict.fromkeys(group.analyses, run.model.choice))
+            answered = answers_of(pipeline, group, run.outputs, run.model.labels, sizes[first:end])
         for name, each in answered.items():
             columns.setdefault(name, []).append(each.values)
             moved = {first + image: failure for image, failure in each.failures.items()}
@@ -127,8 +179,8 @@ def answers_from(pipeline: Pipeline, parts: Sequence[Part], sizes: Sequence[Size
 
 
 def _all_failed(
-    pipeline: Pipeline, group: Group, images: int, failure: ItemFailure
-) -> dict[str, Answered]:
+    pipeline: Pipeline, analyses: Sequence[str], images: int, failure: ItemFailure
+) -> dict[str, HeadAnswers]:
     failures = dict.fromkeys(range(images), failure)
-    types = {name: pipeline.analyses[name].answer_type() for name in group.analyses}
-    return {name: Answered(pa.nulls(images, kind), failures) for name, kind in types.items()}
+    types = {name: pipeline.analyses[name].answer_type() for name in analyses}
+    return {name: HeadAnswers(pa.nulls(images, kind), failures) for name, kind in types.items()}

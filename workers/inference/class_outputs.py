@@ -1,4 +1,4 @@
-"""What a user's class gave for one image: how it is named, and which numbers a row can hold."""
+"""Checks outputs of a user's class, and names wrong ones in few words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_ABSOLUTE_NUMBER = float(np.finfo(np.float32).max)
 _MAX_SHOWN_CHARACTERS = 60
 
 
-class Refused(ValueError):
+class UnusableOutput(ValueError):
     """An output has none of the forms. The message names what is wrong, with type and value."""
 
     def as_failure(self) -> ItemFailure:

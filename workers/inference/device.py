@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
 
@@ -91,6 +92,7 @@ class DeviceLoop:
         self._prints = JobPrints()
         self._turns = threading.Semaphore(LAUNCHED_BATCHES)
         self._in_flight: SimpleQueue[_InFlight | None] = SimpleQueue()
+        self._in_hand: dict[object, frozenset[ModelKey]] = {}
         self._ends = guarded("device-ends", self._wait_for_ends, ended=self._is_closed)
         self._thread = guarded("device", self._serve, ended=self._is_closed)
         self._ends.start()
@@ -131,6 +133,16 @@ class DeviceLoop:
         future: Future[EngineChoice] = Future()
         future.set_result(choice)
         return future
+
+    @contextmanager
+    def keeping(self, keys: Collection[ModelKey]) -> Iterator[None]:
+        """Meanwhile these models are needed: none of them is closed to make room for another."""
+        chunk = object()
+        self._in_hand[chunk] = frozenset(keys)
+        try:
+            yield
+        finally:
+            del self._in_hand[chunk]
 
     def close(self) -> None:
         """Finish what is submitted, close the engines, and end the threads."""
@@ -221,7 +233,9 @@ class DeviceLoop:
         renew(key.load_seconds + HOST_GRACE_SECONDS)
         model = self._models.get(key)
         renew(NO_DEADLINE)
-        self._models.fit(needed=self._queue.waiting_keys())
+        # A copy, since other threads change it.
+        needed = self._queue.waiting_keys().union(*list(self._in_hand.values()))
+        self._models.fit(needed)
         return model
 
     def _wait_for_ends(self) -> None:

@@ -120,7 +120,7 @@ def _labels(model: Model, artefacts: Artefacts) -> tuple[str, ...]:
 
 
 def _memory_bytes(engine: Engine, model: Model, artefacts: Artefacts) -> int | None:
-    """What a network takes; None for a user's class, which may take anything, anywhere."""
+    """What a network takes; None for a user's class, whose process is measured."""
     if model.python_class is not None:
         return None
     file = artefacts.weights(model) if engine.name == "torch" else artefacts.onnx(model)

@@ -91,7 +91,8 @@ class AboutImage:
 class LoadedModel:
     """An engine that is ready, why it, and the names of its classes (none: they have none).
 
-    ``memory_bytes``: how much memory it takes, by a rough estimate; None: nobody knows.
+    ``memory_bytes``: how much memory it takes, by a rough estimate; None: a user's class, which is
+    measured where it runs.
     """
 
     engine: Engine

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Collection
 
 from shared.job import EngineChoice
+from shared.pipeline import MAX_ANALYSES
 from workers.inference.engines.hardware import memory_bytes
 from workers.inference.errors import ClassUnusable, ModelUnusable
 from workers.inference.model_types import LoadedModel, LoadModel, ModelKey
@@ -15,10 +16,11 @@ from workers.inference.model_types import LoadedModel, LoadModel, ModelKey
 # Of the memory of the machine, or of the device. The rest is for batches, and on a machine without
 # a device for the decoders, the staging ring and the pages of files.
 MODELS_SHARE = 0.5
-# What a user's class takes is not known, and may be on the device: four of them fill the share.
-CLASS_SHARE = 0.25
-# Models whose choice of engine is remembered. Each takes about 1 KB.
-REMEMBERED_CHOICES = 256
+# A user's class whose process cannot be measured is taken for so much of that: one pipeline's fit.
+CLASS_SHARE = 1 / MAX_ANALYSES
+# Models whose choice of engine is remembered, and those that were closed for others. Each takes
+# about 1 KB.
+REMEMBERED_MODELS = 256
 # A model that was refused is not tried again for each chunk of its job.
 REFUSED_SECONDS = 30.0
 
@@ -40,6 +42,7 @@ class LoadedModels:
         self._loaded: OrderedDict[ModelKey, LoadedModel] = OrderedDict()
         self._choices: OrderedDict[ModelKey, EngineChoice] = OrderedDict()
         self._refused: dict[ModelKey, tuple[float, ModelUnusable]] = {}
+        self._said_closed: deque[ModelKey] = deque(maxlen=REMEMBERED_MODELS)
 
     def choice(self, key: ModelKey) -> EngineChoice | None:
         """What computes the model here, loaded or not; None where it is new. Any thread may ask."""
@@ -82,21 +85,33 @@ class LoadedModels:
             loaded.engine.close()
 
     def fit(self, needed: Collection[ModelKey] = ()) -> None:
-        """Close those used longest ago until the others fit, the newest aside.
+        """Close those used longest ago until the others fit, but not the newest.
 
-        Those ``needed`` next are the last to be closed. Waits for batches in flight.
+        Those ``needed`` for chunks in hand are never closed, even where they do not fit: they would
+        be loaded again for each chunk. Waits for batches in flight.
         """
         kept = {self._as_chosen(key) for key in needed}
-        *others, _ = self._loaded
-        for key in sorted(others, key=kept.__contains__):
-            if sum(map(self._bytes_of, self._loaded.values())) <= self._budget_bytes:
+        sizes = {key: self._bytes_of(model) for key, model in self._loaded.items()}
+        *others, newest = self._loaded
+        for key in others:
+            if sum(sizes.values()) <= self._budget_bytes:
                 return
-            self._loaded.pop(key).engine.close()
+            if key not in kept:
+                del sizes[key]
+                self._say_closed(key, newest)
+                self.close_one(key)
 
     def _bytes_of(self, model: LoadedModel) -> int:
-        if model.memory_bytes is None:
-            return int(CLASS_SHARE * self._budget_bytes)
-        return model.memory_bytes
+        # A class may load more with its first batch, so its process is measured each time.
+        known = getattr(model.engine, "resident_bytes", None) or model.memory_bytes
+        return int(CLASS_SHARE * self._budget_bytes) if known is None else known
+
+    def _say_closed(self, key: ModelKey, newest: ModelKey) -> None:
+        if key not in self._said_closed:
+            self._said_closed.append(key)
+            log.info(
+                "model '%s' is closed to make room for '%s'", key.model.name, newest.model.name
+            )
 
     def close(self) -> None:
         """Close every engine."""
@@ -111,7 +126,7 @@ class LoadedModels:
 
     def _remember(self, key: ModelKey, choice: EngineChoice) -> None:
         self._choices[key] = choice
-        if len(self._choices) > REMEMBERED_CHOICES:
+        if len(self._choices) > REMEMBERED_MODELS:
             self._choices.popitem(last=False)
 
     def _raise_if_refused(self, key: ModelKey) -> None:

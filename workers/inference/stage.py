@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -35,6 +36,8 @@ _T = TypeVar("_T")
 STOPPED_JOB_PAUSE_SECONDS = 1.0
 REMEMBERED_STOPS = 64
 
+log = logging.getLogger(__name__)
+
 
 class InferenceStage:
     """Called with a Batch, by several threads at once.
@@ -44,6 +47,8 @@ class InferenceStage:
     none, and is waited for. ``on_trial`` answers batches of which an image may be a killer.
     ``note`` tells the ledger which image of a chunk is on trial, and asks how often that was lost.
     ``stop_job`` ends a job as failed, whose model is to blame, not its images.
+    ``patience_seconds``: how long a service that does not answer is waited for, at each step; None:
+    until it does.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class InferenceStage:
         note: Callable[[ChunkRef, int | None], int],
         stop_job: Callable[[Batch, str], None],
         stopping: threading.Event,
+        patience_seconds: float | None = None,
     ) -> None:
         self._ring, self._network = ring, network
         self._analyst, self._on_trial = analyst, on_trial
@@ -64,6 +70,7 @@ class InferenceStage:
         self._stop_job = stop_job
         self._stopped: deque[str] = deque(maxlen=REMEMBERED_STOPS)  # uids of jobs
         self._stopping = stopping
+        self._patience_seconds = patience_seconds
 
     def __call__(self, batch: Batch, losses: int = 0) -> Forward | GiveBack:
         """The result, for the collector. The slot or parcel is free when this returns, however it
@@ -84,7 +91,8 @@ class InferenceStage:
             return _failed(batch, batch.staged.images, error)
         except ModelUnusable as error:
             return self._without_model(batch, batch.staged.images, error)
-        except (SlotGone, TransientError):  # or the worker stops before the model can be had
+        except (SlotGone, TransientError) as error:  # or the worker stops while it waits
+            log.warning("chunk %d of %s is given back: %s", batch.chunk, batch.job_id, error)
             return GiveBack()
 
     def _answers(self, batch: Batch, staged: Slot | Parcel, losses: int) -> Answers:
@@ -126,7 +134,9 @@ class InferenceStage:
         return self._patiently(partial(self._pins.settle, batch, name, choice)).precision
 
     def _patiently(self, action: Callable[[], _T]) -> _T:
-        return retry_while_unavailable(action, stopping=self._stopping)
+        return retry_while_unavailable(
+            action, stopping=self._stopping, deadline_seconds=self._patience_seconds
+        )
 
     def _without_model(self, batch: Batch, images: int, error: ModelUnusable) -> Forward | GiveBack:
         """Fail the images of a job that others can compute; end one that nobody could compute."""
@@ -134,7 +144,8 @@ class InferenceStage:
         try:
             if any(self._settled(batch, name) for name in names):
                 return _failed(batch, images, error)
-        except TransientError:  # the worker stops
+        except TransientError as waited:  # too long, or the worker stops
+            log.warning("chunk %d of %s is given back: %s", batch.chunk, batch.job_id, waited)
             return GiveBack()
         return self._stop(batch, error)
 
@@ -145,8 +156,8 @@ class InferenceStage:
             self._stopped.append(batch.job_uid)
             # Sooner, the chunk would only come back again and again.
             self._stopping.wait(STOPPED_JOB_PAUSE_SECONDS)
-        except TransientError:  # the worker stops
-            pass
+        except TransientError as waited:  # too long, or the worker stops
+            log.warning("%s cannot be ended as failed: %s", batch.job_id, waited)
         return GiveBack()
 
     @contextmanager

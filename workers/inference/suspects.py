@@ -14,6 +14,7 @@ from shared import record_batches
 from shared.errors import ItemErrorCode, TransientError
 from shared.item import ItemFailure
 from shared.job import EngineChoice
+from shared.limits import MAX_CHUNK_ITEMS
 from shared.model import Precision
 from shared.pipeline import Pipeline
 from shared.placement import Size
@@ -22,7 +23,7 @@ from workers.inference.answering import Answers, grouped
 from workers.inference.engines import Images
 from workers.inference.errors import HostUnable, ModelUnusable, of_analyses
 from workers.inference.model_types import ModelKey
-from workers.suspects import ChildUnstartable, KillVerdict, SuspectTrial
+from workers.suspects import ChildUnstartable, KillVerdict, Note, SuspectTrial
 from workers.suspects.packet import Packet
 
 CHILD = "workers.inference.suspect_child"
@@ -49,7 +50,8 @@ class Unusable(BaseModel):
 class SuspectAnalyst:
     """Networks in a child, where a killer dies without us; then users' classes in our sight.
 
-    A class has a process of its own. It gets no image that has killed the child.
+    A class has a process of its own. It gets no image that has killed the child. The two trials of
+    an image are counted apart: a class that takes the worker along is no fault of the image.
     """
 
     def __init__(self, in_child: Analyst, here: Analyst) -> None:
@@ -64,7 +66,14 @@ class SuspectAnalyst:
             found = self._in_child.answer(replace(request, analyses=networks))
         if not classes:
             return found
-        alone = self._here.answer(replace(request, analyses=classes, failed=found.failures))
+        alone = self._here.answer(
+            replace(
+                request,
+                analyses=classes,
+                failed=found.failures,
+                note=_with_classes(request.note or _unnoted),
+            )
+        )
         return Answers(
             found.columns | alone.columns,
             alone.failures | found.failures,
@@ -123,16 +132,24 @@ class ChildAnalyst:
         )
 
 
+def _with_classes(note: Note) -> Note:
+    """Notes an image's trial with the classes, under a number that no image of a chunk has."""
+    return lambda image: note(None if image is None else image + MAX_CHUNK_ITEMS)
+
+
 def in_precisions(pipeline: Pipeline, precisions: Mapping[str, Precision | None]) -> Pipeline:
     """The pipeline with analyses in these precisions, so that no model is loaded in another.
 
     None: of a user's class, which names none.
     """
-    analyses = dict(pipeline.analyses)
-    for name, precision in precisions.items():
-        if precision is not None:
-            analyses[name] = analyses[name].model_copy(update={"precision": precision})
-    return pipeline.model_copy(update={"analyses": analyses})
+    changed = {
+        name: analysis.model_copy(update={"precision": precisions[name]})
+        for name, analysis in pipeline.network_analyses.items()
+        if precisions.get(name) not in (None, analysis.precision)
+    }
+    if not changed:
+        return pipeline
+    return pipeline.model_copy(update={"analyses": {**pipeline.analyses, **changed}})
 
 
 def row_schema(pipeline: Pipeline, analyses: list[str]) -> pa.Schema:

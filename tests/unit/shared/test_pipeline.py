@@ -14,6 +14,7 @@ from shared.analyses.values import Values
 from shared.analyses.vector import Vector
 from shared.columns import FIXED_COLUMNS
 from shared.limits import MAX_CHUNK_ITEMS
+from shared.model import Model
 from shared.pipeline import MAX_ANALYSES, MAX_CHUNK_ANSWER_BYTES, Pipeline
 from shared.stages import INFERENCE, PREPROCESS, RESULTS
 from shared.staging.pixel_layout import PixelLayout
@@ -31,6 +32,14 @@ COLOURS = Palette(view=Palette.own_view)
 
 def by_model(view: Any = SMALL, **options: Any) -> Classes:
     return Classes(model=MODEL.name, view=view, **options)
+
+
+EMBEDDING = Vector(model=MODEL.name, view=SMALL, length=4)
+EXTRA = Values(model=MODEL.name, view=SMALL, fields={"n": "int"})
+
+
+def giving(*outputs: str) -> Model:
+    return MODEL.model_copy(update={"outputs": outputs})
 
 
 def test_kinds_are_what_lies_in_their_folders() -> None:
@@ -105,6 +114,11 @@ def test_the_name_of_an_analysis_is_a_columns(name: str) -> None:
         ({"what": by_model()}, (), "models are those that the analyses name"),
         ({"colours": COLOURS}, (MODEL,), "models are those that the analyses name"),
         ({"what": by_model()}, (MODEL, class_model("own:Own")), "models are those"),
+        ({"what": by_model()}, (giving(),), "the model of what gives nothing that classes reads"),
+        ({"what": by_model()}, (giving("features"),), "gives nothing that classes reads"),
+        ({"what": EMBEDDING}, (giving("scores"),), "gives nothing that vector reads"),
+        ({"what": EXTRA}, (MODEL,), "gives nothing that values reads"),
+        ({"good": by_model(), "what": EXTRA}, (MODEL,), "the model of what gives nothing"),
         ({"what": by_model(view=None)}, (MODEL,), "a view for each analysis"),
         ({"colours": Palette()}, (), "a view for each analysis"),
     ],
@@ -144,3 +158,9 @@ def test_the_short_form_has_one_analysis_of_classes(analyses: dict[str, Analysis
 def test_options_out_of_bounds_are_refused(kind: Any, fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         kind(**fields)
+
+
+@pytest.mark.parametrize("analysis", [by_model(), EMBEDDING, EXTRA], ids=lambda each: each.kind)
+def test_a_class_may_be_asked_anything(analysis: Analysis) -> None:
+    own = class_model("own:Own", name=MODEL.name)
+    assert long_pipeline({"what": analysis}, (own,)).has_class

@@ -18,6 +18,8 @@ _dumps, _loads = json.dumps, json.loads
 _Pair = tuple[int, int]
 
 
+# These two have the names that users know from the documentation. The worker's own, of the same
+# names, stay out of the host, which imports nothing of ours.
 @dataclass(frozen=True, slots=True)
 class Placement:
     """Where an image lies in the pixels that the class gets. Sizes are (width, height) in pixels.

@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -62,3 +63,12 @@ def _memory_file(size_bytes: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def resident_bytes(pid: int) -> int | None:
+    """The physical memory of a process, which includes what it shares; None where nobody knows."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:  # it has ended, or the system has no such files
+        return None
+    return pages * mmap.PAGESIZE

@@ -114,6 +114,11 @@ class HostProcess:
         self._dropped_bytes = 0
         return text
 
+    def class_pid(self) -> int | None:
+        """The process that the class is in, where the keeper says so in time."""
+        self._hears("pid", WORD_SECONDS)
+        return self._said().get("pid")
+
     def end(self) -> None:
         """End the class and all that it started; returns when they are gone. May be repeated."""
         if self._has_ended:

@@ -72,7 +72,7 @@ def _serve(channel: _WorkerChannel) -> None:
     except BaseException as error:  # noqa: BLE001 - sys.exit in a constructor, too
         _print_traceback()
         _flush()
-        is_refused = isinstance(error, _target.Refused)
+        is_refused = isinstance(error, _target.UnusableTarget)
         channel.send({"error": _said(error), "refused": is_refused})
         return
     channel.send({"device": target.device, "wants_about": target.wants_about})
@@ -182,7 +182,7 @@ def _said(error: BaseException) -> str:
         lines = traceback.format_exception_only(type(error), error)
         if isinstance(error, SyntaxError):
             lines = lines[-1:]  # the others show the place
-        if isinstance(error, _target.Refused):
+        if isinstance(error, _target.UnusableTarget):
             lines = [str(error)]
         said = " ".join("".join(lines).split())
     except BaseException:  # noqa: BLE001 - its __str__ raises

@@ -17,7 +17,7 @@ _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _MAX_SHOWN_CHARACTERS = 60
 
 
-class Refused(TypeError):
+class UnusableTarget(TypeError):
     """It cannot be used as it is written. The message is for users."""
 
 
@@ -37,7 +37,7 @@ def load(module_name: str, name: str, arguments: Mapping[str, Any]) -> Target:
     """Import ``module_name:name``. A class is constructed with the arguments; a function gets them
     in each call.
 
-    Raises Refused, and whatever the user's own code raises.
+    Raises UnusableTarget, and whatever the user's own code raises.
     """
     found = getattr(importlib.import_module(module_name), name, None)
     if isinstance(found, type):
@@ -48,7 +48,9 @@ def load(module_name: str, name: str, arguments: Mapping[str, Any]) -> Target:
         wants_about = _wants_about(found, name, arguments)
         call = functools.partial(found, **arguments)
     else:
-        raise Refused(f"{module_name} defines no class '{name}', and no function of that name")
+        raise UnusableTarget(
+            f"{module_name} defines no class '{name}', and no function of that name"
+        )
     device = getattr(call if isinstance(found, type) else found, "device", "cpu")
     return Target(call, str(device)[:200], wants_about)
 
@@ -58,19 +60,21 @@ def _constructed(kind: type, name: str, arguments: Mapping[str, Any]) -> Any:
         _check(f"{name}.__init__", parameters, arguments)
     instance = kind(**arguments)
     if not callable(instance):
-        raise Refused(f"{name} has no __call__: add 'def __call__(self, images)'")
+        raise UnusableTarget(f"{name} has no __call__: add 'def __call__(self, images)'")
     return instance
 
 
 def _require_plain(function: Any, name: str) -> None:
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise Refused(f"{name} is an async function: make it a plain 'def'")
+        raise UnusableTarget(f"{name} is an async function: make it a plain 'def'")
     if inspect.isgeneratorfunction(function):
-        raise Refused(f"{name} is a generator: return a list instead of using 'yield'")
+        raise UnusableTarget(f"{name} is a generator: return a list instead of using 'yield'")
 
 
 def _wants_about(call: Any, name: str, arguments: Mapping[str, Any] | None) -> bool:
-    """Has it a second positional parameter, which no argument is named after?
+    """Has it a second positional parameter, without a default, that no argument is named after?
+
+    One with a default keeps it: it was hardly written for what is known of the images.
 
     ``arguments``: those of each call; None where there can be none.
     """
@@ -78,25 +82,26 @@ def _wants_about(call: Any, name: str, arguments: Mapping[str, Any] | None) -> b
     if parameters is None:
         return False
     given = arguments or {}
-    positional = [each.name for each in parameters if each.kind in _POSITIONAL]
+    by_position = [each for each in parameters if each.kind in _POSITIONAL]
+    positional = [each.name for each in by_position]
     takes_any = any(each.kind is Parameter.VAR_POSITIONAL for each in parameters)
     if not positional and not takes_any:
-        raise Refused(f"{name} takes no images: give it a parameter for them")
+        raise UnusableTarget(f"{name} takes no images: give it a parameter for them")
     if positional and positional[0] in given:
-        raise Refused(
+        raise UnusableTarget(
             f"{name} gets the images as '{positional[0]}', which no argument may be named"
         )
-    wants_about = len(positional) > 1 and positional[1] not in given
+    wants_about = any(_is_needed(each) and each.name not in given for each in by_position[1:2])
     others = [each for each in parameters if each.name not in positional[: 1 + wants_about]]
     if arguments is not None:
         _check(name, others, arguments)
     elif needed := next(filter(_is_needed, others), None):
-        raise Refused(f"{name} gets nothing for '{needed.name}': give it a default")
+        raise UnusableTarget(f"{name} gets nothing for '{needed.name}': give it a default")
     return wants_about
 
 
 def _check(name: str, parameters: Iterable[Parameter], arguments: Mapping[str, Any]) -> None:
-    """Raise Refused for an argument that it does not take, or one that it needs."""
+    """Raise UnusableTarget for an argument that it does not take, or one that it needs."""
     parameters = list(parameters)
     named = [each for each in parameters if each.kind in (*_POSITIONAL[1:], Parameter.KEYWORD_ONLY)]
     takes = f"it takes {', '.join(each.name for each in named) or 'none'}"
@@ -104,15 +109,15 @@ def _check(name: str, parameters: Iterable[Parameter], arguments: Mapping[str, A
         for argument in arguments:
             if argument not in {each.name for each in named}:
                 shown = repr(argument[:_MAX_SHOWN_CHARACTERS])
-                raise Refused(f"{name} takes no argument {shown}; {takes}")
+                raise UnusableTarget(f"{name} takes no argument {shown}; {takes}")
     for parameter in filter(_is_needed, parameters):
         if parameter.kind is Parameter.POSITIONAL_ONLY:
-            raise Refused(
+            raise UnusableTarget(
                 f"{name} takes '{parameter.name}' by position alone, and arguments are given by "
                 "name: remove the '/' after it"
             )
         if parameter.name not in arguments:
-            raise Refused(f"{name} needs the argument '{parameter.name}'; {takes}")
+            raise UnusableTarget(f"{name} needs the argument '{parameter.name}'; {takes}")
 
 
 def _is_needed(parameter: Parameter) -> bool:

@@ -1,8 +1,8 @@
-"""A batch on a CPU: slices of it run side by side, each by a group of cores.
+"""Runs a batch on a CPU in slices of a few images, side by side, each on a group of cores.
 
-Of few images a core's caches keep what one layer gives until the next one reads it; and a group
-waits for no other, where the threads of one run wait for each other after each layer, for as long
-as a decoder has the core of one of them. Measured: ``benchmarks/NOTES.md``.
+The data of a small slice stays in a core's caches from one layer to the next. Groups do not wait
+for each other. The threads of a single run would, after each layer, so that a decoder on one core
+would slow all of them. Measured: ``benchmarks/NOTES.md``.
 """
 
 from __future__ import annotations

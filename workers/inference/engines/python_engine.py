@@ -12,7 +12,7 @@ from pathlib import Path
 from shared.errors import TransientError
 from shared.model import EngineName, Precision
 from workers.inference.class_host.about import pack as pack_about
-from workers.inference.class_host.memory import Area
+from workers.inference.class_host.memory import Area, resident_bytes
 from workers.inference.class_host.process import HostProcess
 from workers.inference.class_host.values import unpack
 from workers.inference.engines.port import DeviceRun, Images, Outputs
@@ -82,6 +82,12 @@ class PythonEngine:
             raise
         self.device = str(ready.get("device"))[:200].encode("utf-8", "replace").decode()
         self.wants_about = ready.get("wants_about") is True
+        self._pid = self._host.class_pid()
+
+    @property
+    def resident_bytes(self) -> int | None:
+        """The memory of the class's process now; None where that cannot be measured."""
+        return None if self._pid is None else resident_bytes(self._pid)
 
     def run(self, images: Images) -> Outputs:
         """The instance's outputs, one an image. Raises EngineError, HostDied."""

@@ -2,9 +2,9 @@
 
 from importlib import import_module
 
-from workers.inference.heads.port import Answered, ClassOutputs, Head, NetworkOutputs
+from workers.inference.heads.port import ClassOutputs, Head, HeadAnswers, NetworkOutputs
 
-__all__ = ["Answered", "ClassOutputs", "Head", "NetworkOutputs", "head_of"]
+__all__ = ["ClassOutputs", "Head", "HeadAnswers", "NetworkOutputs", "head_of"]
 
 
 def head_of(kind: str) -> Head:

@@ -12,10 +12,10 @@ import pyarrow as pa
 from shared.analyses.classes import Classes
 from shared.item import ItemFailure
 from shared.placement import Size
-from workers.inference.class_outputs import MAX_ABSOLUTE_NUMBER, Refused
+from workers.inference.class_outputs import MAX_ABSOLUTE_NUMBER, UnusableOutput
 from workers.inference.errors import model_failure
 from workers.inference.heads.labelled import Prediction, predictions_of, scores_of, wrong_score
-from workers.inference.heads.port import Answered, ClassOutputs, NetworkOutputs, array_of
+from workers.inference.heads.port import ClassOutputs, HeadAnswers, NetworkOutputs, array_of
 
 # Of a model without labels. More numbers for an image are hardly scores of classes.
 MAX_SCORES = 1000
@@ -30,12 +30,12 @@ class ClassesHead:
         outputs: NetworkOutputs | ClassOutputs,
         labels: Sequence[str],
         sizes: Sequence[Size],  # noqa: ARG002 - a label has no place
-    ) -> Answered:
+    ) -> HeadAnswers:
         """See ``Head``."""
         if isinstance(outputs, Mapping):
-            outputs = array_of(outputs, "scores")
+            return _from_scores(array_of(outputs, "scores"), labels, analysis, of_class=False)
         if isinstance(outputs, np.ndarray):
-            return _from_scores(outputs, labels, analysis)
+            return _from_scores(outputs, labels, analysis, of_class=True)
         return _from_outputs(outputs, labels, analysis)
 
     def agreement(
@@ -51,11 +51,13 @@ class ClassesHead:
 HEAD = ClassesHead()
 
 
-def _from_scores(scores: npt.NDArray[Any], labels: Sequence[str], asked: Classes) -> Answered:
+def _from_scores(
+    scores: npt.NDArray[Any], labels: Sequence[str], asked: Classes, *, of_class: bool
+) -> HeadAnswers:
     """The best classes of each row of ``scores`` (images, classes), after softmax if wanted."""
     images, classes = scores.shape
-    if failure := _too_many(classes, labels):
-        return Answered(
+    if failure := _too_many(classes, labels, of_class=of_class):
+        return HeadAnswers(
             pa.nulls(images, asked.answer_type()), dict.fromkeys(range(images), failure)
         )
     finite, best, values = _best_classes(scores, asked)
@@ -69,10 +71,10 @@ def _from_scores(scores: npt.NDArray[Any], labels: Sequence[str], asked: Classes
         ~finite,
     )
     failed = np.flatnonzero(~finite).tolist()
-    return Answered(answers, {image: _not_finite(scores[image], labels) for image in failed})
+    return HeadAnswers(answers, {image: _not_finite(scores[image], labels) for image in failed})
 
 
-def _from_outputs(outputs: list[Any], labels: Sequence[str], asked: Classes) -> Answered:
+def _from_outputs(outputs: list[Any], labels: Sequence[str], asked: Classes) -> HeadAnswers:
     """One output an image, of a user's class."""
     numbers: list[int | None] = []
     rows: list[list[Prediction]] = []
@@ -91,7 +93,7 @@ def _from_outputs(outputs: list[Any], labels: Sequence[str], asked: Classes) -> 
         np.array([len(row) for row in rows], np.intp),
         np.array([image in failures for image in range(len(rows))], np.bool_),
     )
-    return Answered(answers, failures)
+    return HeadAnswers(answers, failures)
 
 
 def _from_output(
@@ -101,11 +103,11 @@ def _from_output(
     try:
         scores = scores_of(output)
         found = predictions_of(output) if scores is None else []
-    except Refused as refused:
+    except UnusableOutput as refused:
         return None, refused.as_failure()
     if scores is None:
         return None, sorted(found, key=lambda prediction: -prediction[1])[: asked.top_k]
-    if failure := _too_many(len(scores), labels):
+    if failure := _too_many(len(scores), labels, of_class=True):
         return None, failure
     (finite,), (best,), (values,) = _best_classes(scores[np.newaxis], asked)
     if not finite:
@@ -177,11 +179,16 @@ def _not_finite(scores: npt.NDArray[Any], labels: Sequence[str]) -> ItemFailure:
     return model_failure(f"The model gave an unusable output: {problem}, of {of}.")
 
 
-def _too_many(count: int, labels: Sequence[str]) -> ItemFailure | None:
+def _too_many(count: int, labels: Sequence[str], *, of_class: bool) -> ItemFailure | None:
+    """Why an image has no answer, where its scores are more than there are names for."""
     if count <= (len(labels) or MAX_SCORES):
         return None
-    limit = f"has {len(labels):,} labels" if labels else f"labels for at most {MAX_SCORES:,}"
+    if labels:
+        limit = f"has {len(labels):,} labels: give its labels file a line for each"
+    else:
+        remedy = "return (label, score) pairs" if of_class else "add a labels file to the model"
+        limit = f"labels for at most {MAX_SCORES:,}: {remedy}"
     return model_failure(
-        f"The model gave {count:,} numbers for an image, and {limit}: return (label, score) pairs, "
-        "or ask for an analysis of kind 'vector'."
+        f"The model gave {count:,} numbers for an image, and {limit}, or ask for an analysis of "
+        "kind 'vector'."
     )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from shared.limits import MAX_LABEL_CHARACTERS
 from workers.inference.class_host.values import has_scores, is_huge, scalar
-from workers.inference.class_outputs import Refused, shown, wrong_number
+from workers.inference.class_outputs import UnusableOutput, shown, wrong_number
 
 FORMS = (
     "Return for each image a label, (label, score), a list of such pairs, {label: score}, or a 1-D "
@@ -23,7 +23,7 @@ Prediction = tuple[str, float]
 def scores_of(output: Any) -> npt.NDArray[Any] | None:
     """The numbers of an output that is an array or a list of floats, else None.
 
-    Integers in a list could as well be labels. Raises Refused for an array without numbers.
+    Integers in a list could as well be labels. Raises UnusableOutput for an array without numbers.
     """
     output = scalar(output)
     if isinstance(output, list) and output:
@@ -32,12 +32,12 @@ def scores_of(output: Any) -> npt.NDArray[Any] | None:
     if not isinstance(output, np.ndarray) or output.ndim != 1 or not has_scores(output):
         return None
     if not output.size:
-        raise Refused("an empty array")
+        raise UnusableOutput("an empty array")
     return output
 
 
 def predictions_of(output: Any) -> list[Prediction]:
-    """The labels and scores of an output of any other form, in its order. Raises Refused."""
+    """The labels and scores of an output of any other form, in its order. Raises UnusableOutput."""
     output = scalar(output)
     if _is_label(output):
         return [_prediction(output, 1.0)]
@@ -46,7 +46,7 @@ def predictions_of(output: Any) -> list[Prediction]:
     if isinstance(output, Mapping):
         output = list(output.items())
     if not isinstance(output, list | tuple):
-        raise Refused(f"{shown(output)}. {FORMS}")
+        raise UnusableOutput(f"{shown(output)}. {FORMS}")
     return [_of_entry(entry, f"{n} of {len(output)}") for n, entry in enumerate(output, 1)]
 
 
@@ -72,11 +72,13 @@ def _is_pair(output: Any) -> bool:
 
 def _of_entry(entry: Any, where: str) -> Prediction:
     if not isinstance(entry, list | tuple) or len(entry) != 2:
-        raise Refused(f"entry {where} is {shown(scalar(entry))}, not (label, score). {FORMS}")
+        raise UnusableOutput(
+            f"entry {where} is {shown(scalar(entry))}, not (label, score). {FORMS}"
+        )
     try:
         return _prediction(*entry)
-    except Refused as refused:
-        raise Refused(f"{refused}, in entry {where}") from None
+    except UnusableOutput as refused:
+        raise UnusableOutput(f"{refused}, in entry {where}") from None
 
 
 def _prediction(label: Any, score: Any) -> Prediction:
@@ -87,7 +89,7 @@ def _prediction(label: Any, score: Any) -> Prediction:
     problem = ", ".join(filter(None, problems))
     if isinstance(label, int | float) and isinstance(score, str):
         problem = f"label is {shown(label)}, score is {shown(score)}: give (label, score)"
-    raise Refused(problem)
+    raise UnusableOutput(problem)
 
 
 def _wrong_label(label: Any) -> str:

@@ -1,4 +1,4 @@
-"""What turns a model's raw outputs into the answers of an analysis."""
+"""The port ``Head``: it turns a model's raw outputs into the answers of an analysis."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def array_of(outputs: NetworkOutputs, name: str) -> npt.NDArray[Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """Answers for some images.
+class HeadAnswers:
+    """One analysis's answers for some images.
 
     ``values``: of the analysis's ``answer_type``, one for each image, null where it failed.
     ``failures``: by the number of the image.
@@ -51,7 +51,7 @@ class Head(Protocol):
         outputs: NetworkOutputs | ClassOutputs,
         labels: Sequence[str],
         sizes: Sequence[Size],
-    ) -> Answered:
+    ) -> HeadAnswers:
         """The answers for a batch.
 
         ``analysis``: of the head's kind, with its options.

@@ -14,8 +14,8 @@ from shared.item import ItemFailure
 from shared.limits import MAX_LABEL_CHARACTERS
 from shared.placement import Size
 from workers.inference.class_host.values import scalar
-from workers.inference.class_outputs import Refused, shown
-from workers.inference.heads.port import Answered, ClassOutputs, NetworkOutputs
+from workers.inference.class_outputs import UnusableOutput, shown
+from workers.inference.heads.port import ClassOutputs, HeadAnswers, NetworkOutputs
 
 # A bool is no number here, though Python counts it as an int.
 _TYPES: dict[str, frozenset[type]] = {
@@ -38,17 +38,17 @@ class ValuesHead:
         outputs: NetworkOutputs | ClassOutputs,
         labels: Sequence[str],  # noqa: ARG002 - values have none
         sizes: Sequence[Size],  # noqa: ARG002 - and no place in the image
-    ) -> Answered:
+    ) -> HeadAnswers:
         """See ``Head``. An image with a value that does not fit fails, and the others stand."""
         failures: dict[int, ItemFailure] = {}
         rows: list[dict[str, Any] | None] = []
         for number, output in enumerate(outputs):
             try:
                 rows.append(_row(output, analysis))
-            except Refused as refused:
+            except UnusableOutput as refused:
                 failures[number] = refused.as_failure()
                 rows.append(None)
-        return Answered(pa.array(rows, analysis.answer_type()), failures)
+        return HeadAnswers(pa.array(rows, analysis.answer_type()), failures)
 
     def agreement(self, exact: NetworkOutputs, other: NetworkOutputs) -> None:
         """None: no network gives values."""
@@ -58,14 +58,16 @@ HEAD = ValuesHead()
 
 
 def _row(output: Any, analysis: Values) -> dict[str, Any]:
-    """The values of one image, each of its field's type, or None. Raises Refused."""
+    """The values of one image, each of its field's type, or None. Raises UnusableOutput."""
     fields = analysis.fields
     if not isinstance(output, Mapping):
-        raise Refused(f"{shown(output)}, and the pipeline needs {{field: value}} for each image")
+        raise UnusableOutput(
+            f"{shown(output)}, and the pipeline needs {{field: value}} for each image"
+        )
     for name in output:
         if name not in fields:
             named = repr(name[:60]) if isinstance(name, str) else shown(name)
-            raise Refused(f"{named} is none of the pipeline's fields: {', '.join(fields)}")
+            raise UnusableOutput(f"{named} is none of the pipeline's fields: {', '.join(fields)}")
     return {name: _value(name, kind, output.get(name)) for name, kind in fields.items()}
 
 
@@ -78,9 +80,11 @@ def _value(name: str, kind: str, value: Any) -> Any:
         return float(value) if kind == "float" else value
     entry_kind = kind.removeprefix("list of ")
     if not isinstance(value, list | tuple) and not _is_list(value, entry_kind):
-        raise Refused(f"value of '{name}' is {shown(value)}, and the pipeline says {kind}")
+        raise UnusableOutput(f"value of '{name}' is {shown(value)}, and the pipeline says {kind}")
     if len(value) > MAX_LIST_ENTRIES:
-        raise Refused(f"value of '{name}' has {len(value):,} entries, at most {MAX_LIST_ENTRIES:,}")
+        raise UnusableOutput(
+            f"value of '{name}' has {len(value):,} entries, at most {MAX_LIST_ENTRIES:,}"
+        )
     entries = value.tolist() if isinstance(value, np.ndarray) else value
     if not _all_fit(entry_kind, entries):
         entries = list(map(scalar, entries))
@@ -110,17 +114,22 @@ def _all_fit(kind: str, entries: Sequence[Any]) -> bool:
 
 
 def _require_fit(where: str, kind: str, said: str, value: Any) -> None:
-    """Raise Refused for a value that is none of a type. ``said``: the field's, by the pipeline."""
+    """Raise UnusableOutput for a value that is none of a type.
+
+    ``said``: the field's type, by the pipeline.
+    """
     if type(value) not in _TYPES[kind]:
-        raise Refused(f"{where} is {shown(value)}, and the pipeline says {said}")
+        raise UnusableOutput(f"{where} is {shown(value)}, and the pipeline says {said}")
     if kind == "float" and not _is_finite(value):
-        raise Refused(f"{where} is {shown(value)}: give a finite number or None")
+        raise UnusableOutput(f"{where} is {shown(value)}: give a finite number or None")
     if kind == "int" and not -_MAX_INT <= value < _MAX_INT:
-        raise Refused(f"{where} is {shown(value)}, which does not fit into 64 bits")
+        raise UnusableOutput(f"{where} is {shown(value)}, which does not fit into 64 bits")
     if kind == "text" and len(value) > MAX_LABEL_CHARACTERS:
-        raise Refused(f"{where} has {len(value):,} characters, at most {MAX_LABEL_CHARACTERS:,}")
+        raise UnusableOutput(
+            f"{where} has {len(value):,} characters, at most {MAX_LABEL_CHARACTERS:,}"
+        )
     if kind == "text" and not _is_unicode(value):
-        raise Refused(f"{where} is {shown(value)}, with half a character of Unicode")
+        raise UnusableOutput(f"{where} is {shown(value)}, with half a character of Unicode")
 
 
 def _is_finite(value: float) -> bool:

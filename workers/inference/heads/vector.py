@@ -13,9 +13,9 @@ from shared.analyses.vector import Vector
 from shared.item import ItemFailure
 from shared.placement import Size
 from workers.inference.class_host.values import has_scores, scalar
-from workers.inference.class_outputs import MAX_ABSOLUTE_NUMBER, Refused, shown, wrong_number
+from workers.inference.class_outputs import MAX_ABSOLUTE_NUMBER, UnusableOutput, shown, wrong_number
 from workers.inference.errors import model_failure
-from workers.inference.heads.port import Answered, ClassOutputs, NetworkOutputs, array_of
+from workers.inference.heads.port import ClassOutputs, HeadAnswers, NetworkOutputs, array_of
 
 # MobileNetV2's features in OpenVINO's bfloat16 have a cosine with float32's of 0.9950 at least on
 # 500 photos, and of 0.9962 on the calibration images (medians 0.9996 and 0.9994). On both, 4 % of
@@ -36,7 +36,7 @@ class VectorHead:
         outputs: NetworkOutputs | ClassOutputs,
         labels: Sequence[str],  # noqa: ARG002 - it has classes alone
         sizes: Sequence[Size],  # noqa: ARG002 - a vector has no place
-    ) -> Answered:
+    ) -> HeadAnswers:
         """See ``Head``."""
         if isinstance(outputs, Mapping):
             outputs = array_of(outputs, "features")
@@ -51,7 +51,7 @@ class VectorHead:
             type=analysis.answer_type(),
             mask=pa.array(is_failed),
         )
-        return Answered(values, failures)
+        return HeadAnswers(values, failures)
 
     def agreement(
         self, exact: NetworkOutputs, other: NetworkOutputs
@@ -74,7 +74,7 @@ def _stacked(outputs: ClassOutputs, length: int) -> tuple[Numbers, dict[int, Ite
     for image, output in enumerate(outputs):
         try:
             rows[image] = _numbers(output, length)
-        except Refused as refused:
+        except UnusableOutput as refused:
             failures[image] = refused.as_failure()
     return rows, failures
 
@@ -86,20 +86,20 @@ def _is_table(outputs: ClassOutputs, length: int) -> bool:
 
 
 def _numbers(output: Any, length: int) -> Any:
-    """The numbers of one output. Raises Refused where it is not ``length`` of them."""
+    """The numbers of one output. Raises UnusableOutput where it is not ``length`` of them."""
     output = scalar(output)
     is_array = isinstance(output, np.ndarray) and output.ndim == 1 and has_scores(output)
     if not isinstance(output, list | tuple) and not (is_array and output.dtype.kind != "b"):
-        raise Refused(f"{shown(output)}. {_FORMS}")
+        raise UnusableOutput(f"{shown(output)}. {_FORMS}")
     if len(output) != length:
-        raise Refused(f"{len(output):,} instead of {length:,} numbers")
+        raise UnusableOutput(f"{len(output):,} instead of {length:,} numbers")
     if is_array or set(map(type, output)) == {float}:  # of which there may be many
         return output
     numbers = [scalar(entry) for entry in output]
     for place, number in enumerate(numbers, 1):
         if isinstance(number, bool) or wrong_number(number):
             wrong = wrong_number(number) or shown(number)
-            raise Refused(f"entry {place} of {length:,} is {wrong}. {_FORMS}")
+            raise UnusableOutput(f"entry {place} of {length:,} is {wrong}. {_FORMS}")
     return numbers
 
 
@@ -110,7 +110,7 @@ def _finite(numbers: Numbers, failures: dict[int, ItemFailure]) -> Numbers:
     for image in np.flatnonzero(~fits.all(axis=1)).tolist():
         place = int(np.argmin(fits[image]))
         wrong = wrong_number(float(numbers[image, place]))
-        refused = Refused(f"entry {place + 1} of {numbers.shape[1]:,} is {wrong}")
+        refused = UnusableOutput(f"entry {place + 1} of {numbers.shape[1]:,} is {wrong}")
         failures[image] = refused.as_failure()
         numbers[image] = 0
     return numbers

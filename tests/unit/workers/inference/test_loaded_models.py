@@ -17,6 +17,7 @@ from workers.inference.model_types import LoadedModel, ModelKey
 from workers.inference.models import CLASS_SHARE, LoadedModels
 
 BUDGET_BYTES = 100
+SIXTEEN = "abcdefghijklmnop"
 DEADLINE = 20
 
 
@@ -64,9 +65,10 @@ def used(loader: Loader, names: str, needed: str = "") -> LoadedModels:
         ({"a": 30, "b": 60, "c": 40}, "abc", "bc"),  # and no more than needed
         ({"a": 1000}, "aaa", "a"),  # one is always kept
         ({"a": 10, "b": 1000}, "ab", "b"),
-        ({"a": None, "b": None, "c": None, "d": None, "e": None}, "abcde", "bcde"),
-        ({"a": None, "b": 76}, "ab", "b"),
-        ({"a": None, "b": 75}, "ab", "ab"),
+        (dict.fromkeys(SIXTEEN), SIXTEEN, SIXTEEN),  # all classes of one pipeline
+        (dict.fromkeys(SIXTEEN + "q"), SIXTEEN + "q", SIXTEEN[1:] + "q"),
+        ({"a": None, "b": 95}, "ab", "b"),
+        ({"a": None, "b": 94}, "ab", "ab"),
     ],
 )
 def test_those_used_last_stay_as_far_as_they_fit(
@@ -78,15 +80,36 @@ def test_those_used_last_stay_as_far_as_they_fit(
     assert loader.loads == list(dict.fromkeys(names))
 
 
-def test_a_model_that_a_chunk_needs_next_is_not_closed_for_another() -> None:
-    sizes = dict.fromkeys("abc", 50)
-    loader, by_age = Loader(**sizes), Loader(**sizes)
-    used(loader, "abc", needed="ab")
-    used(by_age, "abc")
-    assert (loader.open, by_age.open) == (["b", "c"], ["b", "c"])
-    needing_oldest = Loader(**sizes)
-    used(needing_oldest, "abc", needed="a")
-    assert needing_oldest.open == ["a", "c"]
+@pytest.mark.parametrize(
+    ("needed", "expected"), [("", "bc"), ("a", "ac"), ("b", "bc"), ("ab", "abc"), ("abc", "abc")]
+)
+def test_a_model_that_a_chunk_in_hand_needs_is_never_closed(needed: str, expected: str) -> None:
+    loader = Loader(**dict.fromkeys("abc", 50))
+    used(loader, "abc", needed)
+    assert "".join(loader.open) == expected
+
+
+def test_a_class_counts_as_much_as_its_process_takes_now() -> None:
+    loader = Loader(**dict.fromkeys("abc"))
+    models = used(loader, "ab")
+    taken = {"a": 10, "b": 70}
+    for name, engine in loader.engines.items():
+        engine.resident_bytes = taken[name]  # type: ignore[attr-defined]
+    models.get(key_of("c"))
+    models.fit()
+    assert loader.open == ["a", "b", "c"]
+    loader.engines["b"].resident_bytes = 90  # type: ignore[attr-defined]
+    models.fit()
+    assert loader.open == ["b", "c"]
+
+
+def test_that_a_model_made_room_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        used(Loader(a=60, b=60), "ababab")
+    assert caplog.messages == [
+        "model 'a' is closed to make room for 'b'",
+        "model 'b' is closed to make room for 'a'",
+    ]
 
 
 def test_the_budget_is_a_share_of_the_memory_there_is() -> None:
@@ -136,3 +159,16 @@ def test_the_device_keeps_what_waits_for_it(opened: ExitStack) -> None:
         future.result(DEADLINE)
     assert loader.loads == ["b", "a", "c"]
     assert loader.open == ["b", "c"]
+
+
+def test_the_device_keeps_what_a_chunk_in_hand_needs(opened: ExitStack) -> None:
+    """All of its models are loaded before any of them has images waiting."""
+    loader = Loader(a=50, b=50, c=50, d=50)
+    loop = DeviceLoop(LoadedModels(loader, budget_bytes=BUDGET_BYTES), max_wait_seconds=0)
+    opened.callback(loop.close)
+    with loop.keeping([key_of(name) for name in "abc"]):
+        for name in "abcabc":
+            loop.submit(key_of(name), images_of(1)).result(DEADLINE)
+        assert loader.loads == ["a", "b", "c"]
+    loop.submit(key_of("d"), images_of(1)).result(DEADLINE)
+    assert loader.open == ["c", "d"]

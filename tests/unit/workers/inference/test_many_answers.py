@@ -14,6 +14,7 @@ import pytest
 from shared.errors import ItemErrorCode
 from shared.item import ItemFailure
 from shared.job import EngineChoice
+from shared.limits import MAX_CHUNK_ITEMS
 from shared.model import Precision
 from shared.pipeline import Pipeline
 from shared.staging.pixel_layout import PixelLayout
@@ -38,6 +39,7 @@ from workers.inference.engines import Images, Outputs
 from workers.inference.errors import ClassUnusable, HostDied, ModelUnusable
 from workers.inference.model_types import AboutImage, LoadedModel, ModelKey
 from workers.inference.suspects import SuspectAnalyst
+from workers.suspects import MAX_LOST_RUNS
 
 SIZE = 40, 30
 
@@ -254,7 +256,7 @@ def test_of_a_suspect_batch_networks_run_in_the_child_and_then_classes_alone(
     found = SuspectAnalyst(child, here).answer(request_of(MIXED, 3, 4, 5, note=note))
     assert child.asked == [MANY.analyses.keys()]
     assert engines.batches[("own", 8)] == [[3], [5]]  # not the killer
-    assert noted == [0, 2, None]
+    assert noted == [MAX_CHUNK_ITEMS, MAX_CHUNK_ITEMS + 2, None]
     assert {row: each.error_message for row, each in found.failures.items()} == {1: "It did."}
     assert best(found, "own") == ["3", None, "5"]
     assert found.columns.keys() == found.engines.keys() == MIXED.analyses.keys()
@@ -273,3 +275,38 @@ def test_a_class_that_kills_is_known_though_another_runs_well_on_its_images(
     analyst = analyst_over(opened, Engines(own=Deadly()))
     with pytest.raises(ClassUnusable, match="'own:Own' ended its process over 5 images"):
         analyst.answer(request_of(pipeline, *range(6), note=lambda _: 0))
+
+
+class NotingChild:
+    """Answers for networks as a child does, with a note of each image that it tries."""
+
+    def __init__(self, here: DeviceAnalyst) -> None:
+        self._here = here
+
+    def answer(self, request: Request) -> Answers:
+        assert request.note is not None
+        killers = [n for n in range(len(request.sizes)) if request.note(n) >= MAX_LOST_RUNS]
+        found = self._here.answer(replace(request, note=None))
+        failure = ItemFailure.of(ItemErrorCode.KILLED_WORKER, "It did.")
+        found.failures.update(dict.fromkeys(killers, failure))
+        return found
+
+
+@pytest.mark.parametrize("with_networks", [MAX_LOST_RUNS - 1, MAX_LOST_RUNS])
+@pytest.mark.parametrize("with_classes", [0, MAX_LOST_RUNS])
+def test_what_an_image_cost_with_networks_and_with_classes_is_counted_apart(
+    opened: ExitStack, with_networks: int, with_classes: int
+) -> None:
+    lost = {0: with_networks, MAX_CHUNK_ITEMS: with_classes}
+
+    def note(item: int | None) -> int:
+        return 0 if item is None else lost[item]
+
+    here = analyst_over(opened, Engines())
+    analyst, request = SuspectAnalyst(NotingChild(here), here), request_of(MIXED, 3, note=note)
+    if with_networks < MAX_LOST_RUNS <= with_classes:
+        with pytest.raises(ClassUnusable, match="died 5 times while 'own:Own' ran one image"):
+            analyst.answer(request)
+    else:
+        found = analyst.answer(request)
+        assert bool(found.failures) == (with_networks == MAX_LOST_RUNS)

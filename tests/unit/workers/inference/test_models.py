@@ -32,7 +32,10 @@ _T = TypeVar("_T")
 
 WEIGHTS = b"some weights"
 MODEL = Model(
-    name="tiny", sha256=hashlib.sha256(WEIGHTS).hexdigest(), architecture="mobilenet_v3_small"
+    name="tiny",
+    sha256=hashlib.sha256(WEIGHTS).hexdigest(),
+    architecture="mobilenet_v3_small",
+    outputs=("scores",),
 )
 
 

@@ -9,6 +9,7 @@ import pytest
 from shared.errors import TransientError
 from shared.job import EngineChoice
 from shared.job_store import JobStore
+from shared.limits import MAX_CHUNK_ITEMS
 from shared.staging import StagingRing
 from tests.support.fake_engine import POISON, FakeEngine
 from tests.support.inference_stages import MakeStage, Noted
@@ -126,6 +127,18 @@ def test_stopping_ends_the_wait_for_the_store(
     assert slot_is_free(ring)
 
 
+def test_what_does_not_answer_is_not_waited_for_beyond_a_stages_patience(
+    ring: StagingRing, make_stage: MakeStage, caplog: pytest.LogCaptureFixture
+) -> None:
+    def load(key: ModelKey) -> LoadedModel:
+        raise TransientError("store_unavailable", "It does not answer.")
+
+    stage = make_stage(load, patience_seconds=0.01)
+    assert isinstance(stage(staged(ring, 5)), GiveBack)
+    assert "chunk 1 of job is given back: It does not answer." in caplog.messages
+    assert slot_is_free(ring)
+
+
 @pytest.mark.parametrize("stops", [False, True])
 def test_a_class_that_is_to_blame_ends_its_job_and_fails_no_image(
     ring: StagingRing,
@@ -159,7 +172,7 @@ def test_the_images_of_a_suspect_class_run_alone_and_are_noted(
     engine = OwnEngine()
     outcome = make_stage(engine)(staged(ring, 3, None, POISON, 7, pipeline=OWN), SUSPECT_LOSSES)
     assert labels(result_of(outcome)) == ["3", "corrupt", "model_error", "7"]
-    assert noted.items == [0, 1, 2, None]
+    assert noted.items == [*(MAX_CHUNK_ITEMS + image for image in range(3)), None]
     assert engine.batches == [[3], [POISON], [7]]
 
 
@@ -172,7 +185,7 @@ def test_a_class_on_whose_image_workers_were_lost_ends_its_job(
 ) -> None:
     engine = OwnEngine()
     monkeypatch.setattr("workers.inference.stage.STOPPED_JOB_PAUSE_SECONDS", 0.0)
-    noted.lost[1] = MAX_LOST_RUNS
+    noted.lost[MAX_CHUNK_ITEMS + 1] = MAX_LOST_RUNS
     outcome = make_stage(engine)(staged(ring, 3, 4, 5, pipeline=OWN), SUSPECT_LOSSES)
     assert isinstance(outcome, GiveBack)
     assert stopped == ["The worker died 5 times while 'own:Own' ran one image, alone."]

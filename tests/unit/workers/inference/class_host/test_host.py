@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.fake_engine import images_of
 from tests.support.hosted_class import OpenClass, calling
+from tests.support.waiting import wait_for
 from workers.inference.class_host.memory import Area
 from workers.inference.class_host.process import MAX_PRINTED_BYTES
 from workers.inference.class_host.values import type_name
@@ -288,3 +289,15 @@ def test_the_memory_that_is_shared_cannot_be_cut() -> None:
     with pytest.raises(PermissionError):
         os.truncate(area.descriptor, 0)
     area.forget_descriptor()
+
+
+def test_the_memory_of_a_class_is_measured_while_it_lives(open_class: OpenClass) -> None:
+    engine = open_class(calling("self.kept = np.ones((first, 2**20), np.uint8)"))
+    before = engine.resident_bytes
+    assert before is not None
+    engine.run(images_of(100))
+    after = engine.resident_bytes
+    assert after is not None
+    assert 90 * 2**20 < after - before < 200 * 2**20
+    engine.close()
+    wait_for(lambda: engine.resident_bytes is None, what="the end of its process")

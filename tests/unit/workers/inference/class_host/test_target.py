@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.fake_engine import images_of
 from tests.support.hosted_class import OpenClass, hosted
-from workers.inference.class_host.target import Refused, Target, load
+from workers.inference.class_host.target import Target, UnusableTarget, load
 from workers.inference.errors import ClassUnusable
 
 CLASS = """
@@ -105,7 +105,7 @@ def test_a_function_is_called_with_the_images_and_its_arguments(open_class: Open
 def test_what_does_not_fit_is_named(
     loaded: Any, source: str, name: str, arguments: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(UnusableTarget) as refused:
         loaded(source, name, **arguments)
     assert str(refused.value).startswith(said)
     assert "\n" not in str(refused.value)
@@ -154,20 +154,34 @@ def test_whatever_can_be_called_is_taken(
     [
         ("images", {}, False),
         ("images, about", {}, True),
-        ("images, about=None", {}, True),
+        ("images, about=None", {}, False),
+        ("images, threshold=0.5, scale=1", {}, False),
         ("images, /, about", {}, True),
+        ("images, /, about, threshold=0.5", {}, True),
         ("images, *, about=None", {}, False),
         ("images, *rest", {}, False),
         ("images, **rest", {}, False),
         ("*rest", {}, False),
         ("images, level", {"level": 1}, False),
+        ("images, level=2, *, mode=1", {"mode": 1}, False),
         ("images, about, level", {"level": 1}, True),
+        ("images, about, level=1", {"level": 2}, True),
     ],
 )
-def test_a_second_positional_parameter_wants_to_know_of_the_images(
+def test_a_second_positional_parameter_without_a_default_wants_to_know_of_the_images(
     loaded: Any, parameters: str, arguments: dict[str, Any], wanted: bool
 ) -> None:
     assert loaded(f"def own({parameters}): ...", "own", **arguments).wants_about == wanted
     if not arguments:
         source = f"class Own:\n    def __call__(self, {parameters}): ..."
         assert loaded(source, "Own").wants_about == wanted
+
+
+@pytest.mark.parametrize("name", ["Own", "own"])
+def test_a_default_stays_what_it_is(open_class: OpenClass, name: str) -> None:
+    source = """
+    def own(images, threshold=0.5): return [threshold] * len(images)
+    class Own:
+        def __call__(self, images, threshold=0.5): return [threshold] * len(images)
+    """
+    assert open_class(textwrap.dedent(source), name).run(images_of(1, 2)) == [0.5, 0.5]

@@ -110,10 +110,17 @@ def test_more_numbers_than_labels_are_refused(
     count: int, labels: tuple[str, ...], said: str
 ) -> None:
     batch, alone = np.zeros((2, count), np.float32), [np.zeros(count), [0.0] * count]
-    for answer in answers(asked(), batch, labels) + answers(asked(), alone, labels):
-        assert isinstance(answer, ItemFailure)
-        assert answer.error_message.startswith(said)
-        assert "return (label, score) pairs, or ask for" in answer.error_message
+    for outputs, advice in (
+        (batch, "return (label, score) pairs"),
+        (alone, "return (label, score) pairs"),
+        ({"scores": batch}, "add a labels file to the model"),
+    ):
+        if labels:
+            advice = "give its labels file a line for each"
+        for answer in answers(asked(), outputs, labels):
+            assert isinstance(answer, ItemFailure)
+            assert answer.error_message.startswith(said)
+            assert f": {advice}, or ask for an analysis of kind 'vector'." in answer.error_message
     assert not any(isinstance(a, ItemFailure) for a in answers(asked(), np.zeros((2, 1000))))
 
 

@@ -17,14 +17,14 @@ from shared.limits import MAX_LABEL_CHARACTERS
 from tests.support.fake_engine import images_of
 from tests.support.hosted_class import OpenClass
 from workers.inference.class_host.values import pack, unpack
-from workers.inference.heads import Answered, head_of
+from workers.inference.heads import HeadAnswers, head_of
 
 KINDS = ("text", "int", "float", "bool")
 ALL: Any = {kind: kind for kind in KINDS} | {f"{kind}s": f"list of {kind}" for kind in KINDS}
 GOOD = {"text": "a", "int": 1, "float": 0.5, "bool": True}
 
 
-def answered(outputs: Any, fields: Any = ALL) -> Answered:
+def answered(outputs: Any, fields: Any = ALL) -> HeadAnswers:
     """As they arrive from a host."""
     analysis = Values(model="own", fields=fields)
     found = head_of("values").answers(analysis, unpack(*pack(outputs)), (), ())
