@@ -68,7 +68,7 @@ def problem_of(answers: pa.RecordBatch, pipeline: Pipeline) -> str | None:
     for name in answers.schema.names[len(_ABOUT_ITEMS) :]:
         column = answers[name]
         if not _have_nulls_in(column, failed):
-            return f"{name}: exactly the items that failed have no answer"
+            return f"{name}: an item that failed has an answer, or one that did not has none"
         if problem := pipeline.analyses[name].check(column):
             return f"{name}: {problem}"
     return None
@@ -97,10 +97,10 @@ def _problem_of_items(answers: pa.RecordBatch) -> str | None:
     for name, allowed in (("error_code", _ERROR_CODES), ("warning", _WARNINGS)):
         column = answers[name]
         if column.null_count < len(column) and not allowed.issuperset(column.to_pylist()):
-            return f"{name}: none that is known"
+            return f"{name}: not a known {name.replace('_', ' ')}"
     messages = answers["error_message"]
     if not _have_nulls_in(messages, answers["error_code"].is_null()):
-        return "error_message: exactly the items that failed have one"
+        return "error_message: an item that failed has none, or one that did not has one"
     limit = MAX_ERROR_MESSAGE_CHARACTERS
     if longest_text(messages, limit) > limit:
         return f"error_message: more than {MAX_ERROR_MESSAGE_CHARACTERS} characters"

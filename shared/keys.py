@@ -113,8 +113,8 @@ def success_key(spec: JobSpec | PastJob) -> str:
 
 
 MAX_PART_CHUNKS = 512
-# Of a part's answers, by their kinds' own estimates: a collector holds all of them, and twice what
-# they take in Parquet.
+# Of a part's answers, by their kinds' own estimates: who reads a part holds all of it, and its
+# writer holds it packed. Texts longer than usual may make it larger.
 MAX_PART_ANSWER_BYTES = 64 * 2**20
 
 

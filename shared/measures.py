@@ -1,8 +1,8 @@
-"""What bounds are held against: measures of Arrow arrays that may hold anything their type allows.
+"""Measures of Arrow arrays, for checking values that came from outside against their bounds.
 
-Each call of ``pyarrow.compute`` lets other threads run, which then do: to check a message of 64
-rows so takes longer than to read it. These look at the buffers instead, and at no more than
-``pyarrow.compute`` where it would matter.
+Each call of ``pyarrow.compute`` lets other threads run first, so checking a message of 64 rows with
+it takes longer than reading the message. These functions read the buffers directly, and call
+``pyarrow.compute`` only where the arrays are so large that it does not matter.
 """
 
 from __future__ import annotations

@@ -218,5 +218,5 @@ class Result(_AnswersMessage):
     @model_validator(mode="after")
     def _fits_together(self) -> Result:
         if self.computed.keys() != self.pipeline.network_analyses.keys():
-            raise ValueError("computed names exactly the analyses by a model")
+            raise ValueError("computed does not name the analyses by a model, or names others")
         return self

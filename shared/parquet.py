@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +14,21 @@ def encode(table: Any) -> bytes:
     """An Arrow table as a Parquet file."""
     sink = io.BytesIO()
     pq.write_table(table, sink, **writing_options(table.schema))
+    return sink.getvalue()
+
+
+def encode_groups(
+    groups: Iterable[pa.Table], schema: pa.Schema, metadata: Callable[[], Mapping[str, str]]
+) -> bytes:
+    """Tables of that schema as one Parquet file, each as a row group as soon as it comes.
+
+    ``metadata`` is called after the last, for what the footer says.
+    """
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, schema, **writing_options(schema)) as writer:
+        for table in groups:
+            writer.write_table(table)
+        writer.add_key_value_metadata(metadata())
     return sink.getvalue()
 
 

@@ -14,7 +14,7 @@ null; each analysis has a column under its name, and ``models`` says what comput
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -146,10 +146,16 @@ def _long_columns(result: Answered) -> dict[str, Any]:
     return {**own, MODELS_COLUMN: pa.repeat(pa.scalar(shown, MODELS), len(result.answers))}
 
 
-def to_parquet(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
-    """Parquet bytes, with ``metadata`` in the footer under our names."""
-    named = {f"headrace.{name}": value for name, value in metadata.items()}
-    return parquet.encode(table.replace_schema_metadata(named))
+def to_parquet(
+    groups: Iterable[pa.Table], schema: pa.Schema, metadata: Callable[[], Mapping[str, str]]
+) -> bytes:
+    """Parquet bytes of tables, a row group each; what ``metadata`` gives is in the footer.
+
+    ``metadata`` is called after the last table. Its names have ``headrace.`` before them there.
+    """
+    return parquet.encode_groups(
+        groups, schema, lambda: {f"headrace.{name}": text for name, text in metadata().items()}
+    )
 
 
 def from_parquet(data: bytes) -> tuple[pa.Table, dict[str, str]]:

@@ -16,7 +16,28 @@ ScalarType = Literal["text", "int", "float", "bool"]
 ValueType = Literal[ScalarType, "list of text", "list of int", "list of float", "list of bool"]
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 MAX_FIELDS = 64
+# More numbers than that for an image are a vector, which packs them better.
 MAX_LIST_ENTRIES = 1000
+# A page of print. The longest text allowed takes five times that, or more outside ASCII: texts so
+# long fail only where most images of a large chunk have them.
+_USUAL_TEXT_BYTES = 2000
+# A word or two, as tags are, with where it ends.
+_USUAL_ENTRY_BYTES = 20
+_NUMBER_BYTES = 8
+# Where a text or a list ends, and whether there is one.
+_OVERHEAD_BYTES = 8
+_USUAL_BYTES = {
+    "text": _USUAL_TEXT_BYTES,
+    "int": _NUMBER_BYTES,
+    "float": _NUMBER_BYTES,
+    "bool": 1,
+    # Lists have no usual length: a class that gives one entry for each of its 1,000 labels always
+    # fills them.
+    "list of text": MAX_LIST_ENTRIES * _USUAL_ENTRY_BYTES,
+    "list of int": MAX_LIST_ENTRIES * _NUMBER_BYTES,
+    "list of float": MAX_LIST_ENTRIES * _NUMBER_BYTES,
+    "list of bool": MAX_LIST_ENTRIES,
+}
 
 
 class Values(NetworkAnalysis):
@@ -45,7 +66,7 @@ class Values(NetworkAnalysis):
 
     def max_answer_bytes(self) -> int:
         """See ``Analysis``."""
-        return 128 * len(self.fields)
+        return sum(_OVERHEAD_BYTES + _USUAL_BYTES[kind] for kind in self.fields.values())
 
     def check(self, answers: pa.Array) -> str | None:
         """See ``Analysis``."""

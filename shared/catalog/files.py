@@ -1,34 +1,34 @@
 """What may stand in a pipeline's file: the short form, of one analysis, or the long one.
 
-Both follow from the kinds in ``shared.analyses`` and ``shared.views``.
+Both follow from the kinds in ``shared.analyses`` and ``shared.views``; sections written by hand are
+in ``shared.catalog.sections``.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, create_model, model_validator
+from pydantic import Discriminator, Field, Tag, create_model, model_validator
 
 from shared.analyses import ANALYSES, Analysis, NetworkAnalysis
 from shared.catalog.documents import Document
 from shared.catalog.documents import Field as Place
 from shared.catalog.model_files import Line
-from shared.columns import FIXED_COLUMNS
-from shared.fields import FileDefault, Frozen, Name, SidePixels
-from shared.kinds import one_of
-from shared.model import (
-    MAX_ARGUMENTS_CHARACTERS,
-    MAX_FILES,
-    MAX_VARIABLES,
-    ModelReference,
-    PythonClass,
-    VariableName,
-    check_arguments,
+from shared.catalog.sections import (
+    Arguments,
+    ClassReference,
+    ColumnName,
+    FileModel,
+    PreprocessSection,
+    Section,
+    SizedPreprocess,
 )
-from shared.pipeline import MAX_ANALYSES, AnalysisName, PipelineFields, Preprocess
+from shared.fields import Frozen
+from shared.kinds import one_of
+from shared.model import MAX_FILES, MAX_VARIABLES, VariableName
+from shared.pipeline import MAX_ANALYSES, PipelineFields
 
 # What an error says of a field whose text does not fit its pattern.
 FORMS = {
@@ -44,113 +44,6 @@ FORMS = {
 }
 DEFAULT_KIND = "classes"
 _LONG = "<long form>"
-
-
-class _Section(Frozen):
-    """A part of a file, in which a field that is written without a value counts as left out."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_empty(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        fields = cls.model_fields
-        return {k: v for k, v in values.items() if v is not None or k not in fields}
-
-
-class PreprocessSection(_Section, Preprocess):
-    """Preprocessing in the long form."""
-
-
-class SizedPreprocess(_Section, Preprocess):
-    """Preprocessing in the short form, whose view is a square crop."""
-
-    resize_shorter_pixels: Annotated[
-        SidePixels | None, FileDefault("8/7 of `crop_pixels`, rounded up")
-    ] = Field(
-        None,
-        description="Pixels that the shorter side of the image is resized to, antialiased "
-        "bilinear. Not below `crop_pixels`.",
-    )
-    crop_pixels: Annotated[SidePixels | None, FileDefault("the model's `image_pixels`, or 224")] = (
-        Field(
-            None,
-            description="Side, in pixels, of the square that is cut from the centre. A model that "
-            "has `image_pixels` takes no other size.",
-        )
-    )
-
-    @model_validator(mode="after")
-    def _crop_fits(self) -> SizedPreprocess:
-        crop, resize = self.crop_pixels, self.resize_shorter_pixels
-        if crop is not None and resize is not None and crop > resize:
-            raise ValueError("crop_pixels must not exceed resize_shorter_pixels")
-        return self
-
-
-def arguments_text(arguments: dict[str, Any]) -> str:
-    """The arguments as JSON, the same in whatever order they stand. Raises ValueError."""
-    try:
-        text = json.dumps(arguments, sort_keys=True, allow_nan=False)
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error
-    except ValueError as error:
-        raise ValueError("numbers must be finite") from error
-    except TypeError as error:  # a date is the one other thing that people write
-        raise ValueError(
-            "only text, numbers, true, false, lists and fields can be passed; quote a date"
-        ) from error
-    if len(text) > MAX_ARGUMENTS_CHARACTERS:
-        raise ValueError(
-            f"more than {MAX_ARGUMENTS_CHARACTERS:,} characters as JSON; put data into a file and "
-            "name it under 'files:'"
-        )
-    return check_arguments(text)
-
-
-def _check_passable(arguments: dict[str, Any]) -> dict[str, Any]:
-    arguments_text(arguments)
-    return arguments
-
-
-Arguments = Annotated[dict[str, Any], AfterValidator(_check_passable)]
-
-
-class ClassReference(_Section):
-    """A Python class, or a plain function, as the model of an analysis."""
-
-    python: PythonClass = Field(
-        description="The class or function. It is looked for beside the file, in "
-        "`$HEADRACE_PLUGINS` and in `./plugins`."
-    )
-    name: Annotated[
-        Name | None, FileDefault("the class's name, as in `mean_colour` for `MeanColour`")
-    ] = Field(None, description="The model's name, as in the column `model` of its rows.")
-    args: Arguments = Field(
-        {},
-        description="What the class is constructed with, by name: `{level: 3}` calls "
-        "`Mood(level=3)`. A function gets it in each call. Another value makes another version of "
-        "the model.",
-    )
-
-
-def _model_form(value: Any) -> str:
-    return "<class>" if isinstance(value, dict) else "<name>"
-
-
-FileModel = Annotated[
-    Annotated[ModelReference, Tag("<name>")] | Annotated[ClassReference, Tag("<class>")],
-    Discriminator(_model_form),
-]
-
-
-def _check_column(name: str) -> str:
-    if name in FIXED_COLUMNS:
-        raise ValueError("every row has a column of that name already: name the analysis otherwise")
-    return name
-
-
-ColumnName = Annotated[AnalysisName, AfterValidator(_check_column)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +101,7 @@ class ShortFile(PipelineFile):
         description="What the model gives for each image. `classes` fills the columns `label`, "
         "`score` and `predictions`; any other has a column of its own, of that name.",
     )
-    postprocess: _Section = _Section()
+    postprocess: Section = Section()
 
     @model_validator(mode="after")
     def _args_once(self) -> ShortFile:
@@ -248,7 +141,7 @@ def _short_file(kind: str, analysis: type[Analysis]) -> type[ShortFile]:
     own = [name for name in analysis.model_fields if name not in NetworkAnalysis.model_fields]
     name = analysis.__name__
     options: Any = create_model(
-        f"{name}Options", __base__=_Section, __doc__=analysis.__doc__, **declared(own)
+        f"{name}Options", __base__=Section, __doc__=analysis.__doc__, **declared(own)
     )
     gives: Any = Literal[kind]
     default: Any = kind if kind == DEFAULT_KIND else ...
@@ -267,7 +160,7 @@ def _section(kind: str, analysis: type[Analysis]) -> type[Analysis]:
     if issubclass(analysis, NetworkAnalysis):
         info = NetworkAnalysis.model_fields["model"]
         fields["model"] = (FileModel, Field(description=info.description))
-    bases: Any = (_Section, analysis)
+    bases: Any = (Section, analysis)
     section: Any = create_model(
         f"{analysis.__name__}Section", __base__=bases, __doc__=analysis.__doc__, **fields
     )

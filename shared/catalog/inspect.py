@@ -11,11 +11,12 @@ from shared.analyses import Analysis
 from shared.catalog.asked import analysis
 from shared.catalog.catalog import Catalog, Entry
 from shared.catalog.classes import local_files, pack_codes
-from shared.catalog.files import ClassReference, PipelineFile, ShortFile
+from shared.catalog.files import PipelineFile, ShortFile
 from shared.catalog.model_files import WeightsModelFile
 from shared.catalog.packing import PackedCode
 from shared.catalog.reading import Reader
 from shared.catalog.references import Reference, references
+from shared.catalog.sections import ClassReference
 from shared.fields import FileDefault, Frozen, Name
 from shared.pipeline import PipelineFields, Preprocess, view_of
 from shared.views import View

@@ -10,14 +10,9 @@ from shared.analyses import NetworkAnalysis
 from shared.catalog.catalog import Catalog, Entry
 from shared.catalog.classes import class_model_name
 from shared.catalog.documents import Field, suggestion
-from shared.catalog.files import (
-    Asked,
-    ClassReference,
-    PipelineFile,
-    ShortFile,
-    arguments_text,
-)
+from shared.catalog.files import Asked, PipelineFile, ShortFile
 from shared.catalog.model_files import ClassModelFile, ModelFile, WeightsModelFile
+from shared.catalog.sections import ClassReference, arguments_text
 from shared.fields import Name
 from shared.views import View
 

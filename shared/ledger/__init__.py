@@ -1,6 +1,7 @@
 """The ledger: which chunk is where, and who lives. A cache of the bucket; it may be wiped."""
 
-from shared.ledger.ledger import Ledger, Stale, connect_ledger
+from shared.ledger.connection import Stale
+from shared.ledger.ledger import Ledger, connect_ledger
 from shared.ledger.records import (
     ChunkPlace,
     ChunkRef,

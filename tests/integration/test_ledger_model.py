@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 )
 
 from shared.ledger import ChunkRef, Ledger, Stale, WorkerIdentity
-from shared.ledger.ledger import MAX_REFUSALS
+from shared.ledger.chunks import MAX_REFUSALS
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, STAGES, Stage, queue_name
 from tests.support import samples
 from tests.support.servers import RunningValkey

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared.ledger import ChunkRef, GivenBack, Ledger
-from shared.ledger.ledger import MAX_REFUSALS
+from shared.ledger.chunks import MAX_REFUSALS
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, STAGES, QueueInfo, Stage, queue_name
 from tests.support.ledger_steps import FIRST, INC, SECOND, UID, A, B, feed
 from tests.support.waiting import wait_for

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import shutil
 import tempfile
@@ -15,7 +14,6 @@ from typing import Any
 from unittest import mock
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from shared import job, locks, parquet, threads
 from shared.staging import ring
@@ -32,11 +30,9 @@ _decode = lru_cache(maxsize=256)(parquet.decode)
 pa.set_cpu_count(1)  # nothing here is large enough to be worth a second thread
 
 
-def _encode(table: Any) -> bytes:
-    """As ``parquet.encode``, and as plain as can be: files of ten rows need not be small."""
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="none", use_dictionary=False, write_statistics=False)
-    return sink.getvalue()
+def _writing_options(_schema: Any) -> dict[str, Any]:
+    """As plain as can be: files of ten rows need not be small."""
+    return {"compression": "none", "use_dictionary": False, "write_statistics": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +77,7 @@ def _surroundings(world: World) -> Iterator[None]:
         with (
             substituted(world.clock, world.chance),
             mock.patch.object(job, "MIN_ROWS_FOR_PERCENT", MIN_ROWS_FOR_PERCENT),
-            mock.patch.object(parquet, "encode", _encode),
+            mock.patch.object(parquet, "writing_options", _writing_options),
             mock.patch.object(parquet, "decode", _decode),
             mock.patch.object(locks, "os", files),
             mock.patch.object(locks, "fcntl", files),

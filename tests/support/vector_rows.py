@@ -13,8 +13,9 @@ from shared.analyses import Analysis
 from shared.analyses.palette import Palette
 from shared.analyses.vector import Vector
 from shared.pipeline import Pipeline
-from shared.rows import from_parquet, rows_schema, to_parquet
+from shared.rows import from_parquet, rows_schema
 from shared.views.crop import Crop
+from tests.support.row_files import to_parquet
 from tests.support.samples import MODEL, long_pipeline
 
 VIEW = Crop(resize_shorter_pixels=256, crop_pixels=224)

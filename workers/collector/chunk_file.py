@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from shared.answers import answer_schema
 from shared.errors import PermanentError
 from shared.fields import Frozen
 from shared.job import EngineUsed, JobSpec
+from shared.job_store import JobStore
 from shared.manifest import ManifestReader
 from shared.messages import Result, Seconds, Timings
 from shared.pipeline import AnalysisName, Pipeline
@@ -27,11 +29,11 @@ from shared.storage import ObjectMissing, Store
 # Of answers that wait for the rest of their part. What was written before is read from the bucket.
 MEMORY_BYTES = 64 * 2**20
 # Jobs whose manifests are kept open, each with a few segments of about 1 MB.
-OPEN_MANIFESTS = 16
+OPEN_JOBS = 16
 
 
 class NotListed(Exception):
-    """A result is not about what the manifest lists for its chunk."""
+    """A result is not about what the manifest lists for its chunk, or not by its job's pipeline."""
 
 
 class ChunkFooter(Frozen):
@@ -74,6 +76,19 @@ class _Answers:
         return self.footer.scored_at
 
 
+class _OpenJob:
+    """A job's manifest and, once it is asked for, its pipeline."""
+
+    def __init__(self, jobs: JobStore, job_id: str) -> None:
+        self.manifest = ManifestReader(jobs.store, jobs.bucket, job_id)
+        self._jobs, self._job_id = jobs, job_id
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """That of the job's spec. Raises PermanentError where that cannot be run."""
+        return self._jobs.spec(self._job_id).pipeline
+
+
 def footer_of(result: Result) -> ChunkFooter:
     """What the chunk file of a result says about it."""
     items, succeeded = len(result.answers), result.answers["error_code"].null_count
@@ -100,7 +115,8 @@ class ChunkFiles:
         self._bucket = state_bucket
         self._room_bytes = memory_bytes
         self._written: dict[str, _Answers] = {}  # by key, the oldest first
-        self._manifests: OrderedDict[str, ManifestReader] = OrderedDict()  # by job uid
+        self._jobs = JobStore(store, state_bucket)
+        self._open: OrderedDict[str, _OpenJob] = OrderedDict()  # by job uid
         self._lock = threading.Lock()
 
     def write(self, result: Result) -> ChunkFooter:
@@ -136,7 +152,7 @@ class ChunkFiles:
             raise bad_chunk_file(self.url(key), "belongs to another job")
         if len(file.answers) != footer.items:
             raise bad_chunk_file(self.url(key), "does not hold what its footer says")
-        listed = self._manifest(spec.job_id, spec.job_uid).rows(chunk)
+        listed = self._job(spec.job_id, spec.job_uid).manifest.rows(chunk)
         if listed.num_rows != footer.items:
             raise bad_chunk_file(self.url(key), "is not of its manifest")
         return ChunkFile(table_of(file, listed), footer)
@@ -151,24 +167,26 @@ class ChunkFiles:
         return f"s3://{self._bucket}/{key}"
 
     def _require_listed(self, result: Result) -> None:
-        manifest, answers = self._manifest(result.job_id, result.job_uid), len(result.answers)
+        job, answers = self._job(result.job_id, result.job_uid), len(result.answers)
         try:
-            listed = manifest.rows(result.chunk).num_rows
+            listed = job.manifest.rows(result.chunk).num_rows
+            is_of_job = job.pipeline == result.pipeline
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            raise NotListed(f"The manifest cannot be read: {error}") from error
+            raise NotListed(f"The job's spec or manifest cannot be read: {error}") from error
         except PermanentError as error:
             raise NotListed(str(error)) from error
         if listed != answers:
             raise NotListed(f"There are {answers} answers, and the manifest lists {listed} items.")
+        if not is_of_job:
+            raise NotListed("Its pipeline is not that of the job's spec.")
 
-    def _manifest(self, job_id: str, job_uid: str) -> ManifestReader:
+    def _job(self, job_id: str, job_uid: str) -> _OpenJob:
         with self._lock:
-            found = self._manifests.pop(job_uid, None)
-            manifest = found or ManifestReader(self._store, self._bucket, job_id)
-            self._manifests[job_uid] = manifest
-            if len(self._manifests) > OPEN_MANIFESTS:
-                self._manifests.popitem(last=False)
-            return manifest
+            found = self._open.pop(job_uid, None)
+            job = self._open[job_uid] = found or _OpenJob(self._jobs, job_id)
+            if len(self._open) > OPEN_JOBS:
+                self._open.popitem(last=False)
+            return job
 
     def _remember(self, key: str, file: _Answers) -> None:
         with self._lock:

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shared import keys
@@ -17,10 +16,8 @@ from shared.errors import PermanentError
 from shared.fields import Frozen
 from shared.job import EngineUsed, JobSpec, ModelUsed
 from shared.model import EngineName
-from shared.rows import own_metadata, rows_schema, to_parquet
+from shared.rows import own_metadata
 from shared.storage import ObjectMissing, Store
-from workers.collector import durations
-from workers.collector.chunk_file import ChunkFile
 from workers.collector.durations import Durations
 
 
@@ -93,29 +90,6 @@ class Part:
     footer: PartFooter
 
 
-def encode_part(spec: JobSpec, first: int, end: int, files: list[ChunkFile]) -> bytes:
-    """The part of chunks ``[first, end)`` from those of its chunk files that there are."""
-    empty = rows_schema(spec.pipeline).empty_table()
-    rows = pa.concat_tables([empty, *(file.rows for file in files)])
-    succeeded = pc.sum(pc.equal(rows["status"], "ok")).as_py() or 0
-    footer = PartFooter(
-        job_uid=spec.job_uid,
-        first_chunk=first,
-        end_chunk=end,
-        chunks=len(files),
-        rows=rows.num_rows,
-        succeeded=succeeded,
-        failed=rows.num_rows - succeeded,
-        input_bytes=pc.sum(rows["size"]).as_py() or 0,
-        durations=durations.total(file.footer.timings for file in files),
-        engines=_engines_of(files) if spec.pipeline.form == "short" else (),
-        device_runs=_device_runs_of(files),
-        failures=_failures_of(rows),
-        models=_models_of(spec, files),
-    )
-    return to_parquet(rows, footer.metadata())
-
-
 def read_part(store: Store, spec: JobSpec, number: int, first: int, end: int) -> Part | None:
     """Part ``number`` as it stands; None where there is none.
 
@@ -163,49 +137,16 @@ def total_models(uses: Iterable[ModelShare]) -> tuple[ModelShare, ...]:
 def total_failures(counts: Iterable[FailureCount]) -> list[FailureCount]:
     """Each error code once, with its first example, the most frequent first."""
     found: dict[str, FailureCount] = {}
-    for new in counts:
-        old = found.setdefault(new.code, new)
-        if old is not new:
-            found[new.code] = old.model_copy(update={"count": old.count + new.count})
+    for count in counts:
+        add_failures(found, count)
     return sorted(found.values(), key=lambda kind: (-kind.count, kind.code))
 
 
-def _failures_of(rows: pa.Table) -> tuple[FailureCount, ...]:
-    failed = rows.filter(pc.equal(rows["status"], "failed"))
-    codes, found = failed["error_code"], []
-    for code, count in (entry.values() for entry in pc.value_counts(codes).to_pylist()):
-        first = failed.slice(pc.index(codes, code).as_py(), 1).to_pylist()[0]
-        message = first["error_message"] or ""
-        found.append(FailureCount(code=code, count=count, key=first["key"], message=message))
-    return tuple(found)
-
-
-def _engines_of(files: list[ChunkFile]) -> tuple[EngineShare, ...]:
-    footers = [file.footer for file in files]
-    return total_engines(
-        EngineShare(**used.engine_fields(), images=footer.succeeded)
-        for footer in footers
-        for used in footer.computed.values()
-        if used is not None and used.engine is not None
-    )
-
-
-def _models_of(spec: JobSpec, files: list[ChunkFile]) -> tuple[ModelShare, ...]:
-    return total_models(
-        ModelShare.of(spec.pipeline, name, used, images=file.footer.succeeded)
-        for file in files
-        for name, used in file.footer.computed.items()
-        if used is not None and used.engine is not None
-    )
-
-
-def _device_runs_of(files: list[ChunkFile]) -> tuple[tuple[float, float, float], ...]:
-    timings = [file.footer.timings for file in files]
-    return tuple(
-        (round(t.device_started_at, 6), round(t.device_ended_at, 6), round(t.device_seconds, 6))
-        for t in timings
-        if t.device_ended_at
-    )
+def add_failures(found: dict[str, FailureCount], new: FailureCount) -> None:
+    """Add to what was found before, by error code."""
+    old = found.setdefault(new.code, new)
+    if old is not new:
+        found[new.code] = old.model_copy(update={"count": old.count + new.count})
 
 
 def _bad_part(where: str, problem: str) -> PermanentError:

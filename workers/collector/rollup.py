@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
 
 from shared import keys
 from shared.errors import PermanentError
 from shared.job import JobSpec
 from shared.storage import Store
 from workers.collector.chunk_file import ChunkFile, ChunkFiles
-from workers.collector.part import Part, encode_part, read_part
+from workers.collector.part import Part, read_part
+from workers.collector.part_writer import encode_part
+
+# Chunk files that are read before their turn, each with up to 5 MiB of answers.
+READ_AHEAD = 8
+
+
+class _Missing(Exception):
+    """There are no files of these chunks."""
+
+    def __init__(self, chunks: list[int]) -> None:
+        super().__init__(chunks)
+        self.chunks = chunks
 
 
 class RollUp:
@@ -43,14 +56,12 @@ class RollUp:
         while (span := self.next_range(chunks)) and is_done(span):
             if self._find(span):
                 continue
-            files = dict(zip(span, self._readers.map(self._read, span), strict=True))
-            missing = [chunk for chunk, file in files.items() if file is None]
-            if missing:
+            try:
+                self._make(span, self._every_file(span))
+            except _Missing as missing:
                 # Chunk files go only after all parts stand: another collector may have closed.
-                if self._find(span):
-                    continue
-                return missing
-            self._make(span, list(files.values()))
+                if not self._find(span):
+                    return missing.chunks
         return []
 
     def roll_up_existing(self, chunks: int) -> None:
@@ -62,7 +73,7 @@ class RollUp:
         while span := self.next_range(chunks):
             if not self._find(span):
                 present = [chunk for chunk in span if chunk in there]
-                self._make(span, list(self._readers.map(self._read, present)))
+                self._make(span, (file for file in self._files_of(present) if file is not None))
 
     def _find(self, span: range) -> bool:
         part = read_part(self._output, self._spec, len(self.parts), span.start, span.stop)
@@ -70,16 +81,39 @@ class RollUp:
             self.parts.append(part)
         return part is not None
 
-    def _make(self, span: range, files: list[ChunkFile | None]) -> None:
-        data = encode_part(self._spec, span.start, span.stop, [f for f in files if f is not None])
+    def _make(self, span: range, files: Iterable[ChunkFile]) -> None:
         key = keys.part_key(self._spec, len(self.parts))
-        self._output.create(self._spec.output_bucket, key, data)
+        # Its bytes are let go before they are read back.
+        self._output.create(
+            self._spec.output_bucket, key, encode_part(self._spec, span.start, span.stop, files)
+        )
         if not self._find(span):  # what counts is what stands
             raise PermanentError(
                 "part_lost",
                 f"s3://{self._spec.output_bucket}/{key} was written and is gone.",
                 "Leave a job's folder alone while it runs.",
             )
+
+    def _every_file(self, span: range) -> Iterator[ChunkFile]:
+        """The files of all these chunks. Raises _Missing after the last that there is."""
+        missing = []
+        for chunk, file in zip(span, self._files_of(span), strict=True):
+            if file is None:
+                missing.append(chunk)
+            else:
+                yield file
+        if missing:
+            raise _Missing(missing)
+
+    def _files_of(self, chunks: Iterable[int]) -> Iterator[ChunkFile | None]:
+        """The chunks' files in their order, some read ahead; None for one that is not there."""
+        ahead: deque[Future[ChunkFile | None]] = deque()
+        for chunk in chunks:
+            if len(ahead) == READ_AHEAD:
+                yield ahead.popleft().result()
+            ahead.append(self._readers.submit(self._read, chunk))
+        while ahead:
+            yield ahead.popleft().result()
 
     def _read(self, chunk: int) -> ChunkFile | None:
         return self._files.read(self._spec, chunk)

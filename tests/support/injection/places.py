@@ -35,6 +35,7 @@ class Place:
 
 
 _LEDGER = "shared.ledger.ledger:Ledger"
+_CHUNKS = "shared.ledger.chunks:ChunkLedger"
 _SEND = "shared.broker.publisher:MessagePublisher.send"
 _CLOSING = "workers.collector.closing"
 _LISTER = "producer.lead.lister:Lister"
@@ -49,17 +50,17 @@ PLACES: dict[str, Place] = {
     "rescue recorded and not resent": Place(
         "producer", "before", "producer.lead.leader:Leader._resend", 1
     ),
-    "chunk claimed": Place("preprocess", "after", f"{_LEDGER}.claim"),
+    "chunk claimed": Place("preprocess", "after", f"{_CHUNKS}.claim"),
     "fetched": Place("preprocess", "after", "workers.preprocess.fetch:Fetcher.fetch"),
     "slot taken": Place("preprocess", "after", "shared.staging.ring:StagingRing.take"),
     "half staged": Place(
         "preprocess", "before", "workers.preprocess.staged_chunk:StagedChunk.add", 192
     ),
-    "staged and not recorded": Place("preprocess", "before", f"{_LEDGER}.advance"),
-    "batch recorded, its slot locked": Place("preprocess", "after", f"{_LEDGER}.advance"),
+    "staged and not recorded": Place("preprocess", "before", f"{_CHUNKS}.advance"),
+    "batch recorded, its slot locked": Place("preprocess", "after", f"{_CHUNKS}.advance"),
     "batch recorded and not sent": Place("preprocess", "before", _SEND),
     "batch sent and not acked": Place("preprocess", "after", _SEND),
-    "batch claimed": Place("inference", "after", f"{_LEDGER}.claim"),
+    "batch claimed": Place("inference", "after", f"{_CHUNKS}.claim"),
     "slot locked to be read": Place("inference", "after", "shared.staging.ring:StagingRing.read"),
     "slot being read": Place("inference", "before", "workers.inference.device:DeviceLoop.submit"),
     "batch about to run": Place(
@@ -71,10 +72,10 @@ PLACES: dict[str, Place] = {
     "inferred and slot still held": Place(
         "inference", "before", "shared.staging.ring:ReadHold.release"
     ),
-    "slot released and not recorded": Place("inference", "before", f"{_LEDGER}.advance"),
+    "slot released and not recorded": Place("inference", "before", f"{_CHUNKS}.advance"),
     "result recorded and not sent": Place("inference", "before", _SEND),
     "result sent and not acked": Place("inference", "after", _SEND),
-    "result claimed": Place("collector", "after", f"{_LEDGER}.claim"),
+    "result claimed": Place("collector", "after", f"{_CHUNKS}.claim"),
     "chunk file about to be written": Place(
         "collector", "before", "workers.collector.chunk_file:ChunkFiles.write"
     ),
@@ -82,7 +83,7 @@ PLACES: dict[str, Place] = {
     "chunk file written and not recorded": Place(
         "collector", "after", "workers.collector.chunk_file:ChunkFiles.write"
     ),
-    "chunk recorded and not acked": Place("collector", "after", f"{_LEDGER}.finish"),
+    "chunk recorded and not acked": Place("collector", "after", f"{_CHUNKS}.finish"),
     "part to be written": Place("collector", "before", "workers.collector.rollup:RollUp._make", 4),
     "part written": Place("collector", "after", "workers.collector.rollup:RollUp._make", 4),
     "manifest to be written": Place("collector", "before", f"{_CLOSING}:_existing", 1),

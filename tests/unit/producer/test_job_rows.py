@@ -21,9 +21,10 @@ from producer.job_rows import iter_rows, schema_of
 from shared import keys
 from shared.item import Item
 from shared.job import PastJob, read_spec
-from shared.rows import from_parquet, rows_schema, to_parquet
+from shared.rows import from_parquet, rows_schema
 from tests.support import samples
 from tests.support.job_in_memory import MemoryJob
+from tests.support.row_files import to_parquet
 
 CHUNKS = 8
 
@@ -168,4 +169,4 @@ def test_of_retries_of_retries_the_last_row_wins(job: MemoryJob) -> None:
 
 def test_a_footer_keeps_our_names_apart() -> None:
     data = to_parquet(pa.table({"key": ["a"]}), {"chunk": "0"})
-    assert pq.read_schema(io.BytesIO(data)).metadata[b"headrace.chunk"] == b"0"
+    assert pq.read_metadata(io.BytesIO(data)).metadata[b"headrace.chunk"] == b"0"

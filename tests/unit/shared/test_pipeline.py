@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
 from shared.analyses import ANALYSES, Analysis
 from shared.analyses.classes import Classes
 from shared.analyses.palette import Palette
-from shared.analyses.values import Values
+from shared.analyses.values import MAX_LIST_ENTRIES, Values, ValueType
 from shared.analyses.vector import Vector
+from shared.answers import MAX_ANSWER_BYTES
 from shared.columns import FIXED_COLUMNS
 from shared.limits import MAX_CHUNK_ITEMS
 from shared.model import Model
@@ -92,6 +94,29 @@ def test_the_order_of_analyses_survives_the_way() -> None:
 def test_chunks_are_as_small_as_answers_need(analysis: Analysis, items: int) -> None:
     models = () if isinstance(analysis, Palette) else (MODEL,)
     assert long_pipeline({"one": analysis}, models).max_items_by_answers == items
+
+
+FULL: dict[ValueType, Any] = {
+    "text": "x" * 2000,
+    "int": 1,
+    "float": 0.5,
+    "bool": True,
+    "list of text": ["some words"] * MAX_LIST_ENTRIES,
+    "list of int": [1] * MAX_LIST_ENTRIES,
+    "list of float": [0.5] * MAX_LIST_ENTRIES,
+    "list of bool": [True] * MAX_LIST_ENTRIES,
+}
+
+
+@pytest.mark.parametrize("kind", FULL)
+@pytest.mark.parametrize("count", [1, 64])
+def test_the_largest_chunk_has_room_for_full_values(kind: ValueType, count: int) -> None:
+    fields = {f"f{number}": kind for number in range(count)}
+    pipeline = long_pipeline({"own": Values(model=MODEL.name, view=SMALL, fields=fields)}, (MODEL,))
+    row = {"own": dict.fromkeys(fields, FULL[kind])}
+    answers = samples.answers(pipeline, INFERENCE, row)
+    copies = [answers] * pipeline.max_items_by_answers
+    assert pa.concat_batches(copies).nbytes <= MAX_ANSWER_BYTES
 
 
 @pytest.mark.parametrize("name", sorted(FIXED_COLUMNS))

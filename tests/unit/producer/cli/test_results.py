@@ -17,10 +17,11 @@ from producer.cli.exits import run
 from producer.jobs import JobRequest, submit
 from shared.job import Accounting, Closing
 from shared.keys import part_key
-from shared.rows import rows_schema, to_parquet
+from shared.rows import rows_schema
 from tests.support import samples
 from tests.support.fake_connections import Fake, fake_connections
 from tests.support.job_in_memory import MemoryJob
+from tests.support.row_files import to_parquet
 
 SCHEMA = rows_schema(samples.pipeline())
 HOSTILE = "é \x1b[31m \x07 \r \x7f \x9b \u202e.jpg"

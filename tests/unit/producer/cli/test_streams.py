@@ -21,9 +21,10 @@ from shared.environment import terminal_encoding
 from shared.errors import HeadraceError
 from shared.job import Accounting, Closing
 from shared.keys import part_key
-from shared.rows import rows_schema, to_parquet
+from shared.rows import rows_schema
 from shared.settings import PROJECT_ROOT
 from tests.support.fake_connections import fake_connections
+from tests.support.row_files import to_parquet
 
 ENCODINGS = ["ascii", "latin-1", "cp1252", "koi8-r", "cp932", "utf-8"]
 # A key a line: letters of several scripts, and what a terminal would obey.

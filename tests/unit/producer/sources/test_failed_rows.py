@@ -11,9 +11,10 @@ from shared.item import Item
 from shared.job import JobSpec
 from shared.job_store import JobStore
 from shared.keys import part_key
-from shared.rows import rows_schema, to_parquet
+from shared.rows import rows_schema
 from tests.support import samples
 from tests.support.memory_store import MemoryStore
+from tests.support.row_files import to_parquet
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

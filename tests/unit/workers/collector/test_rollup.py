@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +14,9 @@ from shared import keys
 from shared.pipeline import Pipeline
 from tests.support import samples
 from tests.support.job_in_memory import Died, MemoryJob
+from workers.collector import part_writer, rollup
+from workers.collector.chunk_file import ChunkFiles
+from workers.collector.rollup import RollUp
 
 
 @pytest.fixture
@@ -68,6 +72,45 @@ def test_a_part_says_what_it_holds(job: MemoryJob) -> None:
     assert isinstance(runs, list)
     assert [start for start, _, _ in runs] == [1001.0, 1002.0]
     assert sum(seconds for _, _, seconds in runs) == pytest.approx(durations["device_seconds"])
+
+
+def test_a_part_of_many_row_groups_says_and_holds_the_same(
+    job: MemoryJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job.seal()
+    job.finish_all()
+    job.collector().once()
+    whole = job.output("rows/")
+    again = MemoryJob(8)
+    again.seal()
+    again.finish_all()
+    monkeypatch.setattr(part_writer, "ROW_GROUP_BYTES", 1)
+    monkeypatch.setattr(rollup, "READ_AHEAD", 2)
+    again.collector().once()
+    groups = again.output("rows/")
+    assert groups.keys() == whole.keys()
+    for name, data in groups.items():
+        assert footer(data) == footer(whole[name])
+        table, before = (pq.read_table(io.BytesIO(file)) for file in (data, whole[name]))
+        assert table.equals(before)
+        file = pq.ParquetFile(io.BytesIO(data))
+        assert file.num_row_groups == footer(data)["chunks"]
+        assert file.read_row_group(0).equals(before.slice(0, 2))
+        assert pq.ParquetFile(io.BytesIO(whole[name])).num_row_groups == 1
+
+
+def test_few_chunk_files_are_read_before_their_turn(
+    job: MemoryJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollup, "READ_AHEAD", 2)
+    job.finish_all()
+    read: list[int] = []
+    monkeypatch.setattr(ChunkFiles, "read", lambda _files, _spec, chunk: read.append(chunk))
+    with ThreadPoolExecutor(2) as readers:
+        files = ChunkFiles(job.store, "state")
+        found = RollUp(job.spec, files, job.store, readers)._files_of(range(8))
+        next(found)
+    assert sorted(read) == [0, 1]
 
 
 def test_a_missing_chunk_file_is_computed_again(job: MemoryJob) -> None:
@@ -136,7 +179,7 @@ def test_a_chunk_file_that_is_not_of_its_manifest_fails_the_job(job: MemoryJob) 
     [
         (samples.pipeline(), 512),
         (samples.pipeline(postprocess={"top_k": 100}), 64),
-        (samples.catalogue(), 512),
+        (samples.catalogue(), 64),
         (samples.vectors(length=1280), 128),
         (samples.vectors(length=8192), 32),
     ],

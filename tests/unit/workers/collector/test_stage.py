@@ -15,6 +15,7 @@ from shared.item import Item
 from shared.manifest import Segment, encode_segment
 from shared.parquet import encode
 from shared.storage import StoreUnavailable
+from tests.support import samples
 from tests.support.job_in_memory import MemoryJob
 from workers.collector.chunk_file import ChunkFiles
 from workers.collector.stage import CollectStage
@@ -150,6 +151,58 @@ def test_a_result_that_is_not_about_what_is_listed_is_refused(
     assert job.chunk_files() == []
     assert len(caplog.records) == 1
     assert "\n" not in caplog.text.strip()
+
+
+def no_spec(job: MemoryJob) -> None:
+    job.store.delete("state", keys.spec_key("job"))
+
+
+def damaged_spec(job: MemoryJob) -> None:
+    job.store.put("state", keys.spec_key("job"), b"{it is not")
+
+
+@pytest.mark.parametrize("spoil", [no_spec, damaged_spec])
+def test_a_result_of_a_job_without_a_spec_is_refused(
+    job: MemoryJob, spoil: Callable[[MemoryJob], None]
+) -> None:
+    spoil(job)
+    assert stage(job)(job.result(0)) == Refuse()
+    assert job.chunk_files() == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"postprocess": {"top_k": 3}},
+        {"name": "other"},
+        {"preprocess": {"crop_pixels": 96}},
+        {"model": samples.MODEL.model_copy(update={"sha256": "f" * 64})},
+        {"batch_seconds": 7.0},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_result_by_another_pipeline_than_the_jobs_is_refused(
+    job: MemoryJob, changes: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    other = samples.pipeline(**changes)
+    assert stage(job)(job.result(0, pipeline=other)) == Refuse()
+    assert job.chunk_files() == []
+    assert "pipeline" in caplog.text
+
+
+def test_the_spec_is_read_once_a_job(job: MemoryJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    gets: list[str] = []
+    get = job.store.get
+
+    def counting(bucket: str, key: str) -> bytes:
+        gets.append(key)
+        return get(bucket, key)
+
+    monkeypatch.setattr(job.store, "get", counting)
+    files = ChunkFiles(job.store, "state")
+    for chunk in range(3):
+        files.write(job.result(chunk))
+    assert gets.count(keys.spec_key("job")) == 1
 
 
 def test_a_job_of_the_same_name_has_a_manifest_of_its_own() -> None:
