@@ -49,6 +49,8 @@ FAULTS = {
     # Of the short route, which has no inference.
     "SIGKILL preprocess: palettes": kill("preprocess"),
     "SIGKILL collector: palettes": kill("collector"),
+    # Of a pipeline with several analyses.
+    "SIGKILL inference: catalogue": kill("inference"),
 }
 
 
@@ -58,8 +60,9 @@ def test_a_fault_in_the_middle_of_a_job_costs_seconds_and_no_row(
 ) -> None:
     line = Line(fault)
     # A real engine where it is what is killed: it takes most of the CPU time.
-    pipeline = "classify" if "inference" in fault else light
-    pipeline = palettes if "palettes" in fault else pipeline
+    usual = "classify" if "inference" in fault else light
+    others = {"palettes": palettes, "catalogue": "catalogue"}
+    pipeline = others.get(fault.partition(": ")[2], usual)
     kills_left = KILLS
     while kills_left:
         job = stack.enqueue(bucket, "--chunk-items", str(BATCH), pipeline=pipeline)

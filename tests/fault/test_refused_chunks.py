@@ -7,9 +7,9 @@ from pathlib import Path
 from tests.support.injection.table import Line, note
 from tests.support.stack import Stack, small_images
 
-# So many labels of this length, for so many images, are more than a message takes; a quarter of
+# Longer labels than usual, so many that for so many images no message takes them; a quarter of
 # them, which the first chunk has, are not.
-FIRST, LARGE, LAST = 128, 512, 8
+FIRST, LARGE, LAST = 64, 256, 8
 PLUGIN = """
 class Talkative:
     def __call__(self, images):

@@ -19,7 +19,7 @@ class StrictStore(Proxy):
 
     ``archived``: ends of keys that cannot be read. ``at_once``: how many requests it takes at a
     time, each for 10 ms. ``ended``: session tokens and access keys that it no longer takes;
-    ``uses``: how often each session that it took was used.
+    ``uses``: how often each session that it took was used; ``gets``: how often each path was read.
     """
 
     def __init__(self, server_port: int) -> None:
@@ -29,6 +29,7 @@ class StrictStore(Proxy):
         self.at_once: int | None = None
         self.ended: set[str] = set()
         self.uses: Counter[str] = Counter()
+        self.gets: Counter[str] = Counter()
         self._going = 0
 
     async def relay(self, client: Peer, server: Peer) -> None:
@@ -59,7 +60,9 @@ class StrictStore(Proxy):
         if token in self.ended or (access_key and access_key[1] in self.ended):
             return BAD_REQUEST, "ExpiredToken"
         self.uses[token] += 1
-        key = unquote(request.first.split(b" ")[1].decode().partition("?")[0])
-        if request.method == b"GET" and self.archived and key.endswith(self.archived):
-            return FORBIDDEN, "InvalidObjectState"
+        path = unquote(request.first.split(b" ")[1].decode().partition("?")[0])
+        if request.method == b"GET":
+            self.gets[path] += 1
+            if self.archived and path.endswith(self.archived):
+                return FORBIDDEN, "InvalidObjectState"
         return None
