@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -182,7 +183,9 @@ def small(harness: InferenceHarness, tmp_path_factory: pytest.TempPathFactory) -
     ]
     command = [sys.executable, "-m", "workers.inference.export", *options]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True)
-    assert (done.stdout, done.stderr) == (b"", b"")
+    assert done.stderr == b""
+    outputs = json.loads(done.stdout)["outputs"]
+    assert outputs == {"scores": 1000, "features": 1024}
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     (folder / "labels.txt").write_text("".join(f"class {n}\n" for n in range(1000)))
     for file in ("weights.pth", "model.onnx", "labels.txt"):
@@ -191,7 +194,7 @@ def small(harness: InferenceHarness, tmp_path_factory: pytest.TempPathFactory) -
         name="small",
         sha256=sha256,
         architecture="mobilenet_v3_small",
-        outputs=("scores", "features"),
+        outputs=tuple(outputs),
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
     )

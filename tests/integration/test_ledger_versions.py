@@ -1,4 +1,4 @@
-"""A ledger that the version before wrote: the next producer to lead begins a new one."""
+"""A ledger that a version before wrote: the next producer to lead begins a new one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared import keys
 from shared.job import Accounting
 from shared.lease import LeaseKeeper
 from shared.ledger import ChunkRef, Ledger
-from shared.messages import Chunk, Prediction, Result, ResultItem
+from shared.messages import Chunk, Result, Timings
 from shared.stages import INFERENCE, PREPROCESS, RESULTS, VERSION
 from tests.support import samples
 from tests.support.broker_accounts import add_users, url_as
@@ -26,29 +26,44 @@ from tests.support.waiting import wait_for
 from workers.collector.chunk_file import ChunkFiles
 from workers.collector.closing_loop import ClosingLoop
 
-OLD, OLD_QUEUE, OLD_WORKER = "9" * 16, "v3.preprocess.bulk", "p-1@testhost:1:old"
-# Eleven words, three of them counts of losses; there was no first stage, and no layout.
+OLD, OLD_WORKER = "9" * 16, "p-1@testhost:1:old"
+# Counts of rescues and losses, the item on trial, and the time. v3 had eleven words an entry, three
+# of them counts of losses, and no layout; v4 had entries as they are now.
 ENTRIES = {
-    "0": f"queued preprocess 1 {OLD_QUEUE} 0 0 0 0 0 - 1000",
-    "1": f"held preprocess 2 {OLD_WORKER} 1 0 0 1 0 - 1000",
-    "2": "queued inference 1 v3.inference.bulk.testhost 0 0 0 0 0 - 1000",
-    "3": "waiting preprocess 3 - 2 0 0 2 0 - 1000",
-    "4": "refused preprocess 4 - 0 0 0 0 3 - 1000",
+    "v3": {
+        "0": "queued preprocess 1 v3.preprocess.bulk 0 0 0 0 0 - 1000",
+        "1": f"held preprocess 2 {OLD_WORKER} 1 0 0 1 0 - 1000",
+        "2": "queued inference 1 v3.inference.bulk.testhost 0 0 0 0 0 - 1000",
+        "3": "waiting preprocess 3 - 2 0 0 2 0 - 1000",
+        "4": "refused preprocess 4 - 0 0 0 0 3 - 1000",
+    },
+    "v4": {
+        "0": "queued preprocess 1 v4.preprocess.bulk 0 0 - 1000",
+        "1": f"held preprocess 2 {OLD_WORKER} 1 0 - 1000",
+        "2": "queued inference 1 v4.inference.bulk.testhost 0 0 - 1000",
+        "3": "waiting preprocess 3 - 2 0 - 1000",
+        "4": "refused preprocess 4 - 0 3 - 1000",
+    },
 }
+of_each_version = pytest.mark.parametrize("version", list(ENTRIES))
 
 
-def plant(client: Any, uid: str, done: tuple[int, ...] = ()) -> None:
-    """Write a ledger as the version before did, with a job in every state."""
+def plant(client: Any, uid: str, version: str, done: tuple[int, ...] = ()) -> None:
+    """Write a ledger as a version before did, with a job in every state."""
     client.delete("hr:layout")
+    about = {"job_id": "job", "opened_at_ms": 1, "old": 1}
+    if version != "v3":
+        client.set("hr:layout", version)
+        about |= {"first_stage": "preprocess", "first_queue": f"{version}.preprocess.bulk"}
     client.set("hr:incarnation", OLD)
     client.sadd("hr:jobs", uid)
-    client.hset(f"hr:job:{uid}", mapping={"job_id": "job", "opened_at_ms": 1, "old": 1})
-    client.hset(f"hr:{uid}:live", mapping=ENTRIES)
+    client.hset(f"hr:job:{uid}", mapping=about)
+    client.hset(f"hr:{uid}:live", mapping=ENTRIES[version])
     client.hset(f"hr:{uid}:trial:1", "5", 1)
     for chunk in done:
         client.setbit(f"hr:{uid}:done", chunk, 1)
-    client.zadd(f"hr:queued:{OLD_QUEUE}", {f"{uid} 0": 1000})
-    client.zadd("hr:queued:v3.inference.bulk.testhost", {f"{uid} 2": 1000})
+    client.zadd(f"hr:queued:{version}.preprocess.bulk", {f"{uid} 0": 1000})
+    client.zadd(f"hr:queued:{version}.inference.bulk.testhost", {f"{uid} 2": 1000})
     client.zadd("hr:waiting", {f"{uid} 3": 1000})
     client.zadd("hr:refused", {f"{uid} 4": 1000})
     client.hset(f"hr:held:{OLD_WORKER}", f"{uid} 1", 0)
@@ -57,9 +72,12 @@ def plant(client: Any, uid: str, done: tuple[int, ...] = ()) -> None:
     client.hset("hr:stale", "attempt", 7)
 
 
-def test_a_new_leader_begins_a_new_ledger_and_feeds_every_chunk(harness: ProducerHarness) -> None:
+@of_each_version
+def test_a_new_leader_begins_a_new_ledger_and_feeds_every_chunk(
+    harness: ProducerHarness, version: str
+) -> None:
     spec = harness.add_job(5)
-    plant(harness.client, spec.job_uid)
+    plant(harness.client, spec.job_uid, version)
     assert harness.ledger.incarnation() is None  # for no worker, either
     assert harness.ledger.lead("me", 60)
     leader = harness.lead()
@@ -89,7 +107,7 @@ def test_a_new_leader_begins_a_new_ledger_and_feeds_every_chunk(harness: Produce
 
 
 def test_messages_and_workers_of_the_old_ledger_are_late(client: Any, ledger: Ledger) -> None:
-    client.set("hr:layout", "v3")
+    client.set("hr:layout", "v4")
     old = feed(ledger)[0]
     ledger.claim(old, PREPROCESS, A)
     assert ledger.incarnation() is None
@@ -111,7 +129,7 @@ def test_messages_and_workers_of_the_old_ledger_are_late(client: Any, ledger: Le
 def test_of_two_producers_none_deletes_what_the_other_began(
     client: Any, ledger: Ledger, valkey: RunningValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client.set("hr:layout", "v3")
+    client.set("hr:layout", "v4")
     first, fed = connect_to(valkey.url), list[ChunkRef]()
     scan = redis.Redis.scan_iter
 
@@ -131,12 +149,13 @@ def test_of_two_producers_none_deletes_what_the_other_began(
     assert ledger.queued_count(FIRST) == 3
 
 
-def test_the_producers_user_may_begin_a_new_ledger(tmp_path: Path) -> None:
+@of_each_version
+def test_the_producers_user_may_begin_a_new_ledger(tmp_path: Path, version: str) -> None:
     server = start_valkey(tmp_path)
     try:
         add_users(server.url)
         client: Any = redis.Redis.from_url(server.url, decode_responses=True)
-        plant(client, UID)
+        plant(client, UID, version)
         producer = connect_to(url_as(server.url, "producer"))
         assert producer.begin("b" * 16) == "b" * 16
         assert set(client.keys("hr:*")) == {"hr:incarnation", "hr:layout"}
@@ -158,14 +177,19 @@ def finish(harness: ProducerHarness, files: ChunkFiles, message: Chunk) -> None:
 
 
 def result_of(message: Chunk) -> Result:
-    best = [Prediction(label="cat", score=0.5)]
-    items = [ResultItem(item=i, width=4, height=4, predictions=best) for i in message.items]
-    head = {"job_id": message.job_id, "job_uid": message.job_uid}
-    return samples.result(message.chunk, message.attempt, items=items, **head)
+    rows = [{"classes": samples.prediction("cat", 0.5)}] * len(message.items)
+    return message.onward(
+        Result,
+        answers=samples.answers(message.pipeline, INFERENCE, *rows),
+        computed={"classes": None},
+        scored_at=1000.0,
+        timings=Timings(),
+    )
 
 
-def test_a_job_half_done_by_the_version_before_ends_with_each_row_once(
-    harness: ProducerHarness,
+@of_each_version
+def test_a_job_half_done_in_an_old_ledger_ends_with_each_row_once(
+    harness: ProducerHarness, version: str
 ) -> None:
     spec, store = harness.add_job(5), harness.store
     store.buckets["results"] = {}
@@ -181,7 +205,7 @@ def test_a_job_half_done_by_the_version_before_ends_with_each_row_once(
     before.end()
     harness.client.flushall()
     harness.broker.sent.clear()
-    plant(harness.client, spec.job_uid, done=(0,))
+    plant(harness.client, spec.job_uid, version, done=(0,))
 
     leader = harness.lead()
     collector = ClosingLoop(harness.ledger, harness.jobs, files, lambda _bucket: store)
@@ -211,7 +235,7 @@ def test_a_job_half_done_by_the_version_before_ends_with_each_row_once(
 
 
 @pytest.mark.parametrize(
-    "line", ["", f"queued preprocess 1 {FIRST}", ENTRIES["1"], "a b c d e f g h i j k l"]
+    "line", ["", f"queued preprocess 1 {FIRST}", ENTRIES["v3"]["1"], "a b c d e f g h i j k l"]
 )
 def test_an_entry_that_cannot_be_read_is_fed_again(client: Any, ledger: Ledger, line: str) -> None:
     ref, other = feed(ledger, 0, 2)
