@@ -1,34 +1,26 @@
-"""A pipeline over a few images, in a process of its own: the producer's side touches no pixel."""
+"""A pipeline over a few images: what is asked of the process that runs it, and its answer."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import stat
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from producer.stages_process import StagesProcess
 from shared.errors import HeadraceError, UsageError
 from shared.few_images import LOCAL_FILES, FewImages, GivenImage, ImageRows
 from shared.paths import expanded
 from shared.pipeline import Pipeline
-from shared.settings import PROJECT_ROOT
 from shared.storage import is_s3_url, parse_s3_url
-
-MODULE = "workers.few_images"
-# What the host of a user's class may take to end all that the class has started.
-_HOST_SECONDS = 12.0
 
 
 def run_images(
+    process: StagesProcess,
     pipeline: Pipeline,
     images: Sequence[str],
     home: Path,
@@ -36,12 +28,15 @@ def run_images(
     store: Path | None = None,
     models_bucket: str,
     out: Path | None = None,
+    code: Sequence[Path] = (),
 ) -> ImageRows:
     """The rows of files and ``s3://`` objects. What a user's class prints goes to stderr.
 
     ``store``: the folder that has the models and code as a store has them; None: the stack's.
-    ``out``: a folder for what each model sees. Raises UsageError for an image that cannot be read,
-    and HeadraceError where the pipeline cannot run.
+    ``out``: a folder for what each model sees. ``code``: see ``FewImages``.
+
+    Raises UsageError for an image that cannot be read, and HeadraceError where the pipeline cannot
+    run.
     """
     request = FewImages(
         pipeline=pipeline,
@@ -50,49 +45,22 @@ def run_images(
         models_bucket=models_bucket,
         home=home.absolute(),
         out=out and out.absolute(),
+        code=[folder.absolute() for folder in code],
     )
-    code, printed = _run(request)
+    printed, _ = process.communicate(request.model_dump_json().encode())
     try:
         answer: dict[str, Any] = json.loads(printed)
     except ValueError as error:
-        ended = f"signal {-code}" if code < 0 else f"code {code}"
+        ended = process.returncode
+        how = f"signal {-ended}" if ended < 0 else f"code {ended}"
         raise HeadraceError(
             "try_failed",
-            f"The process that ran the images ended with {ended}.",
+            f"The process that ran the images ended with {how}.",
             "What it said is above. Try the images one by one.",
         ) from error
     if "error" in answer:
         raise HeadraceError(**answer["error"])
     return ImageRows.model_validate(answer)
-
-
-def _run(request: FewImages) -> tuple[int, bytes]:
-    """The exit code and stdout. No process and no temporary file is left, after Ctrl-C neither."""
-    with tempfile.TemporaryDirectory(prefix="headrace-try-", ignore_cleanup_errors=True) as folder:
-        try:
-            with subprocess.Popen(
-                [sys.executable, "-m", MODULE],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                cwd=PROJECT_ROOT,
-                env={**os.environ, "TMPDIR": folder},
-                process_group=0,  # the terminal's Ctrl-C is for us
-            ) as process:
-                try:
-                    printed, _ = process.communicate(request.model_dump_json().encode())
-                except BaseException:
-                    process.kill()
-                    raise
-        finally:
-            _wait_for_hosts(Path(folder))
-    return process.returncode, printed
-
-
-def _wait_for_hosts(folder: Path) -> None:
-    """The host of a class sees that its worker is gone, ends, and removes its folder last."""
-    deadline = time.monotonic() + _HOST_SECONDS
-    while any(folder.glob("headrace-class-*")) and time.monotonic() < deadline:
-        time.sleep(0.01)
 
 
 def _given(image: str, home: Path) -> GivenImage:

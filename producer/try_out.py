@@ -7,21 +7,24 @@ copied from the stack's bucket where a stack is up and has it, or else pulled.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from producer import Echo
 from producer.few_images import run_images
+from producer.stages_process import StagesProcess
 from shared.catalog import Catalog, model_key, published, references, resolve
 from shared.catalog.published import MARKER
-from shared.errors import HeadraceError, UsageError
-from shared.few_images import ImageRows
+from shared.errors import HeadraceError
+from shared.few_images import ImageRows, writing_to
 from shared.pipeline import Pipeline
 from shared.storage import Store
 from shared.storage.folder import FolderStore
 
 ROWS_FILE = "rows.jsonl"
+_PICTURE_BYTES = 2**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,12 @@ class HomeStore:
 
 
 def try_out(
-    name_or_path: str, images: Sequence[str], home: Path, echo: Echo, out: Path | None = None
+    process: StagesProcess,
+    name_or_path: str,
+    images: Sequence[str],
+    home: Path,
+    echo: Echo,
+    out: Path | None = None,
 ) -> tuple[Pipeline, ImageRows]:
     """Run a pipeline over files and ``s3://`` objects, and wait for it.
 
@@ -49,25 +57,28 @@ def try_out(
     place = HomeStore(home)
     store = FolderStore(place.folder)
     store.make_bucket(place.models_bucket)
+    if out is not None:
+        _make(out)
     _bring_models(name_or_path, place, store, echo)
     found = resolve(name_or_path, place.models_bucket, store)
     if found.packed:
         from producer.jobs.code import silent, upload_class
     for packed in found.packed:
         upload_class(store, place.models_bucket, packed, silent)
-    if out is not None:
-        _make(out)
     rows = run_images(
+        process,
         found.pipeline,
         images,
         home,
         store=place.folder,
         models_bucket=place.models_bucket,
         out=out,
+        code=[packed.code.folder for packed in found.packed],
     )
     if out is not None:
         lines = [json.dumps(row, ensure_ascii=False) for row in rows.rows]
-        (out / ROWS_FILE).write_text("".join(f"{line}\n" for line in lines))
+        with writing_to(out):
+            (out / ROWS_FILE).write_text("".join(f"{line}\n" for line in lines))
     return found.pipeline, rows
 
 
@@ -106,10 +117,9 @@ def _copy_from_stack(place: HomeStore, store: Store, name: str, sha256: str) -> 
 
 
 def _make(out: Path) -> None:
-    try:
+    """The folder, with an empty file for the rows; there is room for a picture."""
+    with writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
         (out / ROWS_FILE).write_text("")
-    except OSError as error:
-        raise UsageError(
-            "bad_output", f"Cannot write to {out}: {error.strerror}.", "Choose another folder."
-        ) from error
+        with tempfile.TemporaryFile(dir=out) as file:
+            file.write(bytes(_PICTURE_BYTES))

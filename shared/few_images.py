@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from shared.errors import UsageError
 from shared.item import Item
 from shared.pipeline import Pipeline
 
@@ -26,6 +29,7 @@ class FewImages(BaseModel):
     ``store``: the folder with the models and code; None: they are in the stack's store.
     ``home``: for caches, and for the settings of the stack.
     ``out``: a folder for pictures of what each model sees.
+    ``code``: the folders that the code of users' classes was packed from.
     """
 
     pipeline: Pipeline
@@ -34,6 +38,7 @@ class FewImages(BaseModel):
     models_bucket: str
     home: Path
     out: Path | None
+    code: list[Path] = []
 
 
 class ImageRows(BaseModel):
@@ -41,3 +46,16 @@ class ImageRows(BaseModel):
 
     rows: list[dict[str, Any]]
     timings_ms: dict[str, float]
+
+
+@contextmanager
+def writing_to(out: Path) -> Iterator[None]:
+    """Raises UsageError ``bad_output`` where that cannot be done."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            "bad_output",
+            f"Cannot write to {error.filename or out}: {error.strerror or error}.",
+            "Choose another folder.",
+        ) from error

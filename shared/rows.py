@@ -15,6 +15,7 @@ null; each analysis has a column under its name, and ``models`` says what comput
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -171,3 +172,8 @@ def own_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
         for name, value in (metadata or {}).items()
         if name.startswith(b"headrace.")
     }
+
+
+def iso_time(time: datetime) -> str:
+    """A row's time as text, as in ISO 8601: ``2026-11-28T10:55:09.123Z``."""
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -29,23 +30,26 @@ import pyarrow as pa
 from PIL import Image
 
 from shared.errors import HeadraceError, PermanentError
-from shared.few_images import LOCAL_FILES, FewImages, GivenImage
+from shared.few_images import LOCAL_FILES, FewImages, GivenImage, writing_to
 from shared.item import Item
 from shared.job_store import JobStore
 from shared.messages import Batch, Chunk, Message, Result
-from shared.rows import table_of
+from shared.rows import iso_time, table_of
 from shared.settings import RingSettings, load_settings
 from shared.staging import create_ring, open_ring
 from shared.staging.pixel_layout import PixelLayout
 from shared.storage import ObjectInfo, ObjectMissing, Store, connect_store, resolve_store
 from shared.storage.folder import FolderStore
+from workers.inference import selection
 from workers.inference.analyst import Analyst, DeviceAnalyst
 from workers.inference.device import DeviceLoop
 from workers.inference.loading import loader_from
+from workers.inference.model_types import LoadedModel, LoadModel, ModelKey
 from workers.inference.models import LoadedModels
 from workers.inference.pins import JobPins
 from workers.inference.stage import InferenceStage
 from workers.preprocess.fetch import Fetcher
+from workers.preprocess.resize import imported_torch
 from workers.preprocess.routes import Routes
 from workers.preprocess.stage import PreprocessStage
 from workers.runtime import Forward, Outcome
@@ -57,6 +61,9 @@ STATE = "state"
 PATIENCE_SECONDS = 30.0
 # A name of more than 255 bytes can be no file's.
 _NAME_CHARACTERS = 50
+PROGRESS_SECONDS = 1.0
+# A file of a user's class, where its host has it, in quotes as a traceback has it.
+_HOSTED_FILE = re.compile(r'(?<=")/[^"]*/headrace-class-[^/"]*/code/([^"]+)')
 
 
 class _LocalFiles:
@@ -86,9 +93,19 @@ def run(request: FewImages) -> dict[str, Any]:
     started = time.monotonic()
     rows: list[dict[str, Any]] = []
     spent: dict[str, float] = {}
-    with _device(request) as analyst, tempfile.TemporaryDirectory(prefix="headrace-") as folder:
+    with (
+        _device(request, spent) as analyst,
+        tempfile.TemporaryDirectory(prefix="headrace-") as folder,
+    ):
         stages = _Stages(request, analyst, Path(folder))
+        imported = time.monotonic()
+        imported_torch()  # while models are loaded; decoding is not to pay for it
+        spent["import"] = 1000 * (time.monotonic() - imported)
+        next_line = started + PROGRESS_SECONDS
         for number, image in enumerate(request.images):
+            if number and sys.stderr.isatty() and time.monotonic() >= next_line:
+                _say(f"{number} of {len(request.images)} images")
+                next_line = time.monotonic() + PROGRESS_SECONDS
             result = stages.result(number, image)
             listed = pa.table({name: [getattr(image, name)] for name in ("key", "etag", "size")})
             (row,) = table_of(result, listed).to_pylist()
@@ -162,7 +179,8 @@ class _Stages:
         name = f"{number + 1}-{Path(image.key).name[:_NAME_CHARACTERS]}"
         for view in range(len(views)):
             pixels = PixelLayout(views, 1).array(self._ring.pixels, view)[0]
-            Image.fromarray(pixels).save(out / f"{name}-{view + 1}.png")
+            with writing_to(out):
+                Image.fromarray(pixels).save(out / f"{name}-{view + 1}.png")
 
     def _onward(self, outcome: Outcome) -> Message:
         if isinstance(outcome, Forward):
@@ -188,32 +206,70 @@ def _with_file_uri(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _device(request: FewImages) -> Iterator[Analyst]:
+def _device(request: FewImages, spent: dict[str, float]) -> Iterator[Analyst]:
+    """The networks are being loaded already, while the first image is decoded."""
     store = (
         FolderStore(request.store)
         if request.store
         else connect_store(load_settings(request.home).s3)
     )
     load = loader_from(store, request.models_bucket, request.home / "cache")
-    device = DeviceLoop(LoadedModels(load), batch_images=1, max_wait_seconds=0.0)
+    models = LoadedModels(partial(_load, load, spent))
+    device = DeviceLoop(models, batch_images=1, max_wait_seconds=0.0)
     try:
+        for name in request.pipeline.network_analyses:
+            key = ModelKey.of(request.pipeline, name)
+            if key.model.python_class is None:
+                device.prepare(key)
         yield DeviceAnalyst(device, threading.Event())
     finally:
         device.close()
 
 
+def _load(load: LoadModel, spent: dict[str, float], key: ModelKey) -> LoadedModel:
+    """Load a model, and say so. Adds to the milliseconds that ``load`` has taken."""
+    _say(f"Loading {key.model.name}")
+    started = time.monotonic()
+    try:
+        return load(key)
+    finally:
+        spent["load"] = spent.get("load", 0.0) + 1000 * (time.monotonic() - started)
+
+
 def _text(value: Any) -> str:
-    """A time as JSON has it."""
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+    return iso_time(value) if isinstance(value, datetime) else str(value)
 
 
-def _log_to_stderr() -> None:
-    """What a class prints, with its tracebacks, and warnings of ours."""
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+class _Lines(logging.Formatter):
+    """Of the user's own files, which lie in a folder of their host's, it names the originals."""
+
+    def __init__(self, code: Sequence[Path]) -> None:
+        super().__init__("%(message)s")
+        self._code = code
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _HOSTED_FILE.sub(self._original, super().format(record))
+
+    def _original(self, match: re.Match[str]) -> str:
+        files = (folder / match[1] for folder in self._code)
+        return str(next(filter(Path.is_file, files), match[0]))
+
+
+def _log_to_stderr(code: Sequence[Path]) -> None:
+    """What a class prints, with its tracebacks, and warnings of ours.
+
+    ``code``: the folders that the user's code comes from.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Lines(code))
     logging.getLogger().addHandler(handler)
     logging.getLogger().setLevel(logging.WARNING)
-    logging.getLogger("headrace.class").setLevel(logging.INFO)
+    for name in ("headrace.class", selection.__name__):  # the latter says what takes so long
+        logging.getLogger(name).setLevel(logging.INFO)
 
 
 def _take_stdout() -> TextIO:
@@ -226,10 +282,11 @@ def _take_stdout() -> TextIO:
 def main() -> int:
     """Returns the exit code: 1 with an error as JSON on stdout."""
     be_disposable(os.getppid())
-    _log_to_stderr()
     with _take_stdout() as stdout:
         try:
-            answer = run(FewImages.model_validate_json(sys.stdin.buffer.read()))
+            request = FewImages.model_validate_json(sys.stdin.buffer.read())
+            _log_to_stderr(request.code)
+            answer = run(request)
         except HeadraceError as error:
             answer = {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
         stdout.write(json.dumps(answer, default=_text))

@@ -9,6 +9,7 @@ import typer
 
 from producer.cli.output import AsJson, answer_json, example, say
 from producer.cli.row_table import show_rows
+from shared.errors import HeadraceError
 
 app = typer.Typer()
 
@@ -35,15 +36,22 @@ def try_pipeline(
     """Run a pipeline over a few images here and now, and print their rows.
 
     Needs no stack: the stages run in one process, with the same code as in the workers. What a
-    class prints is shown, and the whole traceback of what it raises.
+    class prints is shown, and the whole traceback of what it raises. Exit 1 where all images
+    failed.
     """
-    from producer.try_out import try_out
-    from shared.settings import default_home
+    from producer.stages_process import stages_process
 
-    resolved, found = try_out(pipeline, images, default_home(), say, out)
+    with stages_process() as process:
+        from producer.try_out import try_out  # while the process imports what it needs
+        from shared.settings import default_home
+
+        resolved, found = try_out(process, pipeline, images, default_home(), say, out)
     if as_json:
         answer_json(found)
-        return
-    show_rows(list(zip(images, found.rows, strict=True)), resolved, "IMAGE")
-    steps = [f"{step} {value:.0f}" for step, value in found.timings_ms.items() if value >= 1]
-    say(f"milliseconds: {', '.join(steps)}")
+    else:
+        show_rows(list(zip(images, found.rows, strict=True)), resolved, "IMAGE")
+        steps = [f"{step} {value:.0f}" for step, value in found.timings_ms.items() if value >= 1]
+        say(f"milliseconds: {', '.join(steps)}")
+    if all(row["status"] != "ok" for row in found.rows):
+        which = "The image" if len(images) == 1 else f"All {len(images)} images"
+        raise HeadraceError("images_failed", f"{which} failed.", "See the rows for why.")

@@ -8,7 +8,8 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.csv
 
-from producer.exports.texts import as_json, batches_of, iso_time
+from producer.exports.texts import as_json, batches_of
+from shared.rows import iso_time
 
 
 def write_csv(tables: Iterable[pa.Table], schema: pa.Schema, file: IO[bytes]) -> int:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from shared.rows import iso_time
+
 # So many rows at a time: as objects of Python, long vectors take eight times their bytes.
 ROWS = 1000
 
@@ -21,11 +23,6 @@ def batches_of(table: pa.Table) -> Iterator[pa.RecordBatch]:
 def as_json(value: Any, *, ascii_only: bool = True) -> str:
     """A value of a row, or a whole row, as JSON in one line."""
     return json.dumps(value, ensure_ascii=ascii_only, default=_plain)
-
-
-def iso_time(time: datetime) -> str:
-    """As in ISO 8601, with milliseconds: ``2026-11-28T10:55:09.123Z``."""
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _plain(value: Any) -> str:

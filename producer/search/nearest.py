@@ -19,6 +19,7 @@ from producer.search.vectors import (
     scaled_to_unit,
     unit_vectors,
 )
+from producer.stages_process import stages_process
 from shared.errors import PermanentError, UsageError
 from shared.job import JobSpec
 from shared.job_store import JobStore
@@ -63,8 +64,14 @@ def vector_of_image(connections: Connections, spec: JobSpec, column: str, image:
     Its shape is (1, numbers). Raises PermanentError ``image_failed``, and what ``run_images``
     raises.
     """
-    settings, pipeline = connections.settings, _as_computed(connections.jobs, spec, column)
-    found = run_images(pipeline, [image], settings.home, models_bucket=settings.models_bucket)
+    bucket, pipeline = (
+        connections.settings.models_bucket,
+        _as_computed(connections.jobs, spec, column),
+    )
+    with stages_process() as process:
+        found = run_images(
+            process, pipeline, [image], connections.settings.home, models_bucket=bucket
+        )
     (row,) = found.rows
     if row["error_code"]:
         reason = f"{row['error_code']}: {row['error_message']}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -149,11 +150,19 @@ def _names(folder: Path) -> list[str]:
 
 def _require(kind: str, name: str, known: list[str]) -> None:
     if name not in known:
+        file = _file_named(name) if kind == "pipeline" else None
+        said = f"did you mean {file}?" if file else suggestion(name, known)
         raise UsageError(
             f"no_such_{kind}",
-            f"There is no {kind} '{one_line(name)}': {suggestion(name, known)}",
+            f"There is no {kind} '{one_line(name)}': {said}",
             f"See 'headrace {kind}s list'.",
         )
+
+
+def _file_named(name: str) -> str | None:
+    """The pipeline's file in the current folder that a name without its ending may mean."""
+    file = f"./{name}{SUFFIX}"
+    return one_line(file) if os.path.isfile(file) else None  # noqa: PTH113 - any text may be asked for
 
 
 def _name_of(path: Path, document: Document) -> str:

@@ -43,11 +43,14 @@ class Alone:
         name: str,
         about: list[AboutImage] | None = None,
         in_batch: EngineError | None = None,
+        *,
+        was_alone: bool = False,
     ) -> InferenceResult | ItemFailure:
         """Run uint8 (1, height, width, 3), the image ``name`` of a job, in a batch of its own.
 
         ``about``: of that image, for a user's class.
-        ``in_batch``: why it was not answered in its batch with others.
+        ``in_batch``: why it was not answered in its batch with others. ``was_alone``: there were
+        none, so that this was the first run.
 
         The image fails as ``killed_worker`` where it ends the process of a user's class twice, the
         second time as the first thing there. Raises ClassUnusable after five of these in a row, and
@@ -56,6 +59,8 @@ class Alone:
         submit = partial(self._device.submit, key, image, job=job, alone=True, about=about)
         try:
             try:
+                if was_alone and in_batch is not None:
+                    raise in_batch
                 run = submit().result()
             except HostDied:
                 run = submit(fresh=True).result()
@@ -66,7 +71,7 @@ class Alone:
             raise
         except (EngineError, ModelUnusable) as error:
             self.ran_well(key, job)
-            if isinstance(error, Miscounted) and isinstance(in_batch, Miscounted):
+            if isinstance(in_batch, Miscounted) and isinstance(error, Miscounted) and not was_alone:
                 return model_failure(f"{in_batch}; for this image alone, {error}")
             return model_failure(str(error))
         self.ran_well(key, job)

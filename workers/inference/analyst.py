@@ -197,7 +197,10 @@ class DeviceAnalyst:
         image, name = request.views[group.view][row : row + 1], f"{request.name} {row}"
         about = request.about(group, row, row + 1)
         with of_analyses(*group.analyses):
-            run = self._alone.run(group.key, image, request.job, name, about, in_batch)
+            was_alone = len(request.sizes) == 1 and in_batch is not None and in_batch.images == 1
+            run = self._alone.run(
+                group.key, image, request.job, name, about, in_batch, was_alone=was_alone
+            )
         if isinstance(run, ItemFailure):
             run = naming(request.pipeline, group.analyses[0], run)
         return GroupRun(group, row, row + 1, run)

@@ -311,10 +311,12 @@ def _run_now(engine: Engine, batch: DeviceBatch) -> DeviceRun:
 
 
 def _fail_by_engine(batch: DeviceBatch, error: BaseException) -> None:
+    images = images_of(batch)
     if isinstance(error, EngineError):  # a user's class: its traceback is among its prints
-        log.warning("%d images: %s", images_of(batch), error)
-        fail(batch, error)
+        if images > 1:  # one says so itself
+            log.warning("%d images: %s", images, error)
+        fail(batch, type(error)(error.message, images=images))
         return
     if not batch[0].alone:
-        log.warning("the engine raised on %d images", images_of(batch), exc_info=error)
-    fail(batch, EngineError(one_line(error)))
+        log.warning("the engine raised on %d images", images, exc_info=error)
+    fail(batch, EngineError(one_line(error), images=images))

@@ -64,13 +64,14 @@ class HostNotStarted(TransientError):
 class EngineError(PermanentError):
     """The engine raised on a device batch. ``message`` is the exception in one line.
 
-    ``prints``: what a user's class printed before.
+    ``prints``: what a user's class printed before. ``images``: of the batch, where that is known.
     """
 
-    def __init__(self, message: str, prints: str = "") -> None:
+    def __init__(self, message: str, prints: str = "", images: int = 0) -> None:
         super().__init__("engine_error", message)
-        self.args = (message,)
+        self.args = (message, "", images)
         self.prints = prints
+        self.images = images
 
 
 class Miscounted(EngineError):

@@ -72,6 +72,7 @@ class SelfTest:
         known = self._kept.get(path) or _read(path)
         if known is None:
             started = time.monotonic()
+            log.info("model '%s': trying engines, once on this machine", key.model.name)
             heads = {kind: self._heads(kind) for kind in key.kinds}
             test = _Test(key, open_engine, heads, cuda=cuda)
             known = _write_once(path, _SelfTestResults(results=tuple(test.of(offered))))

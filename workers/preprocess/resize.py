@@ -7,16 +7,14 @@ fifth of the size.
 
 from __future__ import annotations
 
+from functools import cache
+from types import ModuleType
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from shared.placement import Placement
-
-try:
-    import torch
-except ModuleNotFoundError:
-    torch = None  # type: ignore[assignment]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -24,9 +22,19 @@ Pixels = npt.NDArray[np.uint8]
 _MAX_RATIO = 4
 
 
+@cache
+def imported_torch() -> ModuleType | None:
+    """Only when it is needed: importing it takes a second or two."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return None
+    return torch
+
+
 def use_one_thread() -> None:
     """Keep torch to the calling thread: the images of a chunk are resized one after another."""
-    if torch is not None:
+    if (torch := imported_torch()) is not None:
         torch.set_num_threads(1)
 
 
@@ -44,6 +52,7 @@ def resize_into(row: Pixels, pixels: Pixels, placement: Placement) -> None:
     if drawn.shape != row.shape:
         row[:] = placement.pad
     width, height = placement.resized
+    torch = imported_torch()
     if torch is None or max(width, height) > _MAX_RATIO * min(width, height):
         drawn[:] = _resize_window(pixels, placement)
         return

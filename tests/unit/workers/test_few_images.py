@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from tests.support import samples
 from tests.support.memory_store import MemoryStore
 from tests.support.packed_class import packed
 from tests.support.pictures import encoded, picture
+from workers import few_images
 from workers.few_images import run
 from workers.inference.analyst import DeviceAnalyst
 from workers.inference.device import DeviceLoop
@@ -269,15 +271,30 @@ def test_what_a_class_prints_and_its_whole_traceback_are_shown(
     assert "RuntimeError: too dark for me" in caplog.text
 
 
-def test_a_class_that_cannot_be_constructed_ends_the_run(home: Path) -> None:
-    pipeline = class_pipeline(home, "class Own:\n    def __init__(self):\n        1 / 0\n")
+@pytest.mark.parametrize(
+    ("constructor", "said", "is_traced"),
+    [
+        ("def __init__(self):\n        1 / 0", "division by zero", True),
+        ("def __init__(self, size): ...", "needs the argument 'size'", False),
+    ],
+)
+def test_a_class_that_cannot_be_constructed_ends_the_run(
+    home: Path, constructor: str, said: str, is_traced: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline = class_pipeline(home, f"class Own:\n    {constructor}\n")
     path = home / "a.png"
     picture().save(path)
-    with pytest.raises(HeadraceError, match="division by zero"):
+    with caplog.at_level(logging.INFO), pytest.raises(HeadraceError, match=said):
         tried(home, pipeline, [path])
+    assert ("Traceback" in caplog.text) == is_traced
+    assert "serving.py" not in caplog.text
 
 
-def test_each_view_is_drawn_under_the_images_number(home: Path) -> None:
+def test_each_view_is_drawn_under_the_images_number(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(few_images, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     folders = [home / name for name in ("a", "b")]
     for folder in folders:
         folder.mkdir()
@@ -287,3 +304,7 @@ def test_each_view_is_drawn_under_the_images_number(home: Path) -> None:
     tried(home, class_pipeline(home), [folder / "same.png" for folder in folders], out)
     assert {path.name for path in out.iterdir()} == {"1-same.png-1.png", "2-same.png-1.png"}
     assert Image.open(out / "1-same.png-1.png").size == (PIXELS, PIXELS)
+    assert capsys.readouterr().err == "Loading own\n1 of 2 images\n"
+    (home / "taken" / "1-same.png-1.png").mkdir(parents=True)
+    with pytest.raises(HeadraceError, match=r"Cannot write to .*1-same.png-1.png: Is a directory"):
+        tried(home, class_pipeline(home), [folders[0] / "same.png"], home / "taken")

@@ -70,9 +70,10 @@ def _serve(channel: _WorkerChannel) -> None:
     try:
         target = _load_target(header["module"], header["name"])
     except BaseException as error:  # noqa: BLE001 - sys.exit in a constructor, too
-        _print_traceback()
-        _flush()
         is_refused = isinstance(error, _target.UnusableTarget)
+        if not is_refused:
+            _print_traceback(error)
+        _flush()
         channel.send({"error": _said(error), "refused": is_refused})
         return
     channel.send({"device": target.device, "wants_about": target.wants_about})
@@ -137,7 +138,7 @@ class _Batches:
         except NotOneEach as error:
             return {"error": str(error), "miscounted": isinstance(error, WrongOutputCount)}, b""
         except BaseException as error:  # noqa: BLE001 - SystemExit, too
-            _print_traceback()
+            _print_traceback(error)
             return {"error": _said(error)}, b""
         return {"tree_bytes": tree_bytes}, packed
 
@@ -201,9 +202,13 @@ def _place(error: BaseException) -> str:
     return ""
 
 
-def _print_traceback() -> None:
+def _print_traceback(error: BaseException) -> None:
+    """From the first frame of the user's own on: those before it are ours."""
+    trace = error.__traceback__
+    while trace and not Path(trace.tb_frame.f_code.co_filename).is_relative_to(_FOLDER):
+        trace = trace.tb_next
     try:
-        traceback.print_exc()
+        traceback.print_exception(type(error), error, trace)
     except Exception:  # noqa: BLE001, S110 - the class has closed or replaced stderr
         pass
 

@@ -144,3 +144,9 @@ def test_help_imports_nothing_heavy(home: Path) -> None:
     loaded = headrace("-c", code, home=home).stderr
     for heavy in ("pyarrow", "celery", "minio", "obstore", "redis", "pydantic", "numpy", "rich"):
         assert f"'{heavy}'" not in loaded, heavy
+
+
+def test_what_asks_no_store_loads_no_library_of_one(home: Path) -> None:
+    code = "import sys, producer.try_out; print(*sys.modules, sep='\\n')"
+    loaded = headrace("-c", code, home=home).stdout.split()
+    assert {"minio", "obstore", "urllib3"}.isdisjoint(loaded)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from producer import few_images
+from producer import stages_process
 from producer.cli.exits import run
 from producer.search import style_files
 from shared.contact_sheets import ContactSheets
@@ -105,7 +105,7 @@ def test_errors_of_similar(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(few_images, "MODULE", "workers.no_such_module")
+    monkeypatch.setattr(stages_process, "MODULE", "workers.no_such_module")
     job(fake, samples.pipeline(), name="plain")
     assert run(["similar", *arguments, "--json"]) == exit_code
     printed = capsys.readouterr()
@@ -116,8 +116,8 @@ def test_errors_of_similar(
 def test_a_file_is_compared_by_what_the_jobs_pipeline_says_of_it(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(few_images, "PROJECT_ROOT", tmp_path)
-    monkeypatch.setattr(few_images, "MODULE", "own.child")
+    monkeypatch.setattr(stages_process, "PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr(stages_process, "MODULE", "own.child")
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "child.py").write_text(
         "import json, pathlib, sys\n"

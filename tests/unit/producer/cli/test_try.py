@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from producer import few_images
+from producer import stages_process
 from producer.cli.exits import run
 from producer.cli.new_pipeline import GIVES
 from producer.models import pull
@@ -55,8 +55,8 @@ def own_class(source: str) -> None:
 def child(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The source of a process that is started in place of the stages."""
     (folder / "own").mkdir()
-    monkeypatch.setattr(few_images, "PROJECT_ROOT", folder)
-    monkeypatch.setattr(few_images, "MODULE", "own.child")
+    monkeypatch.setattr(stages_process, "PROJECT_ROOT", folder)
+    monkeypatch.setattr(stages_process, "MODULE", "own.child")
     return folder / "own" / "child.py"
 
 
@@ -117,13 +117,18 @@ def test_a_process_that_ends_without_an_answer_is_an_error(
         (["palette", "s3://photos/2026/"], "names no object"),
         (["palette", "s3://No/cat.jpg"], "not a bucket name"),
         (["palette", "cat.png", "--out", "cat.png"], "Cannot write to cat.png"),
+        (["palette", "cat.png", "--out", "/proc/none"], "Cannot write to /proc/none"),
+        (["palette", "cat.png", "--out", "seen"], "Cannot write to seen/rows.jsonl: Is a"),
+        (["mood", "cat.png"], "There is no pipeline 'mood': did you mean ./mood.yaml?"),
     ],
 )
 def test_wrong_usage_is_said_in_one_line(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], child: Path
 ) -> None:
-    child.write_text("raise AssertionError('nothing is run')")
+    child.write_text("import sys\nassert not sys.stdin.read(), 'nothing is run'\n")
     Path("folder").mkdir()
+    Path("seen", "rows.jsonl").mkdir(parents=True)
+    Path("mood.yaml").touch()
     Path("loop").symlink_to("loop")
     os.mkfifo("pipe")
     Path("name\udcff.png").write_bytes(b"x")
@@ -167,13 +172,22 @@ def test_a_class_that_raises_shows_its_prints_and_traceback(
         "class Own:\n    def __call__(self, images):\n"
         "        print('I see', len(images))\n        raise ValueError('no, thanks')\n"
     )
-    assert run(["try", "own.yaml", "cat.png", "--json"]) == 0
+    assert run(["try", "own.yaml", "cat.png", "--json"]) == 1
     printed = capfd.readouterr()
-    (row,) = json.loads(printed.out)["rows"]
+    answer = json.loads(printed.out)
+    (row,) = answer["rows"]
     assert (row["status"], row["error_code"]) == ("failed", "model_error")
-    assert "I see 1" in printed.err
-    assert "Traceback (most recent call last)" in printed.err
-    assert "ValueError: no, thanks" in printed.err
+    assert answer["timings_ms"]["load"] > 0
+    *said, error = printed.err.splitlines()
+    assert [line.removeprefix("try own | ") for line in said] == [
+        "Loading own",
+        "I see 1",
+        "Traceback (most recent call last):",
+        f'  File "{Path("own.py").absolute()}", line 4, in __call__',
+        "    raise ValueError('no, thanks')",
+        "ValueError: no, thanks",
+    ]
+    assert json.loads(error)["error"]["code"] == "images_failed"
     assert list((folder / "tmp").iterdir()) == []
 
 

@@ -31,7 +31,7 @@ from tests.support.staged_batches import (
     staged,
 )
 from workers.inference.analyst import DeviceAnalyst
-from workers.inference.errors import Miscounted
+from workers.inference.errors import HostDied, Miscounted
 from workers.inference.model_types import LoadedModel, ModelKey
 from workers.inference.pins import JobPins
 from workers.inference.stage import InferenceStage
@@ -146,6 +146,29 @@ def test_a_wrong_count_of_outputs_is_told_of_the_whole_batch(
     for row in (0, 2):
         said = str(messages(result)[row])
         assert said.startswith("1 outputs for 2 images; for this image alone")
+
+
+@pytest.mark.parametrize(
+    ("error", "runs", "code"),
+    [
+        (KeyError("no"), 1, "model_error"),
+        (Miscounted("2 outputs for 1 image"), 1, "model_error"),
+        (HostDied("exit 3"), 2, "killed_worker"),
+    ],
+)
+def test_an_image_that_was_alone_in_its_batch_is_not_narrowed(
+    ring: StagingRing, make_stage: MakeStage, error: Exception, runs: int, code: str
+) -> None:
+    class Raises(FakeEngine):
+        def run(self, images):  # type: ignore[no-untyped-def]
+            self.batches.append([len(images)])
+            raise error
+
+    engine = Raises()
+    result = result_of(make_stage(engine)(staged(ring, None, 1)))
+    assert labels(result) == ["corrupt", code]
+    assert "for this image alone" not in str(messages(result)[1])
+    assert len(engine.batches) == runs
 
 
 def test_answers_that_do_not_fit_into_a_message_fail_alone(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -91,8 +92,8 @@ def test_the_whole_image_is_drawn_as_pillow_resizes_it_with_padding_around(
     expected = Image.new("RGB", view.canvas, (placement.pad,) * 3)
     resized = image.resize(placement.resized, Image.Resampling.BILINEAR)
     expected.paste(resized, placement.offset)
-    for torch in (resize.torch, None):
-        monkeypatch.setattr(resize, "torch", torch)
+    for torch in (resize.imported_torch(), None):
+        monkeypatch.setattr(resize, "imported_torch", partial(lambda torch: torch, torch))
         got = drawn(encoded(image), view)
         assert np.abs(got.astype(int) - np.asarray(expected, int)).max() <= 1
 
@@ -104,7 +105,7 @@ def test_a_crop_is_the_same_without_torch(
 ) -> None:
     data = encoded(picture(*size))
     with_torch = ours(data, shorter, crop)
-    monkeypatch.setattr(resize, "torch", None)
+    monkeypatch.setattr(resize, "imported_torch", lambda: None)
     assert np.abs(with_torch.astype(int) - ours(data, shorter, crop)).max() <= 1
 
 
