@@ -28,7 +28,7 @@ def are_finite(numbers: pa.FloatingPointArray) -> bool:
     return numbers.null_count == 0 and bool(np.isfinite(numbers.to_numpy()).all())
 
 
-def are_within(numbers: pa.Int32Array, lowest: int, highest: int) -> bool:
+def are_within(numbers: pa.NumericArray, lowest: int, highest: int) -> bool:
     """Whether all that are there are from ``lowest`` to ``highest``."""
     found = (numbers.drop_null() if numbers.null_count else numbers).to_numpy()
     return bool(((found >= lowest) & (found <= highest)).all())

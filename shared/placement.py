@@ -46,12 +46,12 @@ class Placement:
         return max(-(-new_width * shorter // width), -(-new_height * shorter // height))
 
     def to_original(self, points: Any, original: Size) -> Any:
-        """Points on the canvas, as pixels of ``original``.
+        """Points on the canvas, as pixels of ``original``: float64, of the same shape.
 
         ``points``: a numpy array of shape (..., 2) or (..., 4): x, y, or x1, y1, x2, y2.
         """
-        moved = points.copy()
+        moved = points.astype("float64")
         for axis in (0, 1):
             scale = original[axis] / self.resized[axis]
-            moved[..., axis::2] = (points[..., axis::2] - self.offset[axis]) * scale
+            moved[..., axis::2] = (moved[..., axis::2] - self.offset[axis]) * scale
         return moved

@@ -22,16 +22,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shared import parquet
+from shared.analyses.classes import predictions_type
 from shared.columns import FIRST_COLUMNS, MODELS_COLUMN
 from shared.job import EngineUsed
 from shared.pipeline import Pipeline
 
-PREDICTIONS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
 _MODEL_FIELDS = ("analysis", "model", "version", "engine", "precision")
 MODELS = pa.list_(pa.struct([(name, pa.string()) for name in _MODEL_FIELDS]))
 _TYPES: dict[str, pa.DataType] = {
     **{"frame": pa.int64(), "size": pa.int64(), "width": pa.int32(), "height": pa.int32()},
-    **{"score": pa.float32(), "predictions": PREDICTIONS, "class_index": pa.int32()},
+    **{"score": pa.float32(), "predictions": predictions_type(), "class_index": pa.int32()},
     "scored_at": pa.timestamp("ms", "UTC"),
 }
 # Of the short form; in the long form the model is null.

@@ -27,7 +27,7 @@ from shared.storage import resolve_store
 from shared.views.letterbox import Letterbox
 from workers.preprocess.decode import decode
 from workers.preprocess.encoding import Encoded
-from workers.preprocess.fetch import Fetcher, Payload
+from workers.preprocess.fetch import Fetcher, Payload, by_bytes
 
 COLUMNS = 6
 _GAP_PIXELS = 4
@@ -48,7 +48,12 @@ def draw(
     size = (columns * (width + _GAP_PIXELS) - _GAP_PIXELS, rows * (height + _GAP_PIXELS))
     whole = Image.new("RGB", (size[0], size[1] - _GAP_PIXELS), _BACKGROUND)
     limit = request.preprocess.max_object_bytes
-    for number, payload in enumerate(fetcher.fetch(request.bucket, sheet.items, limit)):
+    payloads = (
+        payload
+        for items in by_bytes(sheet.items)
+        for payload in fetcher.fetch(request.bucket, items, limit)
+    )
+    for number, payload in enumerate(payloads):
         tile = _tile(payload, request.preprocess)
         row, column = divmod(number, columns)
         left, top = column * (width + _GAP_PIXELS), row * (height + _GAP_PIXELS)

@@ -64,13 +64,10 @@ def vector_of_image(connections: Connections, spec: JobSpec, column: str, image:
     Its shape is (1, numbers). Raises PermanentError ``image_failed``, and what ``run_images``
     raises.
     """
-    bucket, pipeline = (
-        connections.settings.models_bucket,
-        _as_computed(connections.jobs, spec, column),
-    )
+    settings, pipeline = connections.settings, _as_computed(connections.jobs, spec, column)
     with stages_process() as process:
         found = run_images(
-            process, pipeline, [image], connections.settings.home, models_bucket=bucket
+            process, pipeline, [image], settings.home, models_bucket=settings.models_bucket
         )
     (row,) = found.rows
     if row["error_code"]:

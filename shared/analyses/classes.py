@@ -45,7 +45,7 @@ class Classes(NetworkAnalysis):
         """``class_index``: number of the best class among the model's; null for a user's class."""
         import pyarrow as pa
 
-        return pa.struct([("class_index", pa.int32()), ("predictions", _predictions())])
+        return pa.struct([("class_index", pa.int32()), ("predictions", predictions_type())])
 
     def max_answer_bytes(self) -> int:
         """See ``Analysis``."""
@@ -76,7 +76,7 @@ class Classes(NetworkAnalysis):
         import pyarrow as pa
 
         best = [("label", pa.string()), ("score", pa.float32())]
-        return pa.struct([*best, ("predictions", _predictions())])
+        return pa.struct([*best, ("predictions", predictions_type())])
 
     def column(self, answers: pa.Array) -> pa.Array:
         """See ``Analysis``."""
@@ -121,7 +121,8 @@ def _child(structs: pa.StructArray, name: str) -> pa.Array:
     return pc.struct_field(structs, name) if structs.null_count else structs.field(name)
 
 
-def _predictions() -> pa.DataType:
+def predictions_type() -> pa.DataType:
+    """Labels with their scores, the best first."""
     import pyarrow as pa
 
     return pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_COLOURS = 16
 _MAX_NAME_CHARACTERS = 64
+_HEX = re.compile("#[0-9a-f]{6}")
 
 
 class Palette(Analysis):
@@ -45,22 +47,18 @@ class Palette(Analysis):
 
     def check(self, answers: pa.Array) -> str | None:
         """See ``Analysis``."""
-        import pyarrow.compute as pc
+        from shared.measures import are_within, longest_list, longest_text
 
-        lists = answers.drop_null()
+        lists = answers.drop_null() if answers.null_count else answers
         colours = lists.flatten()
-        if (pc.max(pc.list_value_length(lists)).as_py() or 0) > self.count:
+        if longest_list(lists) > self.count:
             return f"more than {self.count} colours"
         if colours.null_count or any(colours.field(name).null_count for name in range(3)):
             return "an incomplete colour"
-        shares = colours.field("share")
-        if pc.all(pc.and_(pc.greater_equal(shares, 0), pc.less_equal(shares, 1))).as_py() is False:
+        if not are_within(colours.field("share"), 0, 1):
             return "a share that is not from 0 to 1"
-        if (
-            pc.all(pc.match_substring_regex(colours.field("hex"), "^#[0-9a-f]{6}$")).as_py()
-            is False
-        ):
+        if not all(map(_HEX.fullmatch, colours.field("hex").to_pylist())):
             return "a colour that is not like #1e90ff"
-        if (pc.max(pc.utf8_length(colours.field("name"))).as_py() or 0) > _MAX_NAME_CHARACTERS:
+        if longest_text(colours.field("name"), _MAX_NAME_CHARACTERS) > _MAX_NAME_CHARACTERS:
             return "a colour's name that is too long"
         return None

@@ -71,19 +71,21 @@ class Values(NetworkAnalysis):
     def check(self, answers: pa.Array) -> str | None:
         """See ``Analysis``."""
         import pyarrow as pa
-        import pyarrow.compute as pc
 
+        from shared.measures import are_finite, longest_list, longest_text
+
+        given = answers.drop_null() if answers.null_count else answers
         for name in self.fields:
-            values = pc.struct_field(answers, name)
+            values = given.field(name)
             if pa.types.is_list(values.type):
-                if (pc.max(pc.list_value_length(values)).as_py() or 0) > MAX_LIST_ENTRIES:
+                if longest_list(values) > MAX_LIST_ENTRIES:
                     return f"{name}: more than {MAX_LIST_ENTRIES} entries"
                 values = values.flatten()
             if pa.types.is_string(values.type):
-                if (pc.max(pc.utf8_length(values)).as_py() or 0) > MAX_LABEL_CHARACTERS:
+                if longest_text(values, MAX_LABEL_CHARACTERS) > MAX_LABEL_CHARACTERS:
                     return f"{name}: a text of more than {MAX_LABEL_CHARACTERS} characters"
-            elif (
-                pa.types.is_floating(values.type) and pc.all(pc.is_finite(values)).as_py() is False
+            elif pa.types.is_floating(values.type) and not are_finite(
+                values.drop_null() if values.null_count else values
             ):
                 return f"{name}: a number that is not finite"
         return None

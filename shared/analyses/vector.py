@@ -66,9 +66,7 @@ class Vector(NetworkAnalysis):
 
     def check(self, answers: pa.Array) -> str | None:
         """See ``Analysis``."""
-        import pyarrow.compute as pc
+        from shared.measures import are_finite
 
-        numbers = answers.drop_null().flatten()
-        if numbers.null_count or pc.all(pc.is_finite(numbers)).as_py() is False:
-            return "a vector with a number that is not finite"
-        return None
+        given = answers.drop_null() if answers.null_count else answers
+        return None if are_finite(given.flatten()) else "a vector with a number that is not finite"

@@ -25,8 +25,9 @@ from shared.broker.errors import FAILURES, no_answer
 from shared.broker.redis_client import redis_client
 from shared.errors import PermanentError, TransientError
 from shared.ledger import ChunkRef
+from shared.pixels import Pixels
 from shared.settings import Settings
-from shared.staging.ring import Pixels, SlotGone, StagedQuery
+from shared.staging.ring import SlotGone, StagedQuery
 
 # Memory is bounded by the budget; this only lets go of what nobody asks about any more.
 LIFETIME_SECONDS = 3600.0

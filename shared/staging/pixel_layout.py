@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
-import numpy as np
-import numpy.typing as npt
-
+from shared.pixels import Pixels
 from shared.views import View
-
-Pixels = npt.NDArray[np.uint8]
 
 
 class PixelLayout:
@@ -20,20 +17,21 @@ class PixelLayout:
 
     def __init__(self, views: Sequence[View], images: int) -> None:
         self._views, self._images = views, images
+        # Where each view begins, and the last ends, in a layout of one image.
+        self._starts = [0, *accumulate(view.image_bytes for view in views)]
 
     @property
     def total_bytes(self) -> int:
         """Of all images in all views."""
-        return self._images * image_bytes(self._views)
+        return self._images * self._starts[-1]
 
     def array(self, pixels: Pixels, view: int) -> Pixels:
         """The images of view number ``view``: uint8 (images, height, width, 3).
 
         ``pixels``: those of the slot, uint8 of one dimension.
         """
-        start = self._images * image_bytes(self._views[:view])
+        start, end = (self._images * bound for bound in self._starts[view : view + 2])
         width, height = self._views[view].canvas
-        end = start + self._images * self._views[view].image_bytes
         return pixels[start:end].reshape(self._images, height, width, 3)
 
     def rows(self, pixels: Pixels, image: int) -> tuple[Pixels, ...]:
@@ -47,8 +45,3 @@ class PixelLayout:
         closer = PixelLayout(self._views, images)
         for view in range(1, len(self._views)):
             closer.array(pixels, view)[:] = self.array(pixels, view)[:images]
-
-
-def image_bytes(views: Sequence[View]) -> int:
-    """Bytes of one image in all these views."""
-    return sum(view.image_bytes for view in views)

@@ -16,17 +16,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import astuple
 
 import numpy as np
-import numpy.typing as npt
 
 from shared.errors import PermanentError, TransientError
 from shared.ledger.records import ChunkRef
 from shared.locks import Lock
 from shared.messages import Slot
+from shared.pixels import Pixels
 from shared.settings import RingSettings
 from shared.staging.holders import described, holders
 from shared.staging.layout import Layout, SlotPlace
 
-Pixels = npt.NDArray[np.uint8]
 StagedQuery = Callable[[list[ChunkRef]], list[bool]]
 
 _HEADER_BYTES = 256

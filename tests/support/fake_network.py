@@ -7,8 +7,8 @@ from typing import cast
 
 from shared.errors import TransientError
 from shared.ledger import ChunkRef
+from shared.pixels import Pixels
 from shared.staging import NetworkStaging, NetworkWriteHold, SlotGone
-from shared.staging.ring import Pixels
 
 
 class Parcels:

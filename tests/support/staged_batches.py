@@ -10,9 +10,10 @@ from shared.item import ItemFailure
 from shared.ledger import ChunkRef
 from shared.messages import Batch, Parcel, Result, Slot, Timings
 from shared.pipeline import Pipeline
+from shared.pixels import Pixels
 from shared.stages import PREPROCESS, RESULTS
 from shared.staging import StagingRing
-from shared.staging.pixel_layout import PixelLayout, Pixels
+from shared.staging.pixel_layout import PixelLayout
 from tests.support.samples import INCARNATION, JOB_UID, answers, pipeline
 from workers.runtime import Forward, GiveBack
 

@@ -7,6 +7,7 @@ import sys
 from functools import cache
 
 from shared.environment import settle
+from shared.pixels import Pixels
 
 if __name__ == "__main__":
     settle()
@@ -20,7 +21,7 @@ from shared.item import ItemFailure
 from shared.pipeline import Pipeline
 from shared.placement import Size
 from shared.settings import load_settings
-from shared.staging.pixel_layout import PixelLayout, Pixels
+from shared.staging.pixel_layout import PixelLayout
 from workers.inference.answering import Group, answers_of, grouped, naming
 from workers.inference.errors import (
     HostUnable,

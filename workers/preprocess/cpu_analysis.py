@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from shared.analyses import Analysis
 from shared.errors import ItemError, ItemErrorCode
+from shared.pixels import Pixels
 from workers.preprocess.analyses import analyser_of
 
 log = logging.getLogger(__name__)
+
+# The analyses whose failure this process has logged: each may fail for every image.
+_logged: set[str] = set()
 
 
 class CpuAnalysis:
@@ -27,7 +29,7 @@ class CpuAnalysis:
         self._type = analysis.answer_type()
         self._analyse = analyser_of(analysis.kind)
 
-    def ask(self, pixels: npt.NDArray[np.uint8]) -> Any:
+    def ask(self, pixels: Pixels) -> Any:
         """The answer for one image, in plain Python objects as JSON has them. Raises ItemError.
 
         ``pixels``: uint8 (height, width, 3), in the analysis's view.
@@ -40,9 +42,15 @@ class CpuAnalysis:
             except ItemError:
                 raise
             except Exception as error:  # else its chunk would come back for ever
-                log.exception("%s failed", self._label)
+                self._log()
                 text = f"{type(error).__name__}: {error}"
                 raise ItemError(ItemErrorCode.MODEL_ERROR, text) from error
+
+    def _log(self) -> None:
+        """Log the exception and where it comes from, once; the row of each image has its text."""
+        if self._label not in _logged:
+            _logged.add(self._label)
+            log.exception("%s failed; further failures are only in the rows", self._label)
 
     def checked(self, answer: Any) -> Any:
         """The answer as the analysis's column holds it. Raises ValueError for one that it refuses.

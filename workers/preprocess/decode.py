@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
 from PIL import AvifImagePlugin, Image, ImageFile
 
 from shared.errors import ItemError, ItemErrorCode
 from shared.item import ImageWarning
 from shared.pipeline import Preprocess
+from shared.pixels import Pixels
 from shared.views import View
 from workers.preprocess import jpeg
 from workers.preprocess.bounds import check_claims, check_size
@@ -30,8 +30,6 @@ from workers.preprocess.png import has_damaged_pixels
 from workers.preprocess.signatures import DECODES_HEIC, format_of, pillow_name, undecoded
 from workers.preprocess.sixteen import fix_planes, gray, has_more, scale_colours
 from workers.preprocess.variants import misread
-
-Pixels = npt.NDArray[np.uint8]
 
 # The decoding of a chunk takes one core, whatever the format.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1

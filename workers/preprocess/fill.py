@@ -12,6 +12,7 @@ import numpy as np
 
 from shared.item import ImageWarning
 from shared.pipeline import Pipeline, view_of
+from shared.pixels import Pixels
 from shared.placement import Placement, Size
 from shared.stages import INFERENCE, PREPROCESS
 from shared.views import View
@@ -19,7 +20,7 @@ from workers.deadline import deadlines
 from workers.preprocess.cpu_analysis import CpuAnalysis, label_of, naming
 from workers.preprocess.damage import raising_item_errors
 from workers.preprocess.decode import decode
-from workers.preprocess.resize import Pixels, resize_into
+from workers.preprocess.resize import resize_into
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ import re
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 import simplejpeg
 from PIL import Image, ImageFile
 
 from shared.item import ImageWarning
+from shared.pixels import Pixels
 from workers.preprocess.jpeg_segments import (
     END_OF_IMAGE,
     FRAMES,
@@ -28,8 +28,6 @@ from workers.preprocess.jpeg_segments import (
     JpegSegment,
     segments,
 )
-
-Pixels = npt.NDArray[np.uint8]
 
 # As Pillow calls them. Of an MPO, which holds several pictures, the first is decoded.
 _FORMATS = frozenset(("JPEG", "MPO"))

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
+from shared.pixels import Pixels
 
 _START = b"\xff\x4f\xff\x51"
 _SIZ = re.compile(re.escape(_START) + rb".{4}(.{32})(..)(.)", re.DOTALL)

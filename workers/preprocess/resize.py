@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from shared.pixels import Pixels
 from shared.placement import Placement
-
-Pixels = npt.NDArray[np.uint8]
 
 # Beyond this ratio of the sides a crop would cut off nearly all of what was resized.
 _MAX_RATIO = 4
@@ -41,7 +40,8 @@ def use_one_thread() -> None:
 def resize_into(row: Pixels, pixels: Pixels, placement: Placement) -> None:
     """Fill ``row`` with the image where ``placement`` has it, and with padding around it.
 
-    It is resized by a bilinear filter, antialiased where it gets smaller.
+    It is resized by a bilinear filter, antialiased where it gets smaller. Beside ``pixels`` that
+    takes no more memory than they or the canvas, whatever the shapes.
 
     ``row``: uint8 (height, width, 3) of the canvas, written in place. ``pixels``: uint8 (h, w, 3),
     C order: the whole image, or a scaled version of it.
@@ -58,12 +58,23 @@ def resize_into(row: Pixels, pixels: Pixels, placement: Placement) -> None:
         return
     # Its strides must say that colours lie together: torch resizes those in half the time.
     image = torch.from_numpy(pixels).unsqueeze(0).permute(0, 3, 1, 2)
-    if image.shape[2:] != (height, width):
-        image = torch.nn.functional.interpolate(
-            image, size=(height, width), mode="bilinear", antialias=True
-        )
+    rows, columns = image.shape[2:]
+    # Torch changes the width first: of a narrow, tall image it would widen every row. Nothing that
+    # keeps its proportions is shortened here, so a crop is as torchvision makes it.
+    if rows * width > 2 * columns * height:
+        image = _resized(torch, image, height, columns)
+    image = _resized(torch, image, height, width)
     shown = image[0, :, top:bottom, left:right].permute(1, 2, 0)
     torch.from_numpy(drawn).copy_(shown)
+
+
+def _resized(torch: ModuleType, image: Any, height: int, width: int) -> Any:
+    """``image``, a uint8 tensor, with shape (1, 3, height, width)."""
+    if image.shape[2:] == (height, width):
+        return image
+    return torch.nn.functional.interpolate(
+        image, size=(height, width), mode="bilinear", antialias=True
+    )
 
 
 def _resize_window(pixels: Pixels, placement: Placement) -> Pixels:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageFile, TiffImagePlugin
 
-Pixels = npt.NDArray[np.uint8]
+from shared.pixels import Pixels
 
 # Pillow lacks the big-endian one of gray of which zero is white; of the other order it has both.
 TiffImagePlugin.OPEN_INFO[(b"MM", 0, (1,), 1, (16,), ())] = ("I;16B", "I;16B")

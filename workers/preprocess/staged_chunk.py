@@ -13,9 +13,10 @@ from shared.answers import about_items, answer_schema, fitting, good_rows
 from shared.errors import ItemError
 from shared.item import ItemFailure
 from shared.messages import Batch, Chunk, Parcel, Result, Slot, Timings
+from shared.pixels import Pixels
 from shared.stages import INFERENCE, PREPROCESS
 from shared.staging import NetworkWriteHold, WriteHold
-from shared.staging.pixel_layout import PixelLayout, Pixels
+from shared.staging.pixel_layout import PixelLayout
 from workers.preprocess.encoding import Encoded
 from workers.preprocess.fetch import Payload
 from workers.preprocess.fill import Decoder, Filled

@@ -13,11 +13,11 @@ from shared.errors import ItemError, ItemErrorCode, TransientError
 from shared.item import ImageWarning, ItemFailure
 from shared.limits import MAX_IMAGE_SIDE_PIXELS
 from shared.pipeline import Pipeline
+from shared.pixels import Pixels
 from shared.stages import PREPROCESS
 from shared.staging.pixel_layout import PixelLayout
 from workers.preprocess.cpu_analysis import CpuAnalysis
 from workers.preprocess.fill import Decoder, Filled
-from workers.preprocess.resize import Pixels
 from workers.suspects import ChildUnstartable, KillVerdict, Note, SuspectTrial
 from workers.suspects.packet import Packet
 

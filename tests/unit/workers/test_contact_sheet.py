@@ -17,7 +17,7 @@ from shared.item import Item
 from shared.pipeline import Preprocess
 from tests.support.memory_store import MemoryStore
 from workers import contact_sheet
-from workers.preprocess.fetch import Fetcher
+from workers.preprocess.fetch import Fetcher, by_bytes
 
 RED, BLUE, GRAY, WHITE = (200, 0, 0), (0, 0, 200), (128, 128, 128), (255, 255, 255)
 TILE, STEP = 200, 204
@@ -62,6 +62,23 @@ def test_images_lie_in_rows_each_in_its_own_shape(tmp_path: Path) -> None:
     assert colour_at(pixels, 100, STEP + 5) == BLUE
     assert colour_at(pixels, 20, STEP + 100) == WHITE
     assert colour_at(pixels, STEP + 100, STEP + 100) == WHITE
+
+
+def test_large_objects_are_not_all_fetched_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts, real = [], Fetcher.fetch
+
+    def fetch(fetcher: Fetcher, bucket: str, items: Any, max_bytes: int) -> Any:
+        counts.append(len(items))
+        return real(fetcher, bucket, items, max_bytes)
+
+    monkeypatch.setattr(Fetcher, "fetch", fetch)
+    monkeypatch.setattr(contact_sheet, "by_bytes", lambda items: by_bytes(items, limit=1))
+    pixels, told = drawn(tmp_path, picture((9, 9), RED), None, picture((9, 9), BLUE))
+    assert (counts, told) == ([1, 1, 1], [True, False, True])
+    assert colour_at(pixels, 100, 100) == RED
+    assert colour_at(pixels, 2 * STEP + 100, 100) == BLUE
 
 
 def test_one_image_is_a_sheet_of_one_tile(tmp_path: Path) -> None:

@@ -3,14 +3,13 @@
 from importlib import import_module
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
+from shared.pixels import Pixels
 
 
 class Analyser(Protocol):
     """The one for a kind of analysis is ``analyse`` in the module of that name in this folder."""
 
-    def __call__(self, analysis: Any, pixels: npt.NDArray[np.uint8]) -> Any:
+    def __call__(self, analysis: Any, pixels: Pixels) -> Any:
         """The answer for one image, as JSON has it and ``analysis.answer_type()`` takes it.
 
         ``analysis``: of that kind, with its options. ``pixels``: uint8 RGB (height, width, 3), in

@@ -11,6 +11,7 @@ from PIL import ImageColor
 
 from shared.analyses.palette import Palette
 from shared.cielab import Lab, Rgb, to_lab
+from shared.pixels import Pixels
 
 # Colours are first counted in cells of 8 levels a channel: an image of 64x64 pixels then has some
 # hundreds of them. Cells also bound what k-means costs, however large the view is.
@@ -22,7 +23,7 @@ _MAX_ROUNDS = 12
 _ALIKE = 2.3
 
 
-def analyse(analysis: Palette, pixels: npt.NDArray[np.uint8]) -> Any:
+def analyse(analysis: Palette, pixels: Pixels) -> Any:
     """See ``Analyser``."""
     colours, weights = _counted(pixels)
     lab = to_lab(colours)
@@ -39,7 +40,7 @@ def analyse(analysis: Palette, pixels: npt.NDArray[np.uint8]) -> Any:
     ]
 
 
-def _counted(pixels: npt.NDArray[np.uint8]) -> tuple[Rgb, npt.NDArray[np.float64]]:
+def _counted(pixels: Pixels) -> tuple[Rgb, npt.NDArray[np.float64]]:
     """The mean colour of each cell that has pixels, float32 (n, 3), and how many it has."""
     flat = pixels.reshape(-1, 3)
     red, green, blue = (flat >> _LEVELS_BITS).astype(np.int32).T

@@ -56,6 +56,17 @@ def test_the_way_back_gives_the_whole_image_for_all_of_the_resized(view: View) -
     assert placement.to_original(box, size) == pytest.approx(np.array([[0, 0, 640, 480]]))
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int64, np.float32])
+def test_the_way_back_keeps_fractions_and_signs_of_points_of_any_type(kind: type) -> None:
+    points = np.array([[0, 1], [31, 7], [40, 12]], kind)
+    before = points.copy()
+    for view in VIEWS:
+        placement = view.place((641, 479))
+        found = placement.to_original(points, (641, 479))
+        assert np.array_equal(found, placement.to_original(points.astype(float), (641, 479)))
+    assert np.array_equal(points, before)
+
+
 def test_a_crop_needs_exactly_its_shorter_side() -> None:
     for size in SIZES:
         assert VIEWS[0].min_shorter_pixels(size) == 256

@@ -8,18 +8,17 @@ from itertools import product
 from unittest import mock
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
 from shared.errors import ItemError, ItemErrorCode
 from shared.pipeline import Preprocess
+from shared.pixels import Pixels
 from tests.support.decoding import decode
 from tests.support.pictures import encoded, picture
 from tools.format_samples import tiff, values
 from workers.preprocess.essentials import simpler
 
-Pixels = npt.NDArray[np.uint8]
 LONG = zlib.compress(bytes(3 << 20))
 # How far a length may be off.
 OFF_BY = (0, 3, -2, 10**4, 2**31 - 1)

@@ -10,9 +10,9 @@ from PIL import Image, ImageColor
 
 from shared.analyses.palette import MAX_COLOURS, Palette
 from shared.cielab import to_lab
+from shared.pixels import Pixels
 from workers.preprocess.analyses.palette import analyse
 from workers.preprocess.cpu_analysis import CpuAnalysis
-from workers.preprocess.resize import Pixels
 
 FIVE = Palette()
 

@@ -14,6 +14,7 @@ from torchvision import transforms
 from torchvision.transforms import functional
 
 from shared.pipeline import Preprocess
+from shared.pixels import Pixels
 from shared.views import View
 from shared.views.crop import Crop, resized_by_shorter
 from shared.views.letterbox import Letterbox
@@ -21,7 +22,7 @@ from shared.views.stretch import Stretch
 from tests.support.decoding import USUAL_VIEW
 from tests.support.pictures import difference, encoded, picture
 from workers.preprocess import resize
-from workers.preprocess.decode import Pixels, decode
+from workers.preprocess.decode import decode
 from workers.preprocess.fill import empty_row
 from workers.preprocess.resize import resize_into
 
@@ -119,20 +120,42 @@ def test_only_the_row_is_written() -> None:
     assert not slot[384:].any()
 
 
-@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1), (20_000, 5)])
-def test_extreme_sides_are_bounded_in_memory(size: tuple[int, int]) -> None:
-    pixels = np.random.default_rng(1).integers(0, 256, (*size[::-1], 3), np.uint8)
-    row = np.zeros((224, 224, 3), np.uint8)
-    before = peak_kilobytes()
-    resize_into(row, pixels, USUAL_VIEW.place(size))
-    assert peak_kilobytes() - before < 50_000  # the whole, resized, would be gigabytes
-    assert row.any()
+LONG_SIZES = [(side, 200_000) for side in (1, 2, 3, 40)] + [(200_000, side) for side in (1, 2, 40)]
+SIDES = (64, 1024)
+LONG_VIEWS = [
+    USUAL_VIEW,
+    Crop(resize_shorter_pixels=1024, crop_pixels=1024),
+    *(kind(width=w, height=h) for kind in (Letterbox, Stretch) for w in SIDES for h in SIDES),
+]
+
+
+@pytest.mark.parametrize("has_torch", [True, False])
+@pytest.mark.parametrize("view", LONG_VIEWS, ids=repr)
+def test_no_shape_takes_much_more_memory_than_the_image_and_the_canvas(
+    view: View, has_torch: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_torch:
+        monkeypatch.setattr(resize, "torch", None)
+    for size in LONG_SIZES:
+        pixels = np.full((*size[::-1], 3), 200, np.uint8)
+        row = np.full_like(empty_row(view), 99)
+        placement = view.place(size)
+        before = forget_peak()
+        resize_into(row, pixels, placement)
+        assert peak_kilobytes() - before < 3 * (pixels.nbytes + row.nbytes) / 1024 + 20_000, size
+        assert {200, placement.pad} >= set(np.unique(row[::9, ::9]).tolist())
 
 
 def peak_kilobytes() -> int:
-    """The most memory that the process ever had."""
+    """The most memory that the process had since it was last forgotten."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0])
+
+
+def forget_peak() -> int:
+    """From now on the peak is that of what follows. Gives what it begins with."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak_kilobytes()
 
 
 @pytest.mark.shared_data

@@ -17,10 +17,11 @@ from shared.errors import ItemError, ItemErrorCode
 from shared.item import Item, ItemFailure
 from shared.messages import Batch, Parcel, Result, Slot
 from shared.pipeline import Pipeline, Preprocess
+from shared.pixels import Pixels
 from shared.settings import RingSettings
 from shared.stages import RESULTS
 from shared.staging import StagingRing, create_ring, open_ring
-from shared.staging.pixel_layout import PixelLayout, Pixels
+from shared.staging.pixel_layout import PixelLayout
 from shared.views.crop import Crop
 from shared.views.letterbox import Letterbox
 from tests.support.fake_network import Parcels
@@ -195,6 +196,19 @@ def _refuse(_: Palette, pixels: Pixels) -> list[object]:
 
 def _fail(_: Palette, pixels: Pixels) -> list[object]:
     raise ZeroDivisionError("no light")
+
+
+def test_a_defect_of_an_analysis_is_logged_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu_analysis, "analyser_of", lambda _: _fail)
+    monkeypatch.setattr(cpu_analysis, "_logged", set())
+    rows = [empty_row(view) for view in CATALOGUE.staged_views]
+    for _ in range(3):
+        with pytest.raises(ItemError, match="no light"):
+            ImageFiller(CATALOGUE)(rows, IMAGES["1.png"])
+    (record,) = caplog.records
+    assert record.exc_info is not None
 
 
 COLOUR = {"hex": "#000000", "share": 1.0, "name": "black"}
