@@ -135,7 +135,7 @@ def test_no_shape_takes_much_more_memory_than_the_image_and_the_canvas(
     view: View, has_torch: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not has_torch:
-        monkeypatch.setattr(resize, "torch", None)
+        monkeypatch.setattr(resize, "imported_torch", lambda: None)
     for size in LONG_SIZES:
         pixels = np.full((*size[::-1], 3), 200, np.uint8)
         row = np.full_like(empty_row(view), 99)
