@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -31,29 +30,12 @@ from shared.job import (
     Closing,
     EngineChoice,
     FailureReason,
-    JobSpec,
     MaxErrors,
-    ModelUsed,
 )
 from shared.keys import closed_key, output_root, segment_key, spec_key, success_key
 from shared.ledger import JobProgress
 from shared.manifest import Seal, Segment, encode_seal, encode_segment
-from shared.pipeline import Pipeline
-from tests.support import samples
-from tests.support.fake_connections import Fake, fake_connections
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Fake:
-    fake = fake_connections(tmp_path)
-    fake.put_images("photos", "a.jpg")
-    return fake
-
-
-@pytest.fixture
-def job(fake: Fake) -> str:
-    request = JobRequest("s3://photos", str(fake.pipeline), job_id="job", chunk_items=2)
-    return submit(fake.connections, request, fake.warnings.append).job_id
+from tests.support.fake_connections import Fake
 
 
 def look(fake: Fake, job: str = "job") -> JobStatus:
@@ -158,46 +140,6 @@ def test_why_which_engine_is_known_from_the_first_result_on(fake: Fake, job: str
 def only_analysis(fake: Fake) -> str:
     (name,) = fake.connections.jobs.spec("job").pipeline.analyses
     return name
-
-
-def long_job(fake: Fake, pipeline: Pipeline) -> JobSpec:
-    """A job of the long form, whose model is not in the bucket."""
-    spec = JobSpec(
-        job_id="long",
-        bucket="photos",
-        output_bucket="results",
-        pipeline=pipeline,
-        pipeline_sha256=pipeline.sha256,
-        headrace_version="0",
-    )
-    return fake.connections.jobs.create_spec(spec)
-
-
-def test_the_long_form_says_for_each_analysis_what_computes_it_and_why(fake: Fake) -> None:
-    spec = long_job(fake, samples.catalogue())
-    choice = EngineChoice(engine="openvino", precision="bfloat16", device="cpu", reason="fastest")
-    fake.connections.jobs.settle_engine("long", spec.job_uid, "embedding", choice)
-    status = look(fake, "long")
-    single = (status.model, status.model_version, status.engine, status.engine_reason)
-    assert single == (None,) * 4
-    assert (status.precision, status.device, status.code_sha256) == (None,) * 3
-    assert [(used.analysis, used.model, used.version) for used in status.models] == [
-        ("kinds", "tiny", "a" * 64),
-        ("embedding", "tiny", "a" * 64),
-        ("extra", "other", "c" * 64),
-    ]
-    assert [used.engine for used in status.models] == [None, "openvino", None]
-    assert [used.reason for used in status.models] == [None, "fastest", None]
-    used = ModelUsed.of(spec.pipeline, "embedding", choice).model_copy(update={"engine": "torch"})
-    closing = Closing(state="succeeded", accounting=Accounting(), models=(used,))
-    fake.connections.jobs.create_closing("long", closing)
-    ended = look(fake, "long").models[1]
-    assert (ended.engine, ended.reason) == ("torch", "fastest")
-
-
-def test_a_job_of_palettes_alone_has_no_models(fake: Fake) -> None:
-    spec = long_job(fake, samples.palettes())
-    assert look(fake, spec.job_id).models == []
 
 
 def test_the_json_is_the_contract(fake: Fake, job: str) -> None:
