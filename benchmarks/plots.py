@@ -74,3 +74,19 @@ def busy_shares(runs: Runs) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.flo
     inside = np.minimum(ends, edges[1:]) - np.maximum(starts, edges[:-1])
     density = busy / np.maximum(ends - starts, 1e-9)
     return edges, (density * inside.clip(0)).sum(axis=0) / np.diff(edges)
+
+
+def plot_many(report: Mapping[str, Any], path: Path) -> None:
+    """A long job: the busy share of its device, and the memory of each process, over time."""
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    above, below = figure.subplots(2, 1)
+    edges, shares = busy_shares(report["runs"])
+    above.stairs(100 * shares, edges, fill=True, color=OURS)
+    above.set(ylim=(0, 105), xlim=(0, edges[-1]), ylabel="device busy, %")
+    above.set_title(f"catalogue over {report['objects']:,} small photos", fontsize=9)
+    seconds = [moment for moment, _ in report["resident_mib"]]
+    for name in report["resident_mib"][0][1]:
+        below.plot(seconds, [by_name[name] for _, by_name in report["resident_mib"]], label=name)
+    below.set(ylim=(0, None), ylabel="resident, MiB", xlabel="seconds since the job was made")
+    below.legend(fontsize=7, ncols=3)
+    figure.savefig(path, dpi=150)

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.__main__ import RESULTS, photos
-from benchmarks.figures import catalogue, class_host, device, listing, overhead, start
+from benchmarks.figures import catalogue, class_host, device, listing, overhead, start, vgg
 from benchmarks.figures.bench import Bench
 from benchmarks.machine import machine
-from benchmarks.plots import plot_busy
+from benchmarks.plots import plot_busy, plot_many
 from benchmarks.stack import BenchStack
 
 FEW_OBJECTS = 100
@@ -45,6 +45,7 @@ def figures(given: argparse.Namespace) -> dict[str, Figure]:
         "catalogue": catalogue.catalogue,
         "catalogue_large_photos": catalogue.large_photos,
         "catalogue_many_images": catalogue.many_images,
+        "vgg16": vgg.vgg16,
         "device_busy": device.device_busy,
         "device_busy_in_bursts": device.device_busy_in_bursts,
         "real_listing": lambda bench: listing.real_listing(bench, given.objects),
@@ -96,6 +97,8 @@ def write(path: Path, report: dict[str, Any]) -> None:
     if watched:
         runs = {title: found["runs"] for title, found in watched.items()}
         plot_busy(runs, path.with_name("device-busy.png"))
+    if "catalogue_many_images" in report:
+        plot_many(report["catalogue_many_images"], path.with_name("catalogue-many.png"))
 
 
 if __name__ == "__main__":

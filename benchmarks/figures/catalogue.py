@@ -15,7 +15,7 @@ from benchmarks import limits
 from benchmarks.figures.bench import MIB, Bench
 from benchmarks.figures.overhead import cpu_seconds
 from benchmarks.figures.sampling import sampled
-from benchmarks.gpu.system import device_runs
+from benchmarks.gpu.system import device_runs, first_run_at
 from benchmarks.peers import decoders
 from benchmarks.stack import BUCKET
 
@@ -75,10 +75,12 @@ def many_images(bench: Bench) -> dict[str, Any]:
     with sampled(partial(_note_resident, bench, resident, started)):
         manifest = bench.run(f"s3://{BUCKET}/{prefix}", "catalogue")
     runs = device_runs(bench.stack, manifest["job_id"], manifest)
+    first = first_run_at(bench.stack, manifest["job_id"], manifest)
     return {
         "objects": MANY_OBJECTS,
         "succeeded": manifest["accounting"]["succeeded"],
         "images_per_second": manifest["images_per_second"],
+        "first_batch_seconds": first - started,
         "device_busy": manifest["device_busy"],
         "resident_mib": resident[:: max(1, len(resident) // 200)],
         "runs": [[round(value, 3) for value in run] for run in runs],

@@ -81,7 +81,7 @@ def _on_cpu(task: Task) -> dict[str, float]:
     weights, precision = Path(task.weights), task.precision
     engine = TorchEngine(model_of(task.architecture, weights), weights, precision)  # type: ignore[arg-type]
     images = np.zeros((task.batch_images, PIXELS, PIXELS, 3), np.uint8)
-    return {"model": rate(lambda: len(engine.run(images)), task.seconds)}
+    return {"model": rate(lambda: len(engine.run(images)[0]), task.seconds)}
 
 
 def _on_cuda(task: Task) -> dict[str, float]:

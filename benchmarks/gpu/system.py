@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,11 +86,22 @@ def _start(stack: BenchStack, pipeline: Pipeline, prefix: str, limit: int | None
 def device_runs(
     stack: BenchStack, job_id: str, manifest: dict[str, Any]
 ) -> list[tuple[float, float, float]]:
-    """Every chunk's time on the device, as the parts' footers have it."""
-    found: list[tuple[float, float, float]] = []
+    """Every chunk's time on the device, in seconds since the first one began."""
+    found = list(_chunk_runs(stack, job_id, manifest))
+    first = min(started for started, _, _ in found)
+    return sorted((start - first, end - first, busy) for start, end, busy in found)
+
+
+def first_run_at(stack: BenchStack, job_id: str, manifest: dict[str, Any]) -> float:
+    """The Unix time at which the device began with the first chunk."""
+    return min(started for started, _, _ in _chunk_runs(stack, job_id, manifest))
+
+
+def _chunk_runs(
+    stack: BenchStack, job_id: str, manifest: dict[str, Any]
+) -> Iterator[tuple[float, float, float]]:
+    """As the parts' footers have them, in Unix times."""
     for part in manifest["parts"]:
         data = stack.store.get(stack.settings.results_bucket, f"{job_id}/{part['name']}")
         footer = PartFooter.of_metadata(own_metadata(pq.read_metadata(io.BytesIO(data)).metadata))
-        found.extend(footer.device_runs)
-    first = min(started for started, _, _ in found)
-    return sorted((start - first, end - first, busy) for start, end, busy in found)
+        yield from footer.device_runs
