@@ -15,8 +15,10 @@ from benchmarks.gpu import system
 from benchmarks.gpu.alone import Task
 from benchmarks.gpu.networks import pipeline_of, random_weights
 from benchmarks.stack import BUCKET, ROOT
+from shared.model import Precision
 
-ARCHITECTURE, PRECISION = "vgg16", "bfloat16"
+ARCHITECTURE = "vgg16"
+PRECISION: Precision = "bfloat16"
 IMAGES = 384
 ROUNDS = 2
 # Published for one container with eight cores, by the batch that this is to stand in for.
