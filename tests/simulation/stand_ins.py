@@ -116,6 +116,11 @@ class StandIns:
         yield decode
 
     @contextmanager
+    def keeping(self, _keys: object) -> Iterator[None]:
+        """As ``DeviceLoop.keeping``: no model of these is ever closed."""
+        yield
+
+    @contextmanager
     def decode_in_child(
         self, pipeline: Pipeline, _: threading.Event, note: Note
     ) -> Iterator[Decoder]:

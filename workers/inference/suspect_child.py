@@ -7,7 +7,6 @@ import sys
 from functools import cache
 
 from shared.environment import settle
-from shared.pixels import Pixels
 
 if __name__ == "__main__":
     settle()
@@ -19,6 +18,7 @@ from shared import record_batches
 from shared.errors import TransientError
 from shared.item import ItemFailure
 from shared.pipeline import Pipeline
+from shared.pixels import Pixels
 from shared.placement import Size
 from shared.settings import load_settings
 from shared.staging.pixel_layout import PixelLayout

@@ -112,7 +112,8 @@ FULL: dict[ValueType, Any] = {
 @pytest.mark.parametrize("count", [1, 64])
 def test_the_largest_chunk_has_room_for_full_values(kind: ValueType, count: int) -> None:
     fields = {f"f{number}": kind for number in range(count)}
-    pipeline = long_pipeline({"own": Values(model=MODEL.name, view=SMALL, fields=fields)}, (MODEL,))
+    model = class_model("own:Own")
+    pipeline = long_pipeline({"own": Values(model=model.name, view=SMALL, fields=fields)}, (model,))
     row = {"own": dict.fromkeys(fields, FULL[kind])}
     answers = samples.answers(pipeline, INFERENCE, row)
     copies = [answers] * pipeline.max_items_by_answers

@@ -45,7 +45,9 @@ def test_the_pipeline_is_the_jobs_as_it_was_computed(
         connections.jobs.settle_engine("job", SPEC.job_uid, "embedding", made)
     asked: list[tuple[Pipeline, list[str]]] = []
 
-    def run_images(pipeline: Pipeline, images: list[str], *_: Any, **__: Any) -> ImageRows:
+    def run_images(
+        _process: object, pipeline: Pipeline, images: list[str], *_: Any, **__: Any
+    ) -> ImageRows:
         asked.append((pipeline, images))
         return ImageRows(rows=[{"error_code": None, "embedding": [3.0, 4.0]}], timings_ms={})
 
