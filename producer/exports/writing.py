@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -36,16 +36,24 @@ def write_file(tables: Iterable[pa.Table], schema: pa.Schema, form: Format, path
     """
     temporary = path.with_name(f".{path.name}.part")
     try:
-        with temporary.open("wb") as file:
-            count = write_rows(tables, schema, form, file)
-        temporary.replace(path)
+        with writing_to(path):
+            with temporary.open("wb") as file:
+                count = write_rows(tables, schema, form, file)
+            temporary.replace(path)
+    finally:
+        with suppress(OSError, ValueError):  # such as a name that is too long
+            temporary.unlink(missing_ok=True)
+    return count
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Raises PermanentError ``file_not_written`` where the body cannot write the file."""
+    try:
+        yield
     except (OSError, ValueError) as error:  # ValueError: a name with NUL
         raise PermanentError(
             "file_not_written",
             f"Cannot write {path}: {getattr(error, 'strerror', None) or error}.",
             "Choose another path.",
         ) from error
-    finally:
-        with suppress(OSError, ValueError):  # such as a name that is too long
-            temporary.unlink(missing_ok=True)
-    return count

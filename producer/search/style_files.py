@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from producer.exports.formats import Format
-from producer.exports.writing import write_rows
+from producer.exports.writing import write_rows, writing_to
 from producer.search.contact_sheets import draw_sheets
 from producer.search.groups import Grouping
 from shared.contact_sheets import ContactSheet, ContactSheets
-from shared.errors import PermanentError, UsageError
+from shared.errors import UsageError
 from shared.job import JobSpec
 
 _SHEET = re.compile(r"group-[0-9]{2,}\.jpg")
@@ -43,7 +43,7 @@ def write_styles(
     in part. Returns how many images could not be drawn. Raises HeadraceError.
     """
     folder = sheets_folder(file)
-    try:
+    with writing_to(file):
         _require_replaceable(folder)
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".headrace-styles-") as workplace:
             made = Path(workplace)
@@ -66,12 +66,6 @@ def write_styles(
                 folder.rename(made / "earlier")
             drawn.rename(folder)
             table.replace(file)
-    except (OSError, ValueError) as error:  # ValueError: a name with NUL
-        raise PermanentError(
-            "file_not_written",
-            f"Cannot write {file}: {getattr(error, 'strerror', None) or error}.",
-            "Choose another path.",
-        ) from error
     return missing
 
 
