@@ -131,12 +131,11 @@ class ManifestReader:
                 pass
             return self._seal
 
-    def items(self, chunk: int) -> Items:
-        """The items of any chunk. Raises PermanentError where the manifest has none such."""
-        return self._page(chunk).items(chunk)
-
     def rows(self, chunk: int) -> pa.Table:
-        """The same as a table of ``key``, ``etag`` and ``size``."""
+        """The items of any chunk, as a table of ``key``, ``etag`` and ``size``.
+
+        Raises PermanentError where the manifest has no such chunk.
+        """
         return self._page(chunk).rows(chunk)
 
     def _page(self, chunk: int) -> _Page:
