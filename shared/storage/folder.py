@@ -132,7 +132,9 @@ class FolderStore(Store):
 
     def bucket_names(self) -> Iterator[str]:
         """See ``Store``."""
-        yield from sorted(path.name for path in self._folder.iterdir() if path.is_dir())
+        # No bucket's name begins with a dot: that is an object on its way.
+        found = (path.name for path in self._folder.iterdir() if path.is_dir())
+        yield from sorted(name for name in found if not name.startswith("."))
 
     def bucket_exists(self, bucket: str) -> bool:
         """See ``Store``."""
@@ -169,12 +171,10 @@ class FolderStore(Store):
         path = self._path(bucket, key)
         try:
             _make_parent(path)
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                file.write(data)
-            try:
-                place(Path(file.name), path)
-            finally:
-                Path(file.name).unlink(missing_ok=True)
+            with tempfile.TemporaryDirectory(dir=self._folder, prefix=".") as folder:
+                made = Path(folder) / "object"
+                made.write_bytes(data)
+                place(made, path)
         except FileExistsError:
             raise
         except OSError as error:

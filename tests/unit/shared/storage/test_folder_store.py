@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
 from pathlib import Path
 
@@ -94,3 +95,19 @@ def test_two_stores_of_a_folder_see_the_same(store: Store, bucket: str, tmp_path
     assert other.get(bucket, "a/b") == b"x"
     assert list(other.list_folders(bucket, "")) == ["a"]
     assert list(other.bucket_names()) == [bucket]
+
+
+@pytest.mark.parametrize("write", ["put", "create"])
+def test_an_object_that_cannot_be_written_leaves_nothing(
+    store: Store, bucket: str, write: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_half(path: Path, data: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(data[:1])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    with pytest.raises(TransientError, match="No space left"):
+        getattr(store, write)(bucket, "a/b", b"xy")
+    assert list(store.list(bucket)) == []
+    assert [path.name for path in (tmp_path / "store").iterdir()] == [bucket]
