@@ -68,7 +68,8 @@ ChunkTimings = Annotated[Timings, AfterValidator(_of_one_chunk)]
 class Slot(Frozen):
     """A staged chunk's place: slot ``index`` of the ring of ``host_id``, ``images`` rows of it.
 
-    The pixels are uint8 of shape (images, height, width, 3), C order, from the slot's first byte.
+    Its pixels lie from the slot's first byte on, as ``shared.staging.pixel_layout`` has them: for
+    each view uint8 of shape (images, height, width, 3), C order.
     """
 
     host_id: ShortText

@@ -14,7 +14,7 @@ from producer.search.faiss_library import load_faiss
 from producer.search.vectors import ReadRows, Vectors, answered, unit_vectors
 from shared.item import Item
 
-# As many images of a group say enough about it; faiss takes no more.
+# Enough images to find the centre of a group. faiss uses no more than this by default.
 _SAMPLED_PER_GROUP = 256
 _ITERATIONS = 25
 # Of these starts the best one counts.

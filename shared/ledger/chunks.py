@@ -83,7 +83,7 @@ class ChunkLedger(Connection):
         self._checked("renew", incarnation, worker.name, self._lease_ms, about, *named)
 
     def depart(self, incarnation: str, worker: WorkerIdentity) -> None:
-        """End in good order: what this worker still holds may be rescued at once."""
+        """Note that a worker has ended, so that the chunks it still holds are rescued at once."""
         self._checked("depart", incarnation, worker.name)
 
     def mark_running_alone(

@@ -40,8 +40,8 @@ def use_one_thread() -> None:
 def resize_into(row: Pixels, pixels: Pixels, placement: Placement) -> None:
     """Fill ``row`` with the image where ``placement`` has it, and with padding around it.
 
-    It is resized by a bilinear filter, antialiased where it gets smaller. Beside ``pixels`` that
-    takes no more memory than they or the canvas, whatever the shapes.
+    It is resized by a bilinear filter, antialiased where it gets smaller. For any shape, that needs
+    at most as much memory again as the image or the canvas, whichever is larger.
 
     ``row``: uint8 (height, width, 3) of the canvas, written in place. ``pixels``: uint8 (h, w, 3),
     C order: the whole image, or a scaled version of it.
