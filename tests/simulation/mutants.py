@@ -178,10 +178,10 @@ MUTANTS = (
     Mutant(
         "a job closes at what is listed so far",
         "shared/manifest.py",
-        "            return self._seal\n\n    def items",
+        "            return self._seal\n\n    def rows",
         "            last = self._pages.get(max(self._pages, default=0))\n"
         "            return self._seal or (Seal(last.end_chunk, 0, 0, 0) if last else None)\n\n"
-        "    def items",
+        "    def rows",
     ),
     Mutant(
         "missing chunk files are not looked for again",
