@@ -24,7 +24,7 @@ Patterns = Annotated[
 ]
 # Below so many rows a percentage of failures says little.
 MIN_ROWS_FOR_PERCENT = 100
-SPEC_VERSION = 4
+SPEC_VERSION = 5
 
 # Why a job failed: no image succeeded; more images failed than ``max_errors`` allows; or it could
 # not be run to its end, which also one is not whose model fails after some images succeeded.
@@ -68,7 +68,7 @@ class JobSpec(Frozen):
     looks there again. It decides nothing else.
     """
 
-    version: Literal[4] = 4
+    version: Literal[5] = 5
     job_id: JobId
     job_uid: str = Field(default_factory=lambda: secrets.token_hex(8), pattern=r"^[0-9a-f]{16}$")
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))

@@ -106,7 +106,7 @@ M = TypeVar("M", bound="Message")
 class Message(Address):
     """What every message begins with. ``bucket`` has the job's objects."""
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     job_id: JobId
     bucket: BucketName
     pipeline: Pipeline

@@ -23,6 +23,11 @@ MAX_VARIABLES = 64
 MAX_ARGUMENTS_CHARACTERS = 65_536
 _MAX_NAME_BYTES = 255  # of one part of a path, on Linux
 
+# A format has a file of its name in workers/inference/formats.
+FormatName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+# A layout has a file of its name in workers/inference/layouts.
+LayoutName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+
 EngineName = Literal["torch", "onnxruntime", "openvino", "python"]
 EnginePolicy = Literal["auto", "torch", "onnxruntime", "openvino"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -82,12 +87,14 @@ class PackedFile(Frozen):
 class Model(Frozen):
     """Which model: its name, its version, and how it becomes something that runs.
 
-    Exactly one of ``architecture`` (weights in the models bucket under ``name/sha256``) and
-    ``python_class`` (``module:Class``) is set. ``mean`` and ``std`` are per RGB channel, for pixels
-    scaled to 0..1. ``sha256`` is that of the weights file, or ``class_sha256``.
+    A network lies in the models bucket under ``name/sha256``; a user's class is ``python_class``
+    (``module:Class``). ``sha256`` is that of the weights file, or ``class_sha256``.
 
-    ``outputs``: what the arrays are that the network gives for a batch, in their order; none for a
-    class.
+    For a network alone: ``architecture`` is torchvision's name of it, None where only its graph is
+    there; ``has_graph`` says whether it was exported, and without that only torch runs it.
+    ``outputs``: what the arrays are that it gives for a batch, in their order. ``layout``: how
+    those of a detector become boxes. ``mean`` and ``std`` are per RGB channel, for pixels scaled to
+    0..1.
 
     For a class alone: ``code_sha256`` is that of its packed code in the models bucket, ``files``
     are put beside the code, and ``environment`` names the variables that the class may see.
@@ -97,6 +104,8 @@ class Model(Frozen):
     name: Name
     sha256: Sha256
     architecture: str | None = Field(default=None, max_length=100)
+    has_graph: bool = True
+    layout: LayoutName | None = None
     python_class: PythonClass | None = None
     code_sha256: Sha256 | None = None
     files: tuple[PackedFile, ...] = Field(default=(), max_length=MAX_FILES)
@@ -110,8 +119,11 @@ class Model(Frozen):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Model:
-        if (self.architecture is None) == (self.python_class is None):
-            raise ValueError("exactly one of architecture and python_class is needed")
+        of_network = (self.architecture, self.layout, *self.outputs)
+        if self.python_class is not None and any(of_network):
+            raise ValueError("architecture, layout and outputs belong to a network")
+        if self.architecture is None and not self.has_graph:
+            raise ValueError("a network has an architecture or a graph")
         if (self.python_class is None) != (self.code_sha256 is None):
             raise ValueError("code_sha256 belongs to a python_class")
         own = (self.files, self.environment, self.arguments != "{}")

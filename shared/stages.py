@@ -20,7 +20,7 @@ if __name__ == "__main__":
 # Stands for the messages and for the layout of the ledger. When either changes, so does this: the
 # queues get other names, so workers of two versions can run side by side, and the next producer to
 # lead begins the ledger again from the bucket.
-VERSION = "v5"
+VERSION = "v6"
 
 # In order of priority: what is interactive goes first.
 Lane = Literal["interactive", "bulk"]

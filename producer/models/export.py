@@ -1,51 +1,36 @@
-"""Exporting weights to ONNX, in a process of its own: the producer's side imports no torch."""
+"""Exporting models to graphs, in a process of its own: the producer's side imports no torch."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Callable
 
-from pydantic import BaseModel
-
-from shared.catalog import ModelConstants
+from shared.catalog.exports import ExportedModel, ExportRequest
 from shared.errors import HeadraceError
-from shared.model import OutputName
 from shared.settings import PROJECT_ROOT
 
 MODULE = "workers.inference.export"
 
-
-# What a graph gives, where the network has it.
-OUTPUTS = ("scores", "features")
+Export = Callable[[ExportRequest], ExportedModel]
 
 
-class _Exported(BaseModel):
-    """What the exporter prints: how many numbers each output of the graph has for an image."""
-
-    outputs: dict[OutputName, int]
-
-
-def export_onnx(weights: Path, constants: ModelConstants, output: Path) -> dict[str, int]:
-    """Write ``output``. Returns what the graph gives: how many numbers for an image, by name.
+def export_model(request: ExportRequest) -> ExportedModel:
+    """Write ``request.output``, and return what it is.
 
     Raises HeadraceError ``export_failed`` with what the exporter said.
     """
-    command = [sys.executable, "-m", MODULE, "--weights", str(weights.absolute())]
-    command += ["--architecture", constants.architecture, "--output", str(output.absolute())]
-    command += ["--mean", *map(repr, constants.mean), "--std", *map(repr, constants.std)]
-    command += ["--image-pixels", str(constants.view.canvas[0]), "--outputs", ",".join(OUTPUTS)]
     ran = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
+        [sys.executable, "-m", MODULE],
+        input=request.model_dump_json(),
         capture_output=True,
         text=True,
         errors="replace",
         cwd=PROJECT_ROOT,
         check=False,
     )
-    if ran.returncode == 0 and output.exists():
-        return _Exported.model_validate_json(ran.stdout.splitlines()[-1]).outputs
+    if ran.returncode == 0:
+        return ExportedModel.model_validate_json(ran.stdout.splitlines()[-1])
     lines = [line.strip() for line in ran.stderr.splitlines() if line.strip()]
     reason = lines[-1] if lines else f"exit code {ran.returncode}"
     if ran.returncode < 0:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from producer import Echo
+from producer.models.export import Export
 from shared.catalog import (
     Entry,
-    ModelConstants,
     PublishedModel,
     WeightsModelFile,
     constants,
@@ -19,10 +19,9 @@ from shared.catalog import (
     model_key,
     publish,
 )
+from shared.catalog.exports import ExportRequest
 from shared.catalog.published import LABELS, ONNX, WEIGHTS
 from shared.storage import Store, ensure_bucket
-
-Export = Callable[[Path, ModelConstants, Path], dict[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +49,14 @@ class ModelPublisher:
         HeadraceError ``export_failed``, UsageError for the labels, and the store's errors.
         """
         baked, name, sha256 = constants(entry), entry.name, file_sha256(weights)
-        files = {WEIGHTS: weights, ONNX: folder / ONNX}
+        files = {WEIGHTS: weights}
         self.echo(f"Exporting '{name}' to ONNX")
-        outputs = self.export(weights, baked, files[ONNX])
+        said = baked.model_dump(exclude={"labels_sha256", "config_sha256"})
+        output = folder / ONNX
+        request = ExportRequest(weights=weights.absolute(), output=output.absolute(), **said)
+        exported = self.export(request)
+        if exported.has_graph:
+            files[ONNX] = output
         if (found := labels(entry)) is not None:
             files[LABELS] = folder / LABELS
             files[LABELS].write_bytes(found)
@@ -64,7 +68,10 @@ class ModelPublisher:
             name=name,
             sha256=sha256,
             constants=baked,
-            outputs=outputs,
+            outputs=exported.outputs,
+            layout=exported.layout,
+            inputs=exported.inputs,
+            created_at=datetime.now(UTC),
             files={file: file_sha256(path) for file, path in files.items()},
             licence=entry.content.licence,
             source=source,

@@ -14,8 +14,8 @@ from typing import Protocol
 
 from producer import Echo
 from producer.models.downloads import fetch, require_readable, take
-from producer.models.export import export_onnx
-from producer.models.publish import Export, ModelPublisher, file_sha256
+from producer.models.export import Export, export_model
+from producer.models.publish import ModelPublisher, file_sha256
 from shared.catalog import Catalog, Entry, WeightsModelFile, require_unchanged, weights_model
 from shared.errors import PermanentError, UsageError
 from shared.fields import Frozen
@@ -53,7 +53,7 @@ def pull_model(
     from_file: Path | None = None,
     echo: Echo,
     catalog: Catalog | None = None,
-    export: Export = export_onnx,
+    export: Export = export_model,
 ) -> PulledModel:
     """Bring the version that the model's file names into the bucket, unless it is there.
 
@@ -81,7 +81,7 @@ def push_model(
     *,
     echo: Echo,
     catalog: Catalog | None = None,
-    export: Export = export_onnx,
+    export: Export = export_model,
 ) -> PulledModel:
     """Publish a state dict of one's own as another version of a model, and say how to use it.
 

@@ -82,12 +82,12 @@ class WrongOption(ValueError):
 class NetworkAnalysis(Analysis):
     """An analysis by a model. ``view`` is set wherever the pipeline has been resolved.
 
-    ``reads``: the output of a network that it is worked out from; empty for a kind that only a
-    user's class can give.
+    ``reads``: the outputs of a network that it is worked out from. The first has to be there, the
+    others are read where a network has them. None for a kind that only a user's class can give.
     """
 
     stage: ClassVar[Stage] = INFERENCE
-    reads: ClassVar[str] = ""
+    reads: ClassVar[tuple[str, ...]] = ()
 
     model: ModelReference = Field(
         description="The model: its name, `NAME@SHA256` for one version of it, or a class."
@@ -106,7 +106,7 @@ class NetworkAnalysis(Analysis):
     def for_model(self, length: int | None, *, is_class: bool) -> Self:  # noqa: ARG002 - for kinds
         """The same, with the options that were left out as they follow from the model.
 
-        ``length``: how many numbers the output that it reads has for an image; None for a class,
-        and for a network that nobody looked at. Raises WrongOption.
+        ``length``: how many numbers the first output that it reads has for an image; None for a
+        class, and for a network that nobody looked at. Raises WrongOption.
         """
         return self

@@ -22,7 +22,7 @@ _USUAL_LABEL_BYTES = 128
 class Classes(NetworkAnalysis):
     """Labels with scores, the best first."""
 
-    reads: ClassVar[str] = "scores"
+    reads: ClassVar[tuple[str, ...]] = ("scores",)
 
     kind: Literal["classes"] = "classes"
     top_k: int = Field(

@@ -19,7 +19,7 @@ MAX_VECTOR_LENGTH = 8192
 class Vector(NetworkAnalysis):
     """A network's features, or the vector that a user's class gives."""
 
-    reads: ClassVar[str] = "features"
+    reads: ClassVar[tuple[str, ...]] = ("features",)
 
     kind: Literal["vector"] = "vector"
     length: Annotated[int, FileDefault("that of the model's features; a class has to say it")] = (

@@ -137,7 +137,7 @@ def constants(entry: Entry[WeightsModelFile]) -> ModelConstants:
     content, found = entry.content, labels(entry)
     return ModelConstants.model_validate(
         {
-            **content.model_dump(include={"architecture", "mean", "std"}),
+            **content.model_dump(include={"format", "architecture", "mean", "std"}),
             "view": content.taken_view,
             "labels_sha256": hashlib.sha256(found).hexdigest() if found is not None else None,
         }

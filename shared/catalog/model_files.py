@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from shared.fields import MAX_SIDE_PIXELS, Frozen, Sha256, SidePixels
-from shared.model import PythonClass
+from shared.model import FormatName, PythonClass
 from shared.views import AnyView, View
 from shared.views.crop import Crop
 
@@ -16,6 +16,7 @@ Line = Annotated[str, Field(min_length=1, max_length=500)]
 Channel = Annotated[float, Field(allow_inf_nan=False)]
 Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 USUAL_PIXELS = 224
+TORCHVISION = "torchvision"
 
 
 def usual_crop(pixels: int) -> Crop:
@@ -70,14 +71,16 @@ class _Viewed(Frozen):
 
 
 class WeightsModelFile(_Viewed):
-    """A torchvision classifier and its weights.
+    """A network and where its weights come from.
 
-    Images are squares of ``image_pixels``, 224 where the file says nothing, or in a ``view``;
-    ``mean`` and ``std`` are per RGB channel, of pixels scaled to 0..1; ``labels`` is a text file
-    beside this one, one class a line.
+    ``architecture``: torchvision's name of the network, in the format ``torchvision``. Images are
+    squares of ``image_pixels``, 224 where the file says nothing, or in a ``view``; ``mean`` and
+    ``std`` are per RGB channel, of pixels scaled to 0..1; ``labels`` is a text file beside this
+    one, one class a line.
     """
 
-    architecture: Line
+    format: FormatName = TORCHVISION
+    architecture: Line | None = None
     sha256: Sha256
     sources: list[WeightsSource] = Field(default=[])
     mean: list[Channel] = Field(min_length=3, max_length=3)
@@ -86,10 +89,9 @@ class WeightsModelFile(_Viewed):
     licence: Line
 
     @model_validator(mode="after")
-    def _square(self) -> WeightsModelFile:
-        width, height = self.taken_view.canvas
-        if width != height:
-            raise ValueError(f"weights take squares, and the view has {width} × {height} pixels")
+    def _has_architecture(self) -> WeightsModelFile:
+        if (self.architecture is None) == (self.format == TORCHVISION):
+            raise ValueError(f"architecture belongs to the format {TORCHVISION}, which needs it")
         return self
 
     @property

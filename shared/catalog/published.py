@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import AwareDatetime, ValidationError
 from pydantic_core import from_json
 
+from shared.catalog.exports import ChannelOrder, ModelInput
 from shared.errors import HeadraceError, PermanentError, UsageError
 from shared.fields import Channels, Frozen, Name, Sha256
-from shared.model import OutputName
+from shared.model import FormatName, LayoutName, OutputName
 from shared.storage import BucketMissing, ObjectMissing, Store
 from shared.views import AnyView
 
-WEIGHTS = "weights.pth"
+WEIGHTS = "weights"
+CONFIG_FILE = "config"
 ONNX = "model.onnx"
 LABELS = "labels.txt"
 MARKER = "model.json"
@@ -22,16 +24,22 @@ _OUTDATED = "model_outdated"
 
 
 class ModelConstants(Frozen):
-    """What a model's file says of a version, beside its weights.
+    """What is said of a version, beside its weights.
 
-    ``view``: how images become what it takes. ``labels_sha256`` is of ``labels.txt``.
+    ``format``: of the weights' file. ``architecture``: torchvision's name of the network, where it
+    is one of torchvision's. ``view``: how images become what it takes. ``mean`` and ``std`` are per
+    RGB channel, of pixels scaled to 0..1; ``channels`` is the order that the network takes them in.
+    ``labels_sha256`` is of ``labels.txt``, ``config_sha256`` of a second file that the format has.
     """
 
-    architecture: str
+    format: FormatName = "torchvision"
+    architecture: str | None = None
     view: AnyView
     mean: Channels
     std: Channels
+    channels: ChannelOrder = "rgb"
     labels_sha256: Sha256 | None = None
+    config_sha256: Sha256 | None = None
 
 
 class PublishedModel(Frozen):
@@ -39,17 +47,26 @@ class PublishedModel(Frozen):
 
     ``sha256`` is that of the weights; ``files`` has each file's; ``source`` says in words where
     the weights came from. ``outputs``: what the network gives for a batch, in the order of its
-    graph, with how many numbers each has for an image.
+    graph, with how many numbers each has for an image. ``layout``: how those of a detector become
+    boxes. ``inputs``: as the weights' file has them, where it says them.
     """
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     name: Name
     sha256: Sha256
     constants: ModelConstants
     outputs: dict[OutputName, int]
+    layout: LayoutName | None = None
+    inputs: tuple[ModelInput, ...] = ()
+    created_at: AwareDatetime
     files: dict[str, Sha256]
     licence: str
     source: str
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether it was exported; without a graph only torch runs it."""
+        return ONNX in self.files
 
 
 def model_key(name: str, sha256: str, file: str) -> str:
@@ -107,7 +124,7 @@ def _read(text: bytes, bucket: str, key: str) -> PublishedModel:
         return PublishedModel.model_validate_json(text)
     except ValidationError as error:
         name, sha256, _ = key.split("/")
-        if _version(text) == 1:
+        if _version(text) in (1, 2):
             raise UsageError(
                 _OUTDATED,
                 f"An older Headrace published the version {sha256[:12]}… of the model '{name}'.",

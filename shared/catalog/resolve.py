@@ -67,7 +67,7 @@ def _pipeline(
         taken, length = reference.file_view if reference else None, None
         if reference is not None and (version := versions.get(reference.key)):
             assert issubclass(one.kind, NetworkAnalysis)
-            taken, length = version.constants.view, version.outputs[one.kind.reads]
+            taken, length = version.constants.view, version.outputs[one.kind.reads[0]]
         analyses[name] = analysis(entry, name, reference, taken, length)
     is_short = isinstance(content, ShortFile) and content.gives == "classes"
     shared = content.model_dump(include=PipelineFields.model_fields.keys() - {"preprocess"})
@@ -88,22 +88,24 @@ def _network(
     key: str, version: PublishedModel, entry: Entry[PipelineFile], named: dict[str, Reference]
 ) -> Model:
     """The model, with those of its outputs that the analyses read, in the order of its graph."""
-    asked, read = entry.content.asked(), set()
+    asked, read = entry.content.asked(), set[str]()
     for name in (name for name, reference in named.items() if reference.key == key):
         kind = asked[name].kind
         assert issubclass(kind, NetworkAnalysis)
-        if kind.reads not in version.outputs:
+        if kind.reads[0] not in version.outputs:
             raise entry.document.error(
                 entry.content.place_of(name, "model"),
                 f"the network '{key}' gives {' and '.join(version.outputs)}, and "
-                f"{asked[name].options['kind']} needs its {kind.reads}: name another model",
+                f"{asked[name].options['kind']} needs its {kind.reads[0]}: name another model",
             )
-        read.add(kind.reads)
+        read.update(kind.reads)
     baked = version.constants
     return Model(
         name=version.name,
         sha256=version.sha256,
         architecture=baked.architecture,
+        has_graph=version.has_graph,
+        layout=version.layout,
         outputs=tuple(output for output in version.outputs if output in read),
         mean=baked.mean,
         std=baked.std,

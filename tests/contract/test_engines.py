@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import torch
 import torchvision
 from torchvision.transforms import functional
 
+from shared.catalog.exports import ExportRequest
 from shared.errors import PermanentError
 from shared.fields import Channels
 from shared.model import Model, Precision
@@ -25,8 +25,8 @@ from workers.inference.engines.exported import require_exported_for
 from workers.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
 from workers.inference.engines.openvino_engine import OpenVinoEngine, openvino
 from workers.inference.engines.torch_engine import TorchEngine
-from workers.inference.export import export as export_for
-from workers.inference.export import main as export
+from workers.inference.export import export
+from workers.inference.formats.torchvision import export as export_for
 
 PIXELS = 64
 CANVAS = (PIXELS, PIXELS)
@@ -45,10 +45,15 @@ class Files:
     network: torch.nn.Module
 
 
-def command(weights: Path, onnx: Path, architecture: str = "mobilenet_v3_small") -> list[str]:
-    values = [*("--mean", *map(str, MEAN)), *("--std", *map(str, STD))]
-    files = ["--weights", str(weights), "--output", str(onnx)]
-    return [*files, "--architecture", architecture, *values, "--image-pixels", str(PIXELS)]
+def request(weights: Path, onnx: Path, architecture: str = "mobilenet_v3_small") -> ExportRequest:
+    return ExportRequest(
+        weights=weights,
+        output=onnx,
+        architecture=architecture,
+        mean=MEAN,
+        std=STD,
+        canvas=(PIXELS, PIXELS),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +70,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     network.eval()
     weights, onnx = folder / "weights.pth", folder / "model.onnx"
     torch.save(network.state_dict(), weights)
-    assert export(command(weights, onnx)) == 0
+    assert export(request(weights, onnx)).outputs == LENGTHS
     model = Model(
         name="small",
         sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
@@ -193,8 +198,7 @@ WIDE = (96, 64)
 def wide_onnx(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Path:
     onnx = tmp_path_factory.mktemp("wide") / "model.onnx"
     architecture = str(files.model.architecture)
-    wanted = ("scores", "features", "boxes")
-    assert export_for(files.weights, architecture, MEAN, STD, WIDE, onnx, wanted) == LENGTHS
+    assert export_for(files.weights, architecture, MEAN, STD, WIDE, onnx) == LENGTHS
     return onnx
 
 
@@ -341,33 +345,12 @@ def test_a_graph_of_unknown_origin_is_refused(files: Files, found: str | None) -
         require_exported_for(files.model, CANVAS, found, [PIXELS, PIXELS, 3])
 
 
-def test_the_command_says_what_the_graph_gives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked: list[object] = []
-
-    def exported(*given: object) -> dict[str, int]:
-        asked.extend(given)
-        return LENGTHS
-
-    monkeypatch.setattr("workers.inference.export.export", exported)
-    assert export([*command(tmp_path, tmp_path), "--outputs", "scores,features"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"outputs": LENGTHS}
-    assert asked[-1] == ["scores", "features"]
-
-
-def test_export_refuses_weights_of_another_architecture(
-    files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_export_refuses_weights_of_another_architecture(files: Files, tmp_path: Path) -> None:
     output = tmp_path / "model.onnx"
-    assert export(command(files.weights, output, "resnet18")) == 1
-    assert export(command(files.weights, output, "resnet_of_my_own")) == 1
-    assert export(command(tmp_path / "none.pth", output)) == 1
-    printed = capsys.readouterr()
-    assert not printed.out
-    lines = printed.err.splitlines()
-    assert len(lines) == 3
-    assert "do not fit torchvision's resnet18" in lines[0]
-    assert "no classifier named 'resnet_of_my_own'" in lines[1]
-    assert "No such file" in lines[2]
+    with pytest.raises(PermanentError, match="do not fit torchvision's resnet18"):
+        export(request(files.weights, output, "resnet18"))
+    with pytest.raises(PermanentError, match="no classifier named 'resnet_of_my_own'"):
+        export(request(files.weights, output, "resnet_of_my_own"))
+    with pytest.raises(OSError, match="No such file"):
+        export(request(tmp_path / "none.pth", output))
     assert list(tmp_path.iterdir()) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -17,10 +16,12 @@ import redis
 import torch
 import torchvision
 
+from producer.models.export import export_model
 from shared.analyses import Analysis
 from shared.analyses.classes import Classes
 from shared.analyses.vector import Vector
 from shared.broker.publisher import MessagePublisher
+from shared.catalog.exports import ExportRequest
 from shared.job import EngineUsed
 from shared.keys import code_key
 from shared.ledger import Ledger, WorkerIdentity, connect_ledger
@@ -172,23 +173,23 @@ def labels(result: Result) -> list[list[str]]:
 def small(harness: InferenceHarness, tmp_path_factory: pytest.TempPathFactory) -> Model:
     """A small classifier of random weights, put into the bucket as ``models pull`` does it."""
     folder = tmp_path_factory.mktemp("small")
-    weights, onnx = folder / "weights.pth", folder / "model.onnx"
+    weights, onnx = folder / "weights", folder / "model.onnx"
     torch.save(
         torchvision.models.get_model("mobilenet_v3_small", weights=None).state_dict(), weights
     )
-    options = [
-        *("--weights", str(weights), "--architecture", "mobilenet_v3_small"),
-        *("--mean", "0.5", "0.5", "0.5", "--std", "0.25", "0.25", "0.25"),
-        *("--image-pixels", str(PIXELS), "--output", str(onnx)),
-    ]
-    command = [sys.executable, "-m", "workers.inference.export", *options]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True)
-    assert done.stderr == b""
-    outputs = json.loads(done.stdout)["outputs"]
+    request = ExportRequest(
+        weights=weights,
+        output=onnx,
+        architecture="mobilenet_v3_small",
+        canvas=(PIXELS, PIXELS),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    )
+    outputs = export_model(request).outputs
     assert outputs == {"scores": 1000, "features": 1024}
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     (folder / "labels.txt").write_text("".join(f"class {n}\n" for n in range(1000)))
-    for file in ("weights.pth", "model.onnx", "labels.txt"):
+    for file in ("weights", "model.onnx", "labels.txt"):
         harness.store.put_file("models", f"small/{sha256}/{file}", folder / file)
     return Model(
         name="small",

@@ -11,12 +11,16 @@ from workers.inference.heads import ClassOutputs, NetworkOutputs, head_of
 
 
 def answers(
-    analysis: NetworkAnalysis, outputs: NetworkOutputs | ClassOutputs, labels: Sequence[str] = ()
+    analysis: NetworkAnalysis, outputs: dict[str, Any] | ClassOutputs, labels: Sequence[str] = ()
 ) -> list[Any]:
-    """Each image's answer, or its failure. Answers are of the analysis's type, within bounds."""
+    """Each image's answer, or its failure. Answers are of the analysis's type, within bounds.
+
+    ``outputs``: of a network, its arrays by name.
+    """
     images = next(iter(outputs.values())) if isinstance(outputs, dict) else outputs
+    given = NetworkOutputs(outputs) if isinstance(outputs, dict) else outputs
     sizes = [(9, 9)] * len(images)
-    answered = head_of(analysis.kind).answers(analysis, outputs, labels, sizes)
+    answered = head_of(analysis.kind).answers(analysis, given, labels, sizes)
     values, failures = answered.values, answered.failures
     assert values.type == analysis.answer_type()
     assert [n for n, value in enumerate(values.is_null().to_pylist()) if value] == sorted(failures)

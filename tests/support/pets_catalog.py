@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from shared.catalog import Catalog, PublishedModel, constants, publish, weights_model
@@ -40,7 +41,8 @@ def publish_pets(store: MemoryStore, catalog: Catalog) -> None:
             sha256=sha256,
             constants=constants(weights_model(catalog.model("pets"))),
             outputs={"scores": 2, "features": 512},
-            files={},
+            files={"model.onnx": WEIGHTS_SHA256},
+            created_at=datetime(2026, 11, 28, tzinfo=UTC),
             licence="MIT",
             source="a test",
         )

@@ -17,7 +17,7 @@ from shared.placement import Size
 from workers.inference.engines import Outputs
 from workers.inference.errors import ModelUnusable, model_failure, of_analyses, one_line
 from workers.inference.heads import ClassOutputs, HeadAnswers, NetworkOutputs, head_of
-from workers.inference.model_types import ModelKey
+from workers.inference.model_types import ModelKey, network_outputs
 from workers.inference.submission import InferenceResult
 
 # A head that raises does so for every chunk: its traceback is logged once for each of so many
@@ -119,9 +119,7 @@ def _head_answers(
 ) -> HeadAnswers:
     """A head's answers. Raises what the head does, and ValueError where they do not fit."""
     given: NetworkOutputs | ClassOutputs = (
-        dict(zip(group.key.model.outputs, outputs, strict=True))
-        if isinstance(outputs, tuple)
-        else outputs
+        network_outputs(group.key, outputs) if isinstance(outputs, tuple) else outputs
     )
     answered = head_of(analysis.kind).answers(analysis, given, labels, sizes)
     values, failures, images = answered.values, answered.failures, len(sizes)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy.typing as npt
 
 from shared.analyses import NetworkAnalysis
 from shared.job import EngineChoice
@@ -12,6 +15,7 @@ from shared.pipeline import DEFAULT_BATCH_SECONDS, Pipeline, view_of
 from shared.placement import Placement, Size
 from shared.views import View
 from workers.inference.engines import Engine
+from workers.inference.heads import NetworkOutputs
 
 # However little time a batch has: fetching weights and importing libraries takes what it takes.
 LOAD_SECONDS = 600.0
@@ -110,6 +114,12 @@ class LoadedModel:
             device=engine.device,
             reason=self.reason[:500],
         )
+
+
+def network_outputs(key: ModelKey, arrays: tuple[npt.NDArray[Any], ...]) -> NetworkOutputs:
+    """What the engine of a network gave, under the names of its outputs."""
+    by_name = dict(zip(key.model.outputs, arrays, strict=True))
+    return NetworkOutputs(by_name, key.model.layout, key.canvas)
 
 
 LoadModel = Callable[[ModelKey], LoadedModel]

@@ -31,7 +31,7 @@ from workers.inference.engines.core_pool import SLICE_IMAGES, groups_and_threads
 from workers.inference.engines.hardware import cores, machine
 from workers.inference.errors import ModelUnusable
 from workers.inference.heads import Head, NetworkOutputs, head_of
-from workers.inference.model_types import ModelKey
+from workers.inference.model_types import ModelKey, network_outputs
 
 Open = Callable[[Candidate], Engine]
 
@@ -67,7 +67,7 @@ class SelfTest:
         are tried. Raises PermanentError where the first, which is float32, cannot be opened, and
         ModelUnusable where the model does not give what a head reads.
         """
-        offered = [c for c in device_candidates(cuda=cuda) if key.kinds or c.is_exact]
+        offered = [c for c in device_candidates(key.model, cuda=cuda) if key.kinds or c.is_exact]
         path = self._folder / f"{key.model.name}-{_name(key, offered)}.json"
         known = self._kept.get(path) or _read(path)
         if known is None:
@@ -121,7 +121,8 @@ class _Test:
                 began = self._clock()
                 given = engine.run(batch)
                 seconds = min(seconds, (self._clock() - began) / len(batch))
-                outputs = dict(zip(self._key.model.outputs, given, strict=True))
+                assert isinstance(given, tuple)
+                outputs = network_outputs(self._key, given)
                 if is_first:
                     self._expected.append(outputs)
                 tried += len(batch)
@@ -136,13 +137,15 @@ class _Test:
 
     def _misses(self, expected: NetworkOutputs, found: NetworkOutputs) -> int:
         """How many images some head answers otherwise."""
-        missed: npt.NDArray[np.bool_] = np.zeros(len(next(iter(expected.values()))), np.bool_)
+        missed: npt.NDArray[np.bool_] = np.zeros(
+            len(next(iter(expected.arrays.values()))), np.bool_
+        )
         for kind, head in self._heads.items():
             agrees = head.agreement(expected, found)
             if agrees is None:
                 raise ModelUnusable(
                     f"An analysis of kind {kind} needs more than '{self._key.model.name}' gives, "
-                    f"which is {', '.join(expected)}.",
+                    f"which is {', '.join(expected.arrays)}.",
                     "Choose another model for it.",
                 )
             missed |= ~agrees

@@ -87,7 +87,7 @@ SCHEMA = {
         },
     ),
     **fields(("extra",), 1),
-    **fields(("schema_version",), 0, 2, 3, 5, "4", None, 4.5),
+    **fields(("schema_version",), 0, 3, 4, 6, "5", None, 5.5),
     **fields(("incarnation",), MISSING, None, "", "1" * 15, "1" * 17, "../" * 5 + "x", 5),
     **fields(("job_id",), MISSING, "", "../job", "/etc/passwd", "a/b", "a" * 101, "a\n", 5),
     **fields(("job_uid",), MISSING, None, "", "z" * 16, ["2" * 16]),

@@ -54,7 +54,8 @@ FULL = (
     '"form":"short","models":{"pets@'
     'cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd":{"name":"pets",'
     '"sha256":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd",'
-    '"architecture":"resnet18","python_class":null,"code_sha256":null,"files":[],'
+    '"architecture":"resnet18","has_graph":true,"layout":null,"python_class":null,'
+    '"code_sha256":null,"files":[],'
     '"environment":[],"arguments":"{}","outputs":["scores"],"mean":[0.4,0.5,0.6],'
     '"std":[0.2,0.2,1.0]}},"analyses":{"classes":{"kind":"classes","view":{"kind":"crop",'
     '"resize_shorter_pixels":200,"crop_pixels":160},"model":"pets@'
@@ -66,14 +67,15 @@ SHORT = (
     '"item_seconds":60.0,"decode":"lenient","sixteen_bit":"scale"},"batch_seconds":600.0,'
     '"form":"short","models":{"pets":{"name":"pets",'
     '"sha256":"abababababababababababababababababababababababababababababababab",'
-    '"architecture":"resnet18","python_class":null,"code_sha256":null,"files":[],'
+    '"architecture":"resnet18","has_graph":true,"layout":null,"python_class":null,'
+    '"code_sha256":null,"files":[],'
     '"environment":[],"arguments":"{}","outputs":["scores"],"mean":[0.4,0.5,0.6],'
     '"std":[0.2,0.2,1.0]}},"analyses":{"classes":{"kind":"classes","view":{"kind":"crop",'
     '"resize_shorter_pixels":183,"crop_pixels":160},"model":"pets","engine":"auto",'
     '"precision":"auto","top_k":5,"softmax":true}}}'
 )
-FULL_SHA256 = "3528d87c5562311b4be9918644551c297fe2cfb24eb2ccdcee8435492d459fe5"
-SHORT_SHA256 = "9dd4f3cead50fef76a24439a358a5788f793a5af6b25f4be3e0a8635c8f7cda9"
+FULL_SHA256 = "82c019b5c6422f5930f0b9fc770d18acade564143d2e443e4fbaeb6f42595b50"
+SHORT_SHA256 = "e8ab4f692f9ea4159914c0b975f0a095a4ad4531f70ab06959d320694a48b885"
 
 
 @pytest.mark.parametrize(("text", "sha256"), [(FULL, FULL_SHA256), (SHORT, SHORT_SHA256)])
@@ -158,7 +160,7 @@ from shared.analyses.base import NetworkAnalysis
 class Outline(NetworkAnalysis):
     """An outline."""
 
-    reads: ClassVar[str] = "features"
+    reads: ClassVar[tuple[str, ...]] = ("features",)
     kind: Literal["outline"] = "outline"
     depth: int = Field(2, ge=1, le=7, description="How deep it goes.")
 '''

@@ -194,11 +194,11 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Path]:
     folder = tmp_path_factory.mktemp("network")
     torch.manual_seed(1)
     net = torchvision.models.get_model("mobilenet_v3_small", weights=None)
-    torch.save(net.state_dict(), folder / "weights.pth")
+    torch.save(net.state_dict(), folder / "weights")
     (folder / "labels.txt").write_text("".join(f"class {n}\n" for n in range(1000)))
     model = Model(
         name="small",
-        sha256=hashlib.sha256((folder / "weights.pth").read_bytes()).hexdigest(),
+        sha256=hashlib.sha256((folder / "weights").read_bytes()).hexdigest(),
         architecture="mobilenet_v3_small",
         outputs=("scores", "features"),
         mean=(0.5, 0.5, 0.5),

@@ -49,6 +49,10 @@ _CPU = (
 )
 # No faster than float32 where it was measured, so it is not worth a self-test's time.
 _CPU_IF_ASKED = (Candidate(engine="openvino", precision="float16"),)
+# A network that was not exported.
+_TORCH_ALONE = (Candidate(engine="torch", precision="float32"),)
+# A graph whose network torch does not have.
+_CUDA_GRAPH = (Candidate(engine="onnxruntime", precision="float32"),)
 _CUDA = (
     Candidate(engine="torch", precision="float32"),
     Candidate(engine="torch", precision="float16"),
@@ -56,8 +60,12 @@ _CUDA = (
 )
 
 
-def device_candidates(*, cuda: bool) -> tuple[Candidate, ...]:
-    """All that a self-test on such a device tries; the first is float32."""
+def device_candidates(model: Model, *, cuda: bool) -> tuple[Candidate, ...]:
+    """All that a self-test of a network on such a device tries; the first is float32."""
+    if not model.has_graph:
+        return _CUDA if cuda else _TORCH_ALONE
+    if model.architecture is None:
+        return _CUDA_GRAPH if cuda else _CPU
     return _CUDA if cuda else _CPU
 
 
@@ -78,15 +86,32 @@ def candidates(
     asked = _CPU_IF_ASKED if precision == "float16" and not cuda else ()
     left = [
         candidate
-        for candidate in (*device_candidates(cuda=cuda), *asked)
+        for candidate in (*device_candidates(model, cuda=cuda), *asked)
         if engine in ("auto", candidate.engine) and precision in ("auto", candidate.precision)
     ]
     wanted: Precision = "float32" if precision == "auto" else precision
     if engine != "auto":
-        return left or [Candidate(engine=engine, precision=wanted)]
+        return left or [_require_possible(model, Candidate(engine=engine, precision=wanted))]
+    if model.architecture is None:
+        return left or [Candidate(engine="onnxruntime", precision="float32")]
     if cuda or precision in ("auto", "float32"):
         return left
     return [*left, Candidate(engine="torch", precision=wanted)]  # slow, but on any CPU
+
+
+def _require_possible(model: Model, asked: Candidate) -> Candidate:
+    """The candidate. Raises ModelUnusable where the model does not have what that engine runs."""
+    if asked.engine == "torch" and model.architecture is None:
+        raise ModelUnusable(
+            f"'{model.name}' is a graph, which torch does not run.",
+            "Choose engine: auto, onnxruntime or openvino.",
+        )
+    if asked.engine != "torch" and not model.has_graph:
+        raise ModelUnusable(
+            f"'{model.name}' was not exported, so {asked.engine} cannot run it.",
+            "Choose engine: auto or torch.",
+        )
+    return asked
 
 
 def pick(results: Sequence[SelfTestResult]) -> tuple[Candidate, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from shared.placement import Size
 from workers.inference.class_outputs import MAX_ABSOLUTE_NUMBER, UnusableOutput
 from workers.inference.errors import model_failure
 from workers.inference.heads.labelled import Prediction, predictions_of, scores_of, wrong_score
-from workers.inference.heads.port import ClassOutputs, HeadAnswers, NetworkOutputs, array_of
+from workers.inference.heads.port import ClassOutputs, HeadAnswers, NetworkOutputs
 
 # Of a model without labels. More numbers for an image are hardly scores of classes.
 MAX_SCORES = 1000
@@ -32,8 +32,8 @@ class ClassesHead:
         sizes: Sequence[Size],  # noqa: ARG002 - a label has no place
     ) -> HeadAnswers:
         """See ``Head``."""
-        if isinstance(outputs, Mapping):
-            return _from_scores(array_of(outputs, "scores"), labels, analysis, of_class=False)
+        if isinstance(outputs, NetworkOutputs):
+            return _from_scores(outputs.array("scores"), labels, analysis, of_class=False)
         if isinstance(outputs, np.ndarray):
             return _from_scores(outputs, labels, analysis, of_class=True)
         return _from_outputs(outputs, labels, analysis)
@@ -42,9 +42,9 @@ class ClassesHead:
         self, exact: NetworkOutputs, other: NetworkOutputs
     ) -> npt.NDArray[np.bool_] | None:
         """Whether the best class is the same."""
-        if "scores" not in exact or "scores" not in other:
+        if "scores" not in exact.arrays:
             return None
-        same = exact["scores"].argmax(axis=1) == other["scores"].argmax(axis=1)
+        same = exact.array("scores").argmax(axis=1) == other.array("scores").argmax(axis=1)
         return np.asarray(same, np.bool_)
 
 

@@ -11,23 +11,35 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from shared.item import ItemFailure
+from shared.model import LayoutName
 from shared.placement import Size
 from workers.inference.errors import ModelUnusable
 
-# A network's arrays by the names in ``Model.outputs``, each with one entry for each image.
-NetworkOutputs = Mapping[str, npt.NDArray[Any]]
 # What a user's class gave: an array or a list, with one entry for each image.
 ClassOutputs = npt.NDArray[Any] | list[Any]
 
 
-def array_of(outputs: NetworkOutputs, name: str) -> npt.NDArray[Any]:
-    """The network's array of that name. Raises ModelUnusable where it has none."""
-    if name not in outputs:
-        raise ModelUnusable(
-            f"The model gives no {name}, which the analysis reads.",
-            "Choose another kind of analysis, or another model.",
-        )
-    return outputs[name]
+@dataclass(frozen=True, slots=True)
+class NetworkOutputs:
+    """What a network gave for a batch.
+
+    ``arrays``: by the names in ``Model.outputs``, each with one entry for each image.
+    ``layout``: how those of a detector become boxes; None for other networks.
+    ``canvas``: width and height of the images that it got, in pixels.
+    """
+
+    arrays: Mapping[str, npt.NDArray[Any]]
+    layout: LayoutName | None = None
+    canvas: Size = (0, 0)
+
+    def array(self, name: str) -> npt.NDArray[Any]:
+        """The array of that name. Raises ModelUnusable where there is none."""
+        if name not in self.arrays:
+            raise ModelUnusable(
+                f"The model gives no {name}, which the analysis reads.",
+                "Choose another kind of analysis, or another model.",
+            )
+        return self.arrays[name]
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ class ValuesHead:
         """See ``Head``. An image with a value that does not fit fails, and the others stand."""
         failures: dict[int, ItemFailure] = {}
         rows: list[dict[str, Any] | None] = []
+        assert not isinstance(outputs, NetworkOutputs)
         for number, output in enumerate(outputs):
             try:
                 rows.append(_row(output, analysis))

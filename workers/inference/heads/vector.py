@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from shared.placement import Size
 from workers.inference.class_host.values import has_scores, scalar
 from workers.inference.class_outputs import MAX_ABSOLUTE_NUMBER, UnusableOutput, shown, wrong_number
 from workers.inference.errors import model_failure
-from workers.inference.heads.port import ClassOutputs, HeadAnswers, NetworkOutputs, array_of
+from workers.inference.heads.port import ClassOutputs, HeadAnswers, NetworkOutputs
 
 # MobileNetV2's features in OpenVINO's bfloat16 have a cosine with float32's of 0.9950 at least on
 # 500 photos, and of 0.9962 on the calibration images (medians 0.9996 and 0.9994). On both, 4 % of
@@ -38,8 +38,8 @@ class VectorHead:
         sizes: Sequence[Size],  # noqa: ARG002 - a vector has no place
     ) -> HeadAnswers:
         """See ``Head``."""
-        if isinstance(outputs, Mapping):
-            outputs = array_of(outputs, "features")
+        if isinstance(outputs, NetworkOutputs):
+            outputs = outputs.array("features")
         numbers, failures = _stacked(outputs, analysis.length)
         vectors = _finite(numbers, failures)
         if analysis.unit_length:
@@ -57,9 +57,9 @@ class VectorHead:
         self, exact: NetworkOutputs, other: NetworkOutputs
     ) -> npt.NDArray[np.bool_] | None:
         """Whether the vectors point the same way."""
-        if "features" not in exact or "features" not in other:
+        if "features" not in exact.arrays:
             return None
-        first, second = _directions(exact["features"]), _directions(other["features"])
+        first, second = (_directions(each.array("features")) for each in (exact, other))
         return np.asarray((first * second).sum(axis=1) >= MIN_COSINE, np.bool_)
 
 

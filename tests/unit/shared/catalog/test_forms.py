@@ -213,7 +213,6 @@ def test_what_is_wrong_with_a_models_view(bench: Bench) -> None:
     path = bench.folder / "config" / "models" / "pets.yaml"
     for line, expected in {
         "image_pixels: 160\nview: {kind: stretch, width: 9, height: 9}": "leave one out",
-        "view: {kind: stretch, width: 9, height: 8}": "weights take squares",
         "view: {kind: strech}": "view.kind: there is no 'strech'; did you mean stretch?",
     }.items():
         path.write_text(MODEL.replace("image_pixels: 160", line))
@@ -239,8 +238,8 @@ _MOOD = "{python: mood:Mood}"
     [
         ("gives: vectr\nmodel: pets\n", ":1: gives: there is no 'vectr'; did you mean vector?"),
         ("args: 3\ngives: 3\nmodel: pets\n", ":2: gives: there is no '3'; there is"),
-        ("gives: 3\nmodel: pets\n", ":1: gives: there is no '3'; there is classes, values"),
-        ("gives: palette\nmodel: pets\n", ":1: gives: there is no 'palette'; there is classes"),
+        ("gives: 3\nmodel: pets\n", ":1: gives: there is no '3'; there is boxes, classes"),
+        ("gives: palette\nmodel: pets\n", ":1: gives: there is no 'palette'; there is boxes"),
         (
             "gives: values\nmodel: pets\n",
             ":2: model: 'pets' has weights, which cannot give values: name a Python class",

@@ -107,7 +107,7 @@ def test_a_model_has_to_be_complete_in_the_bucket(
 ) -> None:
     store = MemoryStore(*buckets)
     for bucket in buckets:
-        store.put(bucket, f"pets/{WEIGHTS_SHA256}/weights.pth", b"not all of it")
+        store.put(bucket, f"pets/{WEIGHTS_SHA256}/weights", b"not all of it")
     with pytest.raises(UsageError) as caught:
         resolve(str(written(tmp_path, "model: pets\n")), "models", store, catalog)
     assert caught.value.code == "model_not_pulled"

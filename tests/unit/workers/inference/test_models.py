@@ -73,19 +73,19 @@ def put(store: Store, file: str, data: bytes) -> None:
 
 
 def test_weights_are_fetched_once_and_verified(store: Store, artefacts: Artefacts) -> None:
-    put(store, "weights.pth", WEIGHTS)
+    put(store, "weights", WEIGHTS)
     assert artefacts.weights(MODEL).read_bytes() == WEIGHTS
     assert artefacts.weights(MODEL).read_bytes() == WEIGHTS
-    assert store.gets == [f"tiny/{MODEL.sha256}/weights.pth"]
+    assert store.gets == [f"tiny/{MODEL.sha256}/weights"]
 
 
 def test_weights_of_another_sha256_are_refused_and_not_kept(
     store: Store, artefacts: Artefacts
 ) -> None:
-    put(store, "weights.pth", b"other weights")
+    put(store, "weights", b"other weights")
     with pytest.raises(ModelUnusable, match="sha256"):
         artefacts.weights(MODEL)
-    put(store, "weights.pth", WEIGHTS)
+    put(store, "weights", WEIGHTS)
     assert artefacts.weights(MODEL).read_bytes() == WEIGHTS
 
 
@@ -123,7 +123,7 @@ def test_onnx_files_that_name_other_files_are_refused(store: Store, artefacts: A
 
 
 def test_a_full_disk_is_nobodys_fault(store: Store, artefacts: Artefacts, tmp_path: Path) -> None:
-    put(store, "weights.pth", WEIGHTS)
+    put(store, "weights", WEIGHTS)
     (tmp_path / "cache").write_text("in the way")
     with pytest.raises(TransientError):
         artefacts.weights(MODEL)
@@ -313,7 +313,7 @@ def test_a_store_that_does_not_answer_is_no_verdict(store: Store, load: LoadMode
 
 
 def test_weights_that_do_not_fit_are_a_verdict(store: Store, load: LoadModel) -> None:
-    put(store, "weights.pth", WEIGHTS)
+    put(store, "weights", WEIGHTS)
     key = ModelKey.of(pipeline(model=MODEL, engine="torch"), "classes")
     with pytest.raises(ModelUnusable, match="do not fit torchvision's mobilenet_v3_small"):
         load(key)

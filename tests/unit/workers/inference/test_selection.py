@@ -150,10 +150,9 @@ class FakeHead:
     def agreement(
         self, exact: NetworkOutputs, other: NetworkOutputs
     ) -> npt.NDArray[np.bool_] | None:
-        if self._output not in exact:
+        if self._output not in exact.arrays:
             return None
-        agrees: npt.NDArray[np.bool_] = (exact[self._output] == other[self._output]).all(axis=1)
-        return agrees
+        return np.all(exact.array(self._output) == other.array(self._output), axis=1)
 
 
 HEADS = {"classes": FakeHead("scores"), "vector": FakeHead("features"), "boxes": FakeHead("boxes")}

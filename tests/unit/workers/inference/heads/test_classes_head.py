@@ -16,7 +16,7 @@ from shared.item import ItemFailure
 from shared.views.crop import Crop
 from tests.support.head_answers import answers, predictions
 from workers.inference.errors import ModelUnusable
-from workers.inference.heads import head_of
+from workers.inference.heads import NetworkOutputs, head_of
 
 LABELS = ("cat", "dog", "cow")
 VIEW = Crop(resize_shorter_pixels=8, crop_pixels=8)
@@ -130,9 +130,9 @@ def test_a_network_without_scores_cannot_be_used() -> None:
 
 
 def test_two_engines_agree_where_their_best_class_is_the_same() -> None:
-    exact = {"scores": np.array([[1, 2, 3], [3, 2, 1]], np.float32)}
-    other = {"scores": np.array([[2, 1, 4], [1, 2, 0]], np.float32)}
-    agreement = head_of("classes").agreement(exact, other)
+    exact = np.array([[1, 2, 3], [3, 2, 1]], np.float32)
+    other = NetworkOutputs({"scores": np.array([[2, 1, 4], [1, 2, 0]], np.float32)})
+    agreement = head_of("classes").agreement(NetworkOutputs({"scores": exact}), other)
     assert agreement is not None
     assert agreement.tolist() == [True, False]
-    assert head_of("classes").agreement({"features": exact["scores"]}, other) is None
+    assert head_of("classes").agreement(NetworkOutputs({"features": exact}), other) is None

@@ -15,7 +15,7 @@ from shared.views.crop import Crop
 from tests.support.head_answers import answers
 from workers.inference.class_host.values import pack, unpack
 from workers.inference.errors import ModelUnusable
-from workers.inference.heads import head_of
+from workers.inference.heads import NetworkOutputs, head_of
 from workers.inference.heads.vector import MIN_COSINE
 
 VIEW = Crop(resize_shorter_pixels=8, crop_pixels=8)
@@ -129,7 +129,8 @@ def test_two_engines_agree_where_their_vectors_point_the_same_way() -> None:
     other = np.stack([np.cos(angles), np.sin(angles)], axis=1) * 7
     other[4] = np.nan
     exact = np.tile([2, 0], (5, 1))
-    agreement = head_of("vector").agreement({"features": exact}, {"features": other})
+    other_outputs = NetworkOutputs({"features": other})
+    agreement = head_of("vector").agreement(NetworkOutputs({"features": exact}), other_outputs)
     assert agreement is not None
     assert agreement.tolist() == [True, True, False, False, False]
-    assert head_of("vector").agreement({"scores": exact}, {"features": other}) is None
+    assert head_of("vector").agreement(NetworkOutputs({"scores": exact}), other_outputs) is None
