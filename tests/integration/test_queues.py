@@ -30,7 +30,7 @@ def publisher(settings: Settings) -> MessagePublisher:
 @pytest.fixture
 def queue() -> str:
     """One that nobody has used."""
-    return f"v5.test.{secrets.token_hex(6)}"
+    return f"v6.test.{secrets.token_hex(6)}"
 
 
 def test_a_queue_that_is_not_there_is_empty_and_may_be_asked_again(

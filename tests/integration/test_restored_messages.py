@@ -15,7 +15,7 @@ from tests.support.malformed import Target, valid
 from tests.support.servers import start_valkey
 from workers.quarantine.transport import Transport
 
-QUEUE = "v5.results.bulk"
+QUEUE = "v6.results.bulk"
 
 
 def test_it_lies_there_byte_by_byte_as_it_lay(tmp_path: Path) -> None:

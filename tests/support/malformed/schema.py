@@ -150,6 +150,8 @@ SCHEMA = {
             *(packed_file(sha256="../x"), packed_file(more=1), packed_file() * 2),
         ],
     ),
-    **fields((*MODEL, "architecture"), None, "x" * 101),
+    **fields((*MODEL, "architecture"), 3, "x" * 101),
+    **fields((*MODEL, "layout"), 3, "x" * 33, "Grid"),
+    **fields((*MODEL, "has_graph"), None, 3),
     **fields((*MODEL, "std"), [0, 0, 0], [1, 1], "x", [1, 1, float("nan")]),
 }

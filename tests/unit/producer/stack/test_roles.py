@@ -42,7 +42,7 @@ from tests.support.planted_stage import STAGE
 from tests.support.rights import FOREIGN, MAY_AT_RABBITMQ, MAY_AT_STORE, OWN
 
 NAME = ROLE.name
-QUEUES = ("v5.drawing.interactive.host-7", "v5.drawing.bulk.host-7")
+QUEUES = ("v6.drawing.interactive.host-7", "v6.drawing.bulk.host-7")
 PACKAGES = ("producer", "shared", "workers")
 # Where a role's name may stand beside its row, its stage's row and its own package.
 ALSO_NAMED = {
@@ -142,19 +142,19 @@ def test_it_has_a_user_at_the_broker() -> None:
     selectors = re.findall(r"\(([^)]*)\)", line)
     (taking,) = [s.split() for s in selectors if "+brpop" in s]
     assert [key for key in taking if key[0] == "~"] == [
-        "~v5.drawing.interactive.*",
-        "~v5.drawing.bulk.*",
+        "~v6.drawing.interactive.*",
+        "~v6.drawing.bulk.*",
     ]
-    (sending,) = [s.split() for s in selectors if s.startswith("+lpush %W~v5.")]
+    (sending,) = [s.split() for s in selectors if s.startswith("+lpush %W~v6.")]
     assert {key for key in sending if "~" in key} == {
-        f"%W~v5.{stage}.{lane}"
+        f"%W~v6.{stage}.{lane}"
         for stage in ("results", "preprocess")
         for lane in ("interactive", "bulk")
     }
     assert "+get ~colours:*" in selectors
     for other in ("flower", "producer"):
         (line,) = [li for li in acl_file({other: "x"}).splitlines() if f"user {other} " in li]
-        assert "%R~v5.drawing.bulk.*" in line  # they count what waits
+        assert "%R~v6.drawing.bulk.*" in line  # they count what waits
 
 
 def test_it_has_a_user_at_rabbitmq() -> None:
@@ -165,23 +165,23 @@ def test_it_has_a_user_at_rabbitmq() -> None:
     for queue in QUEUES:
         assert re.search(configure, queue)
         assert re.search(read, queue)
-    assert re.search(configure, "v5.results.bulk")
-    assert not re.search(read, "v5.results.bulk")
+    assert re.search(configure, "v6.results.bulk")
+    assert not re.search(read, "v6.results.bulk")
 
 
 @pytest.mark.parametrize("role", [ROLE, ROLES["producer"]], ids=["with a stage", "without"])
 def test_a_role_may_empty_the_queues_that_its_row_names(
     role: Role, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue = "v5.preprocess.bulk"
+    queue = "v6.preprocess.bulk"
     assert not re.search(rabbitmq_rights()[role.name].read, queue)
     monkeypatch.setitem(ROLES, role.name, replace(role, discards_from=(PREPROCESS,)))
     rights = rabbitmq_rights()[role.name]
     assert re.search(rights.read, queue)
     assert not re.search(rights.configure, queue) or PREPROCESS in role.sends_to
     line = acl_file({role.name: "x"})
-    (emptying,) = [s for s in re.findall(r"\(([^)]*)\)", line) if s.startswith("+del %W~v5.")]
-    assert "%W~v5.preprocess.bulk" in emptying
+    (emptying,) = [s for s in re.findall(r"\(([^)]*)\)", line) if s.startswith("+del %W~v6.")]
+    assert "%W~v6.preprocess.bulk" in emptying
 
 
 def test_it_has_an_identity_at_the_store() -> None:

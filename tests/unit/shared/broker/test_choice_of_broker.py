@@ -84,6 +84,6 @@ def test_dead_letters_lie_in_a_redis_in_any_case() -> None:
 
 
 def test_only_a_rabbitmq_is_asked_before_it_is_used() -> None:
-    prepare_queues(at(f"redis://{PLACE}/0"), ["v5.preprocess.bulk"])
+    prepare_queues(at(f"redis://{PLACE}/0"), ["v6.preprocess.bulk"])
     with pytest.raises(TransientError, match="does not answer"):
         prepare_queues(at(f"amqp://{PLACE}/"))
