@@ -25,6 +25,7 @@ from benchmarks.plots import plot_tables
 from benchmarks.report import compare, markdown
 from benchmarks.stack import BUCKET, ROOT, BenchStack
 from examples.demo.images import build
+from shared.catalog.published import ONNX, WEIGHTS
 
 RESULTS = ROOT / "benchmarks" / "results"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headrace" / "samples"
@@ -59,15 +60,15 @@ def prepared(stack: BenchStack, given: argparse.Namespace, work: Path) -> Task:
     say(f"filling the bucket with {given.images} objects")
     prefix = stack.fill(photos(given.photos, work), given.images)
     found = stack.store.list("models", "mobilenet_v2/")
-    files = {Path(entry.key).suffix: entry.key for entry in found}
+    files = {Path(entry.key).name: entry.key for entry in found}
     return Task(
         store=stack.info["s3"],
         bucket=BUCKET,
         prefix=prefix,
         engine=given.engine,
         precision=given.precision,
-        onnx=str(stack.fetch("models", files[".onnx"], work / "model.onnx")),
-        weights=str(stack.fetch("models", files[".pth"], work / "model.pth")),
+        onnx=str(stack.fetch("models", files[ONNX], work / "model.onnx")),
+        weights=str(stack.fetch("models", files[WEIGHTS], work / "model.pth")),
         decoder="usual",
         threads=os.cpu_count() or 1,
         meter=str(work / "meter"),

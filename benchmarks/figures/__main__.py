@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.__main__ import RESULTS, photos
-from benchmarks.figures import catalogue, class_host, device, listing, overhead, start, vgg
+from benchmarks.figures import adding, catalogue, class_host, device, listing, overhead, start, vgg
 from benchmarks.figures.bench import Bench
 from benchmarks.machine import machine
 from benchmarks.plots import plot_busy, plot_many
@@ -46,6 +46,7 @@ def figures(given: argparse.Namespace) -> dict[str, Figure]:
         "catalogue_large_photos": catalogue.large_photos,
         "catalogue_many_images": catalogue.many_images,
         "vgg16": vgg.vgg16,
+        "models_add": adding.models_add,
         "device_busy": device.device_busy,
         "device_busy_in_bursts": device.device_busy_in_bursts,
         "real_listing": lambda bench: listing.real_listing(bench, given.objects),

@@ -32,8 +32,8 @@ class Model:
         return self._classify(pixels).tolist()
 
 
-def main() -> None:
-    task = task_from_arguments()
+def images_of(task: Task) -> tuple[daft.DataFrame, Any]:
+    """A frame of the paths, and the bytes of the images."""
     store = S3Config(
         endpoint_url=task.endpoint_url,
         key_id=task.store["access_key"],
@@ -44,7 +44,12 @@ def main() -> None:
     )
     config = IOConfig(s3=store)
     frame = daft.from_glob_path(f"s3://{task.bucket}/{task.prefix}**", io_config=config)
-    images = col("path").download(io_config=config)
+    return frame, col("path").download(io_config=config)
+
+
+def main() -> None:
+    task = task_from_arguments()
+    frame, images = images_of(task)
     if task.decoder != "ours":
         images = images.decode_image(mode="RGB")
     model: Any = Model(task)

@@ -37,7 +37,8 @@ class Classifier:
         return classes
 
 
-def _onnxruntime(task: Task) -> Run:
+def onnxruntime_run(task: Task, output: str) -> Run:
+    """Runs the task's graph, of which it gives one output."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -45,8 +46,12 @@ def _onnxruntime(task: Task) -> Run:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(task.onnx, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    scores = ["scores"]
-    return CorePool([lambda images: tuple(session.run(scores, {name: images}))] * groups).run
+    outputs = [output]
+    return CorePool([lambda images: tuple(session.run(outputs, {name: images}))] * groups).run
+
+
+def _onnxruntime(task: Task) -> Run:
+    return onnxruntime_run(task, "scores")
 
 
 def _openvino(task: Task) -> Run:
