@@ -1,4 +1,8 @@
-"""Reading a job's rows: part by part, with the newest row of each item where it was retried."""
+"""Reading a job's rows, with the newest row of each item where it was retried.
+
+One row group is decoded at a time, and a collector writes one for each chunk: however large a part
+is, its packed bytes and the rows of one chunk are held.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,10 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shared import keys
+from shared import keys, parquet
 from shared.job import JobSpec, PastJob
 from shared.job_store import JobStore
-from shared.rows import PAST_SCHEMA, from_parquet, in_columns, rows_schema
+from shared.rows import PAST_SCHEMA, in_columns, rows_schema
 from shared.storage import Store
 
 StoreOf = Callable[[str], Store]
@@ -30,20 +34,24 @@ def iter_rows(
     spec: JobSpec | PastJob,
     *,
     status: Literal["ok", "failed"] | None = None,
-    limit: int | None = None,
 ) -> Iterator[pa.Table]:
-    """Tables of the columns of ``schema_of(spec)``, in the order of the parts that stand now.
+    """Small tables of the columns of ``schema_of(spec)``, in the order of the parts that stand now.
 
-    A retried item shows its newest row, in its first row's place; ``status`` goes by that row. Only
-    rows of retries are kept in memory. Raises the stores' errors.
+    A retried item shows its newest row, in its first row's place; ``status`` goes by that row. The
+    rows of retries are all kept in memory. Raises the stores' errors.
     """
     retries, schema = jobs.all_retries(spec.job_id), schema_of(spec)
-    newest = _Newest(schema, chain.from_iterable(_parts(store_of, retry) for retry in retries))
+    newest = _Newest(schema, chain.from_iterable(_row_groups(store_of, retry) for retry in retries))
+    tables = (newest.over(in_columns(group, schema)) for group in _row_groups(store_of, spec))
+    if status is not None:
+        tables = (table.filter(pc.equal(table["status"], status)) for table in tables)
+    return (table for table in tables if table.num_rows)
+
+
+def first_rows(tables: Iterable[pa.Table], limit: int | None) -> Iterator[pa.Table]:
+    """The first ``limit`` rows, or all for None, without empty tables. Asks for no more of them."""
     left = limit
-    for part in _parts(store_of, spec):
-        table = newest.over(in_columns(part, schema))
-        if status is not None:
-            table = table.filter(pc.equal(table["status"], status))
+    for table in tables if left != 0 else ():
         if left is not None:
             table = table.slice(0, left)
             left -= table.num_rows
@@ -53,14 +61,13 @@ def iter_rows(
             return
 
 
-def _parts(store_of: StoreOf, spec: JobSpec | PastJob) -> Iterator[pa.Table]:
-    """Only what is named as a part: users can write there, too."""
+def _row_groups(store_of: StoreOf, spec: JobSpec | PastJob) -> Iterator[pa.Table]:
+    """Only of what is named as a part: users can write there, too."""
     store, prefix = store_of(spec.output_bucket), keys.rows_prefix(spec)
     found = [info.key for info in store.list(spec.output_bucket, prefix)]
     parts = [key for key in found if keys.PART_NAME.fullmatch(key.removeprefix(prefix))]
     for key in sorted(parts):  # a store may list in an order of its own
-        table, _ = from_parquet(store.get(spec.output_bucket, key))
-        yield table
+        yield from parquet.decode_groups(store.get(spec.output_bucket, key))
 
 
 class _Newest:

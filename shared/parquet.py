@@ -53,6 +53,13 @@ def _compact_columns(path: str, kind: pa.DataType) -> Iterator[str]:
         yield path
 
 
+def decode_groups(data: bytes) -> Iterator[pa.Table]:
+    """The row groups of a Parquet file, one decoded at a time. Raises as ``decode`` does."""
+    file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+    for number in range(file.num_row_groups):
+        yield file.read_row_group(number, use_threads=False)
+
+
 def decode(data: bytes) -> Any:
     """The Arrow table that a Parquet file holds. Raises pa.ArrowException and OSError.
 

@@ -21,15 +21,23 @@ from producer.cli.output import (
 )
 from producer.cli.row_table import show_rows
 from producer.cli.streams import writing_answer
-from producer.exports.formats import FORMATS, Format, format_of
+from producer.exports.formats import ANY_FORMAT, LABEL_FORMATS, AnyFormat, format_of
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import timedelta
+
+    import pyarrow as pa
+
+    from producer.connections import Connections
+    from producer.exports.merged import Place
     from shared.job import JobSpec, PastJob
 
 app = typer.Typer()
 
 TABLE_ROWS = 20
+Shown = Literal["table", AnyFormat]
 
 
 @app.command(
@@ -37,13 +45,21 @@ TABLE_ROWS = 20
         "results classify-20261121-101502-3f9a --status failed",
         "results classify-20261121-101502-3f9a -o rows.csv",
         "results classify-20261121-101502-3f9a -o s3://results/merged.parquet",
+        "results classify-20261121-101502-3f9a --where label=tabby --sort -score --limit 50",
+        "results detect-20261121-101502-3f9a --where objects.label=cat --min-score 0.6",
+        "results detect-20261121-101502-3f9a --format coco -o boxes.json",
+        "results detect-20261121-101502-3f9a --format labelstudio --links signed -o tasks.json",
     )
 )
 def results(
     job_id: JobArgument,
     given: Annotated[
-        Literal["table", Format] | None,
-        typer.Option("--format", help="Default: as the ending of FILE says, else a table."),
+        Shown | None,
+        typer.Option(
+            "--format",
+            help="Default: as the ending of FILE says, else a table. 'coco' has boxes; "
+            "'labelstudio' has tasks with boxes and classes as predictions.",
+        ),
     ] = None,
     file: Annotated[
         str | None,
@@ -52,47 +68,149 @@ def results(
         ),
     ] = None,
     status: Annotated[Literal["ok", "failed"] | None, typer.Option(help="Only such rows.")] = None,
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SCORE",
+            help="Only rows with this score or more. In the long form only such boxes and "
+            "predictions, of all rows.",
+        ),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=VALUE",
+            help="Only such rows; FIELD!=VALUE for all others. May be repeated: all must hold. "
+            "FIELD is a column, or COLUMN.FIELD below one; 'label' in the long form is that of any "
+            "box or best prediction. Of 'key', 'name' and 'uri', VALUE is a pattern as in '*.png'.",
+        ),
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="So many rows, drawn from all of these at random.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="Another seed draws another sample.")
+    ] = 0,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Sort by it; -FIELD: the largest first. Rows without it come last.",
+        ),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(min=1, help=f"The most rows to print or write; a table shows {TABLE_ROWS}."),
     ] = None,
+    analysis: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The only analysis that coco or labelstudio writes."),
+    ] = None,
+    links: Annotated[
+        Literal["uri", "signed"],
+        typer.Option(help="Images as s3:// addresses, or as links that anyone can open."),
+    ] = "uri",
+    expires: Annotated[
+        str | None, typer.Option(metavar="TIME", help="How long signed links work: 12h, or 7d.")
+    ] = None,
 ) -> None:
     """Print a job's rows, one for each image, as far as there are any yet.
 
-    An image that was retried has its newest row. FILE is replaced if it is there.
+    An image that was retried has its newest row. FILE is replaced if it is there. Options apply in
+    the order in which they are listed: --status, --min-score, --where, --sample, --sort, --limit.
     """
     from producer.connections import connect_stack
-    from producer.exports.merged import place_for, write_object
-    from producer.exports.writing import write_file, write_rows
+    from producer.exports.labelled import labelled
+    from producer.exports.links import link_time
+    from producer.exports.merged import place_for
     from producer.job_rows import iter_rows, schema_of
+    from producer.selecting.selection import Selection
     from shared.storage import is_s3_url
 
     chosen = _format(given, file)
     if chosen == "parquet" and file is None and sys.stdout.isatty():
         raise UsageError("binary", "Parquet is not for terminals.", "Say -o FILE.")
+    if analysis is not None and chosen not in LABEL_FORMATS:
+        raise UsageError("usage", "--analysis is for --format coco and labelstudio.", "")
+    time = link_time(links == "signed", expires)
     connections = connect_stack()
     spec = connections.jobs.any_spec(job_id)
+    schema = schema_of(spec)
+    shown = (limit or TABLE_ROWS) + 1 if chosen == "table" else limit
+    selection = Selection.parse(
+        schema,
+        status=status,
+        min_score=min_score,
+        where=where or (),
+        sample=sample,
+        seed=seed,
+        sort=sort,
+        limit=shown,
+    )
+    of_labels = None
+    if chosen in LABEL_FORMATS:
+        of_labels = labelled(schema_of(_present(spec)), chosen, analysis)
     if connections.jobs.closing(job_id) is None:
         warn(f"the job '{job_id}' has not ended: these are its rows so far.")
     place = place_for(connections, file) if file and is_s3_url(file) else None
-    shown = (limit or TABLE_ROWS) + 1 if chosen == "table" else limit
-    rows = iter_rows(connections.store_of, connections.jobs, spec, status=status, limit=shown)
-    schema = schema_of(spec)
+    all_rows = iter_rows(connections.store_of, connections.jobs, spec)
+    rows = selection.of(of_labels.good(all_rows) if of_labels else all_rows)
+    if time is not None:
+        rows = _signed(rows, connections, _present(spec).bucket, time)
     if chosen == "table":
-        found = [row for part in rows for row in part.to_pylist()]
-        _show(found, limit or TABLE_ROWS, spec)
-    elif file is None:
+        _show([row for part in rows for row in part.to_pylist()], limit or TABLE_ROWS, spec)
+        return
+    _write(of_labels.written(rows) if of_labels else rows, schema, chosen, file, place)
+    if of_labels and of_labels.failed:
+        say(f"{of_labels.failed} failed images are left out.")
+
+
+def _write(
+    rows: Iterable[pa.Table],
+    schema: pa.Schema,
+    form: AnyFormat,
+    file: str | None,
+    place: Place | None,
+) -> None:
+    from producer.exports.merged import write_object
+    from producer.exports.writing import write_file, write_rows
+
+    if file is None:
         with writing_answer():
             out = Terminal() if sys.stdout.isatty() else sys.stdout.buffer
-            write_rows(rows, schema, chosen, cast("IO[bytes]", out))
-    else:
-        path = Path(file)
-        count = (
-            write_object(rows, schema, chosen, place)
-            if place
-            else write_file(rows, schema, chosen, path)
+            write_rows(rows, schema, form, cast("IO[bytes]", out))
+        return
+    count = (
+        write_object(rows, schema, form, place)
+        if place
+        else write_file(rows, schema, form, Path(file))
+    )
+    say(f"{count} {'images' if form in LABEL_FORMATS else 'rows'} in {file}")
+
+
+def _present(spec: JobSpec | PastJob) -> JobSpec:
+    """The spec; raises UsageError for that of another version, whose rows may lack any column."""
+    from shared.job import PastJob
+
+    if isinstance(spec, PastJob):
+        raise UsageError(
+            "past_job",
+            "Labels and links are not written for a job of another version of headrace.",
+            "Say --format csv, jsonl or parquet, without --links.",
         )
-        say(f"{count} rows in {file}")
+    return spec
+
+
+def _signed(
+    rows: Iterable[pa.Table], connections: Connections, bucket: str, time: timedelta
+) -> Iterator[pa.Table]:
+    """The rows with links, and a warning where those work here alone."""
+    from producer.exports.links import local_host, with_links
+
+    store = connections.store_of(bucket)
+    if host := local_host(store.signed_url(bucket, "any", time)):
+        warn(f"the links lead to {host}, so they work on this machine only.")
+    return with_links(rows, store, bucket, time)
 
 
 @app.command(epilog=example("errors classify-20261121-101502-3f9a"))
@@ -117,13 +235,13 @@ def errors(job_id: JobArgument, as_json: AsJson = False) -> None:
         say("No image failed.")
 
 
-def _format(form: Literal["table", Format] | None, file: str | None) -> Literal["table", Format]:
+def _format(form: Shown | None, file: str | None) -> Shown:
     chosen = form or format_of(file or "") or "table"
     if file and chosen == "table":
         raise UsageError(
             "which_format",
             f"A table is not written to {file}.",
-            f"Say --format {'|'.join(FORMATS)}.",
+            f"Say --format {'|'.join(ANY_FORMAT)}.",
         )
     return chosen
 

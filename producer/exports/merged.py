@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from producer.buckets import store_for
 from producer.connections import Connections
-from producer.exports.formats import Format
+from producer.exports.formats import AnyFormat
 from producer.exports.writing import write_file
 from shared.errors import UsageError
 from shared.storage import Store, parse_s3_url
@@ -44,7 +44,9 @@ def _advice(bucket: str) -> str:
     return f"Say 's3://{bucket}/merged.parquet', for example."
 
 
-def write_object(tables: Iterable[pa.Table], schema: pa.Schema, form: Format, place: Place) -> int:
+def write_object(
+    tables: Iterable[pa.Table], schema: pa.Schema, form: AnyFormat, place: Place
+) -> int:
     """Write the rows to an object, which is replaced only by all of them. Returns their number."""
     store, bucket, key = place
     with tempfile.TemporaryDirectory(prefix="headrace-") as folder:

@@ -8,6 +8,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from producer.selecting.gathered import gathered
 from shared.parquet import writing_options
 
 
@@ -15,7 +16,7 @@ def write_parquet(tables: Iterable[pa.Table], schema: pa.Schema, file: IO[bytes]
     """Returns the number of rows."""
     count = 0
     with pq.ParquetWriter(file, schema, **writing_options(schema)) as writer:
-        for table in tables:
+        for table in gathered(tables):  # a row group each
             writer.write_table(table)
             count += table.num_rows
     return count

@@ -9,27 +9,36 @@ from typing import IO
 
 import pyarrow as pa
 
+from producer.exports.coco import write_coco
 from producer.exports.csv_rows import write_csv
-from producer.exports.formats import Format
+from producer.exports.formats import AnyFormat
 from producer.exports.jsonl_rows import write_jsonl
+from producer.exports.labelstudio import write_labelstudio
 from producer.exports.parquet_rows import write_parquet
 from shared.errors import PermanentError
 
 Writer = Callable[[Iterable[pa.Table], pa.Schema, IO[bytes]], int]
 
-WRITERS: dict[Format, Writer] = {
+WRITERS: dict[AnyFormat, Writer] = {
     "csv": write_csv,
     "jsonl": write_jsonl,
     "parquet": write_parquet,
+    "coco": write_coco,
+    "labelstudio": write_labelstudio,
 }
 
 
-def write_rows(tables: Iterable[pa.Table], schema: pa.Schema, form: Format, file: IO[bytes]) -> int:
-    """Write the rows, whose columns are ``schema``. Returns how many there were."""
+def write_rows(
+    tables: Iterable[pa.Table], schema: pa.Schema, form: AnyFormat, file: IO[bytes]
+) -> int:
+    """Write the rows, whose columns are ``schema``. Returns how many there were.
+
+    ``coco`` and ``labelstudio`` take rows as ``labelled`` has them, whatever ``schema`` says.
+    """
     return WRITERS[form](tables, schema, file)
 
 
-def write_file(tables: Iterable[pa.Table], schema: pa.Schema, form: Format, path: Path) -> int:
+def write_file(tables: Iterable[pa.Table], schema: pa.Schema, form: AnyFormat, path: Path) -> int:
     """Write the rows to a file, which is there only when it is whole. Returns their number.
 
     Raises PermanentError where it cannot be written.

@@ -51,11 +51,14 @@ class Boxes(NetworkAnalysis):
         return self.max_boxes * _USUAL_BOX_BYTES
 
     def in_short(self, value: Any) -> str:
-        """How many there are of each label, the best first."""
-        counts: dict[str, int] = {}
+        """How many there are of each label, with the best score of each; the best label first."""
+        found: dict[str, list[float]] = {}
         for box in value:
-            counts[box["label"]] = counts.get(box["label"], 0) + 1
-        named = (label if count == 1 else f"{count} × {label}" for label, count in counts.items())
+            found.setdefault(box["label"], []).append(box["score"])
+        named = (
+            f"{f'{len(scores)} × ' if len(scores) > 1 else ''}{label} {scores[0]:.2f}"
+            for label, scores in found.items()
+        )
         return ", ".join(named) or "nothing"
 
     def check(self, answers: pa.Array) -> str | None:

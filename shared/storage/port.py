@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -92,6 +93,13 @@ class Store(Protocol):
 
         With ``sha256`` raises UsageError ``file_changed``, and writes nothing, where the bytes have
         another; ``sent`` is told then how many are read.
+        """
+        ...
+
+    def signed_url(self, bucket: str, key: str, time: timedelta) -> str:
+        """A link with which anyone may read the object for so long, if our own keys may.
+
+        Sends no request: the object may be missing. Temporary keys may end before the link.
         """
         ...
 

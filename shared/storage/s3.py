@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -199,6 +200,10 @@ class S3ObjectStore:
             size = os.fstat(file.fileno()).st_size
             source = file if sha256 is None else CheckedFile(file, path, sha256, size, sent)
             self._minio.put_object(bucket, key, cast(BinaryIO, source), size)
+
+    def signed_url(self, bucket: str, key: str, time: timedelta) -> str:
+        with self._asking(bucket, key):
+            return str(self._minio.presigned_get_object(bucket, key, expires=time))
 
     def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
         with self._asking(bucket):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 from shared.storage import (
     BucketMissing,
@@ -95,6 +97,9 @@ class MemoryStore(Store):
             size = path.stat().st_size
             source = file if sha256 is None else CheckedFile(file, path, sha256, size, sent)
             self.put(bucket, key, source.read())
+
+    def signed_url(self, bucket: str, key: str, time: timedelta) -> str:
+        return f"http://127.0.0.1:1/{bucket}/{quote(key)}?expires={time.total_seconds():.0f}"
 
     def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
         yield from self.request("list", prefix, lambda: self.found(bucket, prefix))

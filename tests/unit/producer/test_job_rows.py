@@ -17,11 +17,12 @@ import pytest
 
 from producer.exports.formats import FORMATS
 from producer.exports.writing import write_rows
-from producer.job_rows import iter_rows, schema_of
+from producer.job_rows import first_rows, iter_rows, schema_of
 from shared import keys
 from shared.item import Item
 from shared.job import PastJob, read_spec
 from shared.rows import from_parquet, rows_schema
+from shared.rows import to_parquet as rows_to_parquet
 from tests.support import samples
 from tests.support.job_in_memory import MemoryJob
 from tests.support.row_files import to_parquet
@@ -41,8 +42,9 @@ def ended(job: MemoryJob) -> MemoryJob:
     return job
 
 
-def read(job: MemoryJob, **options: Any) -> list[dict[str, Any]]:
+def read(job: MemoryJob, *, limit: int | None = None, **options: Any) -> list[dict[str, Any]]:
     tables = iter_rows(lambda _bucket: job.store, job.jobs, job.spec, **options)
+    tables = first_rows(tables, limit)
     return [row for table in tables for row in table.to_pylist()]
 
 
@@ -139,6 +141,24 @@ def test_limit_reads_no_more_parts_than_it_needs(job: MemoryJob) -> None:
     job.store.get_object = noting  # type: ignore[method-assign]
     read(job, limit=2)
     assert fetched == [keys.part_key(job.spec, 0)]
+
+
+def test_one_row_group_of_a_part_is_held_at_a_time(job: MemoryJob) -> None:
+    """A collector writes one for each chunk, however many of them a part has."""
+    chunks, rows = 40, 25
+    schema = rows_schema(job.spec.pipeline)
+    row = {**read(job)[0], "label": "a long label " * 1000}
+    group = pa.Table.from_pylist([row] * rows, schema=schema)
+    data = rows_to_parquet([group] * chunks, schema, dict)
+    for key in list(job.output("rows/")):
+        job.store.delete("results", f"{keys.output_root(job.spec)}{key}")
+    job.store.put("results", keys.part_key(job.spec, 0), data)
+    before, most, sizes = pa.total_allocated_bytes(), 0, []
+    for table in iter_rows(lambda _bucket: job.store, job.jobs, job.spec):
+        sizes.append(table.num_rows)
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert sizes == [rows] * chunks
+    assert most < 5 * group.nbytes  # the last is held until the next is there
 
 
 def test_a_retried_item_shows_its_newest_row_in_its_place(job: MemoryJob) -> None:

@@ -1,0 +1,1 @@
+"""Which of a job's rows ``results`` shows, and in which order."""

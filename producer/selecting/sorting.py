@@ -1,0 +1,89 @@
+"""``--sort``: rows in the order of one field, of jobs larger than memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from producer.selecting.fields import Field, find_field
+from producer.selecting.gathered import gathered
+from shared.errors import UsageError
+
+_BLOCK_ROWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A field to sort by; equal rows keep their order, and rows without a value come last."""
+
+    field: Field
+    is_descending: bool
+
+    def indices(self, values: pa.Array) -> pa.Array:
+        """The places of the values, in this order."""
+        order = "descending" if self.is_descending else "ascending"
+        return pc.array_sort_indices(values, order=order, null_placement="at_end")
+
+
+def parse_order(text: str, schema: pa.Schema) -> Order:
+    """``FIELD``, or ``-FIELD`` for the largest first. Raises UsageError."""
+    field = find_field(text.removeprefix("-"), schema, "--sort")
+    is_number = pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
+    if not field.is_single and not is_number:
+        raise UsageError(
+            "bad_sort",
+            f"--sort: a row may have several values of {field.name}.",
+            "Sort by a number of them, such as their score, or by a field that a row has once.",
+        )
+    return Order(field, text.startswith("-"))
+
+
+def sorted_rows(tables: Iterable[pa.Table], order: Order, limit: int | None) -> Iterator[pa.Table]:
+    """The rows in that order, or the first ``limit`` of them.
+
+    Sorted runs of rows lie in a temporary folder; in memory are one run and the values of the
+    field: of all rows, or of the first ``limit`` of each run.
+    """
+    with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
+        runs, values = [], []
+        for number, table in enumerate(gathered(tables)):
+            found = order.field.best(table)
+            if pa.types.is_string(found.type):
+                found = found.cast(pa.large_string())  # all of them may have more than 2 GiB
+            places = order.indices(found).slice(0, limit)
+            values.append(found.take(places))
+            runs.append(_run(table.take(places), Path(folder) / str(number)))
+        if runs:
+            whole = order.indices(pa.concat_arrays(values)).slice(0, limit)
+            yield from _merged(runs, whole.to_numpy().astype(np.int64))
+
+
+def _run(table: pa.Table, path: Path) -> pa.Table:
+    """The table, as a file that is mapped into memory."""
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=_BLOCK_ROWS)
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def _merged(runs: list[pa.Table], order: npt.NDArray[np.int64]) -> Iterator[pa.Table]:
+    """``order``: places in all runs together, in which those of one run ascend."""
+    ends = np.cumsum([run.num_rows for run in runs])
+    done = np.zeros(len(runs), dtype=np.int64)
+    for first in range(0, len(order), _BLOCK_ROWS):
+        run_of = np.searchsorted(ends, order[first : first + _BLOCK_ROWS], side="right")
+        counts = np.bincount(run_of, minlength=len(runs))
+        slices = [
+            run.slice(int(start), int(count))
+            for run, start, count in zip(runs, done, counts, strict=True)
+            if count
+        ]
+        by_run = np.argsort(run_of, kind="stable")  # in which order the slices have the rows
+        yield pa.concat_tables(slices).combine_chunks().take(pa.array(np.argsort(by_run)))
+        done += counts
