@@ -14,10 +14,20 @@ from pathlib import Path
 
 from producer import Echo
 from producer.few_images import run_images
+from producer.models.in_bucket import StackModels
 from producer.stages_process import StagesProcess
-from shared.catalog import Catalog, model_key, published, references, resolve
+from shared.catalog import (
+    BucketModels,
+    Catalog,
+    Models,
+    PublishedModel,
+    model_key,
+    published,
+    references,
+    resolve,
+)
 from shared.catalog.published import MARKER
-from shared.errors import HeadraceError
+from shared.errors import HeadraceError, TransientError
 from shared.few_images import ImageRows, writing_to
 from shared.pipeline import Pipeline
 from shared.storage import Store
@@ -59,8 +69,9 @@ def try_out(
     store.make_bucket(place.models_bucket)
     if out is not None:
         _make(out)
-    _bring_models(name_or_path, place, store, echo)
-    found = resolve(name_or_path, place.models_bucket, store)
+    models = _Models(place, store)
+    _bring_models(name_or_path, place, store, models, echo)
+    found = resolve(name_or_path, place.models_bucket, store, models=models)
     if found.packed:
         from producer.jobs.code import silent, upload_class
     for packed in found.packed:
@@ -82,16 +93,37 @@ def try_out(
     return found.pipeline, rows
 
 
-def _bring_models(name_or_path: str, place: HomeStore, store: Store, echo: Echo) -> None:
+class _Models(StackModels):
+    """The stack's; a version that was tried before needs no stack."""
+
+    def __init__(self, place: HomeStore, store: Store) -> None:
+        super().__init__(place.home)
+        self._here = BucketModels(store, place.models_bucket)
+
+    def find(self, name: str, sha256: str | None) -> PublishedModel | None:
+        """See ``Models``."""
+        here = self._here.find(name, sha256) if sha256 else None
+        return here or super().find(name, sha256)
+
+
+def _bring_models(
+    name_or_path: str, place: HomeStore, store: Store, models: Models, echo: Echo
+) -> None:
     """Have the versions that the pipeline names in the store. Raises HeadraceError."""
     catalog = Catalog()
-    for reference in references(catalog.pipeline(name_or_path), catalog).values():
+    for reference in references(catalog.pipeline(name_or_path), catalog, models).values():
         if reference.python_class is not None:
             continue
         name, sha256 = reference.entry.name, reference.sha256
         if published(store, place.models_bucket, name, sha256) is not None:
             continue
-        if not _copy_from_stack(place, store, name, sha256) and reference.version is None:
+        if _copy_from_stack(place, store, name, sha256):
+            continue
+        if reference.published is not None:
+            raise TransientError(
+                "model_not_copied", f"The model '{name}' cannot be copied from the stack's bucket."
+            )
+        if reference.version is None:
             from producer.models import pull_model
 
             pull_model(name, place, store, echo=echo)

@@ -11,7 +11,7 @@ from producer.doctor.checks import Checks
 from producer.doctor.process_rows import ProcessRow
 from producer.exports.error_summary import ErrorSummary
 from producer.jobs import JobStatus, Submitted
-from producer.models import ModelStatus, PulledModel
+from producer.models import AddedModel, ModelDetails, ModelStatus, PulledModel
 from producer.search.nearest import SimilarImage
 from producer.stack.info import StackInfo
 from producer.upload.transfer import UploadReport
@@ -43,9 +43,11 @@ ANSWERS: dict[str, Any] = {
     "errors": list[ErrorSummary],
     "info": StackInfo,
     "jobs": list[JobStatus],
+    "models-add": AddedModel,
     "models-list": list[ModelStatus],
     "models-pull": PulledModel,
     "models-push": PulledModel,
+    "models-show": ModelDetails,
     "pipelines-list": list[PipelineSummary],
     "pipelines-show": PipelineView,
     "ps": list[ProcessRow],

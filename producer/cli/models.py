@@ -3,13 +3,80 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from producer.cli.output import AsJson, answer, answer_json, example, say, table
 
 app = typer.Typer(help="The models that pipelines name.")
+
+Channels = Literal["rgb", "bgr"]
+ViewKind = Literal["crop", "letterbox", "stretch"]
+
+
+@app.command(
+    epilog=example(
+        "models add cats resnet18.pth --architecture resnet18 --labels cats.txt > cats.yaml",
+        "models add parts yolox.onnx --labels parts.txt --size 640x640 --json",
+    )
+)
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The model, in one file.")],
+    architecture: Annotated[
+        str | None, typer.Option(metavar="A", help="torchvision's name of the network.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The names of its classes, one a line.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A second file that its format has.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Of the images that it takes.")
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(metavar="R,G,B", help="Of pixels scaled to 0..1.")
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(metavar="R,G,B", help="Of pixels scaled to 0..1.")
+    ] = None,
+    channels: Annotated[
+        Channels | None, typer.Option(help="The order in which it takes them.")
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option(metavar="L", help="How a detector's outputs become boxes.")
+    ] = None,
+    view: Annotated[ViewKind | None, typer.Option(help="How an image is fitted to it.")] = None,
+    licence: Annotated[str, typer.Option(metavar="TEXT", help="As 'models list' shows it.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Bring a model of your own into the bucket, and print a pipeline that uses it.
+
+    What is not said follows from the file. It is opened and run once in a process of its own, and
+    nothing is in the bucket unless that goes well.
+    """
+    from producer.connections import connect_stack
+    from producer.models import Given, add_model
+    from producer.models.given import channels_of, size_of
+
+    given = Given(
+        architecture=architecture,
+        labels=labels,
+        config=config,
+        size=None if size is None else size_of(size),
+        mean=None if mean is None else channels_of("--mean", mean),
+        std=None if std is None else channels_of("--std", std),
+        channels=channels,
+        layout=layout,
+        view=view,
+        licence=licence,
+    )
+    settings = (connections := connect_stack()).settings
+    store = connections.store_of(settings.models_bucket)
+    added = add_model(name, file, given, settings, store, echo=say)
+    answer_json(added) if as_json else answer(added.pipeline.rstrip())
 
 
 @app.command("list", epilog=example("models list"))
@@ -25,16 +92,42 @@ def list_models(as_json: AsJson = False) -> None:
         answer_json(found)
         return
     table(
-        ("MODEL", "VERSION", "READY", "OUTPUTS", "ENGINES", "LICENCE"),
+        ("MODEL", "VERSION", "CURRENT", "READY", "FORMAT", "OUTPUTS", "ENGINES", "LICENCE"),
         [
             (
-                *(model.name, (model.sha256 or "")[:12], "yes" if model.pulled else "no"),
+                *(model.name, (model.sha256 or "")[:12], "yes" if model.is_default else "no"),
+                *("yes" if model.pulled else "no", model.format or ""),
                 ", ".join(f"{name} {count}" for name, count in (model.outputs or {}).items()),
                 *(", ".join(model.engines), model.licence),
             )
             for model in found
         ],
     )
+
+
+@app.command(epilog=example("models show cats", "models show cats@0123456789ab --json"))
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME[@SHA256]")], as_json: AsJson = False
+) -> None:
+    """Show a model: what it takes and gives, its labels and releases, and a pipeline for it.
+
+    Of a version, the first digits of its sha256 will do.
+    """
+    from producer.connections import connect_stack
+    from producer.models import show_model
+
+    connections = connect_stack()
+    bucket = connections.settings.models_bucket
+    shown = show_model(name, connections.store_of(bucket), bucket)
+    if as_json:
+        answer_json(shown)
+        return
+    import yaml
+
+    fields = shown.model_dump(mode="json", exclude_none=True)
+    pipeline = fields.pop("pipeline")
+    answer(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True).rstrip())
+    answer("pipeline: |\n" + "\n".join(f"  {line}" for line in pipeline.splitlines()))
 
 
 @app.command(epilog=example("models pull mobilenet_v2", "models pull mobilenet_v2 --from w.pth"))

@@ -29,9 +29,10 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE")], as_json: AsJson = False
 ) -> None:
     """Show a pipeline with all that follows from its model and from defaults."""
+    from producer.models.in_bucket import StackModels
     from shared.catalog import show_pipeline
 
-    shown = show_pipeline(name)
+    shown = show_pipeline(name, models=StackModels())
     if as_json:
         answer_json(shown)
         return
@@ -45,9 +46,10 @@ def show(
 @app.command(epilog=example("pipelines validate ./mine.yaml"))
 def validate(file: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
     """Check a pipeline's file; what is wrong is named with its line."""
+    from producer.models.in_bucket import StackModels
     from shared.catalog import validate_file
 
-    validate_file(file)
+    validate_file(file, models=StackModels())
     answer(f"{file} is fine.")
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from shared.catalog import (
+    BucketModels,
     Catalog,
     ClassModelFile,
     Entry,
+    PublishedModel,
     WeightsModelFile,
+    current_release,
     published_versions,
     weights_model,
 )
@@ -19,12 +22,16 @@ from shared.model import EngineName
 from shared.settings import Settings
 from shared.storage import Store
 
+_ENGINES: tuple[EngineName, ...] = ("torch", "onnxruntime", "openvino")
+
 
 class ModelStatus(Frozen):
     """One version of a model. ``pulled``: a job may use it; ``is_default``: by its bare name.
 
     ``sha256`` is null for a class that is in none of the folders looked at. ``outputs``: what the
     network gives, with how many numbers for an image; null for a class, and before it is pulled.
+    ``format``: of its file; null for a class. ``is_added``: it is in the bucket alone, with no file
+    in config/models.
     """
 
     name: str
@@ -34,22 +41,27 @@ class ModelStatus(Frozen):
     engines: tuple[EngineName, ...]
     is_default: bool = True
     outputs: dict[str, int] | None = None
+    format: str | None = None
+    is_added: bool = False
 
 
 def list_models(
     store: Store, settings: Settings, catalog: Catalog | None = None
 ) -> list[ModelStatus]:
-    """Every model in ``config/``, and the versions of it that were pushed, defaults first.
+    """Every model in ``config/``, then those that were added, with their versions, defaults first.
 
     Raises UsageError for a file that is wrong, and the store's errors.
     """
-    catalog = catalog or Catalog()
+    catalog, bucket = catalog or Catalog(), settings.models_bucket
     found: list[ModelStatus] = []
     for entry in map(catalog.model, catalog.model_names()):
         if isinstance(entry.content, ClassModelFile):
             found.append(_class_status(entry.name, entry.content))
         else:
-            found.extend(_versions(weights_model(entry), store, settings.models_bucket))
+            found.extend(_versions(weights_model(entry), store, bucket))
+    for name in BucketModels(store, bucket).names():
+        if name not in catalog.model_names():
+            found.extend(_added(name, store, bucket))
     return found
 
 
@@ -70,17 +82,46 @@ def _class_status(name: str, content: ClassModelFile) -> ModelStatus:
 
 
 def _versions(entry: Entry[WeightsModelFile], store: Store, bucket: str) -> list[ModelStatus]:
-    default = entry.content.sha256
-    ready = {each.sha256: each.outputs for each in published_versions(store, bucket, entry.name)}
+    content, default = entry.content, entry.content.sha256
+    ready = {each.sha256: each for each in published_versions(store, bucket, entry.name)}
+    missing = ModelStatus(
+        name=entry.name,
+        sha256=default,
+        licence=content.licence,
+        pulled=False,
+        engines=_ENGINES if content.architecture else _ENGINES[1:],
+        format=content.format,
+    )
+    first = _status(ready.pop(default), is_default=True) if default in ready else missing
+    others = (_status(ready[sha256], is_default=False) for sha256 in sorted(ready))
+    return [first, *others]
+
+
+def _added(name: str, store: Store, bucket: str) -> list[ModelStatus]:
+    """The current version, then the others, the newest first."""
+    release = current_release(store, bucket, name)
+    current = release.sha256 if release else None
+    newest_first = sorted(
+        published_versions(store, bucket, name),
+        key=lambda each: (each.sha256 == current, each.created_at),
+        reverse=True,
+    )
     return [
-        ModelStatus(
-            name=entry.name,
-            sha256=sha256,
-            licence=entry.content.licence,
-            pulled=sha256 in ready,
-            engines=("torch", "onnxruntime", "openvino"),
-            is_default=sha256 == default,
-            outputs=ready.get(sha256),
-        )
-        for sha256 in (default, *sorted(ready.keys() - {default}))
+        _status(each, is_default=each.sha256 == current, is_added=True) for each in newest_first
     ]
+
+
+def _status(version: PublishedModel, *, is_default: bool, is_added: bool = False) -> ModelStatus:
+    constants = version.constants
+    torch = _ENGINES[:1] if constants.architecture else ()
+    return ModelStatus(
+        name=version.name,
+        sha256=version.sha256,
+        licence=version.licence,
+        pulled=True,
+        engines=torch + (_ENGINES[1:] if version.has_graph else ()),
+        is_default=is_default,
+        outputs=version.outputs,
+        format=constants.format,
+        is_added=is_added,
+    )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +24,7 @@ from shared.catalog import (
 )
 from shared.catalog.exports import ExportRequest
 from shared.catalog.published import LABELS, ONNX, WEIGHTS
+from shared.errors import PermanentError
 from shared.storage import Store, ensure_bucket
 
 
@@ -60,10 +64,6 @@ class ModelPublisher:
         if (found := labels(entry)) is not None:
             files[LABELS] = folder / LABELS
             files[LABELS].write_bytes(found)
-        self.echo(f"Storing '{name}' in the bucket '{self.bucket}'")
-        ensure_bucket(self.store, self.bucket)
-        for file, path in files.items():
-            self.store.put_file(self.bucket, model_key(name, sha256, file), path)
         version = PublishedModel(
             name=name,
             sha256=sha256,
@@ -76,9 +76,42 @@ class ModelPublisher:
             licence=entry.content.licence,
             source=source,
         )
+        return self.upload(version, files)
+
+    def upload(self, version: PublishedModel, files: dict[str, Path]) -> PublishedModel:
+        """Store what was made on this machine. Returns the version that stands.
+
+        Raises the store's errors, and UsageError for a file that has changed since.
+        """
+        name, sha256 = version.name, version.sha256
+        self.echo(f"Storing '{name}' in the bucket '{self.bucket}'")
+        ensure_bucket(self.store, self.bucket)
+        for file, path in files.items():
+            key = model_key(name, sha256, file)
+            self.store.put_file(self.bucket, key, path, sha256=version.files[file])
         version = publish(self.store, self.bucket, version)
         self.echo(f"The model '{name}' {sha256[:12]} is ready")
         return version
+
+
+@contextmanager
+def workplace(home: Path) -> Iterator[Path]:
+    """A folder that is gone afterwards, on the disk of the downloads that are kept."""
+    try:
+        downloads(home).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=downloads(home)) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise PermanentError(
+            "cache_not_written",
+            f"Cannot keep files in {downloads(home)}: {error.strerror or error}.",
+            "Free some space there, or set HEADRACE_HOME to another folder.",
+        ) from error
+
+
+def downloads(home: Path) -> Path:
+    """Where weights that passed their check are kept."""
+    return home / "cache" / "downloads"
 
 
 def file_sha256(path: Path) -> str:

@@ -6,17 +6,21 @@ needs no network.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from producer import Echo
 from producer.models.downloads import fetch, require_readable, take
 from producer.models.export import Export, export_model
-from producer.models.publish import ModelPublisher, file_sha256
-from shared.catalog import Catalog, Entry, WeightsModelFile, require_unchanged, weights_model
+from producer.models.publish import ModelPublisher, downloads, file_sha256, workplace
+from shared.catalog import (
+    Catalog,
+    Entry,
+    WeightsModelFile,
+    current_release,
+    require_unchanged,
+    weights_model,
+)
 from shared.errors import PermanentError, UsageError
 from shared.fields import Frozen
 from shared.storage import Store
@@ -61,13 +65,13 @@ def pull_model(
     Raises UsageError, PermanentError ``sha256_mismatch``, HeadraceError ``model_not_fetched`` or
     ``export_failed``, and the store's errors; nothing half-done is ever seen as complete.
     """
-    entry = weights_model((catalog or Catalog()).model(name))
+    entry = _entry(name, catalog or Catalog(), store, place.models_bucket)
     publisher = ModelPublisher(store, place.models_bucket, echo, export)
     existing = publisher.existing(name, entry.content.sha256)
     if existing is not None:
         require_unchanged(entry, existing.constants)
         return PulledModel(name=name, sha256=existing.sha256, source=existing.source, is_new=False)
-    with _workplace(place.home) as folder:
+    with workplace(place.home) as folder:
         weights, source = _checked_weights(entry, place.home, folder, from_file, echo)
         version = publisher.publish(entry, weights, source, folder)
     return PulledModel(name=name, sha256=version.sha256, source=version.source, is_new=True)
@@ -87,7 +91,7 @@ def push_model(
 
     All but the weights is as the model's file says. Raises as ``pull_model`` does.
     """
-    entry = weights_model((catalog or Catalog()).model(name))
+    entry = _entry(name, catalog or Catalog(), store, place.models_bucket)
     require_readable(file)
     if file.suffix == ".onnx":
         raise UsageError(
@@ -99,7 +103,7 @@ def push_model(
     existing = publisher.existing(name, file_sha256(file))
     version = existing
     if version is None:
-        with _workplace(place.home) as folder:
+        with workplace(place.home) as folder:
             version = publisher.publish(entry, file, file.name, folder)
     echo(f"For a pipeline's file:  model: {name}@{version.sha256}")
     echo(f"For {entry.document.path}, to make it the default:  sha256: {version.sha256}")
@@ -108,12 +112,23 @@ def push_model(
     )
 
 
+def _entry(name: str, catalog: Catalog, store: Store, bucket: str) -> Entry[WeightsModelFile]:
+    """The model's file. Raises UsageError, which knows of a model that was added."""
+    if name not in catalog.model_names() and current_release(store, bucket, name):
+        raise UsageError(
+            "not_in_config",
+            f"The model '{name}' is in the bucket alone, and has no file in config/models.",
+            f"For another version of it, run 'headrace models add {name} FILE'.",
+        )
+    return weights_model(catalog.model(name))
+
+
 def _checked_weights(
     entry: Entry[WeightsModelFile], home: Path, folder: Path, given: Path | None, echo: Echo
 ) -> tuple[Path, str]:
     """The weights of the sha256 that the model's file says, and in words where they are from."""
     wanted, sources = entry.content.sha256, entry.content.sources
-    kept = _downloads(home) / f"{wanted}.pth"
+    kept = downloads(home) / f"{wanted}.pth"
     if given is not None:
         weights, source = take(given, sources, folder)
     elif kept.exists() and file_sha256(kept) == wanted:
@@ -129,22 +144,3 @@ def _checked_weights(
             f"They are not what {entry.document.path} names: do not use them.",
         )
     return (weights if given is not None else weights.replace(kept)), source
-
-
-def _downloads(home: Path) -> Path:
-    return home / "cache" / "downloads"
-
-
-@contextmanager
-def _workplace(home: Path) -> Iterator[Path]:
-    """A folder that is gone afterwards, on the disk of the downloads that are kept."""
-    try:
-        _downloads(home).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=_downloads(home)) as folder:
-            yield Path(folder)
-    except OSError as error:
-        raise PermanentError(
-            "cache_not_written",
-            f"Cannot keep files in {_downloads(home)}: {error.strerror or error}.",
-            "Free some space there, or set HEADRACE_HOME to another folder.",
-        ) from error

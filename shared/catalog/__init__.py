@@ -21,14 +21,17 @@ from shared.catalog.published import (
     published_versions,
 )
 from shared.catalog.references import references
+from shared.catalog.releases import BucketModels, Models, current_release, release, releases
 from shared.catalog.resolve import Resolved, require_unchanged, resolve
 
 __all__ = [
+    "BucketModels",
     "Catalog",
     "ClassModelFile",
     "Entry",
     "ModelConstants",
     "ModelFile",
+    "Models",
     "PackedClass",
     "PipelineFile",
     "PipelineSummary",
@@ -38,6 +41,7 @@ __all__ = [
     "WeightsModelFile",
     "constants",
     "current",
+    "current_release",
     "labels",
     "list_pipelines",
     "model_key",
@@ -45,6 +49,8 @@ __all__ = [
     "published",
     "published_versions",
     "references",
+    "release",
+    "releases",
     "require_unchanged",
     "resolve",
     "show_pipeline",

@@ -16,6 +16,7 @@ from shared.analyses.base import WrongOption
 from shared.catalog.catalog import Entry
 from shared.catalog.files import Asked, PipelineFile, ShortFile
 from shared.catalog.model_files import USUAL_PIXELS, usual_crop
+from shared.catalog.published import PublishedModel
 from shared.catalog.references import Reference
 from shared.views import View
 from shared.views.crop import Crop
@@ -25,16 +26,17 @@ def analysis(
     entry: Entry[PipelineFile],
     name: str,
     reference: Reference | None,
-    taken: View | None,
-    length: int | None = None,
+    version: PublishedModel | None = None,
 ) -> Analysis:
     """The analysis of that name. Raises UsageError with the pipeline's line.
 
-    ``reference``: its model. ``taken``: the view that the model takes; None: any. ``length``: how
-    many numbers its output has for an image, where that is known.
+    ``reference``: its model. ``version``: of a network, where that is known.
     """
     content, document = entry.content, entry.document
     asked = content.asked()[name]
+    taken, length = reference.file_view if reference else None, None
+    if version is not None:
+        taken, length = version.constants.view, _length(entry, name, asked, version)
     view = _short_view(entry, taken) if isinstance(content, ShortFile) else None
     options: dict[str, Any] = {"view": view or _view(entry, name, asked, reference, taken)}
     if reference is not None:
@@ -50,6 +52,22 @@ def analysis(
         place = content.place_of(name, str(first["loc"][0])) if first["loc"] else ()
         raise document.error(place, first["msg"].removeprefix("Value error, ")) from error
     return found
+
+
+def _length(entry: Entry[PipelineFile], name: str, asked: Asked, version: PublishedModel) -> int:
+    """How many numbers the network gives for an image, of what the analysis reads first."""
+    assert issubclass(asked.kind, NetworkAnalysis)
+    kind, reads = asked.options["kind"], asked.kind.reads[:1]
+    if reads and reads[0] in version.outputs:
+        return version.outputs[reads[0]]
+    problem = (
+        f"the network '{version.name}' gives {' and '.join(version.outputs)}, and {kind} needs its "
+        f"{reads[0]}: name another model"
+        if reads
+        else f"'{version.name}' has weights, which cannot give {kind}: name a Python class, as in "
+        "'model: {python: module:Class}'"
+    )
+    raise entry.document.error(entry.content.place_of(name, "model"), problem)
 
 
 def _short_view(entry: Entry[PipelineFile], taken: View | None) -> View:

@@ -12,10 +12,12 @@ from shared.catalog.asked import analysis
 from shared.catalog.catalog import Catalog, Entry
 from shared.catalog.classes import local_files, pack_codes
 from shared.catalog.files import PipelineFile, ShortFile
-from shared.catalog.model_files import WeightsModelFile
+from shared.catalog.model_files import ClassModelFile
 from shared.catalog.packing import PackedCode
+from shared.catalog.published import PublishedModel
 from shared.catalog.reading import Reader
 from shared.catalog.references import Reference, references
+from shared.catalog.releases import Models, NoModels
 from shared.catalog.sections import ClassReference
 from shared.fields import FileDefault, Frozen, Name
 from shared.pipeline import PipelineFields, Preprocess, view_of
@@ -110,17 +112,20 @@ def list_pipelines(catalog: Catalog | None = None) -> list[PipelineSummary]:
     ]
 
 
-def show_pipeline(name_or_path: str, catalog: Catalog | None = None) -> PipelineView:
+def show_pipeline(
+    name_or_path: str, catalog: Catalog | None = None, models: Models | None = None
+) -> PipelineView:
     """A pipeline with all that follows from its models' files and from defaults.
 
-    Asks no store: whether a model has been pulled is not told. Raises UsageError, also where a
-    class or a file of the pipeline's is missing.
+    ``models``: asked for those that have no file; no other store is asked, so whether a model has
+    been pulled is not told. Raises UsageError, also where a class or a file of the pipeline's is
+    missing.
     """
     catalog = catalog or Catalog()
     entry = catalog.pipeline(name_or_path)
     content = entry.content
-    named, codes, analyses = _checked(entry, catalog)
-    models = {each.key: _model_view(each, codes.get(each.key)) for each in named.values()}
+    named, codes, analyses = _checked(entry, catalog, models or NoModels())
+    used = {each.key: _model_view(each, codes.get(each.key)) for each in named.values()}
     fields = content.model_dump(include=set(_PipelineView.model_fields)) | {
         "name": entry.name,
         "path": str(entry.document.path),
@@ -128,12 +133,12 @@ def show_pipeline(name_or_path: str, catalog: Catalog | None = None) -> Pipeline
     }
     if not isinstance(content, ShortFile):
         shown = {name: _options(each) for name, each in analyses.items()}
-        return LongPipelineView(**fields, models=models, analyses=shown)
+        return LongPipelineView(**fields, models=used, analyses=shown)
     (one,) = analyses.values()
     view, options = view_of(one), _options(one)
     return ShortPipelineView(
         **fields | {"preprocess": fields["preprocess"] | _sizes(view)},
-        model=next(iter(models.values())),
+        model=next(iter(used.values())),
         gives=content.gives,
         view=view.model_dump(),
         engine=options["engine"],
@@ -142,25 +147,27 @@ def show_pipeline(name_or_path: str, catalog: Catalog | None = None) -> Pipeline
     )
 
 
-def validate_file(path: Path, catalog: Catalog | None = None) -> PipelineFile:
-    """Check a pipeline's file, its models, its classes and its files. Asks no store.
+def validate_file(
+    path: Path, catalog: Catalog | None = None, models: Models | None = None
+) -> PipelineFile:
+    """Check a pipeline's file, its models, its classes and its files.
 
-    Raises UsageError.
+    ``models``: asked for those that have no file; no other store is asked. Raises UsageError.
     """
     catalog = catalog or Catalog()
     entry = catalog.pipeline_file(path)
-    _checked(entry, catalog)
+    _checked(entry, catalog, models or NoModels())
     return entry.content
 
 
 def _checked(
-    entry: Entry[PipelineFile], catalog: Catalog
+    entry: Entry[PipelineFile], catalog: Catalog, models: Models
 ) -> tuple[dict[str, Reference], dict[str, PackedCode], dict[str, Analysis]]:
     """The models and analyses by the analyses' names, and code by the models' keys.
 
     Large files are looked at and not read.
     """
-    named, reader = references(entry, catalog), Reader()
+    named, reader = references(entry, catalog, models), Reader()
     distinct = {each.key: each for each in reversed(named.values())}
     classes = [each for each in distinct.values() if each.python_class]
     codes = pack_codes(classes, entry, reader)
@@ -170,8 +177,8 @@ def _checked(
     analyses: dict[str, Analysis] = {}
     for name in entry.content.asked():
         reference = named.get(name)
-        taken = reference.file_view if reference else None
-        analyses[name] = analysis(entry, name, reference, taken)
+        version = reference.published if reference else None
+        analyses[name] = analysis(entry, name, reference, version)
     return named, codes, analyses
 
 
@@ -198,7 +205,16 @@ def _sizes(view: View) -> dict[str, int]:
 
 def _model_view(reference: Reference, code: PackedCode | None) -> ModelView:
     content, name = reference.entry.content, reference.entry.name
-    if not isinstance(content, WeightsModelFile):
+    if isinstance(content, PublishedModel):
+        return ModelView(
+            name=name,
+            sha256=content.sha256,
+            architecture=content.constants.architecture,
+            mean=list(content.constants.mean),
+            std=list(content.constants.std),
+            licence=content.licence,
+        )
+    if isinstance(content, ClassModelFile):
         assert code is not None
         return ModelView(
             name=name,

@@ -1,4 +1,4 @@
-"""What may stand in a model's file."""
+"""What may stand in a model's file, and what a model is that has none."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from shared.catalog.published import PublishedModel
 from shared.fields import MAX_SIDE_PIXELS, Frozen, Sha256, SidePixels
 from shared.model import FormatName, PythonClass
 from shared.views import AnyView, View
@@ -110,7 +111,8 @@ def _kind(value: Any) -> str:
     return "<class>" if isinstance(value, dict) and "python" in value else "<weights>"
 
 
-ModelFile = WeightsModelFile | ClassModelFile
+# A published model is in the bucket alone: its marker says what a file would.
+ModelFile = WeightsModelFile | ClassModelFile | PublishedModel
 MODEL_FILE = Annotated[
     Annotated[WeightsModelFile, Tag("<weights>")] | Annotated[ClassModelFile, Tag("<class>")],
     Discriminator(_kind),

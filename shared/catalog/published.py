@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Literal
 
@@ -21,6 +22,7 @@ ONNX = "model.onnx"
 LABELS = "labels.txt"
 MARKER = "model.json"
 _OUTDATED = "model_outdated"
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class ModelConstants(Frozen):
@@ -103,7 +105,7 @@ def published_versions(store: Store, bucket: str, name: str) -> Iterator[Publish
         folders = list(store.list_folders(bucket, f"{name}/"))
     except BucketMissing:
         return
-    for sha256 in folders:
+    for sha256 in filter(_SHA256.fullmatch, folders):
         if found := current(store, bucket, name, sha256):
             yield found
 

@@ -12,6 +12,7 @@ from shared.catalog.files import PipelineFile, ShortFile
 from shared.catalog.model_files import WeightsModelFile
 from shared.catalog.published import ModelConstants, PublishedModel, published
 from shared.catalog.references import Reference, references
+from shared.catalog.releases import BucketModels, Models
 from shared.errors import UsageError
 from shared.model import Model
 from shared.pipeline import Pipeline, PipelineFields, Preprocess
@@ -27,16 +28,21 @@ class Resolved:
 
 
 def resolve(
-    name_or_path: str, models_bucket: str, store: Store, catalog: Catalog | None = None
+    name_or_path: str,
+    models_bucket: str,
+    store: Store,
+    catalog: Catalog | None = None,
+    models: Models | None = None,
 ) -> Resolved:
     """The pipeline by value, its models pinned to versions that are there, or to packed code.
 
-    Writes nothing. Raises UsageError where a file is wrong, a class is missing, or a version has
-    not been pulled; and the store's errors.
+    ``models``: asked for those that have no file, by default the bucket. Writes nothing. Raises
+    UsageError where a file is wrong, a class is missing, or a version has not been pulled; and the
+    store's errors.
     """
     catalog = catalog or Catalog()
     entry = catalog.pipeline(name_or_path)
-    named = references(entry, catalog)
+    named = references(entry, catalog, models or BucketModels(store, models_bucket))
     distinct = {reference.key: reference for reference in named.values()}
     classes = [reference for reference in distinct.values() if reference.python_class]
     packed = pack(classes, entry) if classes else {}
@@ -45,13 +51,13 @@ def resolve(
         for key, reference in distinct.items()
         if key not in packed
     }
-    models = {
+    found = {
         key: _class_model(key, packed[key], entry)
         if key in packed
         else _network(key, versions[key], entry, named)
         for key in distinct
     }
-    return Resolved(_pipeline(entry, named, models, versions), tuple(packed.values()))
+    return Resolved(_pipeline(entry, named, found, versions), tuple(packed.values()))
 
 
 def _pipeline(
@@ -61,14 +67,11 @@ def _pipeline(
     versions: dict[str, PublishedModel],
 ) -> Pipeline:
     content = entry.content
-    asked, analyses = content.asked(), {}
-    for name, one in asked.items():
+    analyses = {}
+    for name in content.asked():
         reference = named.get(name)
-        taken, length = reference.file_view if reference else None, None
-        if reference is not None and (version := versions.get(reference.key)):
-            assert issubclass(one.kind, NetworkAnalysis)
-            taken, length = version.constants.view, version.outputs[one.kind.reads[0]]
-        analyses[name] = analysis(entry, name, reference, taken, length)
+        version = versions.get(reference.key) if reference else None
+        analyses[name] = analysis(entry, name, reference, version)
     is_short = isinstance(content, ShortFile) and content.gives == "classes"
     shared = content.model_dump(include=PipelineFields.model_fields.keys() - {"preprocess"})
     limits = content.preprocess.model_dump(include=set(Preprocess.model_fields))
@@ -92,12 +95,6 @@ def _network(
     for name in (name for name, reference in named.items() if reference.key == key):
         kind = asked[name].kind
         assert issubclass(kind, NetworkAnalysis)
-        if kind.reads[0] not in version.outputs:
-            raise entry.document.error(
-                entry.content.place_of(name, "model"),
-                f"the network '{key}' gives {' and '.join(version.outputs)}, and "
-                f"{asked[name].options['kind']} needs its {kind.reads[0]}: name another model",
-            )
         read.update(kind.reads)
     baked = version.constants
     return Model(
@@ -126,6 +123,8 @@ def _class_model(key: str, packed: PackedClass, entry: Entry[PipelineFile]) -> M
 
 def _version(reference: Reference, models_bucket: str, store: Store) -> PublishedModel:
     """The version that is there; an unpinned one must be as the model's file says."""
+    if reference.published is not None:
+        return reference.published
     entry = weights_model(reference.entry)
     pinned, sha256 = reference.version, reference.sha256
     version = published(store, models_bucket, entry.name, sha256)

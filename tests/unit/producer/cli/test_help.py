@@ -32,7 +32,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         *("upload", "enqueue", "status", "wait", "jobs", "resume", "cancel", "retry", "rm"),
         *("results", "errors", "similar", "styles", "try"),
         *("dead-letters list", "dead-letters show", "dead-letters replay", "dead-letters purge"),
-        *("models list", "models pull", "models push"),
+        *("models add", "models list", "models pull", "models push", "models show"),
         *("pipelines list", "pipelines new", "pipelines show", "pipelines validate"),
     }
 

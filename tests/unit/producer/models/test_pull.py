@@ -286,12 +286,12 @@ def test_an_upload_that_ends_early_is_taken_up_again(bench: Bench, wheel: Path) 
     bench.describe(PACKAGE)
     whole = bench.store.put_file
 
-    def stop_at_labels(bucket: str, key: str, path: Path) -> None:
+    def stop_at_labels(bucket: str, key: str, path: Path, *, sha256: str) -> None:
         if key.endswith("labels.txt"):
             raise KeyboardInterrupt
-        whole(bucket, key, path)
+        whole(bucket, key, path, sha256=sha256)
 
-    bench.store.put_file = stop_at_labels  # type: ignore[method-assign]
+    bench.store.put_file = stop_at_labels  # type: ignore[method-assign, assignment]
     with pytest.raises(KeyboardInterrupt):
         bench.pull()
     assert not any(key.endswith("model.json") for key in bench.objects())

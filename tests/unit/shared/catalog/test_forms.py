@@ -9,7 +9,7 @@ import pytest
 from shared.analyses.palette import Palette
 from shared.analyses.values import Values
 from shared.analyses.vector import Vector
-from shared.catalog import Catalog, PublishedModel, Resolved, resolve, validate_file
+from shared.catalog import BucketModels, Catalog, PublishedModel, Resolved, resolve, validate_file
 from shared.catalog.classes import PackedClass
 from shared.errors import UsageError
 from shared.views.crop import Crop
@@ -63,7 +63,7 @@ class Bench:
     def refused_by_validate(self, text: str) -> str:
         path = written(self.folder, text)
         with pytest.raises(UsageError) as caught:
-            validate_file(path, self.catalog)
+            validate_file(path, self.catalog, BucketModels(self.store, "models"))
         assert "\n" not in str(caught.value)
         return caught.value.message.removeprefix(str(path))
 
