@@ -17,7 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.__main__ import RESULTS, photos
-from benchmarks.figures import adding, catalogue, class_host, device, listing, overhead, start, vgg
+from benchmarks.figures import (
+    adding,
+    boxes_head,
+    catalogue,
+    class_host,
+    device,
+    listing,
+    overhead,
+    start,
+    vgg,
+)
 from benchmarks.figures.bench import Bench
 from benchmarks.machine import machine
 from benchmarks.plots import plot_busy, plot_many
@@ -42,6 +52,7 @@ def figures(given: argparse.Namespace) -> dict[str, Figure]:
         "first_row_of_many": lambda bench: start.first_row(bench, given.objects),
         "overhead": overhead.overhead,
         "class_host": class_host.class_host,
+        "boxes_head": boxes_head.boxes_head,
         "catalogue": catalogue.catalogue,
         "catalogue_large_photos": catalogue.large_photos,
         "catalogue_many_images": catalogue.many_images,

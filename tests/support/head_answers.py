@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from shared.analyses import NetworkAnalysis
 from shared.item import ItemFailure
-from shared.pipeline import NetworkAnalysis
+from shared.placement import Size
 from workers.inference.heads import ClassOutputs, NetworkOutputs, head_of
 
 
 def answers(
-    analysis: NetworkAnalysis, outputs: dict[str, Any] | ClassOutputs, labels: Sequence[str] = ()
+    analysis: NetworkAnalysis,
+    outputs: dict[str, Any] | NetworkOutputs | ClassOutputs,
+    labels: Sequence[str] = (),
+    size: Size = (9, 9),
 ) -> list[Any]:
     """Each image's answer, or its failure. Answers are of the analysis's type, within bounds.
 
-    ``outputs``: of a network, its arrays by name.
+    ``outputs``: of a network, its arrays by name. ``size``: of all originals.
     """
-    images = next(iter(outputs.values())) if isinstance(outputs, dict) else outputs
     given = NetworkOutputs(outputs) if isinstance(outputs, dict) else outputs
-    sizes = [(9, 9)] * len(images)
+    images = next(iter(given.arrays.values())) if isinstance(given, NetworkOutputs) else given
+    sizes = [size] * len(images)
     answered = head_of(analysis.kind).answers(analysis, given, labels, sizes)
     values, failures = answered.values, answered.failures
     assert values.type == analysis.answer_type()

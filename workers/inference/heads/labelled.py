@@ -56,6 +56,21 @@ def wrong_score(score: Any) -> str:
     return f"score is {wrong}" if wrong else ""
 
 
+def wrong_label(label: Any) -> str:
+    """What is wrong with it; empty where it is a label."""
+    if not _is_label(label) or is_huge(label):
+        return f"label is {shown(label)}"
+    if isinstance(label, int):
+        return ""
+    if len(label) > MAX_LABEL_CHARACTERS:
+        return f"label has {len(label):,} characters, at most {MAX_LABEL_CHARACTERS:,}"
+    try:
+        label.encode()
+    except UnicodeEncodeError:
+        return f"label is {shown(label)}, half a character of Unicode"
+    return ""
+
+
 def _is_label(value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))
 
@@ -83,24 +98,10 @@ def _of_entry(entry: Any, where: str) -> Prediction:
 
 def _prediction(label: Any, score: Any) -> Prediction:
     label, score = scalar(label), scalar(score)
-    problems = [_wrong_label(label), wrong_score(score)]
+    problems = [wrong_label(label), wrong_score(score)]
     if not any(problems):
         return str(label), float(score)
     problem = ", ".join(filter(None, problems))
     if isinstance(label, int | float) and isinstance(score, str):
         problem = f"label is {shown(label)}, score is {shown(score)}: give (label, score)"
     raise UnusableOutput(problem)
-
-
-def _wrong_label(label: Any) -> str:
-    if not _is_label(label) or is_huge(label):
-        return f"label is {shown(label)}"
-    if isinstance(label, int):
-        return ""
-    if len(label) > MAX_LABEL_CHARACTERS:
-        return f"label has {len(label):,} characters, at most {MAX_LABEL_CHARACTERS:,}"
-    try:
-        label.encode()
-    except UnicodeEncodeError:
-        return f"label is {shown(label)}, half a character of Unicode"
-    return ""

@@ -20,7 +20,7 @@ class Candidates:
 
     ``images``: the number of its image in the batch.
     ``boxes``: float32 (candidates, 4), x1, y1, x2, y2 in pixels of the canvas.
-    ``scores``: float32, from 0 to 1.
+    ``scores``: float32, from 0 to 1 where the network is as it should be.
     ``classes``: the number of its class among the model's.
     """
 
@@ -53,5 +53,9 @@ class Layout(Protocol):
         ...
 
     def candidates(self, arrays: Arrays, canvas: Size, min_score: float) -> Candidates:
-        """The boxes with a score of ``min_score`` or more."""
+        """The boxes with a score of ``min_score`` or more, each with its best class alone.
+
+        Numbers are as the network gave them: the head looks for those that are not finite, or no
+        scores. A box whose score is not a number is among them.
+        """
         ...

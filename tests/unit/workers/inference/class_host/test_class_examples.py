@@ -66,7 +66,7 @@ def answers(file: Path, folder: Path) -> tuple[Pipeline, pa.Array]:
 
 
 def test_the_page_has_an_example_of_each_kind() -> None:
-    assert len(PIPELINES) >= 6
+    assert len(PIPELINES) >= 7
     assert PAGE.count("```python\n# ") == PAGE.count("```python")
     assert PAGE.count("```yaml\n# ") == PAGE.count("```yaml")
 
@@ -83,7 +83,16 @@ def test_a_dark_image_is_what_the_examples_say(folder: Path) -> None:
 
     assert first("palette_name.yaml")["predictions"] == [{"label": "night in winter", "score": 1.0}]
     assert first("exposure.yaml")["is_dark"] is True
+    assert first("bright.yaml") == []
     assert first("centre.yaml") == {"folder": "2026", "x": 0.0, "y": -80.0, "width": 640}
+
+
+def test_a_bright_image_has_a_box_in_its_own_pixels(folder: Path) -> None:
+    _, values = answers(folder / "own" / "bright.yaml", folder)
+    ((box,),) = values.to_pylist()[1:]
+    width, height = ORIGINALS[1]
+    assert (box["label"], box["x1"], box["y1"]) == ("bright", 0, 0)
+    assert (box["x2"], box["y2"]) == (width, pytest.approx(319 / 320 * height))
 
 
 def test_the_example_of_the_readme_is_the_one_in_its_folder(folder: Path) -> None:
