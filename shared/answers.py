@@ -194,7 +194,8 @@ def fitting(answers: pa.RecordBatch) -> pa.RecordBatch:
             text = (
                 f"Its answers take {sizes[row]:,} bytes, and the chunk's {len(answers)} images "
                 f"have {MAX_ANSWER_BYTES:,} together, of which the smaller ones took theirs first: "
-                "give shorter answers, or enqueue with a smaller --chunk-items."
+                "give fewer or shorter answers, as by a lower max_boxes or top_k, or enqueue with "
+                "a smaller --chunk-items."
             )
             failures[row] = ItemFailure.of(ItemErrorCode.MODEL_ERROR, text)
     return failed_also(answers, failures)

@@ -22,6 +22,17 @@ def file_key(sha256: str) -> str:
     return f"_files/{sha256}"
 
 
+REMOVALS = "_removing/"
+
+
+def removal_prefix(folder: str, sha256: str) -> str:
+    """The marks of those who remove something from the models bucket, one for each of them.
+
+    ``folder`` is its first folder there: a model's name, ``_code`` or ``_files``.
+    """
+    return f"{REMOVALS}{folder}/{sha256}/"
+
+
 def spec_key(job_id: str) -> str:
     """The job's spec, create-only."""
     return f"{JOBS}{job_id}/spec.json"

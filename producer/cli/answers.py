@@ -11,7 +11,7 @@ from producer.doctor.checks import Checks
 from producer.doctor.process_rows import ProcessRow
 from producer.exports.error_summary import ErrorSummary
 from producer.jobs import JobStatus, Submitted
-from producer.models import AddedModel, ModelDetails, ModelStatus, PulledModel
+from producer.models import AddedModel, ModelDetails, ModelStatus, Pruned, PulledModel
 from producer.search.nearest import SimilarImage
 from producer.stack.info import StackInfo
 from producer.upload.transfer import UploadReport
@@ -50,6 +50,7 @@ ANSWERS: dict[str, Any] = {
     "models-show": ModelDetails,
     "pipelines-list": list[PipelineSummary],
     "pipelines-show": PipelineView,
+    "prune": Pruned,
     "ps": list[ProcessRow],
     "retry": Submitted,
     "similar": list[SimilarImage],

@@ -13,6 +13,7 @@ from producer.cli import (
     jobs,
     models,
     pipelines,
+    prune,
     results,
     search,
     stack,
@@ -28,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"max_content_width": 100},
 )
-for group in (stack, upload, jobs, results, search, try_out, doctor):
+for group in (stack, upload, jobs, prune, results, search, try_out, doctor):
     app.add_typer(group.app)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(models.app, name="models")

@@ -1,4 +1,4 @@
-"""``models``: which there are, and bringing them into the bucket."""
+"""``models``: which there are, bringing them into the bucket, and removing them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from producer.cli.output import AsJson, answer, answer_json, example, say, table
+from producer.cli.output import AsJson, answer, answer_json, confirm, example, say, table
 
 app = typer.Typer(help="The models that pipelines name.")
 
@@ -165,3 +165,22 @@ def push(
         name, file, settings, connections.store_of(settings.models_bucket), echo=say
     )
     answer_json(pushed) if as_json else answer(f"{pushed.name}@{pushed.sha256}")
+
+
+@app.command(epilog=example("models rm mobilenet_v2", "models rm mobilenet_v2@7ebf99e0… --yes"))
+def rm(
+    model: Annotated[
+        str, typer.Argument(metavar="NAME[@SHA256]", help="All of a model, or one version.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove a model, or one version of it, from the bucket, unless an open job needs it."""
+    from producer.connections import connect_stack
+    from producer.models import removable, remove_model
+
+    connections = connect_stack()
+    count = len(removable(connections, model))
+    versions = "1 version" if count == 1 else f"{count} versions"
+    confirm(f"Remove {versions} of the model '{model.partition('@')[0]}'?", yes)
+    remove_model(connections, model)
+    answer(f"{model} was removed.")

@@ -12,6 +12,7 @@ from producer.jobs.code import Progress, silent
 from producer.jobs.following import follow
 from producer.jobs.status import job_status
 from producer.jobs.submission import announce, max_chunk_items, resolved, tell_packed, upload
+from producer.pins import cancel_without_pins, require_pins
 from producer.version import version
 from shared.catalog import PackedClass
 from shared.errors import HeadraceError, PermanentError, UsageError
@@ -96,8 +97,10 @@ def retry(
     tell_packed(packed, tell)
     require_output(connections, fresh, warn)
     upload(connections, packed, progress)
+    require_pins(connections, fresh)
     connections.jobs.add_retry(last, fresh.job_id)
     connections.jobs.create_spec(fresh)
+    cancel_without_pins(connections, fresh)
     announce(connections, fresh.job_id, warn)
     return fresh
 

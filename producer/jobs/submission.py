@@ -12,6 +12,7 @@ from producer.jobs.checks import require_output, require_source
 from producer.jobs.code import Progress, described, silent, upload_class
 from producer.jobs.nearest import parse_source
 from producer.jobs.requests import DEFAULT_CHUNK_ITEMS, JobRequest
+from producer.pins import cancel_without_pins, require_pins
 from producer.version import version
 from shared.catalog import Catalog, PackedClass, Resolved, resolve
 from shared.errors import PermanentError, TransientError, UsageError
@@ -45,8 +46,10 @@ def submit(
     require_source(connections, spec, tell)
     require_output(connections, spec, warn)
     upload(connections, packed, progress)
+    require_pins(connections, spec)
     existing = connections.jobs.create_spec(spec)
     _require_same(existing, spec)
+    cancel_without_pins(connections, existing)
     announce(connections, existing.job_id, warn)
     return existing
 

@@ -14,7 +14,9 @@ from producer.models.given import Given, require_file, view_of
 from producer.models.labels import labels_of, labels_text, read_labels
 from producer.models.publish import ModelPublisher, file_sha256, workplace
 from producer.models.pull import ModelsPlace
+from producer.models.removal import require_unmarked
 from producer.models.usual_pipeline import usual_pipeline
+from producer.pins import Pin
 from shared.catalog import Catalog, ModelConstants, PublishedModel, release
 from shared.catalog.exports import ExportedModel, ExportRequest, ModelInput
 from shared.catalog.files import FORMS
@@ -72,6 +74,8 @@ def add_model(
             _require_same(standing, version)
             version = standing
     made = release(store, place.models_bucket, name, version.sha256)
+    # A removal that had listed the releases before leaves this one behind.
+    require_unmarked(store, place.models_bucket, Pin(name, version.sha256))
     echo(f"'{name}' is now {version.sha256[:12]}, its release {made.number}")
     return AddedModel(
         name=name,

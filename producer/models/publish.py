@@ -12,6 +12,8 @@ from pathlib import Path
 
 from producer import Echo
 from producer.models.export import Export
+from producer.models.removal import folder_of, require_unmarked
+from producer.pins import Pin
 from shared.catalog import (
     Entry,
     PublishedModel,
@@ -24,7 +26,7 @@ from shared.catalog import (
 )
 from shared.catalog.exports import ExportRequest
 from shared.catalog.published import LABELS, ONNX, WEIGHTS
-from shared.errors import PermanentError
+from shared.errors import HeadraceError, PermanentError
 from shared.storage import Store, ensure_bucket
 
 
@@ -86,12 +88,29 @@ class ModelPublisher:
         name, sha256 = version.name, version.sha256
         self.echo(f"Storing '{name}' in the bucket '{self.bucket}'")
         ensure_bucket(self.store, self.bucket)
+        pin = Pin(name, sha256)
+        require_unmarked(self.store, self.bucket, pin)
         for file, path in files.items():
             key = model_key(name, sha256, file)
             self.store.put_file(self.bucket, key, path, sha256=version.files[file])
         version = publish(self.store, self.bucket, version)
+        self._require_whole(pin, version)
         self.echo(f"The model '{name}' {sha256[:12]} is ready")
         return version
+
+    def _require_whole(self, pin: Pin, version: PublishedModel) -> None:
+        """A removal may have begun, or have taken files that were stored before the last."""
+        marked = any(self.store.list(self.bucket, pin.marks))
+        found = {info.key for info in self.store.list(self.bucket, folder_of(pin))}
+        is_whole = {folder_of(pin) + file for file in version.files} <= found
+        if not is_whole:
+            self.store.delete(self.bucket, pin.key)
+        if marked or not is_whole:
+            raise HeadraceError(
+                "model_removed",
+                f"Another command removes {pin} while it is stored.",
+                "Run this again when that has ended.",
+            )
 
 
 @contextmanager

@@ -70,6 +70,28 @@ def palettes(plugins: Path) -> str:
 
 
 @pytest.fixture(scope="session")
+def boxes(plugins: Path) -> str:
+    """A pipeline for ``stack`` that gives two boxes for each image, from a class."""
+    (plugins / "halves.py").write_text(_HALVES)
+    path = plugins / "boxes.yaml"
+    path.write_text(
+        "analyses:\n  objects:\n    kind: boxes\n    model: {python: 'halves:Halves'}\n"
+        "    view: {kind: letterbox, width: 64, height: 64}\n"
+    )
+    return str(path)
+
+
+_HALVES = """
+class Halves:
+    def __call__(self, images):
+        height, width = images[0].shape[:2]
+        left = ("left", 0.9, 0, 0, width / 2, height)
+        right = ("right", 0.8, width / 2, 0, width, height)
+        return [[left, right] for _ in images]
+"""
+
+
+@pytest.fixture(scope="session")
 def fingerprints(stack: Stack, plugins: Path) -> Fingerprints:
     """Chunks of sixteen images, and what an undisturbed run of them gives."""
     made = Fingerprints(stack, plugins, "fingerprints", images=3008 if FULL else 192)

@@ -51,17 +51,29 @@ FAULTS = {
     "SIGKILL collector: palettes": kill("collector"),
     # Of a pipeline with several analyses.
     "SIGKILL inference: catalogue": kill("inference"),
+    # Of a detector, whose answers are lists.
+    "SIGKILL inference: boxes": kill("inference"),
 }
+if FULL:
+    FAULTS |= {
+        f"SIGKILL {role}: boxes": kill(role) for role in ("preprocess", "collector", "producer")
+    }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_in_the_middle_of_a_job_costs_seconds_and_no_row(
-    stack: Stack, bucket: str, light: str, palettes: str, fault: str, draw: random.Random
+    stack: Stack,
+    bucket: str,
+    light: str,
+    palettes: str,
+    boxes: str,
+    fault: str,
+    draw: random.Random,
 ) -> None:
     line = Line(fault)
     # A real engine where it is what is killed: it takes most of the CPU time.
     usual = "classify" if "inference" in fault else light
-    others = {"palettes": palettes, "catalogue": "catalogue"}
+    others = {"palettes": palettes, "catalogue": "catalogue", "boxes": boxes}
     pipeline = others.get(fault.partition(": ")[2], usual)
     kills_left = KILLS
     while kills_left:

@@ -233,6 +233,12 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "the second view stays where failed images have left gaps",
+        "shared/staging/pixel_layout.py",
+        "closer.array(pixels, view)[:] = self.array(pixels, view)[:images]",
+        "pass",
+    ),
+    Mutant(
         "what the bucket shows to be done is not entered",
         "producer/lead/leader.py",
         "self._ledger.register_job(incarnation, uid, job_id, job.spec.first_queue, done)",

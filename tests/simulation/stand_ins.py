@@ -22,7 +22,9 @@ from shared.job import EngineChoice
 from shared.model import Model
 from shared.pipeline import Pipeline
 from shared.stages import PREPROCESS
+from shared.views import View
 from shared.views.crop import Crop
+from shared.views.letterbox import Letterbox
 from tests.simulation.gate import Gate
 from workers.inference.errors import ClassUnusable, EngineError, ModelUnusable
 from workers.inference.submission import InferenceResult
@@ -30,12 +32,14 @@ from workers.preprocess.fill import Decoder, Filled
 from workers.suspects import Note
 
 SIDE = 4
-IMAGE_BYTES = SIDE * SIDE * 3
 VIEW = Crop(resize_shorter_pixels=SIDE, crop_pixels=SIDE)
+WIDE_VIEW = Letterbox(width=6, height=2)
 MODEL = Model(name="pattern", sha256="0" * 64, python_class="pattern:Pattern", code_sha256="0" * 64)
+FINDER = Model(name="finder", sha256="1" * 64, python_class="finder:Finder", code_sha256="1" * 64)
 CLASSES = Classes(model=MODEL.name, view=VIEW)
+WIDE_CLASSES = Classes(model=FINDER.name, view=WIDE_VIEW)
 PALETTE = Palette(view=VIEW)
-# One of each route, and one of which both stages answer.
+# One of each route, one of which both stages answer, and one with two views in a slot.
 PIPELINES = (
     Pipeline(
         name="pattern", form="short", models={MODEL.name: MODEL}, analyses={"classes": CLASSES}
@@ -47,7 +51,15 @@ PIPELINES = (
         models={MODEL.name: MODEL},
         analyses={"classes": CLASSES, "colours": PALETTE},
     ),
+    Pipeline(
+        name="views",
+        form="long",
+        models={MODEL.name: MODEL, FINDER.name: FINDER},
+        analyses={"classes": CLASSES, "wide": WIDE_CLASSES},
+    ),
 )
+# The most that an image takes in a slot.
+IMAGE_BYTES = max(pipeline.staged_image_bytes for pipeline in PIPELINES)
 # What the longest name of a colour can say of a label.
 _NAME_CHARACTERS = 64
 _BROKEN = "'pattern:Pattern' cannot be constructed: it is broken"
@@ -55,23 +67,30 @@ _LOST = "There are no weights."
 _ENGINE = EngineChoice(engine="python", precision=None, device="simulated", reason="")
 
 
-def pattern(data: bytes) -> bytes:
-    """The pixels of an object."""
-    return hashlib.sha384(data).digest()
+def pattern(data: bytes, view: View = VIEW) -> bytes:
+    """The pixels of an object in a view: the first byte is the same in all of them."""
+    first, rest = hashlib.sha384(data).digest()[:1], data + repr(view.canvas).encode()
+    return first + hashlib.shake_128(rest).digest(view.image_bytes - 1)
 
 
-def label(data: bytes) -> str:
-    """What the rows are to say of an object."""
-    return pattern(data).hex()
+def label(data: bytes, view: View = VIEW) -> str:
+    """What the rows are to say of an object in a view."""
+    return pattern(data, view).hex()
 
 
 def is_right(row: Mapping[str, Any], data: bytes) -> bool:
     """Does each answer of a row follow from the object's bytes?"""
-    said = label(data)
-    if "colours" not in row:
-        return bool(row["label"] == said)
-    by_model = "classes" not in row or row["classes"]["label"] == said
-    return by_model and [each["name"] for each in row["colours"]] == [said[:_NAME_CHARACTERS]]
+    said: dict[str, Callable[[Any], bool]] = {
+        "classes": lambda answer: answer["label"] == label(data),
+        "wide": lambda answer: answer["label"] == label(data, WIDE_VIEW),
+        "colours": lambda answer: (
+            [each["name"] for each in answer] == [label(data)[:_NAME_CHARACTERS]]
+        ),
+    }
+    columns = said.keys() & row.keys()
+    if not columns:  # the short form
+        return bool(row["label"] == label(data))
+    return all(said[name](row[name]) for name in columns)
 
 
 class StandIns:
@@ -101,12 +120,13 @@ class StandIns:
         """As ``fill.decode_here``."""
 
         def decode(place: int, rows: Sequence[Any], data: bytes) -> Filled:
-            for row in rows:
-                pixels = np.frombuffer(pattern(data), np.uint8).reshape(row.shape)
+            for row, view in zip(rows, pipeline.staged_views, strict=True):
+                pixels = np.frombuffer(pattern(data, view), np.uint8).reshape(row.shape)
+                half = len(row) // 2
                 self._in_halves(
                     *("pixels.write", self._decode_seconds),
-                    lambda: np.copyto(row[: SIDE // 2], pixels[: SIDE // 2]),  # noqa: B023
-                    lambda: np.copyto(row[SIDE // 2 :], pixels[SIDE // 2 :]),  # noqa: B023
+                    lambda: np.copyto(row[:half], pixels[:half]),  # noqa: B023
+                    lambda: np.copyto(row[half:], pixels[half:]),  # noqa: B023
                 )
             self.images_filled += 1
             colour = {"hex": "#000000", "share": 1.0, "name": label(data)[:_NAME_CHARACTERS]}
@@ -156,10 +176,11 @@ class StandIns:
         return future
 
     def _read(self, images: Any) -> list[str]:
+        half = images.shape[1] // 2
         halves = self._in_halves(
             *("pixels.read", self._device_seconds),
-            lambda: images[:, : SIDE // 2].copy(),
-            lambda: images[:, SIDE // 2 :].copy(),
+            lambda: images[:, :half].copy(),
+            lambda: images[:, half:].copy(),
         )
         return [image.tobytes().hex() for image in np.concatenate(halves, axis=1)]
 

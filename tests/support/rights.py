@@ -76,8 +76,9 @@ CHUNK, CLOSED = "jobs/j/chunks/000000000.parquet", "jobs/j/closed.json"
 ENGINE, STOP = "jobs/j/engine-0.json", "jobs/j/stop-0.json"
 PART = "j/rows/part-00000.parquet"
 CODE, FILE = f"_code/{'a' * 64}.zip", f"_files/{'a' * 64}"
+RELEASE, MARK = "m/releases/00000001.json", f"_removing/m/{'a' * 64}/t"
 OBJECTS = (
-    *(("models", CODE), ("models", FILE)),
+    *(("models", key) for key in (CODE, FILE, RELEASE, MARK)),
     *(("secret-inputs", "a.jpg"), ("models", "m/weights"), ("results", PART), ("state", CLOSED)),
     *(("state", SPEC), ("state", SEGMENT), ("state", CHUNK), ("state", ENGINE)),
     ("state", STOP),
@@ -110,7 +111,10 @@ MAY_AT_STORE: dict[str, dict[str, set[tuple[str, str]]]] = {
     },
     "inference": {
         "list": set(),
-        "get": {*(("models", key) for key in ("m/weights", CODE, FILE)), ("state", ENGINE)},
+        "get": {
+            *(("models", key) for key in ("m/weights", CODE, FILE, RELEASE, MARK)),
+            ("state", ENGINE),
+        },
         "put": {("state", "quarantine/inference/0"), ("state", ENGINE), ("state", STOP)},
         "delete": set(),
     },

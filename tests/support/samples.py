@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from shared.analyses import Analysis
+from shared.analyses.boxes import Boxes
 from shared.analyses.classes import Classes
 from shared.analyses.palette import Palette
 from shared.analyses.values import Values
@@ -20,6 +21,7 @@ from shared.pipeline import Pipeline, Preprocess
 from shared.settings import SETTINGS_FILE, RingSettings, S3Settings, Settings
 from shared.stages import INFERENCE, PREPROCESS, QueueInfo, Stage, queue_name
 from shared.views.crop import Crop
+from shared.views.letterbox import Letterbox
 
 INCARNATION = "1" * 16
 JOB_UID = "2" * 16
@@ -31,6 +33,15 @@ MODEL = Model(
     sha256="a" * 64,
     architecture="mobilenet_v3_small",
     outputs=("scores", "features"),
+)
+# Detectors that nobody loads: one whose raw outputs a layout reads, and one that only torch runs.
+DETECTOR = Model(name="finder", sha256="d" * 64, layout="yolox", outputs=("boxes",))
+TORCH_DETECTOR = Model(
+    name="finder",
+    sha256="e" * 64,
+    architecture="fasterrcnn_resnet50_fpn_v2",
+    has_graph=False,
+    outputs=("boxes", "box_scores", "box_labels"),
 )
 
 
@@ -85,6 +96,18 @@ def vectors(length: int) -> Pipeline:
     """The long form with vectors alone."""
     view = Crop(resize_shorter_pixels=64, crop_pixels=64)
     return long_pipeline({"embedding": Vector(model="tiny", view=view, length=length)}, (MODEL,))
+
+
+def detector(model: Model = DETECTOR, **options: Any) -> Pipeline:
+    """The long form with boxes alone. ``options``: of the analysis."""
+    view = Letterbox(width=64, height=64)
+    return long_pipeline({"objects": Boxes(model=model.name, view=view, **options)}, (model,))
+
+
+def box(**changes: Any) -> dict[str, Any]:
+    """A sound box, but for the ``changes``."""
+    sound = {"label": "cat", "score": 0.75, "x1": 1.5, "y1": 2.0, "x2": 7.0, "y2": 8.25}
+    return {**sound, **changes}
 
 
 def palettes() -> Pipeline:

@@ -6,6 +6,7 @@ beside a valid signature that must change nothing.
 
 from typing import Any
 
+from tests.support.malformed.boxes import OPTIONS
 from tests.support.malformed.payload import BODY, SIGNATURE
 from tests.support.malformed.roles import CASES_OF
 from tests.support.malformed.schema import SCHEMA
@@ -30,7 +31,7 @@ __all__ = [
     "valid",
 ]
 
-CASES: dict[str, Case] = ENVELOPE | HEADERS | CONTENT | BODY | SIGNATURE | SCHEMA
+CASES: dict[str, Case] = ENVELOPE | HEADERS | CONTENT | BODY | SIGNATURE | SCHEMA | OPTIONS
 
 
 def cases(role: str) -> dict[str, Case]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import random
 import struct
 from collections.abc import Callable
@@ -13,12 +14,12 @@ import pyarrow as pa
 from shared.answers import answer_schema
 from shared.errors import ItemErrorCode
 from shared.item import ItemFailure
-from shared.messages import Batch, Result
+from shared.messages import Batch, Message, Result
 from shared.record_batches import encode
 from tests.support import samples
-from tests.support.malformed.schema import field, fields
+from tests.support.malformed.schema import fields
 from tests.support.malformed.spoiling import MISSING, Case
-from tests.support.malformed.target import Target
+from tests.support.malformed.target import Target, signed
 
 SEED = 16
 FAILED = ItemFailure(error_code=ItemErrorCode.CORRUPT, error_message="It is damaged.")
@@ -188,23 +189,32 @@ SPOILS: dict[str, Spoil] = {
 }
 
 
-def _spoiled(spoil: Spoil) -> Case:
+def _classes(target: Target) -> Message:
+    """With answers for two items, of which the second failed."""
+    message = target.message
+    assert isinstance(message, Batch | Result)
+    pipeline, stage = message.pipeline, message.stage_before(message.pipeline)
+    known = answer_schema(pipeline, stage).names
+    answer = {"classes": samples.prediction("cat")} if "classes" in known else {}
+    return message.model_copy(update={"answers": samples.answers(pipeline, stage, answer, FAILED)})
+
+
+def spoiled_answers(spoil: Spoil, message: Callable[[Target], Message] = _classes) -> Case:
+    """A message with answers of two items, which ``spoil`` spoils."""
+
     def make(target: Target) -> bytes:
-        message = target.message
-        assert isinstance(message, Batch | Result)
-        pipeline, stage = message.pipeline, message.stage_before(message.pipeline)
-        known = answer_schema(pipeline, stage).names
-        answer = {"classes": samples.prediction("cat")} if "classes" in known else {}
-        good = samples.answers(pipeline, stage, answer, FAILED)
-        text = base64.b64encode(spoil(good)).decode()
-        return field("answers", value=text)(target)
+        good = message(target)
+        assert isinstance(good, Batch | Result)
+        fields = json.loads(good.model_dump_json())
+        fields["answers"] = base64.b64encode(spoil(good.answers)).decode()
+        return json.dumps(signed(target, json.dumps(fields))).encode()
 
     return Case("schema", make)
 
 
 ANSWERS: dict[str, Case] = {
     **fields(("answers",), MISSING, None, 5, [], {}, "", "*", "abc", "YQ==\n", "\u00e9"),
-    **{f"schema: answers: {name}": _spoiled(spoil) for name, spoil in SPOILS.items()},
+    **{f"schema: answers: {name}": spoiled_answers(spoil) for name, spoil in SPOILS.items()},
 }
 
 
@@ -218,7 +228,7 @@ def _first(answer: Any) -> Spoil:
 
 # Of the result's one analysis, the classes of the short form.
 CLASSES: dict[str, Case] = {
-    f"schema: classes: {name}": _spoiled(spoil)
+    f"schema: classes: {name}": spoiled_answers(spoil)
     for name, spoil in {
         "none of a good item": of_values("classes", None, None),
         "one of a failed item": of_values("classes", _predictions(), _predictions()),

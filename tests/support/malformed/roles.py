@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.support.malformed.answers import ANSWERS, CLASSES
+from tests.support.malformed.boxes import BOXES
 from tests.support.malformed.schema import field, fields
 from tests.support.malformed.spoiling import MISSING, Case
 from tests.support.malformed.target import Target, signed
@@ -86,6 +87,7 @@ CASES_OF: dict[str, dict[str, Case]] = {
         **_TIMINGS,
         **ANSWERS,
         **CLASSES,
+        **BOXES,
         **fields(("keys",), ["a.jpg"]),
         **fields(("staged",), None),
         **fields(("computed",), MISSING, None, [], {}, {"other": None}),

@@ -15,8 +15,9 @@ from shared.errors import ItemErrorCode
 from shared.item import ItemFailure
 from shared.limits import MAX_LABEL_CHARACTERS
 from shared.messages import MAX_MESSAGE_BYTES, Result
+from shared.pipeline import Pipeline
 from shared.stages import INFERENCE
-from tests.support.samples import answers, pipeline, result
+from tests.support.samples import answers, box, detector, pipeline, result
 
 CHUNK = 64
 MAX_CHUNK = 512
@@ -34,9 +35,9 @@ def answered(*rows: dict[str, Any] | ItemFailure) -> pa.RecordBatch:
     return answers(PIPELINE, INFERENCE, *rows)
 
 
-def message_bytes(found: pa.RecordBatch) -> int:
+def message_bytes(found: pa.RecordBatch, of: Pipeline = PIPELINE) -> int:
     """What the publisher makes of them. The result is a valid one."""
-    text = result(pipeline=PIPELINE, answers=found).model_dump_json()
+    text = result(pipeline=of, answers=found).model_dump_json()
     assert Result.model_validate_json(text).answers.equals(found)
     return len(json.dumps([[text, "s" * 64], {}, {}], ensure_ascii=False).encode())
 
@@ -78,6 +79,54 @@ def test_all_answers_may_be_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     assert message_bytes(fitted) < MAX_MESSAGE_BYTES
 
 
+def boxes(label: str, count: int) -> dict[str, Any]:
+    """Of one image."""
+    return {"objects": [box(label=label)] * count}
+
+
+def detected(pipeline: Pipeline, *rows: dict[str, Any]) -> pa.RecordBatch:
+    return answers(pipeline, INFERENCE, *rows)
+
+
+@pytest.mark.parametrize(
+    ("max_boxes", "label", "fits"),
+    [
+        (300, "traffic light!", True),
+        (1000, "traffic light!", True),
+        (1000, "x" * 57, True),
+        (1000, "x" * 100, False),
+        (1000, "\U0001f40e" * 250, False),
+    ],
+)
+def test_a_usual_chunk_of_boxes_fits_unless_labels_are_long(
+    max_boxes: int, label: str, fits: bool
+) -> None:
+    pipeline = detector(max_boxes=max_boxes)
+    count = min(CHUNK, pipeline.max_items_by_answers)
+    assert count == CHUNK
+    found = detected(pipeline, *[boxes(label, max_boxes)] * count)
+    fitted = fitting(found)
+    assert (fitted is found) == fits
+    assert message_bytes(fitted, pipeline) < MAX_MESSAGE_BYTES
+    failed = [text for text in fitted["error_message"].to_pylist() if text is not None]
+    assert bool(failed) != fits
+    assert all("as by a lower max_boxes" in text for text in failed)
+
+
+@pytest.mark.parametrize(("more", "failed"), [(0, 0), (1, 1)])
+def test_answers_just_at_the_bound_travel_and_a_byte_more_does_not(more: int, failed: int) -> None:
+    pipeline = detector(max_boxes=1000)
+    rows = [boxes("x" * 50, 1000)] * (CHUNK - 1)
+    left = MAX_ANSWER_BYTES - detected(pipeline, *rows, boxes("", 1000)).nbytes
+    share, rest = divmod(left + more, 1000)
+    last = [box(label="y" * (share + (n < rest))) for n in range(1000)]
+    found = detected(pipeline, *rows, {"objects": last})
+    assert found.nbytes == MAX_ANSWER_BYTES + more
+    fitted = fitting(found)
+    assert len(fitted) - fitted["error_code"].null_count == failed
+    assert message_bytes(fitted, pipeline) < MAX_MESSAGE_BYTES
+
+
 ROWS: Any = st.lists(st.just(NO) | st.text(max_size=20).map(captions), min_size=1, max_size=6)
 
 
@@ -93,4 +142,4 @@ def test_what_is_kept_is_within_the_bound_and_nothing_else_changes(
     if len(kept) < len(rows):
         assert sum(found.slice(row, 1).nbytes for row in kept if rows[row] is not NO) <= bound
     for row in set(range(len(rows))) - set(kept):
-        assert "shorter answers" in fitted["error_message"][row].as_py()
+        assert "give fewer or shorter answers" in fitted["error_message"][row].as_py()

@@ -29,10 +29,21 @@ COMMANDS = dict(leaves(typer.main.get_command(app)))
 def test_the_commands_are_those_of_the_contract() -> None:
     assert {" ".join(words) for words in COMMANDS} == {
         *("up", "down", "ps", "logs", "scale", "restart", "info", "doctor"),
-        *("upload", "enqueue", "status", "wait", "jobs", "resume", "cancel", "retry", "rm"),
+        *(
+            "upload",
+            "enqueue",
+            "status",
+            "wait",
+            "jobs",
+            "resume",
+            "cancel",
+            "retry",
+            "rm",
+            "prune",
+        ),
         *("results", "errors", "similar", "styles", "try"),
         *("dead-letters list", "dead-letters show", "dead-letters replay", "dead-letters purge"),
-        *("models add", "models list", "models pull", "models push", "models show"),
+        *("models add", "models list", "models pull", "models push", "models rm", "models show"),
         *("pipelines list", "pipelines new", "pipelines show", "pipelines validate"),
     }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from producer.jobs import retry
+from producer.pins import pins_of
 from shared.analyses.vector import Vector
 from shared.catalog import Resolved
 from shared.errors import UsageError
@@ -31,6 +32,8 @@ def fake(tmp_path: Path) -> Fake:
         headrace_version="0",
     )
     fake.connections.jobs.create_spec(spec)
+    for pin in pins_of(pipeline):
+        fake.store.put("models", pin.key, b"")
     closing = Closing(state="succeeded", accounting=Accounting(listed=2, succeeded=1, failed=1))
     fake.connections.jobs.create_closing("job", closing)
     return fake
