@@ -58,7 +58,7 @@ class ExportedModel(Frozen):
     ``layout``: how a detector's outputs become boxes. ``has_graph``: whether ``output`` was
     written; without it only torch runs the network. ``classes``: how many it tells apart, where
     that is known. ``labels``: their names, where the file has them. ``inputs``: as the file has
-    them.
+    them. ``assumed``: what the file does not say and was taken as usual, in sentences.
     """
 
     format: FormatName
@@ -73,3 +73,4 @@ class ExportedModel(Frozen):
     classes: int | None = None
     labels: tuple[str, ...] | None = Field(default=None, max_length=MAX_LABELS)
     inputs: tuple[ModelInput, ...] = ()
+    assumed: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from shared.storage import Store, connect_store
 from workers.inference.artefacts import Artefacts
 from workers.inference.engines import Engine
 from workers.inference.engines.choose import Candidate, candidates, pick
-from workers.inference.engines.hardware import has_cuda
+from workers.inference.engines.hardware import has_cuda, runs_graphs_on_cuda
 from workers.inference.errors import ModelUnusable, is_out_of_memory, load_error
 from workers.inference.model_types import LoadedModel, LoadModel, ModelKey
 from workers.inference.selection import Open, SelfTest
@@ -100,7 +100,8 @@ def _warm(engine: Engine, canvas: Size, batches: Sequence[int]) -> None:
 
 def _chosen(key: ModelKey, open_engine: Open, self_test: SelfTest) -> tuple[Engine, str]:
     """The engine that a pipeline's policies come to on this machine, and why."""
-    cuda = has_cuda()
+    is_graph = key.model.architecture is None and key.model.python_class is None
+    cuda = runs_graphs_on_cuda() if is_graph else has_cuda()
     left = candidates(key.model, key.engine, key.precision, cuda=cuda)
     if len(left) > 1 and key.precision in ("auto", "float32"):
         results = self_test.results(key, open_engine, cuda=cuda)

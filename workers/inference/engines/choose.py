@@ -51,7 +51,9 @@ _CPU = (
 _CPU_IF_ASKED = (Candidate(engine="openvino", precision="float16"),)
 # A network that was not exported.
 _TORCH_ALONE = (Candidate(engine="torch", precision="float32"),)
-# A graph whose network torch does not have.
+# A graph whose network torch does not have. It was tried in ONNX Runtime when it was added, and
+# OpenVINO may not know all of its operators.
+_CPU_GRAPH = (_CPU[1], _CPU[0], _CPU[2])
 _CUDA_GRAPH = (Candidate(engine="onnxruntime", precision="float32"),)
 _CUDA = (
     Candidate(engine="torch", precision="float32"),
@@ -65,7 +67,7 @@ def device_candidates(model: Model, *, cuda: bool) -> tuple[Candidate, ...]:
     if not model.has_graph:
         return _CUDA if cuda else _TORCH_ALONE
     if model.architecture is None:
-        return _CUDA_GRAPH if cuda else _CPU
+        return _CUDA_GRAPH if cuda else _CPU_GRAPH
     return _CUDA if cuda else _CPU
 
 
@@ -83,7 +85,7 @@ def candidates(
             f"Engine onnxruntime computes in float32, not in {precision}.",
             "Choose engine: torch, or precision: float32.",
         )
-    asked = _CPU_IF_ASKED if precision == "float16" and not cuda else ()
+    asked = _CPU_IF_ASKED if model.has_graph and not cuda and precision == "float16" else ()
     left = [
         candidate
         for candidate in (*device_candidates(model, cuda=cuda), *asked)
@@ -93,7 +95,7 @@ def candidates(
     if engine != "auto":
         return left or [_require_possible(model, Candidate(engine=engine, precision=wanted))]
     if model.architecture is None:
-        return left or [Candidate(engine="onnxruntime", precision="float32")]
+        return left or [Candidate(engine="openvino", precision=wanted)]  # on the CPU beside the GPU
     if cuda or precision in ("auto", "float32"):
         return left
     return [*left, Candidate(engine="torch", precision=wanted)]  # slow, but on any CPU
@@ -115,11 +117,11 @@ def _require_possible(model: Model, asked: Candidate) -> Candidate:
 
 
 def pick(results: Sequence[SelfTestResult]) -> tuple[Candidate, str]:
-    """The best of results of which one at least is float32's, with the reason in words.
+    """The best of results, the first of which is float32's, with the reason in words.
 
     A lower precision is taken only where it agrees with float32 and is faster by ``MIN_GAIN``.
     """
-    exact = max((t for t in results if t.candidate.is_exact), key=_speed)
+    exact = max((t for t in results if t.candidate.is_exact and t.agrees), key=_speed)
     enough = exact.images_per_second * MIN_GAIN
     faster = [t for t in results if not t.candidate.is_exact and t.images_per_second >= enough]
     best = max([exact, *(t for t in faster if t.agrees)], key=_speed)

@@ -34,19 +34,22 @@ def groups_and_threads() -> tuple[int, int]:
 class CorePool:
     """Runs batches by ``runs``, one for each group of cores, which keep no view of their images.
 
+    ``slice_images``: the most that a run gets; 1 for a graph that takes single images.
+
     The very first slice runs alone. OpenVINO's binding imports parts of numpy when it makes its
     first array, under a lock of C++: another group that comes there meanwhile waits for that lock
     with the interpreter's in its hands, and so for ever.
     """
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self, runs: Sequence[Run], slice_images: int = SLICE_IMAGES) -> None:
         self._runs = runs
+        self._slice_images = slice_images
         self._begun = False
         self._threads = ThreadPoolExecutor(len(runs), thread_name_prefix="cores")
 
     def run(self, images: Images) -> Arrays:
         """What the groups give for all images, in their order. Raises what one of them raises."""
-        size = min(SLICE_IMAGES, -(-len(images) // len(self._runs)))
+        size = min(self._slice_images, -(-len(images) // len(self._runs)))
         firsts = range(0, len(images), size)
         left, given = deque(firsts), dict[int, Arrays]()
 

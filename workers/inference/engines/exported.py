@@ -46,7 +46,9 @@ def require_exported_for(
     raise PermanentError(
         "wrong_export",
         f"model.onnx of '{model.name}' {reason}.",
-        f"Run 'headrace models pull {model.name}' again, or choose engine: torch.",
+        f"Run 'headrace models pull {model.name}' again, or choose engine: torch."
+        if model.architecture
+        else f"Run 'headrace models add {model.name} FILE' again.",
     )
 
 

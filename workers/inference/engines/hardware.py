@@ -8,6 +8,8 @@ import platform
 from functools import cache
 from pathlib import Path
 
+CUDA_PROVIDER = "CUDAExecutionProvider"
+
 
 def cores() -> int:
     """The cores that this process may use."""
@@ -32,15 +34,25 @@ def has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def memory_bytes() -> int:
-    """The memory that models have: the device's where there is one, else the machine's.
+@cache
+def runs_graphs_on_cuda() -> bool:
+    """Does ONNX Runtime use a CUDA device here? Only another package of it than usual can."""
+    import onnxruntime
 
-    A container's limit counts where it is lower.
-    """
+    return has_cuda() and CUDA_PROVIDER in onnxruntime.get_available_providers()
+
+
+def memory_bytes() -> int:
+    """The memory that models have: the device's where there is one, else the machine's."""
     if has_cuda():
         import torch
 
         return int(torch.cuda.mem_get_info()[1])
+    return host_memory_bytes()
+
+
+def host_memory_bytes() -> int:
+    """The machine's memory, or a container's limit where that is lower."""
     found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         return min(found, int(Path("/sys/fs/cgroup/memory.max").read_text()))

@@ -12,7 +12,13 @@ import numpy.typing as npt
 
 from shared.model import EngineName, Model, Precision
 from shared.placement import Size
-from workers.inference.engines.core_pool import Arrays, CorePool, Run, groups_and_threads
+from workers.inference.engines.core_pool import (
+    SLICE_IMAGES,
+    Arrays,
+    CorePool,
+    Run,
+    groups_and_threads,
+)
 from workers.inference.engines.exported import METADATA_KEY, require_exported_for
 from workers.inference.engines.port import Images, Outputs
 from workers.inference.errors import HostUnable
@@ -53,7 +59,8 @@ class OpenVinoEngine:
         graph = core.read_model(path)
         where = ["framework", METADATA_KEY]
         found = graph.get_rt_info(where).astype(str) if graph.has_rt_info(where) else None
-        shape = [dimension.get_length() for dimension in list(graph.input().partial_shape)[1:]]
+        batch, *sides = graph.input().partial_shape
+        shape = [side.get_length() for side in sides]
         require_exported_for(model, canvas, found, shape)
         _give(graph, model.outputs, precision)
         groups, threads = groups_and_threads()
@@ -69,7 +76,8 @@ class OpenVinoEngine:
         )
         self.precision = precision
         requests = [compiled.create_infer_request() for _ in range(groups)]
-        self._cores = CorePool([_run_of(request, compiled.outputs) for request in requests])
+        runs = [_run_of(request, compiled.outputs) for request in requests]
+        self._cores = CorePool(runs, SLICE_IMAGES if batch.is_dynamic else 1)
 
     def run(self, images: Images) -> Outputs:
         """The arrays of ``Model.outputs``, in float32."""

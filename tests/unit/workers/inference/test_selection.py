@@ -54,6 +54,61 @@ def test_what_policies_leave_to_choose_from(
     assert ", ".join(f"{c.engine} {c.precision}" for c in left) == expected
 
 
+GRAPH = Model(name="own", sha256="a" * 64, outputs=("scores",))
+TORCH_ALONE = Model(
+    name="torch", sha256="a" * 64, architecture="x", outputs=("scores",), has_graph=False
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "engine", "precision", "cuda", "expected"),
+    [
+        (GRAPH, "auto", "auto", False, "onnxruntime float32, openvino float32, openvino bfloat16"),
+        (GRAPH, "auto", "auto", True, "onnxruntime float32"),
+        (GRAPH, "auto", "bfloat16", False, "openvino bfloat16"),
+        (GRAPH, "auto", "bfloat16", True, "openvino bfloat16"),
+        (GRAPH, "auto", "float16", False, "openvino float16"),
+        (GRAPH, "openvino", "auto", False, "openvino float32, openvino bfloat16"),
+        (GRAPH, "openvino", "auto", True, "openvino float32"),
+        (GRAPH, "onnxruntime", "auto", False, "onnxruntime float32"),
+        (TORCH_ALONE, "auto", "auto", False, "torch float32"),
+        (TORCH_ALONE, "auto", "auto", True, "torch float32, torch float16, torch bfloat16"),
+        (TORCH_ALONE, "auto", "float16", False, "torch float16"),
+        (TORCH_ALONE, "auto", "bfloat16", False, "torch bfloat16"),
+        (TORCH_ALONE, "torch", "bfloat16", False, "torch bfloat16"),
+    ],
+)
+def test_what_is_left_of_a_graph_or_a_network_alone(
+    model: Model, engine: EnginePolicy, precision: PrecisionPolicy, cuda: bool, expected: str
+) -> None:
+    left = candidates(model, engine, precision, cuda=cuda)
+    assert ", ".join(f"{c.engine} {c.precision}" for c in left) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "engine", "precision", "reason"),
+    [
+        (GRAPH, "torch", "auto", "'own' is a graph, which torch does not run"),
+        (GRAPH, "torch", "float16", "'own' is a graph, which torch does not run"),
+        (GRAPH, "onnxruntime", "float16", "not in float16"),
+        (TORCH_ALONE, "onnxruntime", "auto", "'torch' was not exported, so onnxruntime cannot"),
+        (TORCH_ALONE, "openvino", "auto", "'torch' was not exported, so openvino cannot"),
+        (TORCH_ALONE, "openvino", "float16", "'torch' was not exported, so openvino cannot"),
+    ],
+)
+@pytest.mark.parametrize("cuda", [True, False])
+def test_an_engine_that_does_not_have_the_model_is_refused(
+    model: Model, engine: EnginePolicy, precision: PrecisionPolicy, cuda: bool, reason: str
+) -> None:
+    with pytest.raises(ModelUnusable, match=reason):
+        candidates(model, engine, precision, cuda=cuda)
+
+
+def test_an_engine_that_answers_otherwise_in_float32_is_not_picked() -> None:
+    results = [trial(FLOAT32, 100), trial(OTHER32, 400, agreement=0.5), trial(BFLOAT16, 50)]
+    assert pick(results)[0] == FLOAT32
+
+
 def test_a_precision_that_the_engine_has_not_is_refused() -> None:
     with pytest.raises(ModelUnusable, match="not in bfloat16"):
         candidates(MODEL, "onnxruntime", "bfloat16", cuda=False)

@@ -1,0 +1,238 @@
+"""A user's own ONNX graph, of one file: a classifier, or a detector of a layout that is known."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import onnx
+
+from shared.catalog.exports import ExportedModel, ExportRequest
+from shared.catalog.model_files import USUAL_PIXELS, usual_crop
+from shared.errors import UsageError
+from shared.model import LayoutName
+from shared.placement import Size
+from shared.views import View
+from shared.views.stretch import Stretch
+from workers.inference.calibration import calibration_images
+from workers.inference.engines.exported import provenance
+from workers.inference.engines.port import Images
+from workers.inference.graphs.classifiers import classifier_outputs
+from workers.inference.graphs.detectors import (
+    SCALED,
+    Known,
+    layouts_by_shape,
+    usual_pixels,
+    usual_view,
+)
+from workers.inference.graphs.images import (
+    AS_THEY_ARE,
+    ImageInput,
+    Pixels,
+    fitted,
+    image_input,
+    shown,
+)
+from workers.inference.graphs.metadata import Metadata, read_metadata
+from workers.inference.graphs.outputs import as_given, found_outputs, without_softmax
+from workers.inference.graphs.proving import Wrapping, write_proven
+from workers.inference.graphs.reading import read_graph
+from workers.inference.graphs.refusals import refused
+from workers.inference.graphs.running import Runnable, one_by_one
+from workers.inference.graphs.wrapping import Output
+
+# Of photos that networks for ImageNet are trained with.
+_IMAGENET = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_CLASSIFIED: Size = (USUAL_PIXELS, USUAL_PIXELS)
+_DETECTED: Size = (640, 640)
+# How protobuf marks the first field of a model, its version.
+_VERSION_FIELD, _VERSIONS = 0x08, 16
+# Enough to see one image's numbers in another's answer.
+_TRIED_IMAGES = 3
+
+
+class Onnx:
+    """Reads graphs of the ONNX format."""
+
+    def is_format_of(self, weights: Path) -> bool:
+        """See ``Format``. A graph's file begins with the version of the format."""
+        with weights.open("rb") as file:
+            first = file.read(2)
+        is_graph = len(first) == 2 and first[0] == _VERSION_FIELD and 0 < first[1] < _VERSIONS
+        return weights.suffix == ".onnx" or is_graph
+
+    def export(self, request: ExportRequest) -> ExportedModel:
+        """See ``Format``."""
+        if request.architecture is not None:
+            raise UsageError(
+                "architecture_of_graph",
+                f"{request.weights.name} has its network inside.",
+                "Leave --architecture out.",
+            )
+        model = read_graph(request.weights)
+        with tempfile.TemporaryDirectory(dir=request.output.parent) as folder:
+            return _Export(request, model, Path(folder)).exported()
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What the graph is. ``assumed``: what its file does not say, in words."""
+
+    outputs: list[Output]
+    canvas: Size
+    pixels: Pixels
+    view: View
+    classes: int | None
+    layout: LayoutName | None
+    assumed: tuple[str, ...]
+
+
+class _Export:
+    """One file's. ``folder`` is for files on the way."""
+
+    def __init__(self, request: ExportRequest, model: onnx.ModelProto, folder: Path) -> None:
+        self._request, self._model, self._folder = request, model, folder
+        self._taken: ImageInput = image_input(model.graph)
+        self._metadata: Metadata = read_metadata(model)
+        self._asked = request.view.canvas if request.view else request.canvas
+        self._check_pixels()
+
+    def exported(self) -> ExportedModel:
+        plain = self._folder / "plain.onnx"
+        plain.write_bytes(self._model.SerializeToString())
+        graph = Runnable(plain)
+        meaning = self._classifier(graph) or self._detector(graph)
+        self._check_labels(meaning)
+        pixels, names = meaning.pixels, [output.name for output in meaning.outputs]
+        said = provenance(_sha256(self._request.weights), pixels.mean, pixels.std, names)
+        images = _images(meaning.canvas)
+        plain.write_bytes(self._model.SerializeToString())
+        wrapping = Wrapping(self._taken, meaning.canvas, pixels, tuple(meaning.outputs), said)
+        fixed = write_proven(plain, wrapping, images, self._request.output)
+        one_by_one = ("It takes one image at a time, since a batch would change its answers.",)
+        return ExportedModel(
+            format="onnx",
+            layout=meaning.layout,
+            view=meaning.view,
+            mean=pixels.mean,
+            std=pixels.std,
+            channels=pixels.channels,
+            outputs={out.name: math.prod(out.given_shape) for out in meaning.outputs},
+            classes=meaning.classes,
+            labels=self._metadata.labels,
+            inputs=(self._taken.described,),
+            assumed=(*meaning.assumed, *(one_by_one if fixed else ())),
+        )
+
+    def _classifier(self, graph: Runnable) -> _Meaning | None:
+        """None where the graph is none."""
+        if self._request.layout is not None:
+            return None
+        canvas = fitted(self._asked, self._taken, self._metadata.canvas or _CLASSIFIED)
+        usual = SCALED if self._metadata.is_scaled else _IMAGENET
+        pixels = self._pixels(usual)
+        found = self._outputs(graph, canvas, pixels)
+        outputs = classifier_outputs(found, self._request.labels)
+        if outputs is None:
+            return None
+        width, height = canvas
+        square = width == height
+        view: View = usual_crop(width) if square else Stretch(width=width, height=height)
+        assumed = [self._said_of(pixels)]
+        if without_softmax(self._model.graph, outputs[0].source):
+            assumed.append("Its last softmax is left out, since an analysis of classes has one.")
+        view, classes = self._request.view or view, outputs[0].given_shape[0]
+        return _Meaning(outputs, canvas, pixels, view, classes, None, tuple(assumed))
+
+    def _detector(self, graph: Runnable) -> _Meaning:
+        canvas = fitted(self._asked, self._taken, self._metadata.canvas or _DETECTED)
+        outputs = self._outputs(graph, canvas, self._pixels(SCALED))
+        shapes = ", ".join(shown(output.shape) for output in outputs)
+        possible = layouts_by_shape(outputs, canvas, self._request.layout)
+        runs = {known.name: self._arrays(graph, canvas, known) for known in possible}
+        fitting = [known for known in possible if known.layout.fits(runs[known.name], canvas)]
+        if len(fitting) > 1:
+            names = " and ".join(known.name for known in fitting)
+            raise refused(
+                f"Its outputs, of shapes {shapes}, may be those of {names}.",
+                "Say which of them with --layout.",
+            )
+        if not fitting:
+            layout = self._request.layout
+            known = f"the layout {layout}" if layout else "a classifier or detector that is known"
+            raise refused(
+                f"Its outputs, of shapes {shapes}, are not those of {known}.",
+                "Write a class that runs it.",
+            )
+        (found,) = fitting
+        pixels = self._pixels(usual_pixels(found.name))
+        view = self._request.view or usual_view(found.name, canvas)
+        classes = found.layout.classes(runs[found.name])
+        assumed = (f"Its outputs are those of {found.name}.", self._said_of(pixels))
+        return _Meaning(found.outputs, canvas, pixels, view, classes, found.name, assumed)
+
+    def _arrays(self, graph: Runnable, canvas: Size, known: Known) -> dict[str, npt.NDArray[Any]]:
+        """What it gives for a few images, under the names of a layout, as our graph will."""
+        runs = one_by_one(
+            graph, _images(canvas), self._taken, self._pixels(usual_pixels(known.name))
+        )
+        return {out.name: as_given(out, [run[out.source] for run in runs]) for out in known.outputs}
+
+    def _outputs(self, graph: Runnable, canvas: Size, pixels: Pixels) -> list[Output]:
+        runs = one_by_one(graph, _images(canvas), self._taken, pixels)
+        return found_outputs(self._model, self._taken, graph, runs)
+
+    def _pixels(self, usual: Pixels) -> Pixels:
+        """What the network takes, as asked, else as is usual."""
+        request = self._request
+        if self._taken.dtype == "uint8":
+            usual = AS_THEY_ARE
+        return Pixels(
+            request.mean or usual.mean,
+            request.std or usual.std,
+            request.channels or usual.channels,
+        )
+
+    def _check_pixels(self) -> None:
+        request = self._request
+        if self._taken.dtype == "uint8" and (request.mean or request.std):
+            raise UsageError(
+                "pixels_as_they_are",
+                f"{request.weights.name} takes pixels from 0 to 255 as they are.",
+                "Leave --mean and --std out.",
+            )
+
+    def _said_of(self, pixels: Pixels) -> str:
+        numbers = [", ".join(f"{n:.4g}" for n in each) for each in (pixels.mean, pixels.std)]
+        return (
+            f"It takes {pixels.channels.upper()} with mean {numbers[0]} and std {numbers[1]}, of "
+            "pixels scaled to 0..1."
+        )
+
+    def _check_labels(self, meaning: _Meaning) -> None:
+        given = self._request.labels
+        named = self._metadata.labels
+        for count in (given, len(named) if named and given is None else None):
+            if count is not None and meaning.classes not in (None, count):
+                raise refused(
+                    f"The network tells {meaning.classes} classes apart, and there are labels for "
+                    f"{count}.",
+                    "Give a label for each class, in the network's order.",
+                )
+
+
+def _images(canvas: Size) -> Images:
+    return calibration_images(canvas, _TRIED_IMAGES)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+FORMAT = Onnx()
