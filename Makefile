@@ -19,6 +19,8 @@ RUN := .venv/bin/python
 TIERS := unit contract integration e2e fault
 # Fast answers first, then what takes longest, so that no process is left with it at the end.
 IN_TURN := unit fault e2e integration contract
+# One more than the cores of the machine in mind: tests of a stack wait for nearly half their time.
+AT_ONCE := 3
 MODE ?= auto
 ARGS ?=
 SECONDS ?= 60
@@ -70,7 +72,7 @@ demo: install-demo ## Classify real photos, start to end; KEEP=1 leaves the stac
 	@KEEP="$(KEEP)" $(RUN) -m examples.demo
 
 test: install-dev ## Run all tests, unit tests first; ARGS=... goes to pytest
-	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(IN_TURN:%=tests/%) $(ARGS)
+	@$(RUN) -m pytest -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder $(IN_TURN:%=tests/%) $(ARGS)
 
 test-unit: ## Run the tests of one tier: test-unit, -contract, -integration, -e2e
 $(filter-out test-fault,$(TIERS:%=test-%)): test-%: install-dev

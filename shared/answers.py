@@ -84,6 +84,8 @@ def _have_nulls_in(column: pa.Array, is_null: pa.BooleanArray) -> bool:
 
 def _have_nulls_in_failed(column: pa.Array, error_codes: pa.Array) -> bool:
     """Whether a column is null only where the item failed."""
+    if error_codes.null_count == 0:
+        return True
     return not pc.any(pc.and_(column.is_null(), error_codes.is_null())).as_py()
 
 

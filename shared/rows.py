@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -42,18 +43,19 @@ _MODEL_COLUMNS = frozenset(("model", "model_version"))
 def rows_schema(pipeline: Pipeline) -> pa.Schema:
     """The columns of a pipeline's rows."""
     is_short = pipeline.form == "short"
-    fields = _first_columns(_NEVER_NULL | _MODEL_COLUMNS if is_short else _NEVER_NULL)
+    fields = [*_first_columns(_NEVER_NULL | _MODEL_COLUMNS if is_short else _NEVER_NULL)]
     if not is_short:
         fields += [pa.field(name, a.column_type()) for name, a in pipeline.analyses.items()]
         fields.append(pa.field(MODELS_COLUMN, MODELS))
     return pa.schema(fields)
 
 
-def _first_columns(never_null: frozenset[str]) -> list[pa.Field]:
-    return [
+@cache
+def _first_columns(never_null: frozenset[str]) -> tuple[pa.Field, ...]:
+    return tuple(
         pa.field(name, _TYPES.get(name, pa.string()), nullable=name not in never_null)
         for name in FIRST_COLUMNS
-    ]
+    )
 
 
 # Of jobs of earlier versions, whose rows may lack any of them: the short form.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.injection.places import Places
+from tests.support.pulled_models import PulledModels
 from tests.support.rabbitmq_server import RabbitServer, start_rabbitmq
 from tests.support.servers import BROKER
 from tests.support.shape_class import PLUGIN
@@ -72,7 +73,17 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, places: Places) -> Iterator[Stack]:
+def pulled(tmp_path_factory: pytest.TempPathFactory) -> PulledModels:
+    """What has been pulled, by whichever process of this run."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    return PulledModels(shared / "pulled")
+
+
+@pytest.fixture(scope="session")
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, places: Places, pulled: PulledModels
+) -> Iterator[Stack]:
     """One stack that is up, with the model of ``classify``; its home has a space and a per cent."""
     base = tmp_path_factory.mktemp("stack")
     plugins = base / "plugins"
@@ -86,7 +97,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, places: Places) -> Iterator[
     stack = Stack(base / "a home at 100%", environment)
     try:
         stack.run("up")
-        stack.run("models", "pull", "mobilenet_v2", timeout=300)
+        pulled.give(stack, "mobilenet_v2")
         yield stack
     finally:
         stack.run("down", check=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from torchvision.transforms import v2 as transforms
 from tests.support.stack import Stack
 
 MIN_AGREEMENT = 0.99
+# Torch computes the reference, too, and is the slowest: some photos show that all is set up right.
+SOME = "*[05].jpg"
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +55,13 @@ def test_top_1_agrees_with_torchvision(
     stack.run("upload", str(photos[0].parent), "s3://agreement/photos")
     pipeline = tmp_path / "classify.yaml"
     pipeline.write_text(f"name: classify\nmodel: mobilenet_v2\nengine: {engine}\n")
-    job = stack.enqueue("s3://agreement/photos", pipeline=str(pipeline))
+    wanted = SOME if engine == "torch" else "*"
+    job = stack.enqueue("s3://agreement/photos", "--include", wanted, pipeline=str(pipeline))
     status = stack.finish(job)
     assert status["state"] == "succeeded"
     assert engine in (status["engine"], "auto")
     labels = {row["key"].rsplit("/", 1)[-1]: row["label"] for row in stack.rows(job)}
-    assert labels.keys() == reference.keys()
+    assert labels.keys() == set(fnmatch.filter(reference, wanted))
     agreeing = sum(labels[name] == reference[name] for name in labels)
     took = f"{status['engine']} {status['precision']}"
     print(f"\n{engine} ({took}): {agreeing} of {len(labels)} top-1 labels as torchvision's")

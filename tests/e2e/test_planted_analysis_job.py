@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.planted_analysis import copy_with_plants, interpreter
+from tests.support.pulled_models import PulledModels
 from tests.support.stack import Stack, small_images
 
 IMAGES = 12
 
 
 @pytest.fixture(scope="module")
-def planted(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack that is up. It has the files that the other has downloaded."""
+def planted(pulled: PulledModels, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack that is up."""
     base = tmp_path_factory.mktemp("planted")
     root = base / "project"
     copy_with_plants(root)
     planted = Stack(base / "home", root=root, python=interpreter(root))
-    shutil.copytree(stack.home / "cache" / "downloads", planted.home / "cache" / "downloads")
-    planted.home.chmod(0o700)
     try:
         planted.run("up")
-        planted.run("models", "pull", "mobilenet_v2")
+        pulled.give(planted, "mobilenet_v2")
         yield planted
     finally:
         planted.run("down", check=False)

@@ -1,4 +1,8 @@
-"""The broker, which is the ledger too, goes away in the middle of a job, and comes back."""
+"""The broker, which is the ledger too, goes away in the middle of a job, and comes back.
+
+Or its answers, and those of the store, cannot be trusted: any may fail, stall, or be done and
+reported as failed.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from shared.ledger import connect_ledger
 from shared.settings import load_settings
 from tests.support.injection.outage import frozen, killed
 from tests.support.injection.proxied_stack import BATCH, ProxiedStack
+from tests.support.injection.proxy import Fate
 from tests.support.injection.recording_model import finished, listed
 from tests.support.injection.table import Line, note
 from tests.support.injection.watch import Watch
@@ -26,6 +31,10 @@ MAX_IN_FLIGHT_CHUNKS = 48
 # Of what a broker forgets of its last second, and what was on its way to or from a worker.
 MAX_FORGOTTEN_CHUNKS = 24
 MAX_REDONE_CHUNKS = 8
+RATE = 0.05  # of each fate
+FATES = (Fate.FAIL, Fate.STALL, Fate.AMBIGUOUS)
+# Of each fate in a short case. A chunk that is unlucky again and again waits longer each time.
+ENOUGH = 3
 
 
 def killed_and_back(proxied: ProxiedStack, job: str, seconds: float) -> None:
@@ -117,3 +126,29 @@ def test_a_broker_that_goes_away_costs_seconds_and_no_finished_work(
     assert not labels & proxied.seen.since(struck).keys(), "finished chunks were run again"
     assert redone <= blow.max_redone
     assert not blow.is_new_ledger or stale.get("incarnation"), "nothing old was met"
+
+
+@pytest.mark.timeout(4000)
+def test_answers_that_cannot_be_trusted_cost_no_row(proxied: ProxiedStack, full: bool) -> None:
+    line = Line("Of all calls 5 % fail, 5 % stall, and 5 % are done and reported as failed")
+    proxies = (proxied.proxies.broker, proxied.proxies.store)
+    for proxy in proxies:
+        proxy.counts.clear()
+        proxy.rates = dict.fromkeys(FATES, RATE)
+    job = proxied.enqueue()
+    try:
+        if not full:
+            wait_for(
+                lambda: all(proxy.counts[fate] >= ENOUGH for proxy in proxies for fate in FATES),
+                what=f"{ENOUGH} of each fate",
+                deadline_seconds=180,
+            )
+            proxied.proxies.quiet()
+        proxied.stack.finish(job, deadline_seconds=3600 if full else 180)
+    finally:
+        proxied.proxies.quiet()
+    line.add(proxied.check(job))
+    counts = sum((proxy.counts for proxy in proxies), start=type(proxies[0].counts)())
+    line.remark = ", ".join(f"{counts[fate]} {fate}" for fate in (*FATES, Fate.PASS))
+    note(line)
+    assert all(proxy.counts[fate] for proxy in proxies for fate in FATES)

@@ -17,7 +17,8 @@ from tests.support.injection.watch import Watch
 from tests.support.stack import Stack, chunks_of, small_images
 from tests.support.waiting import wait_for
 
-IMAGES, BATCH = (3000, 16) if FULL else (1000, 8)
+# In the short case just enough chunks for one blow with work before and after it.
+IMAGES, BATCH = (3000, 16) if FULL else (650, 8)
 RESUME_TARGET_SECONDS = 10.0
 KILLS = 10 if FULL else 1
 

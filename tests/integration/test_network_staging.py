@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from shared.errors import PermanentError, TransientError
 from shared.ledger import ChunkRef, Ledger, WorkerIdentity
@@ -204,7 +206,9 @@ def test_a_chunk_over_the_whole_budget_is_refused(make: Make) -> None:
 
 
 def test_a_server_that_does_not_answer_is_a_passing_error() -> None:
-    nobody = NetworkStaging(redis.Redis(port=1), all_needed, budget_bytes=BUDGET)
+    nobody = NetworkStaging(
+        redis.Redis(port=1, retry=Retry(NoBackoff(), 0)), all_needed, budget_bytes=BUDGET
+    )
     hold = NetworkWriteHold(nobody, ref(1), PARCEL)
     for action in (
         lambda: nobody.take(PARCEL, ref(1), stopping=never),

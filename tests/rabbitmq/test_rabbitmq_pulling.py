@@ -44,7 +44,7 @@ def queues(settings: Settings) -> Iterator[RabbitQueues]:
 
 @pytest.fixture
 def queue(queues: RabbitQueues) -> str:
-    name = f"v5.test.{secrets.token_hex(6)}"
+    name = f"v6.test.{secrets.token_hex(6)}"
     queues.declare(name)
     return name
 

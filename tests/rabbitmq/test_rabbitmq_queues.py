@@ -28,7 +28,7 @@ from tests.support.worker_harness import WorkerHarness, start
 
 @pytest.fixture
 def queue() -> str:
-    return f"v5.test.{secrets.token_hex(6)}"
+    return f"v6.test.{secrets.token_hex(6)}"
 
 
 @pytest.fixture

@@ -187,7 +187,7 @@ def everything(hears: str) -> Iterator[tuple[tuple[str, str], Action]]:
         yield (
             ("send", exchange),
             lambda c, e=exchange: c.basic_publish_confirm(
-                amqp.Message(b""), exchange=e, routing_key="v5.nobodys"
+                amqp.Message(b""), exchange=e, routing_key="v6.nobodys"
             ),
         )
 

@@ -18,9 +18,9 @@ from workers.quarantine.staged import staged_check
 
 KEY = "k" * 32
 TARGETS = [
-    Target("preprocess", "v5.preprocess.bulk", KEY, samples.chunk()),
-    Target("inference", "v5.inference.bulk.testhost", KEY, samples.batch()),
-    Target("collector", "v5.results.bulk", KEY, samples.result()),
+    Target("preprocess", "v6.preprocess.bulk", KEY, samples.chunk()),
+    Target("inference", "v6.inference.bulk.testhost", KEY, samples.batch()),
+    Target("collector", "v6.results.bulk", KEY, samples.result()),
 ]
 VALID = {target.role: valid(target) for target in TARGETS}
 TYPES: dict[str, type[Message]] = {"preprocess": Chunk, "inference": Batch, "collector": Result}

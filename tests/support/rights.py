@@ -20,7 +20,7 @@ NEVER = (
     *("RENAME hr:jobs x", "COPY hr:jobs x", "DUMP hr:jobs", "SORT hr:jobs", "SLOWLOG GET"),
     *("MIGRATE h 1 k 0 1", "OBJECT ENCODING hr:jobs", "INFO", "RANDOMKEY", "CLUSTER INFO"),
 )
-INFERENCE_QUEUE = "v5.inference.bulk.{host}"
+INFERENCE_QUEUE = "v6.inference.bulk.{host}"
 
 
 def in_both_lanes(commands: Iterable[str]) -> tuple[str, ...]:
@@ -32,14 +32,14 @@ def in_both_lanes(commands: Iterable[str]) -> tuple[str, ...]:
 # Each to somebody else's, or more than its own work needs.
 _FOREIGN = {
     "producer": (
-        *("BRPOP v5.preprocess.bulk 1", "BRPOP v5.results.bulk 1", "HGETALL dead:letters"),
-        *("DEL v5.preprocess.bulk", f"LPUSH {INFERENCE_QUEUE} x"),
+        *("BRPOP v6.preprocess.bulk 1", "BRPOP v6.results.bulk 1", "HGETALL dead:letters"),
+        *("DEL v6.preprocess.bulk", f"LPUSH {INFERENCE_QUEUE} x"),
         *("PUBLISH /0.celery.pidbox x", "PSUBSCRIBE /0.celeryev/*", "SET other 1", "GET other"),
         *("LRANGE stage:pixels:x 0 1", "HGETALL stage:parcels", "RPUSH stage:pixels:x y"),
     ),
     "preprocess": (
-        *(f"BRPOP {INFERENCE_QUEUE} 1", f"DEL {INFERENCE_QUEUE}", "BRPOP v5.results.bulk 1"),
-        *("LRANGE v5.results.bulk 0 -1", "DEL v5.results.bulk"),
+        *(f"BRPOP {INFERENCE_QUEUE} 1", f"DEL {INFERENCE_QUEUE}", "BRPOP v6.results.bulk 1"),
+        *("LRANGE v6.results.bulk 0 -1", "DEL v6.results.bulk"),
         "SET hr:layout x",
         *("GET hr:leader", "DEL hr:leader", "SET hr:incarnation x", "DEL hr:jobs", "SCAN 0"),
         *("HSET hr:job:u cancelled 1", "SETBIT hr:u:done 0 1", "RPUSH hr:hints x", "GET other"),
@@ -48,8 +48,8 @@ _FOREIGN = {
         *("PUBLISH /0.celery.pidbox x", "PSUBSCRIBE /0.celeryev/*", "PUBLISH other x"),
     ),
     "inference": (
-        *("BRPOP v5.preprocess.bulk 1", "BRPOP v5.results.bulk 1", f"DEL {INFERENCE_QUEUE}x"),
-        *("LRANGE v5.preprocess.bulk 0 -1", "LPUSH v5.preprocess.bulk x", "GET hr:leader"),
+        *("BRPOP v6.preprocess.bulk 1", "BRPOP v6.results.bulk 1", f"DEL {INFERENCE_QUEUE}x"),
+        *("LRANGE v6.preprocess.bulk 0 -1", "LPUSH v6.preprocess.bulk x", "GET hr:leader"),
         *("SET hr:incarnation x", "SETBIT hr:u:done 0 1", "HSET hr:job:u cancelled 1", "SCAN 0"),
         "SET hr:layout x",
         *("HGETALL dead:letters", "DEL dead:order", "PUBLISH /0.celery.pidbox x", "SET other 1"),
@@ -57,15 +57,15 @@ _FOREIGN = {
         *("LPOP hr:hints", "LRANGE hr:hints 0 -1", "DEL hr:hints"),
     ),
     "collector": (
-        *("BRPOP v5.preprocess.bulk 1", f"LPUSH {INFERENCE_QUEUE} x", "DEL v5.preprocess.bulk"),
+        *("BRPOP v6.preprocess.bulk 1", f"LPUSH {INFERENCE_QUEUE} x", "DEL v6.preprocess.bulk"),
         *("SET hr:incarnation x", "SET hr:layout x", "DEL hr:leader", "RPUSH hr:hints x"),
-        "LPUSH v5.preprocess.bulk x",
+        "LPUSH v6.preprocess.bulk x",
         *("HGETALL dead:letters", "DEL dead:order", "PUBLISH /0.celery.pidbox x", "SCAN 0"),
         *("LRANGE stage:pixels:x 0 1", "HSET stage:parcels x 1", "DEL stage:parcels"),
     ),
     "flower": (
-        *("LPUSH v5.preprocess.bulk x", "BRPOP v5.preprocess.bulk 1", "DEL v5.results.bulk"),
-        *("LRANGE v5.results.bulk 0 -1", "GET hr:incarnation", "SMEMBERS hr:jobs", "SCAN 0"),
+        *("LPUSH v6.preprocess.bulk x", "BRPOP v6.preprocess.bulk 1", "DEL v6.results.bulk"),
+        *("LRANGE v6.results.bulk 0 -1", "GET hr:incarnation", "SMEMBERS hr:jobs", "SCAN 0"),
         "GET hr:layout",
         *("HGETALL dead:letters", "PUBLISH /0.celeryev/task.x x"),
     ),
@@ -133,28 +133,28 @@ MAY_AT_STORE: dict[str, dict[str, set[tuple[str, str]]]] = {
 }
 
 # What a role's work needs: one command waits for both lanes.
-_COUNTS = ("LLEN v5.preprocess.bulk", f"LLEN {INFERENCE_QUEUE}", "LLEN v5.results.bulk")
+_COUNTS = ("LLEN v6.preprocess.bulk", f"LLEN {INFERENCE_QUEUE}", "LLEN v6.results.bulk")
 OWN = {
     "producer": in_both_lanes(
         (
             *_COUNTS,
-            "LPUSH v5.preprocess.bulk x",
-            "LPUSH v5.results.bulk x",
+            "LPUSH v6.preprocess.bulk x",
+            "LPUSH v6.results.bulk x",
             f"DEL {INFERENCE_QUEUE}",
         )
     ),
     "preprocess": (
-        "BRPOP v5.preprocess.interactive v5.preprocess.bulk 0.01",
-        *in_both_lanes(("RPUSH v5.preprocess.bulk x", f"LPUSH {INFERENCE_QUEUE} x")),
-        *in_both_lanes(("LPUSH v5.results.bulk x",)),
+        "BRPOP v6.preprocess.interactive v6.preprocess.bulk 0.01",
+        *in_both_lanes(("RPUSH v6.preprocess.bulk x", f"LPUSH {INFERENCE_QUEUE} x")),
+        *in_both_lanes(("LPUSH v6.results.bulk x",)),
     ),
     "inference": (
         f"BRPOP {INFERENCE_QUEUE.replace('bulk', 'interactive')} {INFERENCE_QUEUE} 0.01",
-        *in_both_lanes((f"RPUSH {INFERENCE_QUEUE} x", "LPUSH v5.results.bulk x")),
+        *in_both_lanes((f"RPUSH {INFERENCE_QUEUE} x", "LPUSH v6.results.bulk x")),
     ),
     "collector": (
-        "BRPOP v5.results.interactive v5.results.bulk 0.01",
-        *in_both_lanes(("RPUSH v5.results.bulk x",)),
+        "BRPOP v6.results.interactive v6.results.bulk 0.01",
+        *in_both_lanes(("RPUSH v6.results.bulk x",)),
     ),
     "flower": in_both_lanes(_COUNTS),
 }
@@ -165,7 +165,7 @@ FIRST, ELSEWHERE, LAST = (
     for stage, host in ((PREPROCESS, ""), (INFERENCE, "host-9"), (RESULTS, ""))
 )
 MAILBOX, ANSWERS, EVENTS = "a@b.celery.pidbox", "a.reply.celery.pidbox", "celeryev.a"
-QUEUES = (*FIRST, *ELSEWHERE, *LAST, MAILBOX, ANSWERS, EVENTS, "v5.somebodys")
+QUEUES = (*FIRST, *ELSEWHERE, *LAST, MAILBOX, ANSWERS, EVENTS, "v6.somebodys")
 DIRECT = ""
 
 

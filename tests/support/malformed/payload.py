@@ -91,7 +91,7 @@ SIGNATURE = named(
         "not ASCII": _signature(lambda _: "\u00e9" * 64),
         "another key": _signed_instead(key="x" * 32),
         "for another task": lambda t: _signed_instead(task=t.other_task)(t),
-        "for another queue": _signed_instead(queue="v5.other"),
+        "for another queue": _signed_instead(queue="v6.other"),
         "for another id": _signed_instead(message_id="x"),
         "for another body": _signed_instead(body="{}"),
         "changed after it": _tampered,

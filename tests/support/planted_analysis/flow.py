@@ -25,6 +25,7 @@ from shared.stages import INFERENCE, PREPROCESS
 from shared.views.crop import Crop
 from tests.support import samples
 from workers.inference.heads import head_of
+from workers.inference.heads.port import NetworkOutputs
 from workers.preprocess.analyses import analyser_of
 
 VIEW = Crop(resize_shorter_pixels=8, crop_pixels=8)
@@ -65,7 +66,7 @@ def inferred(batch: Batch) -> Result:
     analysis = PIPELINE.analyses["sure"]
     sizes: Sequence[tuple[int, int]] = [(9, 9)] * len(good_rows(batch.answers))
     answered = head_of(analysis.kind).answers(
-        analysis, {"scores": np.array(SCORES, np.float32)}, (), sizes
+        analysis, NetworkOutputs({"scores": np.array(SCORES, np.float32)}), (), sizes
     )
     answers = with_answers(
         batch.answers,
@@ -107,7 +108,9 @@ def main() -> int:
             spoiled(result.answers, "sure", {"best": 0, "margin": -1.0}),
         ],
         "agrees": head_of("margin")
-        .agreement({"scores": np.eye(2)}, {"scores": np.ones((2, 2))})
+        .agreement(
+            NetworkOutputs({"scores": np.eye(2)}), NetworkOutputs({"scores": np.ones((2, 2))})
+        )
         .tolist(),
     }
     print(json.dumps(answer))

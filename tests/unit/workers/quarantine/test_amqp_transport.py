@@ -21,7 +21,7 @@ from tests.support.malformed import CASES, Target, valid
 from workers.quarantine.amqp_transport import Channel, Message
 from workers.quarantine.inspection import Malformed
 
-TARGET = Target("preprocess", "v5.preprocess.bulk", "key", samples.chunk())
+TARGET = Target("preprocess", "v6.preprocess.bulk", "key", samples.chunk())
 
 
 class Wire:
