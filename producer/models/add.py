@@ -110,6 +110,8 @@ def _made(
     labels = None if given.labels is None else read_labels(given.labels)
     publisher.echo(f"Reading {file.name}")
     exported = _exported(file, given, len(labels) if labels else None, publisher.export, folder)
+    for sentence in exported.assumed:
+        publisher.echo(sentence)
     files = {WEIGHTS: file}
     if given.config is not None:
         files[CONFIG_FILE] = given.config

@@ -52,6 +52,8 @@ def labels_of(exported: ExportedModel, given: Sequence[str] | None, file: Path |
             and max(map(len, own), default=0) <= (MAX_LABEL_CHARACTERS)
         )
         return own if fits else []
+    if exported.names_background:
+        given = given[1:]
     if classes is not None and len(given) != classes:
         raise UsageError(
             "wrong_labels",

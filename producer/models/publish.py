@@ -59,13 +59,21 @@ class ModelPublisher:
         self.echo(f"Exporting '{name}' to ONNX")
         said = baked.model_dump(exclude={"labels_sha256", "config_sha256"})
         output = folder / ONNX
-        request = ExportRequest(weights=weights.absolute(), output=output.absolute(), **said)
+        named = labels(entry)
+        request = ExportRequest(
+            weights=weights.absolute(),
+            output=output.absolute(),
+            labels=None if named is None else named.rstrip(b"\n").count(b"\n") + 1,
+            **said,
+        )
         exported = self.export(request)
         if exported.has_graph:
             files[ONNX] = output
-        if (found := labels(entry)) is not None:
+        if named is not None:
             files[LABELS] = folder / LABELS
-            files[LABELS].write_bytes(found)
+            files[LABELS].write_bytes(
+                named.partition(b"\n")[2] if exported.names_background else named
+            )
         version = PublishedModel(
             name=name,
             sha256=sha256,

@@ -57,8 +57,10 @@ class ExportedModel(Frozen):
     ``outputs``: what it gives for a batch, in order, with how many numbers each has for an image.
     ``layout``: how a detector's outputs become boxes. ``has_graph``: whether ``output`` was
     written; without it only torch runs the network. ``classes``: how many it tells apart, where
-    that is known. ``labels``: their names, where the file has them. ``inputs``: as the file has
-    them. ``assumed``: what the file does not say and was taken as usual, in sentences.
+    that is known. ``labels``: their names, where the file has them. ``names_background``: whether
+    the first of the labels that were asked with is the background's, which is none of its classes.
+    ``inputs``: as the file has them. ``assumed``: what the file does not say and was taken as
+    usual, in sentences.
     """
 
     format: FormatName
@@ -72,5 +74,6 @@ class ExportedModel(Frozen):
     has_graph: bool = True
     classes: int | None = None
     labels: tuple[str, ...] | None = Field(default=None, max_length=MAX_LABELS)
+    names_background: bool = False
     inputs: tuple[ModelInput, ...] = ()
     assumed: tuple[str, ...] = ()

@@ -20,13 +20,13 @@ from shared.errors import PermanentError
 from shared.fields import Channels
 from shared.model import Model, Precision
 from shared.placement import Size
+from shared.views.stretch import Stretch
 from workers.inference.engines import Engine, Images, Outputs
 from workers.inference.engines.exported import require_exported_for
 from workers.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
 from workers.inference.engines.openvino_engine import OpenVinoEngine, openvino
 from workers.inference.engines.torch_engine import TorchEngine
 from workers.inference.export import export
-from workers.inference.formats.torchvision import export as export_for
 
 PIXELS = 64
 CANVAS = (PIXELS, PIXELS)
@@ -197,8 +197,9 @@ WIDE = (96, 64)
 @pytest.fixture(scope="module")
 def wide_onnx(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Path:
     onnx = tmp_path_factory.mktemp("wide") / "model.onnx"
-    architecture = str(files.model.architecture)
-    assert export_for(files.weights, architecture, MEAN, STD, WIDE, onnx) == LENGTHS
+    view = Stretch(width=WIDE[0], height=WIDE[1])
+    wide = request(files.weights, onnx).model_copy(update={"view": view})
+    assert export(wide).outputs == LENGTHS
     return onnx
 
 
@@ -349,7 +350,7 @@ def test_export_refuses_weights_of_another_architecture(files: Files, tmp_path: 
     output = tmp_path / "model.onnx"
     with pytest.raises(PermanentError, match="do not fit torchvision's resnet18"):
         export(request(files.weights, output, "resnet18"))
-    with pytest.raises(PermanentError, match="no classifier named 'resnet_of_my_own'"):
+    with pytest.raises(PermanentError, match="no classifier or detector named 'resnet_of_my_own'"):
         export(request(files.weights, output, "resnet_of_my_own"))
     with pytest.raises(OSError, match="No such file"):
         export(request(tmp_path / "none.pth", output))

@@ -11,7 +11,8 @@ import torch
 import torchvision
 
 from shared.errors import PermanentError
-from workers.inference.network import _give_features, build_network
+from workers.inference.network import build_network
+from workers.inference.networks.classifiers import give_features
 
 ARCHITECTURE = "mobilenet_v3_small"
 MEAN, STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -136,5 +137,5 @@ def test_a_network_that_does_not_end_with_a_linear_layer_stays_as_it_is(
     kind: type[torch.nn.Module],
 ) -> None:
     network = kind().eval()
-    assert not _give_features(network)
+    assert not give_features(network)
     assert isinstance(network.last, torch.nn.Linear)
