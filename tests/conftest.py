@@ -104,6 +104,13 @@ def stack(
 
 
 @pytest.fixture(scope="session")
+def catalogue(stack: Stack) -> str:
+    """The pipeline of that name, with the detector that it needs besides."""
+    stack.run("models", "pull", "ssd_mobilenet_v3", timeout=300)
+    return "catalogue"
+
+
+@pytest.fixture(scope="session")
 def plugins(stack: Stack) -> Path:
     """The folder of plugins that the workers see."""
     return Path(stack.environment["HEADRACE_PLUGINS"])

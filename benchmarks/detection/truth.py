@@ -12,6 +12,15 @@ from PIL import Image
 
 from benchmarks.detection.plain import Found
 
+# COCO's names of today, as these labels have them.
+_OLD_NAMES = {
+    "airplane": "aeroplane",
+    "couch": "sofa",
+    "dining table": "diningtable",
+    "motorcycle": "motorbike",
+    "potted plant": "pottedplant",
+    "tv": "tvmonitor",
+}
 # Of what a user would keep, at which precision and recall are counted, and the overlap of a match.
 KEPT_SCORE, MATCH_OVERLAP = 0.3, 0.5
 
@@ -44,6 +53,11 @@ class Truth:
         categories = [{"id": n, "name": name} for n, name in enumerate(self.names)]
         self._coco = COCO({"images": images, "annotations": annotations, "categories": categories})
         self._annotations = annotations
+
+    def number_of(self, name: str) -> int:
+        """The number of a class; of one that is not labelled, one that no box here has."""
+        name = _OLD_NAMES.get(name, name)
+        return self.names.index(name) if name in self.names else len(self.names)
 
     def measured(self, found: Mapping[str, Found]) -> dict[str, float]:
         """mAP@[.5:.95], and precision and recall of what scores ``KEPT_SCORE``. By file name."""

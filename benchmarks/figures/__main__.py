@@ -93,7 +93,8 @@ def main() -> None:
         stack = BenchStack(work / "home")
         bench = Bench(stack, lambda: photos(given.photos, work), given.images, given.keys)
         with stack.up():
-            stack.run("models", "pull", "mobilenet_v2")
+            for model in ("mobilenet_v2", "ssd_mobilenet_v3"):
+                stack.run("models", "pull", model)
             for name in [name for name in known if name in given.names or not given.names]:
                 report[name] = {**known[name](bench), "machine": machine()}
                 shown = {k: v for k, v in report[name].items() if k not in ("runs", "machine")}

@@ -19,7 +19,7 @@ from benchmarks.gpu.system import device_runs, first_run_at
 from benchmarks.peers import decoders
 from benchmarks.stack import BUCKET
 
-PIPELINES = ("classify", "embed", "palette", "catalogue")
+PIPELINES = ("detect", "classify", "embed", "palette", "catalogue")
 ROUNDS = 3
 LARGE_SIZE = (4000, 3000)
 LARGE_OBJECTS = 256
@@ -29,9 +29,9 @@ MANY_OBJECTS = 130_000
 
 
 def catalogue(bench: Bench) -> dict[str, Any]:
-    """CPU of the whole stack for each image: three jobs, and one that does the same in one pass.
+    """CPU of the whole stack for each image: four jobs, and one that does the same in one pass.
 
-    ``fetch_and_decode``: what the one pass does once instead of three times.
+    ``fetch_and_decode``: what the one pass does once instead of four times.
     """
     spent, rates = _in_turn(bench, bench.photos)
     spared = _fetch_and_decode(bench)
@@ -40,15 +40,15 @@ def catalogue(bench: Bench) -> dict[str, Any]:
         "cpu_milliseconds_per_image": spent,
         "images_per_second": rates,
         "fetch_and_decode_cpu_milliseconds": spared,
-        "ratio_to_three_jobs_without_two_fetches_and_decodes": (
-            spent["catalogue"] / (apart - 2 * spared)
+        "ratio_to_four_jobs_without_three_fetches_and_decodes": (
+            spent["catalogue"] / (apart - 3 * spared)
         ),
         "target_at_most": 1.05,
     }
 
 
 def large_photos(bench: Bench) -> dict[str, Any]:
-    """Photos of 12 megapixels: the rate of one pass over that of three jobs one after another."""
+    """Photos of 12 megapixels: the rate of one pass over that of four jobs one after another."""
     prefix = "large/"
     photos = [_large(path.read_bytes()) for path in bench.open_photos()[:LARGE_PHOTOS]]
     bench.stack.put((f"{prefix}{n:05d}.jpg", photos[n % len(photos)]) for n in range(LARGE_OBJECTS))
@@ -56,7 +56,7 @@ def large_photos(bench: Bench) -> dict[str, Any]:
     one_after_another = 1 / sum(1 / rates[name] for name in PIPELINES[:-1])
     return {
         "images_per_second": rates,
-        "ratio_to_three_jobs": rates["catalogue"] / one_after_another,
+        "ratio_to_four_jobs": rates["catalogue"] / one_after_another,
         "target_at_least": 1.5,
     }
 

@@ -75,16 +75,20 @@ def foreign(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.mark.shared_data
-def test_a_catalogue_answers_three_questions_of_objects_that_are_fetched_once(
-    stack: Stack, foreign: Foreign, photos: list[Path]
+def test_a_catalogue_answers_four_questions_of_objects_that_are_fetched_once(
+    stack: Stack, foreign: Foreign, photos: list[Path], catalogue: str
 ) -> None:
     images = {path.name: path.read_bytes() for path in photos[:PHOTOS]}
     foreign.put("foreign-catalogue", images)
-    job = stack.enqueue("s3://foreign-catalogue/", "--chunk-items", "4", pipeline="catalogue")
+    job = stack.enqueue("s3://foreign-catalogue/", "--chunk-items", "4", pipeline=catalogue)
     assert stack.finish(job)["images"]["succeeded"] == PHOTOS
     rows = stack.rows(job)
     assert Counter(row["key"] for row in rows) == Counter(images.keys())
+    assert any(row["objects"] for row in rows)
     for row in rows:
+        for box in row["objects"]:
+            assert 0 <= box["x1"] < box["x2"] <= row["width"]
+            assert 0 <= box["y1"] < box["y2"] <= row["height"]
         assert len(row["classes"]["predictions"]) == 5
         assert sum(number**2 for number in row["embedding"]) == pytest.approx(1, abs=1e-3)
         assert sum(colour["share"] for colour in row["palette"]) == pytest.approx(1, abs=1e-3)

@@ -19,9 +19,9 @@ def images(photos: list[Path]) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def job(stack: Stack, images: dict[str, bytes]) -> str:
+def job(stack: Stack, images: dict[str, bytes], catalogue: str) -> str:
     stack.put("catalogued", images)
-    job = stack.enqueue("s3://catalogued/in/", pipeline="catalogue")
+    job = stack.enqueue("s3://catalogued/in/", pipeline=catalogue)
     assert stack.finish(job)["images"]["succeeded"] == PHOTOS
     return job
 
@@ -60,10 +60,11 @@ def test_styles_writes_a_group_for_each_image_and_a_sheet_for_each_group(
 def test_status_lists_what_computed_each_analysis(stack: Stack, job: str) -> None:
     lines = stack.run("status", job).stdout.splitlines()
     place = lines.index("models")
-    classes, embedding = lines[place + 1 : place + 3]
-    assert classes.startswith("  classes: mobilenet_v2 ")
-    assert embedding.startswith("  embedding: mobilenet_v2 ")
+    shown = lines[place + 1 : place + 4]
+    names = ("objects: ssd_mobilenet_v3", "classes: mobilenet_v2", "embedding: mobilenet_v2")
+    for line, name in zip(shown, names, strict=True):
+        assert line.startswith(f"  {name} ")
     used = stack.status(job)["models"]
-    for line, analysis in zip((classes, embedding), used, strict=True):
+    for line, analysis in zip(shown, used, strict=True):
         engine = f"{analysis['engine']} {analysis['precision']} {analysis['device']}"
         assert f", {engine}: {analysis['reason']}" in line

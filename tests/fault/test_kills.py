@@ -63,19 +63,18 @@ if FULL:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_in_the_middle_of_a_job_costs_seconds_and_no_row(
+    request: pytest.FixtureRequest,
     stack: Stack,
     bucket: str,
     light: str,
-    palettes: str,
-    boxes: str,
     fault: str,
     draw: random.Random,
 ) -> None:
     line = Line(fault)
     # A real engine where it is what is killed: it takes most of the CPU time.
     usual = "classify" if "inference" in fault else light
-    others = {"palettes": palettes, "catalogue": "catalogue", "boxes": boxes}
-    pipeline = others.get(fault.partition(": ")[2], usual)
+    other = fault.partition(": ")[2]
+    pipeline = request.getfixturevalue(other) if other else usual
     kills_left = KILLS
     while kills_left:
         job = stack.enqueue(bucket, "--chunk-items", str(BATCH), pipeline=pipeline)

@@ -381,7 +381,8 @@ def test_an_analysis_may_not_take_the_name_of_a_column(bench: Bench, name: str) 
 def test_what_we_bring_besides_classify() -> None:
     catalog = Catalog()
     expected = {"classify": ["classes"], "embed": ["embedding"], "palette": ["palette"]}
-    expected["catalogue"] = ["classes", "embedding", "palette"]
+    expected |= {"detect": ["objects"]}
+    expected["catalogue"] = ["objects", "classes", "embedding", "palette"]
     assert {
         name: list(catalog.pipeline(name).content.asked()) for name in catalog.pipeline_names()
     } == expected
