@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,7 +46,7 @@ def test_a_file_that_was_cut_short(share: float, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"PK\x03\x04zip", b"\x80\x02}q\x00.", b"hello", os.urandom(99)]
+    "content", [b"PK\x03\x04zip", b"\x80\x02}q\x00.", b"hello", np.random.default_rng(0).bytes(99)]
 )
 def test_another_kind_of_file(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "own.onnx"
