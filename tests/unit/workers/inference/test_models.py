@@ -315,5 +315,5 @@ def test_a_store_that_does_not_answer_is_no_verdict(store: Store, load: LoadMode
 def test_weights_that_do_not_fit_are_a_verdict(store: Store, load: LoadModel) -> None:
     put(store, "weights", WEIGHTS)
     key = ModelKey.of(pipeline(model=MODEL, engine="torch"), "classes")
-    with pytest.raises(ModelUnusable, match="do not fit torchvision's mobilenet_v3_small"):
+    with pytest.raises(ModelUnusable, match="is no file of torch or safetensors"):
         load(key)

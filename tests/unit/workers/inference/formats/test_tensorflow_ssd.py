@@ -39,7 +39,7 @@ FORMAT = tensorflow_ssd.FORMAT
 def exported(data: bytes, folder: Path, **more: object) -> tuple[ExportedModel, Path]:
     file, output = folder / "ssd.pb", folder / "model.onnx"
     file.write_bytes(data)
-    request = {"weights": file, "output": output, **more}
+    request = {"weights": file, "output": output, "format": "tensorflow_ssd", **more}
     return export(ExportRequest.model_validate(request)), output
 
 
