@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     from producer.connections import Connections
     from producer.exports.merged import Place
     from shared.job import JobSpec, PastJob
+    from shared.pipeline import Pipeline
 
 app = typer.Typer()
 
 TABLE_ROWS = 20
+NO_ROWS = "No rows."
 Shown = Literal["table", AnyFormat]
 
 
@@ -89,13 +91,15 @@ def results(
         int | None, typer.Option(min=1, help="So many rows, drawn from all of these at random.")
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**31 - 1, help="Another seed draws another sample.")
-    ] = 0,
+        int | None,
+        typer.Option(min=0, max=2**31 - 1, help="For --sample: another seed draws another sample."),
+    ] = None,
     sort: Annotated[
         str | None,
         typer.Option(
             metavar="FIELD",
-            help="Sort by it; -FIELD: the largest first. Rows without it come last.",
+            help="Sort by it; -FIELD: the largest first. Rows without it come last. Of several "
+            "boxes the largest value counts; with --where label=cat, that of the cats.",
         ),
     ] = None,
     limit: Annotated[
@@ -120,11 +124,12 @@ def results(
     the order in which they are listed: --status, --min-score, --where, --sample, --sort, --limit.
     """
     from producer.connections import connect_stack
-    from producer.exports.labelled import labelled
+    from producer.exports.labelled import labelled, numbered
     from producer.exports.links import link_time
     from producer.exports.merged import place_for
     from producer.job_rows import iter_rows, schema_of
     from producer.selecting.selection import Selection
+    from shared.job import JobSpec
     from shared.storage import is_s3_url
 
     chosen = _format(given, file)
@@ -132,10 +137,12 @@ def results(
         raise UsageError("binary", "Parquet is not for terminals.", "Say -o FILE.")
     if analysis is not None and chosen not in LABEL_FORMATS:
         raise UsageError("usage", "--analysis is for --format coco and labelstudio.", "")
+    if chosen == "table" and links == "signed":
+        raise UsageError("usage", "A table has no links.", f"Say --format {'|'.join(ANY_FORMAT)}.")
     time = link_time(links == "signed", expires)
     connections = connect_stack()
     spec = connections.jobs.any_spec(job_id)
-    schema = schema_of(spec)
+    schema, pipeline = schema_of(spec), spec.pipeline if isinstance(spec, JobSpec) else None
     shown = (limit or TABLE_ROWS) + 1 if chosen == "table" else limit
     selection = Selection.parse(
         schema,
@@ -146,6 +153,7 @@ def results(
         seed=seed,
         sort=sort,
         limit=shown,
+        pipeline=pipeline,
     )
     of_labels = None
     if chosen in LABEL_FORMATS:
@@ -154,15 +162,16 @@ def results(
         warn(f"the job '{job_id}' has not ended: these are its rows so far.")
     place = place_for(connections, file) if file and is_s3_url(file) else None
     all_rows = iter_rows(connections.store_of, connections.jobs, spec)
-    rows = selection.of(of_labels.good(all_rows) if of_labels else all_rows)
+    rows = selection.of(numbered(all_rows) if of_labels else all_rows)
     if time is not None:
         rows = _signed(rows, connections, _present(spec).bucket, time)
     if chosen == "table":
-        _show([row for part in rows for row in part.to_pylist()], limit or TABLE_ROWS, spec)
+        _show([row for part in rows for row in part.to_pylist()], limit or TABLE_ROWS, pipeline)
         return
     _write(of_labels.written(rows) if of_labels else rows, schema, chosen, file, place)
     if of_labels and of_labels.failed:
-        say(f"{of_labels.failed} failed images are left out.")
+        count = of_labels.failed
+        say(f"{count} failed {'image is' if count == 1 else 'images are'} left out.")
 
 
 def _write(
@@ -178,14 +187,17 @@ def _write(
     if file is None:
         with writing_answer():
             out = Terminal() if sys.stdout.isatty() else sys.stdout.buffer
-            write_rows(rows, schema, form, cast("IO[bytes]", out))
+            count = write_rows(rows, schema, form, cast("IO[bytes]", out))
+        if not count:
+            say(NO_ROWS)
         return
     count = (
         write_object(rows, schema, form, place)
         if place
         else write_file(rows, schema, form, Path(file))
     )
-    say(f"{count} {'images' if form in LABEL_FORMATS else 'rows'} in {file}")
+    one = "image" if form in LABEL_FORMATS else "row"
+    say(f"{count} {one if count == 1 else f'{one}s'} in {file}")
 
 
 def _present(spec: JobSpec | PastJob) -> JobSpec:
@@ -246,10 +258,10 @@ def _format(form: Shown | None, file: str | None) -> Shown:
     return chosen
 
 
-def _show(rows: list[dict[str, Any]], limit: int, spec: JobSpec | PastJob) -> None:
-    from shared.job import JobSpec
-
-    pipeline = spec.pipeline if isinstance(spec, JobSpec) else None
+def _show(rows: list[dict[str, Any]], limit: int, pipeline: Pipeline | None) -> None:
+    if not rows:
+        say(NO_ROWS)
+        return
     show_rows([(row["key"], row) for row in rows[:limit]], pipeline)
     if len(rows) > limit:
         say(f"These are the first {limit} rows. Say --limit N or --format csv for more.")

@@ -23,27 +23,31 @@ _ALWAYS = ("key", "uri", "width", "height", "pipeline", NUMBER)
 
 @dataclass
 class Labelled:
-    """Rows of images that did not fail. ``analyses``: the columns that are written, of the long
-    form; ``failed``: how many images were left out so far.
+    """Images that did not fail, of rows that are numbered and then selected.
+
+    ``analyses``: the columns that are written, of the long form. ``failed``: how many of the
+    selected images were left out so far.
     """
 
     analyses: tuple[str, ...]
     failed: int = 0
 
-    def good(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        """All columns of rows that are ok, and their ``NUMBER``."""
-        first = 1
-        for table in tables:
-            numbers = pa.array(np.arange(first, first + table.num_rows), pa.int64())
-            good = table.append_column(NUMBER, numbers).filter(pc.equal(table["status"], "ok"))
-            first += table.num_rows
-            self.failed += table.num_rows - good.num_rows
-            yield good
-
     def written(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        """Of those the columns that are written."""
+        """Of numbered rows those that are ok, and the columns that are written."""
         columns = [*_ALWAYS, *(self.analyses or _SHORT_COLUMNS)]
-        return (table.select(columns) for table in tables)
+        for table in tables:
+            good = table.filter(pc.equal(table["status"], "ok"))
+            self.failed += table.num_rows - good.num_rows
+            yield good.select(columns)
+
+
+def numbered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """All rows of a job, with their ``NUMBER``."""
+    first = 1
+    for table in tables:
+        numbers = pa.array(np.arange(first, first + table.num_rows), pa.int64())
+        first += table.num_rows
+        yield table.append_column(NUMBER, numbers)
 
 
 def labelled(schema: pa.Schema, form: LabelFormat, analysis: str | None) -> Labelled:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,20 @@ _OF_SCORES = frozenset(("label", "score"))
 _OF_BOXES = frozenset(("label", "score", "x1", "y1", "x2", "y2"))
 
 
+Numbers = npt.NDArray[np.int64]
+
+
+class Values(NamedTuple):
+    """The values in one column, with the number of the row, and of the element among all of the
+    column's lists, that each belongs to. Without lists an element is a row.
+    """
+
+    column: str
+    values: pa.Array
+    rows: Numbers
+    elements: Numbers
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """One name, and where its values lie: ``paths`` are columns with what is below them, or None.
@@ -34,21 +49,10 @@ class Field:
     type: pa.DataType
     is_single: bool
 
-    def values(self, table: pa.Table) -> tuple[pa.Array, npt.NDArray[np.int64]]:
-        """Every value, and the number of the row that each belongs to."""
-        found = [_values(table[column].combine_chunks(), below) for column, below in self.paths]
-        return pa.concat_arrays([v for v, _ in found]), np.concatenate([rows for _, rows in found])
-
-    def best(self, table: pa.Table) -> pa.Array:
-        """One value for each row, of several numbers the largest; null where there is none."""
-        values, rows = self.values(table)
-        if self.is_single:
-            return values
-        best = np.full(table.num_rows, -np.inf)
-        is_there = values.is_valid().to_numpy(zero_copy_only=False)
-        numbers = values.drop_null().to_numpy(zero_copy_only=False)
-        np.maximum.at(best, rows[is_there], numbers.astype(np.float64))
-        return pa.array(best, pa.float64(), mask=np.isneginf(best))
+    def values(self, table: pa.Table) -> Iterator[Values]:
+        """Every value, column by column."""
+        for column, below in self.paths:
+            yield _values(column, table[column].combine_chunks(), below)
 
 
 def is_long(schema: pa.Schema) -> bool:
@@ -71,13 +75,26 @@ def find_field(name: str, schema: pa.Schema, option: str) -> Field:
     """The field of that name. ``option``: what named it, for the error. Raises UsageError."""
     known = {field.name: field for field in _fields(schema)}
     if name not in known:
-        hint = suggestion(name, list(known))
+        below = [field for field in known if field.startswith(f"{name}.")]
+        if below:
+            raise UsageError(
+                "no_such_field",
+                f"{option}: {name} has several fields.",
+                f"Name one of them: {', '.join(below)}.",
+            )
         raise UsageError(
-            "no_such_field",
-            f"{option}: the rows have no field {name!r}.",
-            f"{hint[0].upper()}{hint[1:]}{'' if hint.endswith('?') else '.'}",
+            "no_such_field", f"{option}: the rows have no field {name!r}.", _hint(name, list(known))
         )
     return known[name]
+
+
+def _hint(wrong: str, known: list[str]) -> str:
+    # Of columns with fields the column alone: whoever names it is told its fields.
+    columns = list(dict.fromkeys(name.split(".")[0] for name in known))
+    hint = suggestion(wrong, [*columns, *known])
+    if not hint.endswith("?"):
+        hint = f"{suggestion(wrong, columns)}."
+    return f"{hint[0].upper()}{hint[1:]}"
 
 
 def _fields(schema: pa.Schema) -> Iterator[Field]:
@@ -114,15 +131,16 @@ def _has(column: pa.Field, names: frozenset[str]) -> bool:
     return pa.types.is_struct(kind) and names <= {field.name for field in kind}
 
 
-def _values(column: pa.Array, below: str | None) -> tuple[pa.Array, npt.NDArray[np.int64]]:
-    rows = np.arange(len(column))
-    column, rows = _flat(column, rows)
-    if below is not None:
-        column, rows = _flat(pc.struct_field(column, below), rows)
-    return column, rows
+def _values(name: str, column: pa.Array, below: str | None) -> Values:
+    values, rows = _flat(column)
+    if below is None:
+        return Values(name, values, rows, np.arange(len(values)))
+    values, elements = _flat(pc.struct_field(values, below))
+    return Values(name, values, rows[elements], elements)
 
 
-def _flat(column: pa.Array, rows: npt.NDArray[np.int64]) -> tuple[pa.Array, npt.NDArray[np.int64]]:
+def _flat(column: pa.Array) -> tuple[pa.Array, Numbers]:
+    """What is in lists, or else all, and the place in ``column`` that each comes from."""
     if not pa.types.is_list(column.type):
-        return column, rows
-    return pc.list_flatten(column), rows[pc.list_parent_indices(column).to_numpy()]
+        return column, np.arange(len(column))
+    return pc.list_flatten(column), pc.list_parent_indices(column).to_numpy()

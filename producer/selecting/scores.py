@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -10,17 +11,37 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from producer.selecting.fields import boxes_columns, classes_columns, is_long
+from shared.analyses.classes import Classes
 from shared.errors import UsageError
+from shared.pipeline import Pipeline
 
 
-def check_scores(schema: pa.Schema) -> None:
-    """Raises UsageError where such rows have no scores."""
+def check_min_score(lowest: float, schema: pa.Schema, pipeline: Pipeline | None) -> None:
+    """Raises UsageError where it is not a score, or such rows have none.
+
+    ``pipeline``: of the rows, if it is known.
+    """
+    if not math.isfinite(lowest):
+        raise UsageError("bad_score", f"--min-score: {lowest} is not a score.", "")
     if is_long(schema) and not boxes_columns(schema) and not classes_columns(schema):
         raise UsageError(
             "no_scores",
             "--min-score: none of the job's analyses gives scores.",
             "Those of kind 'classes' and 'boxes' do.",
         )
+    if pipeline and _are_shares(pipeline) and not 0 <= lowest <= 1:
+        raise UsageError(
+            "bad_score",
+            f"--min-score: the job's scores are from 0 to 1, and {lowest:g} is not.",
+            "Say --min-score 0.5, for example.",
+        )
+
+
+def _are_shares(pipeline: Pipeline) -> bool:
+    """Whether all scores are from 0 to 1; a user's class and logits may have any."""
+    return not pipeline.has_class and all(
+        each.softmax for each in pipeline.analyses.values() if isinstance(each, Classes)
+    )
 
 
 def with_min_score(tables: Iterable[pa.Table], lowest: float) -> Iterator[pa.Table]:

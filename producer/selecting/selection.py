@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -12,10 +11,11 @@ import pyarrow.compute as pc
 
 from producer.job_rows import first_rows
 from producer.selecting.sampling import sampled
-from producer.selecting.scores import check_scores, with_min_score
+from producer.selecting.scores import check_min_score, with_min_score
 from producer.selecting.sorting import Order, parse_order, sorted_rows
 from producer.selecting.where import Where, parse_where
 from shared.errors import UsageError
+from shared.pipeline import Pipeline
 
 Status = Literal["ok", "failed"]
 
@@ -41,18 +41,22 @@ class Selection:
         min_score: float | None = None,
         where: Sequence[str] = (),
         sample: int | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         sort: str | None = None,
         limit: int | None = None,
+        pipeline: Pipeline | None = None,
     ) -> Self:
-        """From what the options say, for rows with these columns. Raises UsageError."""
+        """From what the options say, for rows with these columns. Raises UsageError.
+
+        ``pipeline``: of the rows; None where another version of headrace made them.
+        """
         if min_score is not None:
-            if not math.isfinite(min_score):
-                raise UsageError("bad_score", f"--min-score: {min_score} is not a score.", "")
-            check_scores(schema)
+            check_min_score(min_score, schema, pipeline)
+        if seed is not None and sample is None:
+            raise UsageError("usage", "--seed is for --sample.", "Say --sample N, or no --seed.")
         conditions = tuple(parse_where(text, schema) for text in where)
-        order = parse_order(sort, schema) if sort else None
-        return cls(status, min_score, conditions, sample, seed, order, limit)
+        order = parse_order(sort, schema, conditions) if sort else None
+        return cls(status, min_score, conditions, sample, seed or 0, order, limit)
 
     def of(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """The rows that are asked for."""

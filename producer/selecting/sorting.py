@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,26 +14,52 @@ import pyarrow.compute as pc
 
 from producer.selecting.fields import Field, find_field
 from producer.selecting.gathered import gathered
+from producer.selecting.where import Where
 from shared.errors import UsageError
 
 _BLOCK_ROWS = 1000
+_NO_NUMBERS = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A field to sort by; equal rows keep their order, and rows without a value come last."""
+    """A field to sort by; equal rows keep their order, and rows without a value come last.
+
+    ``conditions``: on the labels of what has the field. Only what meets one of them counts, or
+    everything where there are none.
+    """
 
     field: Field
     is_descending: bool
+    conditions: tuple[Where, ...] = ()
 
     def indices(self, values: pa.Array) -> pa.Array:
         """The places of the values, in this order."""
         order = "descending" if self.is_descending else "ascending"
         return pc.array_sort_indices(values, order=order, null_placement="at_end")
 
+    def values(self, table: pa.Table) -> pa.Array:
+        """One value for each row, of several numbers the largest; null where there is none."""
+        if self.field.is_single:
+            (only,) = self.field.values(table)
+            return only.values
+        meeting = [condition.elements(table) for condition in self.conditions]
+        best = np.full(table.num_rows, -np.inf)
+        for column, values, rows, elements in self.field.values(table):
+            counts = values.is_valid().to_numpy(zero_copy_only=False)
+            if meeting:
+                found = [each[column] for each in meeting if column in each]
+                counts = counts & np.isin(elements, np.concatenate([_NO_NUMBERS, *found]))
+            numbers = values.filter(pa.array(counts)).to_numpy(zero_copy_only=False)
+            np.maximum.at(best, rows[counts], numbers.astype(np.float64))
+        return pa.array(best, pa.float64(), mask=np.isneginf(best))
 
-def parse_order(text: str, schema: pa.Schema) -> Order:
-    """``FIELD``, or ``-FIELD`` for the largest first. Raises UsageError."""
+
+def parse_order(text: str, schema: pa.Schema, conditions: Sequence[Where] = ()) -> Order:
+    """``FIELD``, or ``-FIELD`` for the largest first. ``conditions``: all that rows meet.
+
+    Raises UsageError.
+    """
     field = find_field(text.removeprefix("-"), schema, "--sort")
     is_number = pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
     if not field.is_single and not is_number:
@@ -42,7 +68,13 @@ def parse_order(text: str, schema: pa.Schema) -> Order:
             f"--sort: a row may have several values of {field.name}.",
             "Sort by a number of them, such as their score, or by a field that a row has once.",
         )
-    return Order(field, text.startswith("-"))
+    return Order(field, text.startswith("-"), tuple(c for c in conditions if _picks(c, field)))
+
+
+def _picks(condition: Where, field: Field) -> bool:
+    """Whether it says which labels are meant, of what has the field."""
+    columns = {column for column, below in condition.field.paths if below == "label"}
+    return not condition.is_negated and any(column in columns for column, _ in field.paths)
 
 
 def sorted_rows(tables: Iterable[pa.Table], order: Order, limit: int | None) -> Iterator[pa.Table]:
@@ -54,7 +86,7 @@ def sorted_rows(tables: Iterable[pa.Table], order: Order, limit: int | None) -> 
     with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
         runs, values = [], []
         for number, table in enumerate(gathered(tables)):
-            found = order.field.best(table)
+            found = order.values(table)
             if pa.types.is_string(found.type):
                 found = found.cast(pa.large_string())  # all of them may have more than 2 GiB
             places = order.indices(found).slice(0, limit)

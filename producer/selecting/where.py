@@ -12,10 +12,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from producer.selecting.fields import Field, find_field
+from producer.selecting.fields import Field, Numbers, find_field
 from shared.errors import UsageError
 
 _CONDITION = re.compile(r"([^=!]+)(!?=)(.*)", re.DOTALL)
+_OTHER_OPERATOR = re.compile(r"[^=!<>]*([<>]=?|!?==)")
 # Their values are shell patterns, as those of ``enqueue --include`` are.
 _PATTERNS = ("key", "name", "uri")
 _TRUTH = {"true": True, "false": False}
@@ -34,10 +35,17 @@ class Where:
 
     def of(self, table: pa.Table) -> pa.Table:
         """The rows that meet it."""
-        values, rows = self.field.values(table)
         found = np.zeros(table.num_rows, dtype=np.bool_)
-        found[rows[self._are_equal(values)]] = True
+        for each in self.field.values(table):
+            found[each.rows[self._are_equal(each.values)]] = True
         return table.filter(pa.array(~found if self.is_negated else found))
+
+    def elements(self, table: pa.Table) -> dict[str, Numbers]:
+        """By column, the elements whose value is ``value``."""
+        return {
+            each.column: each.elements[self._are_equal(each.values)]
+            for each in self.field.values(table)
+        }
 
     def _are_equal(self, values: pa.Array) -> npt.NDArray[np.bool_]:
         if isinstance(self.value, re.Pattern):
@@ -49,6 +57,14 @@ class Where:
 
 def parse_where(text: str, schema: pa.Schema) -> Where:
     """Raises UsageError for what is no condition on such rows."""
+    if other := _OTHER_OPERATOR.match(text):
+        raise UsageError(
+            "bad_where",
+            f"--where {text!r}: there is no {other[1]}, only = and !=.",
+            "For a lowest score say --min-score."
+            if other[1][0] in "<>"
+            else "Say --where label=cat, for example.",
+        )
     found = _CONDITION.fullmatch(text)
     if found is None:
         raise UsageError(

@@ -91,7 +91,9 @@ def one_line(text: str) -> str:
 def suggestion(wrong: str, known: Sequence[str]) -> str:
     """``did you mean X?``, or what there is."""
     close = difflib.get_close_matches(wrong, known, n=1, cutoff=0.6)
-    return f"did you mean {close[0]}?" if close else f"there is {', '.join(known) or 'none'}"
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"there {'are' if len(known) > 1 else 'is'} {', '.join(known) or 'none'}"
 
 
 class _Loader(yaml.SafeLoader):

@@ -22,7 +22,7 @@ DETECTOR = MODEL.model_copy(update={"name": "detector", "outputs": ("boxes",)})
 def detector(*more_boxes: str) -> Pipeline:
     """The long form with boxes ``objects`` and classes ``kind``; ``more_boxes``: analyses more."""
     boxes = {name: Boxes(model=DETECTOR.name, view=VIEW) for name in ("objects", *more_boxes)}
-    kind = Classes(model=MODEL.name, view=VIEW)
+    kind = Classes(model=MODEL.name, view=VIEW, softmax=True)
     return long_pipeline({**boxes, "kind": kind}, (MODEL, DETECTOR))
 
 

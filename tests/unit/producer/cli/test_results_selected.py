@@ -107,11 +107,16 @@ def test_options_select_and_sort(job: MemoryJob, capsys: pytest.CaptureFixture[s
         (["--min-score", "nan"], "not a score"),
         (["--sample", "0"], "--sample"),
         (["--seed", "-1"], "--seed"),
+        (["--seed", "3"], "--seed is for --sample"),
+        (["--min-score", "50"], "from 0 to 1"),
+        (["--where", "label==cat"], "--where label=cat"),
+        (["--where", "score>0.5"], "--min-score"),
+        (["--links", "signed"], "A table has no links"),
         (["--sort", "kee"], "Did you mean"),
         (["--analysis", "objects"], "--format coco"),
         (["--format", "coco", "--analysis", "kind"], "There is objects."),
         (["--expires", "7d"], "--links signed"),
-        (["--links", "signed", "--expires", "8d"], "from 1s to 7d"),
+        (["--format", "csv", "--links", "signed", "--expires", "8d"], "from 1s to 7d"),
         (["-o", "boxes.json"], "coco|labelstudio"),
     ],
 )
@@ -138,6 +143,48 @@ def test_a_coco_file_of_a_job(
     assert [each["name"] for each in coco.cats.values()] == ["cat", "dog"]
     assert len(coco.getAnnIds(imgIds=[7])) == 7
     assert coco.imgs[7]["coco_url"] == "s3://photos/a photo 06.jpg"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--where", "key=*0[34].jpg"], "1 failed image is left out."),
+        (["--where", "label=cat"], None),
+        (["--limit", "4"], None),
+        (["--limit", "5"], "1 failed image is left out."),
+        (["--status", "failed"], "2 failed images are left out."),
+        (["--sample", "12"], "2 failed images are left out."),
+    ],
+)
+def test_failed_images_are_counted_among_those_selected(
+    job: MemoryJob, capsys: pytest.CaptureFixture[str], options: list[str], said: str | None
+) -> None:
+    assert run(["results", "job", "--format", "coco", *options]) == 0
+    found = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert found == ([said] if said else [])
+
+
+@pytest.mark.parametrize("form", ["coco", "labelstudio", "jsonl"])
+def test_a_sample_is_of_the_same_images_in_every_format(
+    job: MemoryJob, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    sizes = keys_of(capsys, "--sample", "6", "--seed", "1")
+    out = "\n".join(printed(capsys, "--sample", "6", "--seed", "1", "--format", form))
+    shown = [n for n in range(IMAGES) if f"a photo {n:02}.jpg" in out]
+    assert shown == [n for n in sizes if form == "jsonl" or n not in (4, 9)]
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "jsonl", "coco", "labelstudio"])
+def test_no_rows_are_said(job: MemoryJob, capsys: pytest.CaptureFixture[str], form: str) -> None:
+    assert run(["results", "job", "--where", "label=zebra", "--format", form]) == 0
+    assert capsys.readouterr().err.splitlines() == ["No rows."]
+
+
+def test_one_row_is_one_row(
+    job: MemoryJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["results", "job", "--limit", "1", "-o", str(tmp_path / "rows.csv")]) == 0
+    assert "1 row in " in capsys.readouterr().err
 
 
 def test_tasks_of_a_job_with_links(job: MemoryJob, capsys: pytest.CaptureFixture[str]) -> None:

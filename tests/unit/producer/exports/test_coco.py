@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from producer.exports.labelled import labelled
+from producer.exports.labelled import labelled, numbered
 from producer.exports.writing import write_rows
 from producer.selecting.selection import Selection
 from shared.errors import UsageError
@@ -20,6 +21,7 @@ from shared.rows import PAST_SCHEMA, rows_schema
 from tests.support import labelled_rows, samples
 from tests.support.labelled_rows import SCHEMA, SHORT_SCHEMA, box, detector, failed, row
 
+RESULTS_MD = Path(__file__).parents[4] / "docs" / "RESULTS.md"
 LABELS = ["Katze 🐈", 'a "quoted"\nlabel\u2028', "", "zebra", "apple", "\\", "e\u0301", "\u00e9"]
 ROWS = [
     row(0, box("zebra", 0.9, 10.3, 20.7), box("apple", 0.5, 0, 0, x2=640, y2=480)),
@@ -31,7 +33,7 @@ ROWS = [
 
 def written(rows: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
     found, file = labelled(SCHEMA, "coco", None), io.BytesIO()
-    selected = Selection.parse(SCHEMA, **options).of(found.good(labelled_rows.tables(rows)))
+    selected = Selection.parse(SCHEMA, **options).of(numbered(labelled_rows.tables(rows)))
     count = write_rows(found.written(selected), SCHEMA, "coco", file)
     document: dict[str, Any] = json.loads(file.getvalue())
     assert count == len(document["images"])
@@ -95,6 +97,38 @@ def test_pycocotools_loads_and_evaluates_it(tmp_path: Path) -> None:
     assert evaluation.stats[0] == pytest.approx(1)
 
 
+def test_the_documented_map_to_annotations_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other ids, other folders, one image and one class more than were found."""
+    found = written(ROWS)
+    found["annotations"] = [box for box in found["annotations"] if box["image_id"] == 1]
+    ids = {each["id"]: 100 - each["id"] for each in found["categories"]}
+    names = {each["id"]: each["name"] for each in found["categories"]}
+    truth = {
+        "images": [{"id": 900, "file_name": "new.jpg"}, {"id": 700, "file_name": "0000.jpg"}],
+        "annotations": [
+            {**box, "image_id": 700, "category_id": ids[box["category_id"]]}
+            for box in found["annotations"]
+        ],
+        "categories": [
+            {"id": 7, "name": "unseen"},
+            *({"id": ids[number], "name": name} for number, name in names.items()),
+        ],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(found))
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", RESULTS_MD.read_text(), re.DOTALL)
+    said: dict[str, Any] = {}
+    exec(code, said)
+    evaluation = COCOeval(said["truth"], said["results"], "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1)
+
+
 def test_a_job_in_which_nothing_was_found_is_still_a_file() -> None:
     assert written([row(0), failed(1)]) == {
         **{"info": {}, "licenses": [], "annotations": [], "categories": []},
@@ -140,5 +174,5 @@ def test_of_several_analyses_with_boxes_one_is_named() -> None:
     schema = rows_schema(detector("faces"))
     found, file = labelled(schema, "coco", "faces"), io.BytesIO()
     rows = [{**row(0, box("cat", 0.5)), "faces": [box("Ada", 0.9)]}]
-    write_rows(found.written(found.good(labelled_rows.tables(rows, schema))), schema, "coco", file)
+    write_rows(found.written(numbered(labelled_rows.tables(rows, schema))), schema, "coco", file)
     assert [each["name"] for each in json.loads(file.getvalue())["categories"]] == ["Ada"]

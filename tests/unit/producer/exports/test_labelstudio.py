@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from producer.exports.labelled import labelled
+from producer.exports.labelled import labelled, numbered
 from producer.exports.writing import write_rows
 from shared.errors import UsageError
 from shared.rows import rows_schema
@@ -24,7 +24,7 @@ def written(
     rows: list[dict[str, Any]], schema: pa.Schema = SCHEMA, analysis: str | None = None
 ) -> list[Task]:
     found, file = labelled(schema, "labelstudio", analysis), io.BytesIO()
-    tables = found.written(found.good(labelled_rows.tables(rows, schema)))
+    tables = found.written(numbered(labelled_rows.tables(rows, schema)))
     count = write_rows(tables, schema, "labelstudio", file)
     tasks = TASKS.validate_json(file.getvalue())
     assert (count, found.failed) == (len(tasks), len(rows) - len(tasks))
@@ -104,7 +104,7 @@ def test_what_has_no_labels(schema: pa.Schema, analysis: str | None, message: st
 def test_lines_are_one_task_each() -> None:
     found, file = labelled(SCHEMA, "labelstudio", None), io.BytesIO()
     rows = [row(n, box(ODD, 0.5)) for n in range(3)]
-    write_rows(found.written(found.good(labelled_rows.tables(rows))), SCHEMA, "labelstudio", file)
+    write_rows(found.written(numbered(labelled_rows.tables(rows))), SCHEMA, "labelstudio", file)
     lines = file.getvalue().decode("ascii").splitlines()
     assert [json.loads(line.rstrip(","))["data"] for line in lines[1:-1]]
     assert len(lines) == 5

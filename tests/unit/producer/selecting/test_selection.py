@@ -11,10 +11,23 @@ import pytest
 
 from producer.selecting import gathered
 from producer.selecting.selection import Selection
+from shared.analyses.classes import Classes
 from shared.errors import UsageError
+from shared.pipeline import Pipeline
 from shared.rows import rows_schema
 from tests.support import labelled_rows, samples
-from tests.support.labelled_rows import SCHEMA, SHORT_SCHEMA, box, classes, failed, row, short
+from tests.support.labelled_rows import (
+    SCHEMA,
+    SHORT_SCHEMA,
+    VIEW,
+    box,
+    classes,
+    detector,
+    failed,
+    row,
+    short,
+)
+from tests.support.samples import MODEL, long_pipeline
 
 LONG = [
     row(0, box("cat", 0.9), box("dog", 0.4), kind=classes("tabby", 0.7, ("fox", 0.2))),
@@ -126,7 +139,17 @@ def test_all_conditions_have_to_hold() -> None:
         ({"where": ["size=1.5"]}, "size is a number"),
         ({"where": ["label=\udcff"]}, "not UTF-8"),
         ({"where": ["scored_at=2026"]}, "cannot compare scored_at"),
-        ({"where": ["objects=cat"]}, "no field 'objects'"),
+        ({"where": ["label==cat"]}, "there is no ==, only = and !=. Say --where label=cat"),
+        ({"where": ["label!==cat"]}, "there is no !=="),
+        ({"where": ["objects.score>0.5"]}, "there is no >, only = and !=. For a lowest score say"),
+        ({"where": ["score >= 0.5"]}, "--min-score"),
+        ({"where": ["size<9"]}, "there is no <"),
+        ({"where": ["objects=cat"]}, "objects has several fields. Name one of them: objects.label"),
+        ({"where": ["models=tiny"]}, "models has several fields. Name one of them: models."),
+        ({"where": ["object=cat"]}, "Did you mean objects?"),
+        ({"where": ["qqq=cat"]}, "There are label, score, job_id, "),
+        ({"sort": "objects"}, "--sort: objects has several fields."),
+        ({"seed": 3}, "--seed is for --sample"),
         ({"where": ["model=tiny"]}, "no field 'model'"),
         ({"sort": "scor"}, "no field 'scor'. Did you mean score?"),
         ({"sort": "--score"}, "no field '-score'"),
@@ -163,6 +186,38 @@ def test_conditions_see_only_what_scores_enough() -> None:
     assert numbers(select(LONG, min_score=0.6, where=["objects.label=dog"])) == [1]
 
 
+def test_signs_in_a_value_are_taken_literally() -> None:
+    rows = [row(0, box("a==b", 0.9)), row(1, box("<x>", 0.9)), row(2, box("!=", 0.9))]
+    for number, label in enumerate(["a==b", "<x>", "!="]):
+        assert numbers(select(rows, where=[f"label={label}"])) == [number]
+
+
+def test_an_unknown_field_is_answered_with_each_column_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        select(LONG, where=["qqq=cat"])
+    assert "objects, kind, models." in str(caught.value)
+    assert "objects.x1" not in str(caught.value)
+
+
+@pytest.mark.parametrize("lowest", [50, -0.1, 1.01])
+@pytest.mark.parametrize(
+    "pipeline", [detector(), samples.pipeline(postprocess={"softmax": True})], ids=["long", "short"]
+)
+def test_min_score_is_a_share_where_scores_are(lowest: float, pipeline: Pipeline) -> None:
+    schema = rows_schema(pipeline)
+    with pytest.raises(UsageError, match="scores are from 0 to 1, and"):
+        Selection.parse(schema, min_score=lowest, pipeline=pipeline)
+    for bound in (0, 1):
+        Selection.parse(schema, min_score=bound, pipeline=pipeline)
+    Selection.parse(schema, min_score=lowest)  # of another version
+
+
+def test_min_score_is_any_number_for_logits_and_classes() -> None:
+    logits = Classes(model=MODEL.name, view=VIEW, softmax=False)
+    for pipeline in (long_pipeline({"kind": logits}, (MODEL,)), samples.catalogue()):
+        Selection.parse(rows_schema(pipeline), min_score=50, pipeline=pipeline)
+
+
 def test_min_score_needs_scores() -> None:
     with pytest.raises(UsageError, match="none of the job's analyses gives scores"):
         select([], rows_schema(samples.palettes()), min_score=0.5)
@@ -192,6 +247,50 @@ def test_rows_of_the_long_form_sort_by_their_best_score() -> None:
     assert numbers(select(LONG, sort="-objects.score")) == [0, 1, 4, 2, 3]
     assert numbers(select(LONG, sort="-score")) == [0, 2, 1, 4, 3]
     assert numbers(select(LONG, sort="kind.label")) == [2, 1, 4, 0, 3]
+
+
+CATS = [
+    row(0, box("laptop", 0.93), box("cat", 0.71), kind=classes("cat", 0.1)),
+    row(1, box("cat", 0.84), box("cat", 0.2), kind=classes("laptop", 0.99)),
+    row(2, box("laptop", 0.6), box("cat", 0.5, 90), kind=classes("cat", 0.95)),
+    failed(3),
+    row(4, kind=classes("cat", 0.75)),
+]
+
+
+@pytest.mark.parametrize("bound", [1, 3, gathered.MAX_ROWS])
+@pytest.mark.parametrize(
+    ("where", "sort", "expected"),
+    [
+        (["objects.label=cat"], "-score", [1, 0, 2]),
+        (["objects.label=cat"], "-objects.score", [1, 0, 2]),
+        (["objects.label=cat"], "-objects.x1", [2, 0, 1]),
+        (["label=cat"], "-score", [2, 1, 4, 0]),
+        (["label=cat"], "score", [0, 4, 1, 2]),
+        (["label=cat"], "-objects.score", [1, 0, 2, 4]),
+        (["kind.label=cat"], "-score", [2, 4, 0]),
+        (["kind.label=cat"], "-objects.score", [0, 2, 4]),
+        (["objects.label=cat", "objects.label=laptop"], "-objects.score", [0, 2]),
+        (["label!=dog"], "-objects.score", [0, 1, 2, 3, 4]),
+        (["status=ok", "objects.label=cat"], "-objects.score", [1, 0, 2]),
+        (["objects.x1=90"], "-objects.score", [2]),
+    ],
+)
+def test_with_a_label_only_its_boxes_decide_the_order(
+    where: list[str], sort: str, expected: list[int], bound: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathered, "MAX_ROWS", bound)
+    assert numbers(select(CATS, where=where, sort=sort)) == expected
+    assert numbers(select(CATS, where=where, sort=sort, limit=2)) == expected[:2]
+
+
+def test_predictions_of_a_label_decide_the_order_of_the_short_form() -> None:
+    rows = [
+        short(n, "dog", 0.9, predictions=[{"label": "dog", "score": 0.9}, {"label": "cat", **s}])
+        for n, s in enumerate([{"score": 0.05}, {"score": 0.3}, {"score": 0.1}])
+    ]
+    found = select(rows, SHORT_SCHEMA, where=["predictions.label=cat"], sort="-predictions.score")
+    assert numbers(found) == [1, 2, 0]
 
 
 def test_rows_sort_by_values_of_a_class() -> None:

@@ -82,7 +82,7 @@ def _refusal(tmp_path: Path, text: str, catalog: Catalog | None = None) -> str:
         ("model: pets\non: 3\n", ":2: a field's name must be text; quote it."),
         ("model: pets\nname: \x00\n", ":2: not YAML: a character that is not allowed."),
         ("model: " + "[" * 5000, ":1: "),
-        ('model: pets\n"a\\nb": 1\n', ":2: a\\nb: unknown field; there is name,"),
+        ('model: pets\n"a\\nb": 1\n', ":2: a\\nb: unknown field; there are name,"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(

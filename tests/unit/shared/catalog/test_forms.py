@@ -237,9 +237,9 @@ _MOOD = "{python: mood:Mood}"
     ("text", "expected"),
     [
         ("gives: vectr\nmodel: pets\n", ":1: gives: there is no 'vectr'; did you mean vector?"),
-        ("args: 3\ngives: 3\nmodel: pets\n", ":2: gives: there is no '3'; there is"),
-        ("gives: 3\nmodel: pets\n", ":1: gives: there is no '3'; there is boxes, classes"),
-        ("gives: palette\nmodel: pets\n", ":1: gives: there is no 'palette'; there is boxes"),
+        ("args: 3\ngives: 3\nmodel: pets\n", ":2: gives: there is no '3'; there are"),
+        ("gives: 3\nmodel: pets\n", ":1: gives: there is no '3'; there are boxes, classes"),
+        ("gives: palette\nmodel: pets\n", ":1: gives: there is no 'palette'; there are boxes"),
         (
             "gives: values\nmodel: pets\n",
             ":2: model: 'pets' has weights, which cannot give values: name a Python class",
@@ -268,7 +268,7 @@ _MOOD = "{python: mood:Mood}"
         (f"model: {_MOOD}\ngives: vector\n", ":1: postprocess.length: say length: how many"),
         (
             "model: pets\ngives: vector\npostprocess: {softmax: true}\n",
-            ":3: postprocess.softmax: unknown field; there is length, unit_length.",
+            ":3: postprocess.softmax: unknown field; there are length, unit_length.",
         ),
         (
             f"model: {_MOOD}\ngives: values\npostprocess:\n  fields: {{a: flot}}\n",
@@ -302,7 +302,7 @@ _MOOD = "{python: mood:Mood}"
         ),
         (
             "analyses:\n  a: {kind: palette, length: 3}\n",
-            ":2: analyses.a.length: unknown field; there is kind, view, count.",
+            ":2: analyses.a.length: unknown field; there are kind, view, count.",
         ),
         (
             "analyses:\n  a: {kind: palette, cuont: 3}\n",

@@ -162,7 +162,7 @@ def test_without_a_bucket_it_is_said_what_to_do(bench: Bench) -> None:
         ("model: pet\n", ":1: model: there is no model 'pet'; did you mean pets?"),
         (
             "model: zzz\n",
-            ":1: model: there is no model 'zzz'; there is birds, pets. To bring one of your own: "
+            ":1: model: there is no model 'zzz'; there are birds, pets. To bring one of your own: "
             "headrace models add zzz FILE.",
         ),
         (
