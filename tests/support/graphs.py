@@ -113,21 +113,57 @@ def detector(count: int = 7, sides: int = 9) -> onnx.ModelProto:
     return model(nodes, [("y", TensorProto.FLOAT, shape)], constants, [1, 3, HEIGHT, WIDTH])
 
 
-def choosing_detector() -> onnx.ModelProto:
+def scoring_detector(background: int | None, count: int = 30) -> onnx.ModelProto:
+    """Boxes in pixels (batch, count, 4), and scores (batch, count, CLASSES) beside them.
+
+    ``background``: the number of the class that most places have, in a softmax; None: a sigmoid.
+    """
+    nodes, constants = trunk()
+    random = np.random.default_rng(6)
+    for name, sides in (("corners", 4), ("scored", CLASSES)):
+        matrix = random.normal(size=(FEATURES, count * sides)).astype(np.float32)
+        constants |= {f"{name}_m": matrix / 100, f"{name}_s": np.array([-1, count, sides])}
+        nodes += [
+            helper.make_node("MatMul", ["flat", f"{name}_m"], [f"{name}_f"]),
+            helper.make_node("Reshape", [f"{name}_f", f"{name}_s"], [name]),
+            helper.make_node("Add", [name, f"{name}_b"], [f"{name}_r"]),
+        ]
+    corner = random.uniform(0, [WIDTH, HEIGHT], (count, 2))
+    constants["corners_b"] = np.concatenate([corner, corner + 2], axis=1).astype(np.float32)
+    constants["scored_b"] = np.zeros(CLASSES, np.float32)
+    nodes.insert(3, helper.make_node("Flatten", ["pooled"], ["flat"]))
+    if background is None:
+        nodes.append(helper.make_node("Sigmoid", ["scored_r"], ["sure"]))
+    else:
+        constants["scored_b"][background] = 5
+        nodes.append(helper.make_node("Softmax", ["scored_r"], ["sure"], axis=2))
+    outputs = [
+        ("corners_r", TensorProto.FLOAT, ["b", count, 4]),
+        ("sure", TensorProto.FLOAT, ["b", count, CLASSES]),
+    ]
+    return model(nodes, outputs, constants)
+
+
+def choosing_detector(
+    label: int | None = None, *, labels_last: bool = False, opset: int = 17
+) -> onnx.ModelProto:
     """One that chooses itself: boxes, whole labels and scores, as many as an image has.
 
-    Their number is that of the positive means of its features.
+    Their number is that of the positive means of its features. ``label``: of all of them.
     """
     nodes, constants = trunk()
     constants |= {"half": np.float32(0.4), "four": np.array([1, 4])}
     constants |= {"row": np.array([-1]), "column": np.array([-1, 1])}
+    constants |= {"kept": np.float32(label is None), "label": np.float32(label or 0)}
     nodes += [
         helper.make_node("Reshape", ["pooled", "row"], ["means"]),
         helper.make_node("Greater", ["means", "half"], ["is_box"]),
         helper.make_node("Compress", ["means", "is_box"], ["found"], axis=0),
         helper.make_node("Reshape", ["found", "column"], ["narrow"]),
         helper.make_node("Tile", ["narrow", "four"], ["corners"]),
-        helper.make_node("Cast", ["found"], ["labels"], to=TensorProto.INT64),
+        helper.make_node("Mul", ["found", "kept"], ["part"]),
+        helper.make_node("Add", ["part", "label"], ["number"]),
+        helper.make_node("Cast", ["number"], ["labels"], to=TensorProto.INT64),
         helper.make_node("Sigmoid", ["found"], ["sure"]),
     ]
     outputs = [
@@ -135,4 +171,6 @@ def choosing_detector() -> onnx.ModelProto:
         ("labels", TensorProto.INT64, ["n"]),
         ("sure", TensorProto.FLOAT, ["n"]),
     ]
-    return model(nodes, outputs, constants, [1, 3, HEIGHT, WIDTH])
+    if labels_last:
+        outputs.append(outputs.pop(1))
+    return model(nodes, outputs, constants, [1, 3, HEIGHT, WIDTH], opset=opset)

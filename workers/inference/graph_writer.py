@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,18 +10,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from shared.errors import PermanentError
 from shared.fields import Channels
 from shared.placement import Size
+from workers.inference.calibration import calibration_images
 from workers.inference.engines.exported import METADATA_KEY, provenance
-from workers.inference.errors import one_line
+from workers.inference.graphs.comparing import answers_alike
+from workers.inference.graphs.running import Runnable
 
 _OPSET = 18
 _IR_VERSION = 9  # of that opset
-_ERRORS_ONLY = 3
+# Enough to see one image's numbers in another's answer.
+_TRIED_IMAGES = 3
 _INPUT = "images"
 
 
@@ -70,7 +71,7 @@ class GraphWriter:
     def write(
         self, path: Path, weights_sha256: str, outputs: Mapping[str, tuple[str, tuple[int, ...]]]
     ) -> dict[str, int]:
-        """Write the file once it gives what it should; nothing is written otherwise.
+        """Write the file if the graph works; nothing is written otherwise.
 
         ``outputs``: by name, the array and its shape for one image. Returns how many numbers each
         has for an image. Raises PermanentError for a graph that does not work.
@@ -90,41 +91,30 @@ class GraphWriter:
         model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
         baked = provenance(weights_sha256, self._mean, self._std, list(outputs))
         helper.set_model_props(model, {METADATA_KEY: baked})
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
-        os.close(descriptor)
-        try:
-            onnx.save(model, temporary)
-            _require_works(
-                temporary, self._canvas, {name: shape for name, (_, shape) in outputs.items()}
-            )
-            Path(temporary).replace(path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            tried = Path(folder) / path.name
+            onnx.save(model, tried)
+            _require_works(tried, self._canvas, {name: each for name, (_, each) in outputs.items()})
+            tried.replace(path)
         return {name: int(np.prod(shape)) for name, (_, shape) in outputs.items()}
 
 
-def _require_works(path: str, canvas: Size, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _require_works(path: Path, canvas: Size, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Raise PermanentError unless each image of a batch gives what it gives alone."""
-    width, height = canvas
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    images = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), np.uint8)
-    try:
-        session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
-        both = session.run(list(shapes), {_INPUT: images})
-        second = session.run(list(shapes), {_INPUT: images[1:]})
-    except Exception as error:
-        raise PermanentError(
-            "export_fails", f"The graph that was made of the file does not run: {one_line(error)}"
-        ) from error
-    for (name, shape), batch, alone in zip(shapes.items(), both, second, strict=True):
-        if batch.shape != (2, *shape) or not np.isfinite(batch).all():
+    graph, images = Runnable(path), calibration_images(canvas, _TRIED_IMAGES)
+    alone = [graph.run(images[n : n + 1]) for n in range(len(images))]
+    expected = {name: np.concatenate([run[name] for run in alone]) for name in shapes}
+    for name, shape in shapes.items():
+        found = expected[name]
+        if found.shape != (len(images), *shape) or not np.isfinite(found).all():
             raise PermanentError(
                 "export_fails",
                 f"The network gives {name} that are not finite, or not of the shape {shape}.",
+                "Take weights from before the training went wrong.",
             )
-        worst = float(np.abs(batch[1] - alone[0]).max(initial=0))
-        if worst > 1e-3 * max(1.0, float(np.abs(alone).max(initial=0))):
-            raise PermanentError(
-                "export_fails", f"The network's {name} of an image depend on the batch it is in."
-            )
+    if not answers_alike(graph, images, expected, together=True):
+        raise PermanentError(
+            "export_fails",
+            f"The network's {' and '.join(shapes)} of an image depend on the batch it is in.",
+            "Export the network to ONNX.",
+        )

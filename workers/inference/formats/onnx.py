@@ -14,7 +14,7 @@ import onnx
 
 from shared.catalog.exports import ExportedModel, ExportRequest
 from shared.catalog.model_files import USUAL_PIXELS, usual_crop
-from shared.errors import UsageError
+from shared.errors import PermanentError, UsageError
 from shared.model import LayoutName
 from shared.placement import Size
 from shared.views import View
@@ -24,9 +24,11 @@ from workers.inference.engines.exported import provenance
 from workers.inference.engines.port import Images
 from workers.inference.graphs.classifiers import classifier_outputs
 from workers.inference.graphs.detectors import (
+    HAS_CORNERS,
     SCALED,
     Known,
     layouts_by_shape,
+    order_is_torchvisions,
     usual_pixels,
     usual_view,
 )
@@ -34,9 +36,16 @@ from workers.inference.graphs.images import (
     AS_THEY_ARE,
     ImageInput,
     Pixels,
+    as_taken,
     fitted,
     image_input,
     shown,
+)
+from workers.inference.graphs.meanings import (
+    softmax_widths,
+    with_labels_from_zero,
+    without_background,
+    without_second_softmax,
 )
 from workers.inference.graphs.metadata import Metadata, read_metadata
 from workers.inference.graphs.outputs import as_given, found_outputs, without_softmax
@@ -50,7 +59,7 @@ from workers.inference.graphs.wrapping import Output
 _IMAGENET = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CLASSIFIED: Size = (USUAL_PIXELS, USUAL_PIXELS)
 _DETECTED: Size = (640, 640)
-# How protobuf marks the first field of a model, its version.
+# How a file begins: the mark of the first field, which is the version of the format.
 _VERSION_FIELD, _VERSIONS = 0x08, 16
 # Enough to see one image's numbers in another's answer.
 _TRIED_IMAGES = 3
@@ -62,9 +71,11 @@ class Onnx:
     def is_format_of(self, weights: Path) -> bool:
         """See ``Format``. A graph's file begins with the version of the format."""
         with weights.open("rb") as file:
-            first = file.read(2)
-        is_graph = len(first) == 2 and first[0] == _VERSION_FIELD and 0 < first[1] < _VERSIONS
-        return weights.suffix == ".onnx" or is_graph
+            first = file.read(9)
+        is_graph = len(first) > 1 and first[0] == _VERSION_FIELD and 0 < first[1] < _VERSIONS
+        # safetensors begin with the length of their JSON, which may be any bytes.
+        is_graph = is_graph and first[8:] != b"{"
+        return weights.suffix.lower() == ".onnx" or is_graph
 
     def export(self, request: ExportRequest) -> ExportedModel:
         """See ``Format``."""
@@ -81,7 +92,7 @@ class Onnx:
 
 @dataclass(frozen=True, slots=True)
 class _Meaning:
-    """What the graph is. ``assumed``: what its file does not say, in words."""
+    """What the graph is. ``assumed``: what its file does not say, in sentences."""
 
     outputs: list[Output]
     canvas: Size
@@ -90,10 +101,11 @@ class _Meaning:
     classes: int | None
     layout: LayoutName | None
     assumed: tuple[str, ...]
+    names_background: bool = False
 
 
 class _Export:
-    """One file's. ``folder`` is for files on the way."""
+    """The export of one file. ``folder``: for temporary files."""
 
     def __init__(self, request: ExportRequest, model: onnx.ModelProto, folder: Path) -> None:
         self._request, self._model, self._folder = request, model, folder
@@ -101,6 +113,7 @@ class _Export:
         self._metadata: Metadata = read_metadata(model)
         self._asked = request.view.canvas if request.view else request.canvas
         self._check_pixels()
+        self._runs: dict[tuple[Size, Pixels], list[dict[str, npt.NDArray[Any]]]] = {}
 
     def exported(self) -> ExportedModel:
         plain = self._folder / "plain.onnx"
@@ -114,7 +127,7 @@ class _Export:
         plain.write_bytes(self._model.SerializeToString())
         wrapping = Wrapping(self._taken, meaning.canvas, pixels, tuple(meaning.outputs), said)
         fixed = write_proven(plain, wrapping, images, self._request.output)
-        one_by_one = ("It takes one image at a time, since a batch would change its answers.",)
+        alone = ("It takes one image at a time, since a batch would change its answers.",)
         return ExportedModel(
             format="onnx",
             layout=meaning.layout,
@@ -125,8 +138,9 @@ class _Export:
             outputs={out.name: math.prod(out.given_shape) for out in meaning.outputs},
             classes=meaning.classes,
             labels=self._metadata.labels,
+            names_background=meaning.names_background,
             inputs=(self._taken.described,),
-            assumed=(*meaning.assumed, *(one_by_one if fixed else ())),
+            assumed=(*meaning.assumed, *(alone if fixed else ())),
         )
 
     def _classifier(self, graph: Runnable) -> _Meaning | None:
@@ -136,7 +150,12 @@ class _Export:
         canvas = fitted(self._asked, self._taken, self._metadata.canvas or _CLASSIFIED)
         usual = SCALED if self._metadata.is_scaled else _IMAGENET
         pixels = self._pixels(usual)
-        found = self._outputs(graph, canvas, pixels)
+        try:
+            found = self._outputs(graph, canvas, pixels)
+        except PermanentError:
+            if self._asked is not None or None not in self._taken.canvas:
+                raise
+            return None  # a detector may not take so few pixels
         outputs = classifier_outputs(found, self._request.labels)
         if outputs is None:
             return None
@@ -146,6 +165,11 @@ class _Export:
         assumed = [self._said_of(pixels)]
         if without_softmax(self._model.graph, outputs[0].source):
             assumed.append("Its last softmax is left out, since an analysis of classes has one.")
+        else:
+            runs = self._run(graph, canvas, pixels)
+            scores = as_given(outputs[0], [run[outputs[0].source] for run in runs])
+            outputs, said = without_second_softmax(outputs, scores)
+            assumed += [said] if said else []
         view, classes = self._request.view or view, outputs[0].given_shape[0]
         return _Meaning(outputs, canvas, pixels, view, classes, None, tuple(assumed))
 
@@ -170,22 +194,57 @@ class _Export:
                 "Write a class that runs it.",
             )
         (found,) = fitting
-        pixels = self._pixels(usual_pixels(found.name))
-        view = self._request.view or usual_view(found.name, canvas)
-        classes = found.layout.classes(runs[found.name])
-        assumed = (f"Its outputs are those of {found.name}.", self._said_of(pixels))
-        return _Meaning(found.outputs, canvas, pixels, view, classes, found.name, assumed)
+        return self._detected(found, runs[found.name], canvas, order_is_torchvisions(outputs))
+
+    def _detected(
+        self, found: Known, arrays: dict[str, npt.NDArray[Any]], canvas: Size, is_torchvisions: bool
+    ) -> _Meaning:
+        """``arrays``: of a run, by the layout's names."""
+        name, outputs, given = found.name, found.outputs, self._labels()
+        classes, names_background = found.layout.classes(arrays), False
+        pixels = self._pixels(usual_pixels(name))
+        assumed = [f"Its outputs are those of {name}.", self._said_of(pixels)]
+        if "box_labels" in arrays:
+            image = as_taken(_images(canvas)[:1], self._taken, pixels)
+            widths = softmax_widths(self._model, self._folder / "softmaxes.onnx", image)
+            has_background = is_torchvisions or (given is not None and given + 1 in widths)
+            outputs, from_one = with_labels_from_zero(outputs, arrays, given, has_background)
+            names_background = from_one and given in widths and given + 1 not in widths
+            after = " after the background's" if names_background else ""
+            assumed.append(
+                f"Its labels begin with {int(from_one)}, which has the first name{after}."
+            )
+        else:
+            outputs, place = without_background(outputs, arrays)
+            if classes is not None and place is not None:
+                classes -= 1
+                names_background = place == 0 and given == classes + 1
+                column = "first" if place == 0 else "last"
+                assumed.append(f"The {column} of its scores is that of the background.")
+        if name in HAS_CORNERS:
+            assumed.append("Its boxes are x1, y1, x2, y2: nothing in the file tells y before x.")
+        view = self._request.view or usual_view(name, canvas)
+        return _Meaning(
+            outputs, canvas, pixels, view, classes, name, tuple(assumed), names_background
+        )
 
     def _arrays(self, graph: Runnable, canvas: Size, known: Known) -> dict[str, npt.NDArray[Any]]:
         """What it gives for a few images, under the names of a layout, as our graph will."""
-        runs = one_by_one(
-            graph, _images(canvas), self._taken, self._pixels(usual_pixels(known.name))
-        )
+        runs = self._run(graph, canvas, self._pixels(usual_pixels(known.name)))
         return {out.name: as_given(out, [run[out.source] for run in runs]) for out in known.outputs}
 
     def _outputs(self, graph: Runnable, canvas: Size, pixels: Pixels) -> list[Output]:
-        runs = one_by_one(graph, _images(canvas), self._taken, pixels)
+        runs = self._run(graph, canvas, pixels)
         return found_outputs(self._model, self._taken, graph, runs)
+
+    def _run(
+        self, graph: Runnable, canvas: Size, pixels: Pixels
+    ) -> list[dict[str, npt.NDArray[Any]]]:
+        """The outputs for each of a few images, by the graph's names."""
+        key = canvas, pixels
+        if key not in self._runs:
+            self._runs[key] = one_by_one(graph, _images(canvas), self._taken, pixels)
+        return self._runs[key]
 
     def _pixels(self, usual: Pixels) -> Pixels:
         """What the network takes, as asked, else as is usual."""
@@ -214,16 +273,21 @@ class _Export:
             "pixels scaled to 0..1."
         )
 
+    def _labels(self) -> int | None:
+        """How many names there are, as given, else in the file."""
+        if self._request.labels is not None:
+            return self._request.labels
+        return len(self._metadata.labels) if self._metadata.labels else None
+
     def _check_labels(self, meaning: _Meaning) -> None:
-        given = self._request.labels
-        named = self._metadata.labels
-        for count in (given, len(named) if named and given is None else None):
-            if count is not None and meaning.classes not in (None, count):
-                raise refused(
-                    f"The network tells {meaning.classes} classes apart, and there are labels for "
-                    f"{count}.",
-                    "Give a label for each class, in the network's order.",
-                )
+        labels = self._labels()
+        if labels is None or meaning.classes in (None, labels - meaning.names_background):
+            return
+        raise refused(
+            f"The network tells {meaning.classes} classes apart, and there are labels for "
+            f"{labels}.",
+            "Give a label for each class, in the network's order.",
+        )
 
 
 def _images(canvas: Size) -> Images:

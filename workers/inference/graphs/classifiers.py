@@ -11,7 +11,7 @@ SCORES, FEATURES = "scores", "features"
 
 
 def classifier_outputs(outputs: Sequence[Output], labels: int | None) -> list[Output] | None:
-    """What to call the outputs; None where the graph is no classifier.
+    """The outputs under our names; None where the graph is no classifier.
 
     A single row of numbers is both its scores and its features: nothing in a graph says which it
     was made for, and the kind of analysis does. Of two, the scores are those of which there are as

@@ -1,4 +1,4 @@
-"""Detectors among users' graphs: the layouts that their outputs may have, and what suits each."""
+"""Detectors among users' graphs: the layouts that outputs may have, and their usual images."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from workers.inference.layouts import LAYOUTS, Layout, layout_of
 
 SCALED = Pixels((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
-# What those that publish networks of a layout train them with; SCALED for others.
+# As networks of a layout are usually trained; SCALED for others.
 _PIXELS = {"yolox": replace(AS_THEY_ARE, channels="bgr")}
 # Those whose images begin in the corner of a letterbox; in its centre for others.
 _TOP_LEFT = ("yolox",)
-# SSDs, which are trained on stretched images.
-_STRETCHED = ("boxes_and_scores", "normalised_boxes_and_scores")
+# Those of SSDs and RetinaNets.
+HAS_CORNERS = ("boxes_and_scores", "normalised_boxes_and_scores")
 
 
 class Known(NamedTuple):
@@ -52,6 +52,11 @@ def layouts_by_shape(
     return found
 
 
+def order_is_torchvisions(outputs: Sequence[Output]) -> bool:
+    """Whether they are boxes, whole labels and scores, as torchvision's detectors give them."""
+    return [output.is_integer for output in outputs] == [False, True, False]
+
+
 def usual_pixels(layout: LayoutName) -> Pixels:
     """What networks of that layout are usually trained on."""
     return _PIXELS.get(layout, SCALED)
@@ -60,7 +65,8 @@ def usual_pixels(layout: LayoutName) -> Pixels:
 def usual_view(layout: LayoutName, canvas: Size) -> View:
     """How images usually become what networks of that layout take."""
     width, height = canvas
-    if layout in _STRETCHED:
+    # SSDs are trained on stretched images.
+    if layout in HAS_CORNERS:
         return Stretch(width=width, height=height)
     align = "top_left" if layout in _TOP_LEFT else "centre"
     return Letterbox(width=width, height=height, align=align)

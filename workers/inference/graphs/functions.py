@@ -1,4 +1,4 @@
-"""Functions that a graph has of its own: they are put where they are called."""
+"""Inlines the functions that a graph has of its own."""
 
 from __future__ import annotations
 

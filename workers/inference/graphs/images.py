@@ -1,4 +1,4 @@
-"""The input of a user's graph that takes images, and what it is given for ours."""
+"""The input of a user's graph that takes images, and its pixels for our images."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ class ImageInput:
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """What a network takes pixels as; ``mean`` and ``std`` are per RGB channel, of 0..1."""
+    """How a network takes pixels; ``mean`` and ``std`` are per RGB channel, of 0..1."""
 
     mean: Channels
     std: Channels
     channels: ChannelOrder = "rgb"
 
     def factors(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """What 0..255 are multiplied by, and what is added, in the network's order of channels."""
+        """The factors of 0..255, and what is added, in the network's order of channels."""
         std, mean = np.array(self.std), np.array(self.mean)
         order = slice(None, None, -1 if self.channels == "bgr" else 1)
         scale, shift = 1 / (255 * std[order]), -mean[order] / std[order]
@@ -107,7 +107,7 @@ def image_input(graph: onnx.GraphProto) -> ImageInput:
 
 
 def as_taken(images: Images, taken: ImageInput, pixels: Pixels) -> npt.NDArray[Any]:
-    """What the graph is given for uint8 RGB ``images``, (batch, height, width, 3)."""
+    """The array for the graph's input, of uint8 RGB ``images`` (batch, height, width, 3)."""
     scale, shift = pixels.factors()
     given: npt.NDArray[Any] = images[..., ::-1] if pixels.channels == "bgr" else images
     if taken.dtype != "uint8":

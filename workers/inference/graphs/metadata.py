@@ -1,4 +1,4 @@
-"""What exporters write into a graph's file about the network: Ultralytics' names and size."""
+"""The metadata of a graph's file: the names of classes and the size, as Ultralytics writes them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Metadata:
 
 
 def read_metadata(model: onnx.ModelProto) -> Metadata:
-    """What a file says. Raises PermanentError for a task that no analysis is for."""
+    """The metadata of a file. Raises PermanentError for a task that no analysis is for."""
     said = {each.key: each.value for each in model.metadata_props}
     task = said.get("task")
     if task is None:

@@ -14,7 +14,7 @@ _RANDOM = (
 _TEXTS = ("StringConcat", "StringSplit", "StringNormalizer", "RegexFullMatch", "TfIdfVectorizer")
 _REASONS = {
     **dict.fromkeys(_LOOPS, "a loop, and nothing says when it ends"),
-    **dict.fromkeys(_RANDOM, "which answers otherwise each time"),
+    **dict.fromkeys(_RANDOM, "which gives different answers each time"),
     **dict.fromkeys(_TEXTS, "which is for texts"),
     "ImageDecoder": "and images are decoded before",
 }

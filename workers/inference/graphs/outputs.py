@@ -12,7 +12,7 @@ import onnx
 from workers.inference.graphs.images import ImageInput
 from workers.inference.graphs.reading import graphs_in
 from workers.inference.graphs.running import Runnable
-from workers.inference.graphs.wrapping import Output
+from workers.inference.graphs.wrapping import SMALLEST_SHARE, Output
 
 # How many numbers they give depends on the numbers that they get.
 _BY_VALUE = ("NonMaxSuppression", "NonZero", "Unique", "Compress", "If")
@@ -24,7 +24,7 @@ def found_outputs(
     graph: Runnable,
     runs: Sequence[Mapping[str, npt.NDArray[Any]]],
 ) -> list[Output]:
-    """The graph's outputs, under its own names. ``runs``: what it gave for single images.
+    """The graph's outputs, under its own names. ``runs``: its arrays for single images.
 
     A side that the file leaves open is what the runs found, unless it may depend on the image.
     """
@@ -59,11 +59,17 @@ def _output(
 
 
 def as_given(output: Output, arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-    """What a wrapped graph has to give for a batch, of what the user's gave for single images."""
+    """The batch that a wrapped graph has to give, from the user's arrays for single images."""
     batch = np.zeros((len(arrays), *output.given_shape), np.float32)
     for given, array in zip(batch, arrays, strict=True):
         one = array[0] if output.is_batched else array
         one = one.reshape(given.shape) if output.is_row else one
+        one = one.astype(np.float32)
+        if output.columns is not None:
+            one = one[..., slice(*output.columns)]
+        one = one - np.float32(output.lowered)
+        if output.is_logarithm:
+            one = np.log(np.maximum(one, SMALLEST_SHARE))
         cut = one[tuple(slice(side) for side in given.shape)]
         given[tuple(slice(side) for side in cut.shape)] = cut
     return batch

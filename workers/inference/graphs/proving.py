@@ -1,12 +1,10 @@
-"""Writes a user's graph as one of ours, once runs have shown that it answers alike."""
+"""Writes a user's graph as one of ours, once runs have shown that it gives the same answers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy.typing as npt
 import onnx
 from onnx import helper
 
@@ -15,24 +13,20 @@ from shared.placement import Size
 from workers.inference.engines.exported import METADATA_KEY
 from workers.inference.engines.port import Images
 from workers.inference.graphs.batch import free_batch
+from workers.inference.graphs.comparing import TOLERANCE, answers_alike
 from workers.inference.graphs.images import ImageInput, Pixels
 from workers.inference.graphs.outputs import as_given
 from workers.inference.graphs.refusals import refused
-from workers.inference.graphs.running import (
-    Runnable,
-    are_mixed,
-    one_by_one,
-    worst_difference,
-)
+from workers.inference.graphs.running import Runnable, one_by_one
 from workers.inference.graphs.wrapping import Output, wrap
 
-# The same operators on the same numbers; float16 has three digits.
-_TOLERANCE = {"float32": 1e-3, "float16": 1e-2, "uint8": 1e-3}
+# float16 has three digits.
+_TOLERANCE = {"float16": 1e-2}
 
 
 @dataclass(frozen=True, slots=True)
 class Wrapping:
-    """How a graph becomes ours. ``provenance``: what its metadata say of it."""
+    """How a graph becomes ours. ``provenance``: for its metadata."""
 
     taken: ImageInput
     canvas: Size
@@ -41,7 +35,7 @@ class Wrapping:
     provenance: str
 
     def write(self, plain: Path, path: Path, *, batch: int | None) -> None:
-        """Write what the file ``plain`` has as a graph of ours."""
+        """Write the graph of the file ``plain`` as one of ours."""
         model = onnx.load_model(plain, load_external_data=False)
         if batch is None:
             free_batch(model.graph, self.taken.name)
@@ -55,49 +49,30 @@ def write_proven(plain: Path, wrapping: Wrapping, images: Images, output: Path) 
 
     Returns whether it takes one image alone. Raises PermanentError where even that differs.
     """
-    expected = one_by_one(Runnable(plain), images, wrapping.taken, wrapping.pixels)
+    runs = one_by_one(Runnable(plain), images, wrapping.taken, wrapping.pixels)
+    expected = {
+        out.name: as_given(out, [run[out.source] for run in runs]) for out in wrapping.outputs
+    }
+    tolerance = _TOLERANCE.get(wrapping.taken.dtype, TOLERANCE)
     tried = plain.with_name("tried.onnx")
     may_batch = wrapping.taken.is_batched and not any(
         out.depends_on_image or not out.is_batched for out in wrapping.outputs
     )
-    for batch in (None, 1) if may_batch else (1,):
-        wrapping.write(plain, tried, batch=batch)
+    for together in (True, False) if may_batch else (False,):
+        wrapping.write(plain, tried, batch=None if together else 1)
         try:
-            answers_alike = _answers_alike(Runnable(tried), wrapping, images, expected, batch)
+            graph = Runnable(tried)
+            is_alike = answers_alike(
+                graph, images, expected, together=together, tolerance=tolerance
+            )
         except PermanentError:
-            if batch == 1:
+            if not together:
                 raise
             continue
-        if answers_alike:
+        if is_alike:
             tried.replace(output)
-            return batch == 1
+            return not together
     raise refused(
-        "The graph answers differently as part of ours.",
+        "The converted graph gives different answers from the original.",
         "Export it again, or write a class that runs it.",
     )
-
-
-def _answers_alike(
-    graph: Runnable,
-    wrapping: Wrapping,
-    images: Images,
-    expected: list[dict[str, npt.NDArray[Any]]],
-    batch: int | None,
-) -> bool:
-    """Whether it gives for the images what the user's graph gave for each of them alone."""
-    if batch is None:
-        given = graph.run(images)
-        found = {name: list(array) for name, array in given.items()}
-    else:
-        runs = [graph.run(images[number : number + 1]) for number in range(len(images))]
-        found = {name: [run[name][0] for run in runs] for name in graph.names}
-    for output in wrapping.outputs:
-        wanted = list(as_given(output, [run[output.source] for run in expected]))
-        got = found[output.name]
-        if len(got) != len(wanted):
-            return False
-        if worst_difference(got, wanted) >= _TOLERANCE[wrapping.taken.dtype]:
-            return False
-        if batch is None and are_mixed(got, wanted):
-            return False
-    return True

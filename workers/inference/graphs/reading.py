@@ -1,4 +1,4 @@
-"""Reads an ONNX file, and refuses before anything runs what is unsafe or no network.
+"""Reads an ONNX file, and refuses unsafe ones, and those of no network, before anything runs.
 
 What a file cannot say beforehand, such as an operator that makes an array of any size, is bounded
 by the memory that ``workers.inference.export`` allows its process.
@@ -21,8 +21,8 @@ from workers.inference.graphs.refusals import refused
 MAX_NODES = 100_000
 # Of branches in branches. Exports of detectors have one level.
 MAX_NESTING = 4
-# ONNX Runtime promises nothing for older ones, of 2018.
-MIN_OPSET = 7
+# Of 2019. In older ones a Slice has its bounds as attributes, and we write them as inputs.
+MIN_OPSET = 10
 
 _EXPORT_AGAIN = "Export it again, as one file with all weights inside."
 

@@ -1,9 +1,11 @@
-"""How a user's graph is refused: one sentence on what is wrong, and one on what to do."""
+"""How a graph is refused: one sentence on the problem, and one on the remedy."""
 
 from __future__ import annotations
 
+import traceback
+
 from shared.errors import PermanentError
-from workers.inference.errors import is_out_of_memory, one_line
+from workers.inference.errors import is_out_of_memory
 
 
 def refused(message: str, hint: str = "") -> PermanentError:
@@ -12,10 +14,14 @@ def refused(message: str, hint: str = "") -> PermanentError:
 
 
 def not_runnable(error: BaseException) -> PermanentError:
-    """The error for what ONNX Runtime raised on it."""
+    """The error for an exception of ONNX Runtime's."""
     if is_out_of_memory(error):
         return refused(
             "The graph needs more memory than there is here.",
             "Use a machine with more, or a smaller network.",
         )
-    return refused(f"ONNX Runtime cannot run the graph: {one_line(error)}")
+    traceback.print_exception(error)  # seen with HEADRACE_DEBUG=1 alone
+    return refused(
+        "ONNX Runtime cannot run the graph.",
+        "Export it again. With HEADRACE_DEBUG=1 you see what ONNX Runtime said.",
+    )

@@ -1,8 +1,7 @@
-"""Runs a user's graph once in ONNX Runtime, on the CPU."""
+"""Runs a graph in ONNX Runtime, on the CPU."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ _ERRORS_ONLY = 4
 
 
 class Runnable:
-    """A graph in a file. Its methods raise PermanentError for what ONNX Runtime raises."""
+    """A graph in a file. Its methods raise PermanentError where ONNX Runtime raises."""
 
     def __init__(self, path: Path) -> None:
         options = onnxruntime.SessionOptions()
@@ -46,7 +45,7 @@ class Runnable:
 def one_by_one(
     graph: Runnable, images: Images, taken: ImageInput, pixels: Pixels
 ) -> list[dict[str, npt.NDArray[Any]]]:
-    """What a user's graph gives for each image alone. Raises PermanentError."""
+    """The arrays of a user's graph for each image alone. Raises PermanentError."""
     given = [
         graph.run(as_taken(images[number : number + 1], taken, pixels))
         for number in range(len(images))
@@ -58,31 +57,3 @@ def one_by_one(
                 "Check its mean, std and order of channels, or export it in float32.",
             )
     return given
-
-
-def worst_difference(
-    found: Sequence[npt.NDArray[Any]], expected: Sequence[npt.NDArray[Any]]
-) -> float:
-    """The largest difference of the arrays of several images, as a share of the largest number.
-
-    Infinite where the shapes differ.
-    """
-    pairs = list(zip(found, expected, strict=True))
-    if any(one.shape != other.shape for one, other in pairs):
-        return float("inf")
-    largest = max(1e-6, *(_largest(other) for other in expected))
-    return max(_largest(one - other) for one, other in pairs) / largest
-
-
-def are_mixed(found: Sequence[npt.NDArray[Any]], expected: Sequence[npt.NDArray[Any]]) -> bool:
-    """Whether an image may have another's numbers: they are not clearly nearer to its own."""
-    for number, one in enumerate(found):
-        own = _largest(one - expected[number])
-        others = [_largest(one - each) for place, each in enumerate(expected) if place != number]
-        if own > 0 and own > min(others) / 2:
-            return True
-    return False
-
-
-def _largest(array: npt.NDArray[Any]) -> float:
-    return float(np.abs(array).max(initial=0))

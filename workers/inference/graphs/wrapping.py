@@ -17,6 +17,8 @@ from workers.inference.graphs.images import ImageInput, Pixels
 from workers.inference.graphs.reading import graphs_in
 
 IMAGES, BATCH = "images", "batch"
+# In place of a share of 0, which has no logarithm. Float32 has smaller ones, in few digits alone.
+SMALLEST_SHARE = np.float32(1e-37)
 _OURS = "headrace_"
 _RESERVED = (IMAGES, "scores", "features", "boxes", "box_scores", "box_labels")
 _ELEMENTS = {
@@ -28,11 +30,13 @@ _ELEMENTS = {
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One array of the result. ``source``: what the user's graph calls it; ``name``: what we do.
+    """One array of the result. ``source``: its name in the user's graph; ``name``: in ours.
 
     ``shape``: for one image, without the batch; None for a side that depends on the image, which
     becomes ``MAX_BOXES``. ``is_batched``: whether its first side is the batch. ``is_row``: whether
     all sides but the batch become one. ``is_integer``: whether it has whole numbers, as labels.
+    ``columns``: the first of those on its last side that are kept, and the end; None: all.
+    ``lowered``: the number that is subtracted. ``is_logarithm``: whether their logarithm is given.
     """
 
     source: str
@@ -41,11 +45,17 @@ class Output:
     is_batched: bool = True
     is_row: bool = False
     is_integer: bool = False
+    columns: tuple[int, int] | None = None
+    lowered: int = 0
+    is_logarithm: bool = False
 
     @property
     def given_shape(self) -> tuple[int, ...]:
         """As the result has it, for one image."""
-        return tuple(MAX_BOXES if side is None else side for side in self.shape)
+        sides = [MAX_BOXES if side is None else side for side in self.shape]
+        if self.columns is not None:
+            sides[-1] = self.columns[1] - self.columns[0]
+        return tuple(sides)
 
     @property
     def depends_on_image(self) -> bool:
@@ -90,7 +100,7 @@ def wrap(
 
 
 def _rename(graph: onnx.GraphProto) -> Any:
-    """Free our names, everywhere alike, so that no scope changes. Returns what renames one."""
+    """Free our names in all scopes alike. Returns the function that renames one."""
 
     def renamed(name: str) -> str:
         is_ours = name in _RESERVED or name.startswith(_OURS)
@@ -117,7 +127,7 @@ class _Builder:
     def nodes_before(
         self, name: str, taken: ImageInput, canvas: Size, pixels: Pixels
     ) -> list[onnx.NodeProto]:
-        """From our images to what the graph takes as ``name``."""
+        """From our images to the graph's own input ``name``."""
         steps: list[tuple[str, list[str], dict[str, Any]]] = []
         if pixels.channels == "bgr":
             steps.append(("Gather", [self._constant(np.array([2, 1, 0]))], {"axis": 3}))
@@ -140,12 +150,21 @@ class _Builder:
         return self._chain(IMAGES, steps, name)
 
     def nodes_after(self, name: str, output: Output) -> list[onnx.NodeProto]:
-        """From what the graph gives as ``name`` to what we do."""
+        """From the graph's own array ``name`` to our output."""
         steps: list[tuple[str, list[str], dict[str, Any]]] = [
             ("Cast", [], {"to": onnx.TensorProto.FLOAT})
         ]
         if output.is_row:
             steps.append(("Flatten", [], {"axis": 1}))
+        if output.columns is not None:
+            axis = len(output.shape) - 1 + output.is_batched
+            bounds = [self._constant(np.array([number])) for number in (*output.columns, axis)]
+            steps.append(("Slice", bounds, {}))
+        if output.lowered:
+            steps.append(("Sub", [self._constant(np.float32(output.lowered))], {}))
+        if output.is_logarithm:
+            steps.append(("Max", [self._constant(SMALLEST_SHARE)], {}))
+            steps.append(("Log", [], {}))
         if output.depends_on_image:
             axis = output.shape.index(None) + output.is_batched
             zeros = np.zeros([1] * output.is_batched + [*output.given_shape], np.float32)
@@ -168,9 +187,9 @@ class _Builder:
             name = given
         return nodes
 
-    def _constant(self, value: npt.NDArray[Any]) -> str:
+    def _constant(self, value: npt.NDArray[Any] | np.float32) -> str:
         name = self._name()
-        self._graph.initializer.append(numpy_helper.from_array(value, name))
+        self._graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
     def _name(self) -> str:

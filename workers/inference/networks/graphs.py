@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import torch
 
 from shared.errors import PermanentError
 from shared.placement import Size
 from workers.inference.engines.exported import METADATA_KEY
+from workers.inference.graphs.comparing import answers_alike
+from workers.inference.graphs.running import Runnable
 from workers.inference.networks.normalised import Normalised
 
-_CHECKED_BATCHES = (1, 5)
-_TOLERANCE = 1e-3
+_TRIED_IMAGES = 5
 
 Images = npt.NDArray[np.uint8]
 
@@ -26,7 +25,7 @@ Images = npt.NDArray[np.uint8]
 def try_network(module: Normalised, architecture: str, canvas: Size) -> dict[str, int]:
     """Run it once. Returns how many numbers each of its outputs has for an image.
 
-    Raises PermanentError where it takes no images of that size, or gives what is no number.
+    Raises PermanentError where it takes no images of that size, or gives infinite numbers.
     """
     try:
         outputs = _run(module, _noise(1, canvas))
@@ -48,16 +47,14 @@ def try_network(module: Normalised, architecture: str, canvas: Size) -> dict[str
 
 
 def write_graph(module: Normalised, provenance: str, canvas: Size, output: Path) -> None:
-    """Write ``output`` once all that it gives is torch's; nothing is written otherwise.
+    """Write ``output`` if it gives the same answers as torch; nothing is written otherwise.
 
     ``canvas``: width and height of the images, of which the module has had some. ``provenance``:
-    what is baked in. Raises PermanentError for a graph that answers differently.
+    for the metadata. Raises PermanentError for a graph that answers differently.
     """
     width, height = canvas
-    descriptor, name = tempfile.mkstemp(dir=output.parent, prefix=f"{output.name}.")
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        tried = Path(folder) / output.name
         program: Any = torch.onnx.export(
             module,
             (torch.zeros((2, height, width, 3), dtype=torch.uint8),),
@@ -68,28 +65,21 @@ def write_graph(module: Normalised, provenance: str, canvas: Size, output: Path)
             verbose=False,
         )
         program.model.metadata_props[METADATA_KEY] = provenance
-        program.save(temporary, external_data=False)
-        _compare(module, temporary, canvas)
-        temporary.replace(output)
-    finally:
-        temporary.unlink(missing_ok=True)
+        program.save(tried, external_data=False)
+        _compare(module, tried, canvas)
+        tried.replace(output)
 
 
 def _compare(module: Normalised, path: Path, canvas: Size) -> None:
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    for batch in _CHECKED_BATCHES:
-        images = _noise(batch, canvas)
-        expected = _run(module, images)
-        found = session.run(list(module.outputs), {"images": images})
-        for (name, torchs), ours in zip(expected.items(), found, strict=True):
-            worst = float(np.abs(ours - torchs).max() / max(1.0, np.abs(torchs).max()))
-            if ours.shape != torchs.shape or not worst < _TOLERANCE:
-                raise PermanentError(
-                    "export_differs",
-                    f"The exported graph's {name} differ from torch's by {worst:.2g} of the "
-                    "largest.",
-                    "Choose engine: torch for this model.",
-                )
+    graph = Runnable(path)
+    images = _noise(_TRIED_IMAGES, canvas)
+    expected = _run(module, images)
+    if not all(answers_alike(graph, images, expected, together=each) for each in (True, False)):
+        raise PermanentError(
+            "export_differs",
+            "The graph that torch exports gives different answers from the network.",
+            "Write a class that runs it.",
+        )
 
 
 def _run(module: Normalised, images: Images) -> dict[str, npt.NDArray[Any]]:

@@ -27,7 +27,7 @@ class Darknet:
 
     def is_format_of(self, weights: Path) -> bool:
         """See ``Format``."""
-        return weights.suffix == ".weights"
+        return weights.suffix.lower() == ".weights"
 
     def export(self, request: ExportRequest) -> ExportedModel:
         """See ``Format``."""

@@ -30,7 +30,7 @@ class TensorflowSsd:
 
     def is_format_of(self, weights: Path) -> bool:
         """See ``Format``."""
-        return weights.suffix == ".pb"
+        return weights.suffix.lower() == ".pb"
 
     def export(self, request: ExportRequest) -> ExportedModel:
         """See ``Format``."""

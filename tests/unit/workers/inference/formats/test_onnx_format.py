@@ -197,7 +197,9 @@ def test_a_graph_that_is_nothing_known_is_refused(tmp_path: Path) -> None:
 def test_a_file_is_known_by_its_first_bytes_and_its_name(tmp_path: Path) -> None:
     is_format_of = format_of("onnx").is_format_of
     assert is_format_of(save(classifier(), tmp_path, "weights"))
-    for content in (b"", b"PK\x03\x04", b"\x08", b"\x80\x02}q"):
+    assert is_format_of(save(classifier(), tmp_path, "own.ONNX"))
+    safetensors = (b"\x08\x02" + bytes(6) + b'{"a":', b"\x08\x0f\x01" + bytes(5) + b'{"b":')
+    for content in (b"", b"PK\x03\x04", b"\x08", b"\x80\x02}q", *safetensors):
         (tmp_path / "other").write_bytes(content)
         assert not is_format_of(tmp_path / "other")
 

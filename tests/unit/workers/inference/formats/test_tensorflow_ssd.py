@@ -142,7 +142,7 @@ CHANGES: dict[str, tuple[Callable[[SmallSsd], None], str]] = {
     ),
     "other anchors": (
         lambda ssd: ssd.nodes.update(anchors=constant("anchors", np.ones((9, 4), np.float32))),
-        "does not run|not of the shape",
+        "cannot run the graph|not of the shape",
     ),
 }
 

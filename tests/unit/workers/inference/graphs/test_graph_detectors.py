@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import helper, numpy_helper
 
 from shared.analyses.boxes import MAX_BOXES
 from shared.catalog.exports import ExportedModel, ExportRequest
@@ -116,6 +117,42 @@ def test_two_layouts_or_none_are_refused(layouts: dict[str, Rows], tmp_path: Pat
         exported(detector(sides=8), tmp_path)
     with pytest.raises(HeadraceError, match="are not those of the layout one"):
         exported(classifier(), tmp_path, layout="one")
+
+
+def test_a_network_may_need_more_pixels_than_a_classifier_gets(
+    layouts: dict[str, Rows], tmp_path: Path
+) -> None:
+    layouts.update(rows=Rows())
+    own = detector()
+    own.graph.node.insert(0, helper.make_node("Reshape", ["x", "640"], ["large"]))
+    own.graph.node[1].input[0] = "large"
+    own.graph.initializer.append(numpy_helper.from_array(np.array([1, 3, 640, 640]), "640"))
+    for side, name in zip(own.graph.input[0].type.tensor_type.shape.dim[2:], "hw", strict=True):
+        side.dim_param = name
+    assert exported(own, tmp_path).view == Letterbox(width=640, height=640)
+
+
+def test_scores_that_depend_on_the_batch_leave_single_images(
+    layouts: dict[str, Rows], tmp_path: Path
+) -> None:
+    """The coordinates beside them are right, and a thousand times larger."""
+    layouts.update(rows=Rows())
+    own = detector()
+    own.graph.node[-1].output[0] = "rows_9"
+    for name, of_corners, of_scores in (("far", 1000, 1), ("only_scores", 0, 1)):
+        columns = np.array([of_corners] * 4 + [of_scores] * 5, np.float32)
+        own.graph.initializer.append(numpy_helper.from_array(columns, name))
+    own.graph.node.extend(
+        [
+            helper.make_node("ReduceMean", ["rows_9"], ["mean"], axes=[0], keepdims=1),
+            helper.make_node("Sub", ["rows_9", "mean"], ["less"]),
+            helper.make_node("Mul", ["less", "only_scores"], ["wrong"]),
+            helper.make_node("Mul", ["rows_9", "far"], ["right"]),
+            helper.make_node("Add", ["right", "wrong"], ["y"]),
+        ]
+    )
+    found = exported(own, tmp_path)
+    assert any("one image at a time" in sentence for sentence in found.assumed)
 
 
 def test_labels_are_as_many_as_a_detectors_classes(

@@ -151,7 +151,10 @@ HOSTILE = {
     "loop": (loop("Loop"), "the operator Loop, a loop"),
     "scan": (loop("Scan"), "the operator Scan, a loop"),
     "nested": (nested, "branches nested more than 4 deep"),
-    "random": (lambda: with_node(helper.make_node("RandomNormal", [], ["z"])), "otherwise each"),
+    "random": (
+        lambda: with_node(helper.make_node("RandomNormal", [], ["z"])),
+        "different answers each",
+    ),
     "unknown": (lambda: with_node(helper.make_node("Frobnicate", ["x"], ["z"])), "Frobnicate"),
     "custom": (
         lambda: with_node(helper.make_node("Gelu", ["x"], ["z"], domain="com.own")),
@@ -166,7 +169,7 @@ HOSTILE = {
     "text": (text, "computes with texts"),
     "training": (training, "a graph for training"),
     "training mode": (normalised_for_training, "exported in training mode"),
-    "too old": (old(6), "older than version 7"),
+    "too old": (old(9), "older than version 10"),
     "too new": (old(99), "version 99 of ONNX's operators"),
     "texts": (giving_texts, "output 'y' is no array of numbers"),
     "sequence": (giving_a_sequence, "output 'y' is no array of numbers"),
