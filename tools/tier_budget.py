@@ -10,8 +10,8 @@ from pathlib import PurePath
 
 import pytest
 
-# Of a machine of two cores that does nothing else, on which three processes at once run them, as
-# ``make test`` has it: that takes a third of the sum.
+# What the tests of a tier take together on two idle cores, where three processes run them at once,
+# as in ``make test``. The whole run takes about a third of the sum.
 BUDGET_SECONDS = {"unit": 340, "contract": 150, "integration": 400, "e2e": 470, "fault": 890}
 
 

@@ -6,7 +6,7 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +28,8 @@ from workers.inference.engines.openvino_engine import OpenVinoEngine, openvino
 from workers.inference.engines.torch_engine import TorchEngine
 from workers.inference.export import export
 
-PIXELS = 64
-CANVAS = (PIXELS, PIXELS)
+# Width and height, which differ, so that nothing takes one for the other.
+CANVAS = WIDTH, HEIGHT = 64, 48
 LENGTHS = {"scores": 1000, "features": 1024}
 MEAN: Channels = (0.485, 0.456, 0.406)
 STD: Channels = (0.229, 0.224, 0.225)
@@ -52,7 +52,7 @@ def request(weights: Path, onnx: Path, architecture: str = "mobilenet_v3_small")
         architecture=architecture,
         mean=MEAN,
         std=STD,
-        canvas=(PIXELS, PIXELS),
+        view=Stretch(width=WIDTH, height=HEIGHT),
     )
 
 
@@ -118,7 +118,7 @@ def engine(make: Make, files: Files) -> Iterator[Engine]:
 def random_images(count: int) -> Images:
     random = np.random.default_rng(count)
     coarse = random.integers(0, 256, (count, 4, 4, 3), np.uint8)
-    return coarse.repeat(PIXELS // 4, axis=1).repeat(PIXELS // 4, axis=2)
+    return coarse.repeat(HEIGHT // 4, axis=1).repeat(WIDTH // 4, axis=2)
 
 
 def normalised(image: Images) -> torch.Tensor:
@@ -145,7 +145,7 @@ def distance(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
-@pytest.mark.parametrize("count", [1, 2, 7, 64])
+@pytest.mark.parametrize("count", [1, 2, 7, 33])
 def test_logits_are_those_of_plain_torchvision(engine: Engine, files: Files, count: int) -> None:
     images = random_images(count)
     expected, (found, features) = plainly(files, images), arrays(engine.run(images))
@@ -189,25 +189,6 @@ def test_scores_are_the_same_to_the_bit_with_and_without_features(
     if capability in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         both = [OpenVinoEngine(m, files.onnx, CANVAS, precision) for m in (alone, files.model)]
         assert np.array_equal(*(engine.run(images)[0] for engine in both))
-
-
-WIDE = (96, 64)
-
-
-@pytest.fixture(scope="module")
-def wide_onnx(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    onnx = tmp_path_factory.mktemp("wide") / "model.onnx"
-    view = Stretch(width=WIDE[0], height=WIDE[1])
-    wide = request(files.weights, onnx).model_copy(update={"view": view})
-    assert export(wide).outputs == LENGTHS
-    return onnx
-
-
-def test_images_need_not_be_square(files: Files, make: Make, wide_onnx: Path) -> None:
-    images = np.concatenate([random_images(3), random_images(3)[:, :, :32]], axis=2)
-    engine = make(replace(files, onnx=wide_onnx), files.model, WIDE)
-    assert distance(arrays(engine.run(images))[0], plainly(files, images)) < 1e-3
-    engine.close()
 
 
 SPOILT = [
@@ -298,9 +279,10 @@ class Slow(np.lib.NumpyVersion):
 
 np.lib.NumpyVersion = Slow
 core_pool.cores = lambda: 2
-model, path, pixels = Model.model_validate_json(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-engine = OpenVinoEngine(model, path, (pixels, pixels), "float32")
-print(engine.run(np.zeros((8, pixels, pixels, 3), np.uint8))[0].shape)
+model, path = Model.model_validate_json(sys.argv[1]), Path(sys.argv[2])
+width, height = int(sys.argv[3]), int(sys.argv[4])
+engine = OpenVinoEngine(model, path, (width, height), "float32")
+print(engine.run(np.zeros((8, height, width, 3), np.uint8))[0].shape)
 """
 
 
@@ -308,7 +290,7 @@ def test_groups_of_cores_do_not_meet_in_openvinos_first_run(
     files: Files,
 ) -> None:
     """Its binding looks at numpy's version under a lock: slowly here, so that others would come."""
-    given = [files.model.model_dump_json(), str(files.onnx), str(PIXELS)]
+    given = [files.model.model_dump_json(), str(files.onnx), str(WIDTH), str(HEIGHT)]
     ran = subprocess.run(
         [sys.executable, "-c", FIRST_RUN, *given], capture_output=True, timeout=60, check=True
     )
@@ -326,8 +308,8 @@ def test_openvino_reports_to_nobody() -> None:
         ({"sha256": "0" * 64}, CANVAS, "was exported from other weights"),
         ({"mean": (0.5, 0.5, 0.5)}, CANVAS, "was exported from other weights"),
         ({"outputs": ("scores", "boxes")}, CANVAS, "has no output 'boxes'"),
-        ({}, (PIXELS + 1, PIXELS), "takes images of 64x64 and the pipeline makes 65x64"),
-        ({}, (PIXELS, PIXELS + 1), "takes images of 64x64 and the pipeline makes 64x65"),
+        ({}, (WIDTH + 1, HEIGHT), "takes images of 64x48 and the pipeline makes 65x48"),
+        ({}, (HEIGHT, WIDTH), "takes images of 64x48 and the pipeline makes 48x64"),
     ],
 )
 def test_a_graph_that_was_exported_for_something_else_is_refused(
@@ -343,7 +325,7 @@ def test_a_graph_that_was_exported_for_something_else_is_refused(
 @pytest.mark.parametrize("found", [None, "", "[1]", "{}", "nonsense"])
 def test_a_graph_of_unknown_origin_is_refused(files: Files, found: str | None) -> None:
     with pytest.raises(PermanentError, match="was exported from other weights"):
-        require_exported_for(files.model, CANVAS, found, [PIXELS, PIXELS, 3])
+        require_exported_for(files.model, CANVAS, found, [HEIGHT, WIDTH, 3])
 
 
 def test_export_refuses_weights_of_another_architecture(files: Files, tmp_path: Path) -> None:

@@ -65,8 +65,10 @@ def float32_on_cpu() -> Iterator[None]:
 def load(found: Fit) -> Any:
     """torchvision's own network with the weights that fit, in evaluation mode."""
     network = build(found.architecture, found.options)
-    # Counters of batches are of no use here, and some files lack them.
-    state = {**network.state_dict(), **found.state}
+    # Counters of batches are of no use here, and some files lack them. Its own dict says which
+    # version of the network it is of, without which MNASNet takes none.
+    state = network.state_dict()
+    state.update(found.state)
     try:
         # strict is about names, which were compared; only counters are too many.
         network.load_state_dict(state, strict=False)

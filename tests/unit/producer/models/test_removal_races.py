@@ -36,7 +36,7 @@ SPEC = JobSpec(
     pipeline_sha256=PIPELINE.sha256,
     headrace_version="0",
 )
-SAMPLES = 600
+SAMPLES = 300
 
 
 class World:

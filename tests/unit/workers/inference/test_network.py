@@ -66,6 +66,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 FEATURES = {
     "mobilenet_v3_small": 1024,
+    "mnasnet0_5": 1280,
     "shufflenet_v2_x0_5": 1024,
     "squeezenet1_1": None,  # its last layer is a convolution
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,13 +10,31 @@ import torch
 
 from shared.errors import PermanentError
 from workers.inference.networks.architectures import (
+    Shapes,
     _WithoutData,
     build,
     detectors,
     families,
+    shapes_of,
 )
 from workers.inference.networks.checkpoints import StateDict
 from workers.inference.networks.fits import fit, guess
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _each_network_is_built_once() -> Iterator[None]:
+    """A guess builds one of every family, which takes a second."""
+    known: dict[str, Shapes] = {}
+
+    def shapes_of_known(architecture: str, options: dict[str, Any]) -> Shapes:
+        key = f"{architecture} {sorted(options.items())}"
+        if key not in known:
+            known[key] = shapes_of(architecture, options)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("workers.inference.networks.fits.shapes_of", shapes_of_known)
+        yield
 
 
 def state_of(architecture: str, classes: int, **options: Any) -> StateDict:

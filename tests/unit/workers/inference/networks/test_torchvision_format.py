@@ -17,7 +17,7 @@ from workers.inference.networks.architectures import build
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("five") / "weights.pth"
-    network = build("mobilenet_v3_small", {"num_classes": 5})
+    network = build("squeezenet1_1", {"num_classes": 5})
     torch.save({"epoch": 3, "model": network.state_dict()}, path)
     return path
 
@@ -29,8 +29,8 @@ def request(weights: Path, **options: Any) -> ExportRequest:
 
 def test_a_checkpoint_of_five_classes_needs_no_further_word(weights: Path) -> None:
     exported = FORMAT.export(request(weights, labels=5))
-    assert (exported.architecture, exported.classes) == ("mobilenet_v3_small", 5)
-    assert exported.outputs == {"scores": 5, "features": 1024}
+    assert (exported.architecture, exported.classes) == ("squeezenet1_1", 5)
+    assert exported.outputs == {"scores": 5}
     assert (weights.parent / "model.onnx").exists()
 
 
@@ -47,4 +47,4 @@ def test_what_does_not_go_with_the_weights_is_refused(
     weights: Path, options: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(UsageError, match=reason):
-        FORMAT.export(request(weights, architecture="mobilenet_v3_small", **options))
+        FORMAT.export(request(weights, architecture="squeezenet1_1", **options))
