@@ -105,7 +105,7 @@ class Pipeline(PipelineFields):
             raise ValueError("models are those that the analyses name, and no others")
         for name, analysis in self.network_analyses.items():
             model = self.models[analysis.model]
-            if model.python_class is None and not {*analysis.reads[:1]} & {*model.outputs}:
+            if model.python_class is None and analysis.main_output() not in model.outputs:
                 raise ValueError(f"the model of {name} gives nothing that {analysis.kind} reads")
         if any(analysis.view is None for analysis in self.analyses.values()):
             raise ValueError("a resolved pipeline has a view for each analysis")

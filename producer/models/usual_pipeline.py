@@ -22,7 +22,7 @@ def usual_pipeline(name: str, outputs: Collection[str]) -> str:
     if "scores" in outputs:
         return f"name: {word}\nmodel: {word}\n"
     for kind, analysis in ANALYSES.items():
-        if issubclass(analysis, NetworkAnalysis) and {*analysis.reads[:1]} & {*outputs}:
+        if issubclass(analysis, NetworkAnalysis) and analysis.main_output() in outputs:
             column = _COLUMNS.get(kind, kind)
             asked = f"{{kind: {kind}, model: {word}}}"
             return f"name: {word}\nanalyses:\n  {column}: {asked}\n"

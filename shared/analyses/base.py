@@ -103,6 +103,11 @@ class NetworkAnalysis(Analysis):
         "fastest whose answers agree with float32.",
     )
 
+    @classmethod
+    def main_output(cls) -> str | None:
+        """The output that a network has to give; None where no network gives the analysis."""
+        return cls.reads[0] if cls.reads else None
+
     def for_model(self, length: int | None, *, is_class: bool) -> Self:  # noqa: ARG002 - for kinds
         """The same, with the options that were left out as they follow from the model.
 

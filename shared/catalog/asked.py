@@ -57,13 +57,13 @@ def analysis(
 def _length(entry: Entry[PipelineFile], name: str, asked: Asked, version: PublishedModel) -> int:
     """How many numbers the network gives for an image, of what the analysis reads first."""
     assert issubclass(asked.kind, NetworkAnalysis)
-    kind, reads = asked.options["kind"], asked.kind.reads[:1]
-    if reads and reads[0] in version.outputs:
-        return version.outputs[reads[0]]
+    kind, output = asked.options["kind"], asked.kind.main_output()
+    if output in version.outputs:
+        return version.outputs[output]
     problem = (
         f"the network '{version.name}' gives {' and '.join(version.outputs)}, and {kind} needs its "
-        f"{reads[0]}: name another model"
-        if reads
+        f"{output}: name another model"
+        if output
         else f"'{version.name}' has weights, which cannot give {kind}: name a Python class, as in "
         "'model: {python: module:Class}'"
     )

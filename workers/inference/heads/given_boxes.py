@@ -1,20 +1,24 @@
-"""Boxes that a user's class gave for one image, in any of the forms they may have."""
+"""Boxes that a user's class gave for one image, in any of the forms they may have, as objects."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from shared.analyses.boxes import Boxes
+from shared.item import ItemFailure
+from shared.placement import Size
 from workers.inference.class_host.values import has_scores, scalar
 from workers.inference.class_outputs import UnusableOutput, shown, wrong_number
 from workers.inference.heads.labelled import wrong_label, wrong_score
+from workers.inference.heads.objects import Objects, have_area, in_original
 
 _SIDES = ("x1", "y1", "x2", "y2")
 _COLUMNS = ("label", "score", *_SIDES)
+# They are read one by one: 0.5 s for so many, of which a row keeps 1,000 at most.
+MAX_ENTRIES = 100_000
 _ARRAYS = ("boxes", "scores", "labels")
 FORMS = (
     "Return for each image a list of (label, score, x1, y1, x2, y2), an array with these columns, "
@@ -22,30 +26,26 @@ FORMS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class GivenBoxes:
-    """The boxes of one image, in any order.
-
-    ``boxes``: float64 (boxes, 4), x1, y1, x2, y2 in pixels of the canvas that the class got.
-    """
-
-    labels: list[str]
-    scores: npt.NDArray[np.float64]
-    boxes: npt.NDArray[np.float64]
-
-
-def boxes_of(output: Any, names: Sequence[str]) -> GivenBoxes:
-    """The boxes of an output. Raises UnusableOutput, which says what is wrong.
+def objects_of(
+    asked: Boxes, output: Any, names: Sequence[str], size: Size
+) -> Objects | ItemFailure:
+    """The objects in an output, or why it is unusable. Those that overlap are all kept.
 
     ``names``: of the model's classes, which numbers stand for; none: a number is its own name.
     """
-    entries = _entries(scalar(output))
-    read = [_read(entry, f"{n} of {len(entries)}", names) for n, entry in enumerate(entries, 1)]
-    return GivenBoxes(
-        [label for label, _, _ in read],
-        np.array([score for _, score, _ in read], np.float64),
-        np.array([sides for _, _, sides in read], np.float64).reshape(-1, len(_SIDES)),
-    )
+    try:
+        entries = _entries(scalar(output))
+        read = [_read(entry, f"{n} of {len(entries)}", names) for n, entry in enumerate(entries, 1)]
+    except UnusableOutput as refused:
+        return refused.as_failure()
+    labels = [label for label, _, _ in read]
+    scores = np.array([score for _, score, _ in read], np.float64)
+    sides = np.array([sides for _, _, sides in read], np.float64).reshape(-1, len(_SIDES))
+    boxes = in_original(sides, asked, size)
+    are_kept = have_area(boxes) & (scores >= asked.min_score)
+    order = np.argsort(-scores, kind="stable")
+    best = order[are_kept[order]][: asked.max_boxes]
+    return Objects([labels[n] for n in best], scores[best], boxes[best])
 
 
 def _entries(output: Any) -> Sequence[Any]:
@@ -53,22 +53,31 @@ def _entries(output: Any) -> Sequence[Any]:
     if isinstance(output, np.ndarray) and has_scores(output):
         is_table = output.ndim == 2 and output.shape[1] == len(_COLUMNS)
         if is_table or output.shape in ((0,), (0, 0)):  # of nothing, numpy does not know it
-            return list(map(tuple, output.tolist()))
+            return _require_few(output)
     if isinstance(output, Mapping) and all(name in output for name in _ARRAYS):
         return _from_arrays(output)
     if isinstance(output, list | tuple):
-        return output
+        return _require_few(output)
     raise UnusableOutput(f"{shown(output)}. {FORMS}")
+
+
+def _require_few(entries: Any) -> Sequence[Any]:
+    """The entries. Raises UnusableOutput where there are too many to read."""
+    if len(entries) > MAX_ENTRIES:
+        raise UnusableOutput(
+            f"{len(entries):,} boxes, at most {MAX_ENTRIES:,}: leave out those with low scores"
+        )
+    return entries  # type: ignore[no-any-return]
 
 
 def _from_arrays(output: Mapping[Any, Any]) -> Sequence[Any]:
     """The boxes of arrays side by side, as torchvision's detectors give them."""
     columns = []
     for name in _ARRAYS:
-        given = scalar(output[name])
-        column = given.tolist() if isinstance(given, np.ndarray) and given.ndim else given
-        if not isinstance(column, list | tuple):
-            raise UnusableOutput(f"'{name}' is {shown(given)}. {FORMS}")
+        column = scalar(output[name])
+        is_array = isinstance(column, np.ndarray) and column.ndim
+        if not is_array and not isinstance(column, list | tuple):
+            raise UnusableOutput(f"'{name}' is {shown(column)}. {FORMS}")
         columns.append(column)
     boxes, scores, labels = columns
     if not len(boxes) == len(scores) == len(labels):
@@ -76,6 +85,7 @@ def _from_arrays(output: Mapping[Any, Any]) -> Sequence[Any]:
             f"{len(boxes):,} boxes, {len(scores):,} scores and {len(labels):,} labels: give as "
             "many of each"
         )
+    _require_few(boxes)
     return [
         {"label": label, "score": score, "box": box}
         for box, score, label in zip(boxes, scores, labels, strict=True)
@@ -116,7 +126,7 @@ def _columns(entry: Any, where: str) -> Sequence[Any]:
 
 
 def _named(label: Any, names: Sequence[str]) -> str:
-    """The label as a row has it. Raises UnusableOutput for what is none.
+    """The label as a row has it. Raises UnusableOutput where it is not a label.
 
     A whole number, which arrays may have as a float, is the number of a class.
     """

@@ -15,13 +15,13 @@ from shared.model import LayoutName
 from shared.placement import Size
 from workers.inference.errors import ModelUnusable
 
-# What a user's class gave: an array or a list, with one entry for each image.
+# The outputs of a user's class: an array or a list, with one entry for each image.
 ClassOutputs = npt.NDArray[Any] | list[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkOutputs:
-    """What a network gave for a batch.
+    """A network's outputs for a batch.
 
     ``arrays``: by the names in ``Model.outputs``, each with one entry for each image.
     ``layout``: how those of a detector become boxes; None for other networks.

@@ -1,12 +1,13 @@
-"""Corners of boxes, and scores of classes beside them: SSD, RetinaNet and what is like them.
+"""Corners of boxes, and scores of classes beside them: SSD, RetinaNet and similar networks.
 
 Two arrays for an image: ``boxes`` (boxes, 4), x1, y1, x2, y2 in pixels of the canvas, and
 ``box_scores`` (boxes, classes), from 0 to 1. There is one column for each label, and none for the
 background. The layout ``normalised_boxes_and_scores`` has the corners as shares of the canvas, from
 0 to 1.
 
-Values tell these two apart. Nothing tells y before x: a format that knows it of its networks, as
-TensorFlow's are, swaps them in the graph.
+Values tell these two apart. Nothing tells y1, x1, y2, x2 from x1, y1, x2, y2: a format that knows
+that its networks have y first, as TensorFlow's do, swaps them in the graph, and any other file with
+y first gives wrong boxes.
 """
 
 from __future__ import annotations
@@ -14,10 +15,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.placement import Size
 from workers.inference.layouts.port import Arrays, Candidates
-from workers.inference.layouts.values import Numbers, are_probabilities, are_spread, by_class
+from workers.inference.layouts.values import (
+    Numbers,
+    are_probabilities,
+    are_spread,
+    by_class,
+    spoiled_share,
+)
 
 _CORNERS = 4
 Shape = Sequence[int | None]
@@ -57,6 +65,10 @@ class BoxesAndScores:
         images, places, scores, classes = by_class(arrays["box_scores"], min_score)
         boxes = self._in_pixels(_flat(arrays["boxes"])[images, places], canvas)
         return Candidates(images, boxes.astype(np.float32), scores.astype(np.float32), classes)
+
+    def spoiled(self, arrays: Arrays) -> npt.NDArray[np.float64]:
+        """See ``Layout``."""
+        return spoiled_share(_flat(arrays["boxes"]), arrays["box_scores"])
 
     def _in_pixels(self, corners: Numbers, canvas: Size) -> Numbers:
         if not self._is_normalised:

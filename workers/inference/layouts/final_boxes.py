@@ -1,4 +1,4 @@
-"""What a network gives that chooses among boxes that overlap itself: torchvision's detectors.
+"""Boxes that the network itself chose among those that overlap: torchvision's detectors.
 
 Three arrays for an image: ``boxes`` (most, 4), x1, y1, x2, y2 in pixels of the canvas,
 ``box_scores`` (most) from 0 to 1, and ``box_labels`` (most), numbers of classes. Where an image has
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.placement import Size
 from workers.inference.layouts.port import Arrays, Candidates
@@ -17,7 +18,7 @@ from workers.inference.layouts.values import are_probabilities
 
 _CORNERS = 4
 _NAMES = ["boxes", "box_scores", "box_labels"]
-# Of what is no number.
+# Of a label that is not a finite number.
 _NO_CLASS = -1
 
 
@@ -51,7 +52,7 @@ class FinalBoxes:
         canvas: Size,  # noqa: ARG002 - it is in pixels already
         min_score: float,
     ) -> Candidates:
-        """See ``Layout``. A label that is no number becomes class -1."""
+        """See ``Layout``. A label that is not a finite number becomes class -1."""
         scores = arrays["box_scores"]
         # Zeros fill up.
         images, places = np.nonzero(~(scores < min_score) & (scores != 0))
@@ -63,6 +64,14 @@ class FinalBoxes:
             scores[images, places].astype(np.float32),
             np.clip(classes, _NO_CLASS, np.iinfo(np.int32).max).astype(np.intp),
         )
+
+    def spoiled(self, arrays: Arrays) -> npt.NDArray[np.float64]:
+        """See ``Layout``."""
+        scores = arrays["box_scores"]
+        are_boxes = scores != 0  # zeros fill up
+        are_finite = np.isfinite(arrays["boxes"]).all(axis=2) & np.isfinite(scores)
+        spoiled = (are_boxes & ~are_finite).sum(axis=1)
+        return np.asarray(spoiled / np.maximum(are_boxes.sum(axis=1), 1))
 
 
 LAYOUT = FinalBoxes()

@@ -18,6 +18,8 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 class Candidates:
     """Boxes of a batch that may be objects, in any order. All arrays have one entry for each.
 
+    A box is here once for each of its classes with a score that is high enough.
+
     ``images``: the number of its image in the batch.
     ``boxes``: float32 (candidates, 4), x1, y1, x2, y2 in pixels of the canvas.
     ``scores``: float32, from 0 to 1 where the network is as it should be.
@@ -53,9 +55,14 @@ class Layout(Protocol):
         ...
 
     def candidates(self, arrays: Arrays, canvas: Size, min_score: float) -> Candidates:
-        """The boxes with a score of ``min_score`` or more, each with its best class alone.
+        """The boxes with a score of ``min_score`` or more, once for each class that has it.
 
-        Numbers are as the network gave them: the head looks for those that are not finite, or no
-        scores. A box whose score is not a number is among them.
+        Of an image with more than ``MAX_CANDIDATES``, the best. Numbers are as the network gave
+        them: the head looks for those that are not finite, or no scores. A box whose score is not
+        a number is among them.
         """
+        ...
+
+    def spoiled(self, arrays: Arrays) -> npt.NDArray[np.float64]:
+        """For each image, the share of its boxes with numbers that are not finite, 0 to 1."""
         ...

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from shared.placement import Size
 from workers.inference.layouts.grid import is_anchor_count
 from workers.inference.layouts.port import Arrays, Candidates
@@ -17,6 +20,7 @@ from workers.inference.layouts.values import (
     are_spread,
     from_centres,
     has_objectness,
+    spoiled_share,
     with_objectness,
 )
 
@@ -62,6 +66,10 @@ class RowsWithObjectness:
         images, places, scores, classes = with_objectness(rows, min_score)
         found = rows[images, places, :4]
         return from_centres(images, found[:, :2], found[:, 2:], scores, classes)
+
+    def spoiled(self, arrays: Arrays) -> npt.NDArray[np.float64]:
+        """See ``Layout``."""
+        return spoiled_share(arrays["boxes"])
 
 
 LAYOUT = RowsWithObjectness()

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from shared.placement import Size
 from workers.inference.layouts.grid import is_anchor_count
 from workers.inference.layouts.port import Arrays, Candidates
@@ -19,6 +22,7 @@ from workers.inference.layouts.values import (
     by_class,
     from_centres,
     has_objectness,
+    spoiled_share,
 )
 
 _OTHER_COLUMNS = 4
@@ -62,6 +66,10 @@ class Yolov8:
         images, places, scores, classes = by_class(rows[..., 4:], min_score)
         found = rows[images, places, :4]
         return from_centres(images, found[:, :2], found[:, 2:], scores, classes)
+
+    def spoiled(self, arrays: Arrays) -> npt.NDArray[np.float64]:
+        """See ``Layout``."""
+        return spoiled_share(self._rows(arrays))
 
     def _rows(self, arrays: Arrays) -> Numbers:
         """The array as (images, cells, 4 + classes)."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.placement import Size
 from workers.inference.layouts.grid import cell_count, cells
@@ -18,6 +19,7 @@ from workers.inference.layouts.values import (
     are_probabilities,
     are_spread,
     from_centres,
+    spoiled_share,
     with_objectness,
 )
 
@@ -63,6 +65,12 @@ class Yolox:
             centres = (found[:, :2] + corners[places]) * strides[places]
             sizes = np.exp(found[:, 2:]) * strides[places]
         return from_centres(images, centres, sizes, scores, classes)
+
+    def spoiled(self, arrays: Arrays) -> npt.NDArray[np.float64]:
+        """See ``Layout``."""
+        rows = arrays["boxes"]
+        with np.errstate(over="ignore"):
+            return spoiled_share(rows, np.exp(rows[..., 2:4]))
 
 
 LAYOUT = Yolox()

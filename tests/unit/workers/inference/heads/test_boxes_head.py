@@ -21,7 +21,7 @@ from shared.views.stretch import Stretch
 from tests.support.detectors import CANVAS, raw_arrays
 from tests.support.head_answers import answers
 from workers.inference.errors import ModelUnusable
-from workers.inference.heads import NetworkOutputs, head_of
+from workers.inference.heads import NetworkOutputs
 from workers.inference.layouts import LAYOUTS
 
 SQUARE = Stretch(width=100, height=100)
@@ -73,6 +73,15 @@ def test_the_best_of_boxes_that_overlap_is_kept_in_each_class() -> None:
     assert [box["label"] for box in answer] == ["cat", "dog", "Hund 🐕"]
     assert [round(box["score"], 6) for box in answer] == [0.9, 0.8, 0.7]
     assert corners(answer) == [[22, 10, 62, 30], [22, 11, 62, 31], [130, 65, 150, 75]]
+
+
+def test_a_box_counts_once_for_each_class_that_scores_enough() -> None:
+    boxes = [(20, 20, 20, 20, 1, 0.9, 0.6, 0.1), (22, 20, 20, 20, 1, 0.5, 0.8, 0.1)]
+    (answer,) = answers(asked(), rows(boxes), LABELS, (100, 100))
+    found = [(box["label"], round(box["score"], 6), box["x1"]) for box in answer]
+    assert found == [("cat", 0.9, 10), ("dog", 0.8, 12)]
+    (answer,) = answers(asked(overlap=1), rows(boxes), LABELS, (100, 100))
+    assert [round(box["score"], 6) for box in answer] == [0.9, 0.8, 0.6, 0.5]
 
 
 def test_classes_without_labels_are_named_by_their_number() -> None:
@@ -152,6 +161,23 @@ def test_a_few_numbers_that_are_not_finite_are_dropped(number: int, bad: float) 
     assert len(good) == 1
 
 
+def test_an_image_without_objects_stands_though_one_box_overflows() -> None:
+    empty = [(20, 20, 20, 20, 0.1, 1, 0, 0)] * 9
+    spoiled = (20, 20, np.inf, 20, 0.9, 1, 0, 0)
+    assert answers(asked(), rows([*empty, spoiled]), LABELS) == [[]]
+    (failed,) = answers(asked(), rows([*empty[:4], *[spoiled] * 6]), LABELS)
+    assert "numbers that are not finite, in 60% of its boxes" in message(failed)
+
+
+def test_long_labels_fail_the_images_that_do_not_fit_into_a_message() -> None:
+    few, many = [BOX] + [(0,) * 8] * 599, [BOX] * 600
+    labels = ["n" * 10_000] * 3
+    found = answers(asked(overlap=1, max_boxes=1000), rows(many, few, many), labels)
+    assert len(found[1]) == 1
+    for failed in (found[0], found[2]):
+        assert "labels of its boxes have 6,000,000 characters" in message(failed)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_image_of_which_nothing_is_finite_fails_alone(layout: str) -> None:
     arrays = raw_arrays(layout)
@@ -209,21 +235,3 @@ def test_whatever_a_network_gives_images_have_an_answer_or_a_failure(
         spoiled = random.random(array.shape) < share**4
         array[spoiled] = random.choice(ODD, spoiled.sum())
     answers(asked(VIEW, min_score=min_score), NetworkOutputs(arrays, layout, CANVAS), LABELS)
-
-
-def test_precisions_agree_where_they_find_the_same_objects() -> None:
-    exact = rows(*[[BOX, (70, 70, 20, 20, 0.11, 0, 1, 0)]] * 6)
-    other = rows(
-        [BOX, (70, 70, 20, 20, 0.11, 0, 1, 0)],
-        [(21, 20, 21, 20, 0.8, 1, 0, 0), (70, 70, 20, 20, 0.05, 0, 1, 0)],
-        [(26, 20, 20, 20, 0.9, 1, 0, 0), (70, 70, 20, 20, 0.11, 0, 1, 0)],
-        [(20, 20, 20, 20, 0.9, 0, 1, 0), (70, 70, 20, 20, 0.11, 0, 1, 0)],
-        [(20, 20, 20, 20, 0.05, 1, 0, 0), (70, 70, 20, 20, 0.11, 0, 1, 0)],
-        [BOX, (70, 70, 20, 20, 0.8, 1, 0, 0)],
-    )
-    head, expected = head_of("boxes"), [True, True, False, False, False, False]
-    for one, two in ((exact, other), (other, exact)):
-        agreement = head.agreement(one, two)
-        assert agreement is not None
-        assert agreement.tolist() == expected
-    assert head.agreement(NetworkOutputs({"scores": exact.arrays["boxes"]}), other) is None

@@ -16,6 +16,7 @@ from shared.item import ItemFailure
 from shared.views.letterbox import Letterbox
 from tests.support.head_answers import answers
 from workers.inference.class_host.values import pack, unpack
+from workers.inference.heads.given_boxes import MAX_ENTRIES
 
 # An original of 200 by 100 pixels lies in its rows 25 to 75.
 VIEW = Letterbox(width=100, height=100)
@@ -207,3 +208,13 @@ def test_whatever_a_class_gives_an_image_has_an_answer_or_a_failure(
     output: Any, labels: tuple[str, ...]
 ) -> None:
     answer_to(output, labels, min_score=0)
+
+
+@pytest.mark.parametrize("count", [MAX_ENTRIES + 1, 10_000_000])
+def test_too_many_boxes_are_refused_before_they_are_read(count: int) -> None:
+    table = np.broadcast_to(np.zeros(6, np.float32), (count, 6))
+    arrays = {"boxes": table[:, :4], "scores": table[:, 0], "labels": table[:, 0]}
+    for output in (table, arrays):
+        (answer,) = answers(Boxes(model="m", view=VIEW), [output], (), SIZE)
+        assert isinstance(answer, ItemFailure)
+        assert f"{count:,} boxes, at most {MAX_ENTRIES:,}: leave out" in answer.error_message

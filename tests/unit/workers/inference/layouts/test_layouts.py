@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.support.detectors import CANVAS, CELLS, Arrays, raw_arrays
-from workers.inference.layouts import LAYOUTS, confirmed, layout_of, recognised
+from tests.support.layouts import layouts_by_run, outputs_of
+from workers.inference.graphs.detectors import layouts_by_shape
+from workers.inference.layouts import LAYOUTS, layout_of
+from workers.inference.layouts.values import MAX_CANDIDATES
 
 Box = tuple[int, list[float], float, int]  # image, corners, score, class
 MIN_SCORE = 0.25
@@ -20,40 +22,36 @@ def around(cx: float, cy: float, w: float, h: float) -> list[float]:
     return [cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]
 
 
-def best(scores: Any) -> tuple[float, int]:
-    """The highest score and its class, the first of equals."""
-    number = max(range(len(scores)), key=lambda n: (scores[n], -n))
-    return float(scores[number]), number
-
-
 def slow_yolox(arrays: Arrays) -> Iterator[Box]:
     for image, rows in enumerate(arrays["boxes"].tolist()):
         for (column, row, stride), (x, y, w, h, objectness, *classes) in zip(
             CELLS, rows, strict=True
         ):
-            score, number = best(classes)
             centre = (column + x) * stride, (row + y) * stride
             size = math.exp(w) * stride, math.exp(h) * stride
-            yield image, around(*centre, *size), objectness * score, number
+            for number, score in enumerate(classes):
+                yield image, around(*centre, *size), objectness * score, number
 
 
 def slow_rows_with_objectness(arrays: Arrays) -> Iterator[Box]:
     for image, rows in enumerate(arrays["boxes"].tolist()):
         for x, y, w, h, objectness, *classes in rows:
-            score, number = best(classes)
-            yield image, around(x, y, w, h), objectness * score, number
+            for number, score in enumerate(classes):
+                yield image, around(x, y, w, h), objectness * score, number
 
 
 def slow_yolov8_rows(arrays: Arrays) -> Iterator[Box]:
     for image, rows in enumerate(arrays["boxes"].tolist()):
         for x, y, w, h, *classes in rows:
-            yield image, around(x, y, w, h), *best(classes)
+            for number, score in enumerate(classes):
+                yield image, around(x, y, w, h), score, number
 
 
 def slow_yolov8(arrays: Arrays) -> Iterator[Box]:
     for image, columns in enumerate(arrays["boxes"].tolist()):
         for x, y, w, h, *classes in zip(*columns, strict=True):
-            yield image, around(x, y, w, h), *best(classes)
+            for number, score in enumerate(classes):
+                yield image, around(x, y, w, h), score, number
 
 
 def slow_boxes_and_scores(arrays: Arrays) -> Iterator[Box]:
@@ -61,7 +59,8 @@ def slow_boxes_and_scores(arrays: Arrays) -> Iterator[Box]:
         zip(arrays["boxes"].tolist(), arrays["box_scores"].tolist(), strict=True)
     ):
         for corners, classes in zip(boxes, scores, strict=True):
-            yield image, corners, *best(classes)
+            for number, score in enumerate(classes):
+                yield image, corners, score, number
 
 
 def slow_normalised_boxes_and_scores(arrays: Arrays) -> Iterator[Box]:
@@ -107,6 +106,29 @@ def test_candidates_are_those_of_a_slow_loop(name: str, classes: int) -> None:
     assert layout_of(name).classes(arrays) == (None if name == "final_boxes" else classes)
 
 
+@pytest.mark.parametrize("name", sorted({*LAYOUTS} - {"final_boxes"}))
+def test_the_best_of_too_many_candidates_are_left(name: str) -> None:
+    arrays = raw_arrays(name, images=2, classes=40)
+    expected = list(SLOW[name](arrays))
+    assert len(expected) > 2 * MAX_CANDIDATES
+    found = layout_of(name).candidates(arrays, CANVAS, 0)
+    for image in range(2):
+        known = sorted((score for n, _, score, _ in expected if n == image), reverse=True)
+        scores = -np.sort(-found.scores[found.images == image])
+        np.testing.assert_allclose(scores, known[:MAX_CANDIDATES], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_the_share_of_spoiled_boxes_is_known(name: str, bad: float) -> None:
+    arrays = raw_arrays(name)
+    assert layout_of(name).spoiled(arrays).tolist() == [0, 0, 0]
+    boxes = arrays["boxes"].transpose(0, 2, 1) if name == "yolov8" else arrays["boxes"]
+    boxes[1, : len(CELLS) // 2, 2] = bad
+    boxes[2] = bad
+    assert layout_of(name).spoiled(arrays).tolist() == [0, 0.5, 1]
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_nothing_is_found_where_no_score_is_high_enough(name: str) -> None:
     arrays = raw_arrays(name)
@@ -118,24 +140,25 @@ def test_nothing_is_found_where_no_score_is_high_enough(name: str) -> None:
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_run_tells_the_layout_of_a_graph(name: str) -> None:
     arrays = raw_arrays(name)
-    assert confirmed(list(arrays.values()), CANVAS) == [(name, list(arrays))]
+    assert layouts_by_run(list(arrays.values()), CANVAS) == [(name, list(arrays))]
     any_ = [
         tuple(None if side == len(CELLS) else side for side in array.shape[1:])
         for array in arrays.values()
     ]
-    assert (name, list(arrays)) in recognised(any_, CANVAS)
+    assert name in [known.name for known in layouts_by_shape(outputs_of(any_), CANVAS, None)]
 
 
 @pytest.mark.parametrize("classes", [1, 2, 80])
 def test_three_boxes_a_cell_have_an_objectness(classes: int) -> None:
     arrays = raw_arrays("rows_with_objectness", classes=classes, each=3)
-    assert confirmed(list(arrays.values()), CANVAS) == [("rows_with_objectness", ["boxes"])]
+    found = layouts_by_run(list(arrays.values()), CANVAS)
+    assert found == [("rows_with_objectness", ["boxes"])]
 
 
 def test_outputs_may_come_in_any_order() -> None:
     arrays = raw_arrays("boxes_and_scores")
     outputs = [arrays["box_scores"], arrays["boxes"][:, :, np.newaxis]]
-    assert confirmed(outputs, CANVAS) == [("boxes_and_scores", ["box_scores", "boxes"])]
+    assert layouts_by_run(outputs, CANVAS) == [("boxes_and_scores", ["box_scores", "boxes"])]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +176,7 @@ def test_outputs_may_come_in_any_order() -> None:
     ],
 )
 def test_what_is_no_detector_has_no_layout(shapes: list[tuple[int, ...]]) -> None:
-    assert recognised(shapes, CANVAS) == []
+    assert layouts_by_shape(outputs_of(shapes), CANVAS, None) == []
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -165,4 +188,4 @@ def test_logits_and_what_is_not_finite_fit_no_layout(name: str) -> None:
             scores[:, 4:, 5] = spoiled
         else:
             scores[:, 5, ...] = spoiled
-        assert confirmed(list(arrays.values()), CANVAS) == []
+        assert layouts_by_run(list(arrays.values()), CANVAS) == []
