@@ -18,6 +18,8 @@ PythonClass = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", ma
 # Source code is small; what is larger is data, and belongs under ``files:``.
 MAX_CODE_BYTES = 16 * 2**20
 MAX_FILE_BYTES = 2 * 2**30
+# A network's graph has its weights inside, and is one message of protobuf, which ends at 2 GiB.
+MAX_WEIGHTS_BYTES = MAX_FILE_BYTES - 2**26
 MAX_FILES = 64
 MAX_VARIABLES = 64
 MAX_ARGUMENTS_CHARACTERS = 65_536

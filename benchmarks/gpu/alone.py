@@ -118,7 +118,7 @@ def _module(task: Task) -> Any:
 
     from benchmarks.gpu.networks import MEAN, STD
     from workers.inference.engines.torch_engine import DTYPES
-    from workers.inference.network import build_network
+    from workers.inference.networks.build import build_network
 
     module = build_network(task.architecture, Path(task.weights), MEAN, STD)
     dtype = DTYPES[task.precision]  # type: ignore[index]

@@ -109,7 +109,8 @@ def _made(
     """The version on this machine, with its files by their names in the bucket."""
     labels = None if given.labels is None else read_labels(given.labels)
     publisher.echo(f"Reading {file.name}")
-    exported = _exported(file, given, len(labels) if labels else None, publisher.export, folder)
+    sha256, count = file_sha256(file), len(labels) if labels else None
+    exported = _exported(file, sha256, given, count, publisher.export, folder)
     for sentence in exported.assumed:
         publisher.echo(sentence)
     files = {WEIGHTS: file}
@@ -117,10 +118,11 @@ def _made(
         files[CONFIG_FILE] = given.config
     if exported.has_graph:
         files[ONNX] = folder / ONNX
-    if named := labels_of(exported, labels, given.labels):
+    if named := labels_of(exported, labels):
         files[LABELS] = folder / LABELS
         files[LABELS].write_bytes(labels_text(named))
-    hashes = {each: file_sha256(path) for each, path in files.items()}
+    others = {each: file_sha256(path) for each, path in files.items() if each != WEIGHTS}
+    hashes = {WEIGHTS: sha256, **others}
     constants = ModelConstants(
         **exported.model_dump(include={"format", "architecture", "mean", "std", "channels"}),
         view=exported.view,
@@ -129,7 +131,7 @@ def _made(
     )
     version = PublishedModel(
         name=name,
-        sha256=hashes[WEIGHTS],
+        sha256=sha256,
         constants=constants,
         outputs=exported.outputs,
         layout=exported.layout,
@@ -143,11 +145,12 @@ def _made(
 
 
 def _exported(
-    file: Path, given: Given, labels: int | None, export: Export, folder: Path
+    file: Path, sha256: str, given: Given, labels: int | None, export: Export, folder: Path
 ) -> ExportedModel:
     """What the file is, in the view that was asked for."""
     request = ExportRequest(
         weights=file.absolute(),
+        sha256=sha256,
         output=(folder / ONNX).absolute(),
         config=given.config and given.config.absolute(),
         architecture=given.architecture,

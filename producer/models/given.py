@@ -10,7 +10,7 @@ from shared.catalog.exports import ChannelOrder
 from shared.catalog.model_files import usual_crop
 from shared.errors import UsageError
 from shared.fields import MAX_SIDE_PIXELS, Channels
-from shared.model import MAX_FILE_BYTES
+from shared.model import MAX_WEIGHTS_BYTES
 from shared.placement import Size
 from shared.storage import is_s3_url
 from shared.views import VIEWS, View
@@ -105,9 +105,9 @@ def require_file(path: Path) -> None:
         raise UsageError("not_a_file", f"{path} is {what}.", "Name the file of the model.")
     if not found.st_size:
         raise UsageError("empty_file", f"{path} is empty.", "Download or save it again.")
-    if found.st_size > MAX_FILE_BYTES:
+    if found.st_size > MAX_WEIGHTS_BYTES:
         raise UsageError(
             "file_too_large",
-            f"{path} has {found.st_size / 2**30:.1f} GiB, {MAX_FILE_BYTES >> 30} at most.",
+            f"{path} has {found.st_size / 2**30:.1f} GiB, {MAX_WEIGHTS_BYTES / 2**30:.1f} at most.",
             "Save the weights alone, without the optimizer's state, or in float16.",
         )

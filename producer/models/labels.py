@@ -38,29 +38,13 @@ def read_labels(path: Path) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def labels_of(exported: ExportedModel, given: Sequence[str] | None, file: Path | None) -> list[str]:
-    """Those that were given, or else the model's own; none where it has none.
-
-    Raises UsageError where there are more or fewer than the model has classes.
-    """
-    classes = exported.classes
-    if given is None:
-        own = [" ".join(label.split()) for label in exported.labels or ()]
-        fits = (
-            all(own)
-            and classes in (None, len(own))
-            and max(map(len, own), default=0) <= (MAX_LABEL_CHARACTERS)
-        )
-        return own if fits else []
-    if exported.names_background:
-        given = given[1:]
-    if classes is not None and len(given) != classes:
-        raise UsageError(
-            "wrong_labels",
-            f"{file} has {len(given):,} labels, and the model tells {classes:,} classes apart.",
-            "Give it one line for each class, in the order of the model's outputs.",
-        )
-    return list(given)
+def labels_of(exported: ExportedModel, given: Sequence[str] | None) -> list[str]:
+    """Those that were given, or else the model's own; none where it has none that can be used."""
+    if given is not None:
+        return list(given[exported.names_background :])
+    own = [" ".join(label.split()) for label in exported.labels or ()]
+    are_usable = all(0 < len(label) <= MAX_LABEL_CHARACTERS for label in own)
+    return own if are_usable else []
 
 
 def labels_text(labels: Sequence[str]) -> bytes:

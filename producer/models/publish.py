@@ -62,11 +62,14 @@ class ModelPublisher:
         named = labels(entry)
         request = ExportRequest(
             weights=weights.absolute(),
+            sha256=sha256,
             output=output.absolute(),
             labels=None if named is None else named.rstrip(b"\n").count(b"\n") + 1,
             **said,
         )
         exported = self.export(request)
+        for sentence in exported.assumed:
+            self.echo(sentence)
         if exported.has_graph:
             files[ONNX] = output
         if named is not None:
@@ -82,7 +85,10 @@ class ModelPublisher:
             layout=exported.layout,
             inputs=exported.inputs,
             created_at=datetime.now(UTC),
-            files={file: file_sha256(path) for file, path in files.items()},
+            files={
+                file: sha256 if file == WEIGHTS else file_sha256(path)
+                for file, path in files.items()
+            },
             licence=entry.content.licence,
             source=source,
         )

@@ -11,25 +11,26 @@ from typing import Literal
 
 from pydantic import Field
 
-from shared.fields import Channels, Frozen, SidePixels
+from shared.fields import Channels, Frozen, Sha256, SidePixels
 from shared.model import FormatName, LayoutName, OutputName
 from shared.views import AnyView
 
 ChannelOrder = Literal["rgb", "bgr"]
-# Of the line that the process prints: labels of a thousand classes, of any length.
+# Far more than networks have. They are on one line that the process prints.
 MAX_LABELS = 10**6
 
 
 class ExportRequest(Frozen):
     """Which file, and what is known of it. None: as the file says, or as its format usually is.
 
-    ``output``: where the graph is written. ``config``: a second file that the format has.
-    ``canvas``: width and height of the images in pixels, where no ``view`` says it.
-    ``mean``, ``std``: per RGB channel, of pixels scaled to 0..1. ``channels``: the order that the
-    network takes them in. ``labels``: how many names of classes there are.
+    ``sha256``: of ``weights``. ``output``: where the graph is written. ``config``: a second file
+    that the format has. ``canvas``: width and height of the images in pixels, where no ``view``
+    says it. ``mean``, ``std``: per RGB channel, of pixels scaled to 0..1. ``channels``: the order
+    that the network takes them in. ``labels``: how many names of classes there are.
     """
 
     weights: Path
+    sha256: Sha256
     output: Path
     config: Path | None = None
     format: FormatName | None = None

@@ -76,6 +76,15 @@ def model_key(name: str, sha256: str, file: str) -> str:
     return f"{name}/{sha256}/{file}"
 
 
+def bring_again(name: str) -> str:
+    """What to do where a version is missing or wrong. Both ways by which a model comes are named:
+    a worker cannot tell which it was."""
+    return (
+        f"Run 'headrace models pull {name}' again, or 'headrace models add {name} FILE' for a file "
+        "of your own."
+    )
+
+
 def published(store: Store, bucket: str, name: str, sha256: str) -> PublishedModel | None:
     """The version, or None unless it is complete.
 
@@ -130,13 +139,12 @@ def _read(text: bytes, bucket: str, key: str) -> PublishedModel:
             raise UsageError(
                 _OUTDATED,
                 f"An older Headrace published the version {sha256[:12]}… of the model '{name}'.",
-                f"Run 'headrace models pull {name}' again, or 'headrace models push {name} FILE' "
-                "for weights of your own.",
+                bring_again(name),
             ) from error
         raise PermanentError(
             "bad_model_marker",
             f"The bucket '{bucket}' has a {key} that is not ours.",
-            "Remove what is in its folder, then pull or push the model again.",
+            "Remove what is in its folder, then pull or add the model again.",
         ) from error
 
 

@@ -48,6 +48,7 @@ class Files:
 def request(weights: Path, onnx: Path, architecture: str = "mobilenet_v3_small") -> ExportRequest:
     return ExportRequest(
         weights=weights,
+        sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
         output=onnx,
         architecture=architecture,
         mean=MEAN,

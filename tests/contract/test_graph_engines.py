@@ -17,6 +17,7 @@ from shared.errors import PermanentError
 from shared.model import Model
 from tests.support.graphs import FEATURES, HEIGHT, WIDTH, classifier, model, save, trunk
 from workers.inference.engines import Engine, Images
+from workers.inference.engines.exported import provenance
 from workers.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
 from workers.inference.engines.openvino_engine import OpenVinoEngine
 from workers.inference.export import export
@@ -63,10 +64,11 @@ GRAPHS = {
 @pytest.fixture(params=GRAPHS.values(), ids=GRAPHS)
 def found(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Model, Path]:
     weights, output = save(request.param(), tmp_path), tmp_path / "model.onnx"
-    exported = export(ExportRequest(weights=weights, output=output))
+    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+    exported = export(ExportRequest(weights=weights, sha256=sha256, output=output))
     own = Model(
         name="own",
-        sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+        sha256=sha256,
         layout=exported.layout,
         outputs=tuple(exported.outputs),
         mean=exported.mean,
@@ -109,6 +111,19 @@ def test_an_engine_gives_the_outputs_that_are_asked_for(
         engine = make(own.model_copy(update={"outputs": names}), path)
         assert len(engine.run(images(2))) == len(names)
         engine.close()
+
+
+def test_a_graph_that_openvino_does_not_know_is_refused_in_our_words(tmp_path: Path) -> None:
+    """So another engine is taken."""
+    node = helper.make_node("NoSuch", ["x"], ["scores"], domain="unknown")
+    own = model([node], [("scores", TensorProto.FLOAT, ["b", 1])])
+    own.opset_import.append(helper.make_opsetid("unknown", 1))
+    helper.set_model_props(
+        own, {"headrace": provenance("a" * 64, (0, 0, 0), (1, 1, 1), ["scores"])}
+    )
+    named = Model(name="own", sha256="a" * 64, outputs=("scores",))
+    with pytest.raises(PermanentError, match="'own' cannot be loaded"):
+        openvinos(named, save(own, tmp_path))
 
 
 def test_a_graph_of_other_weights_is_to_be_added_again(

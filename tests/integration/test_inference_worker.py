@@ -179,6 +179,7 @@ def small(harness: InferenceHarness, tmp_path_factory: pytest.TempPathFactory) -
     )
     request = ExportRequest(
         weights=weights,
+        sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
         output=onnx,
         architecture="mobilenet_v3_small",
         canvas=(PIXELS, PIXELS),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from shared.catalog.published import LABELS, ONNX, WEIGHTS, model_key
+from shared.catalog.published import LABELS, ONNX, WEIGHTS, bring_again, model_key
 from shared.errors import PermanentError, TransientError
 from shared.limits import MAX_LABEL_CHARACTERS
 from shared.model import Model
@@ -37,7 +37,7 @@ class Artefacts:
             if found != model.sha256:
                 raise ModelUnusable(
                     f"The weights of '{model.name}' have sha256 {found}, not {model.sha256}.",
-                    f"Run 'headrace models pull {model.name}' again.",
+                    bring_again(model.name),
                 )
 
         return self._fetch(model, WEIGHTS, check)
@@ -65,7 +65,7 @@ class Artefacts:
         except (ObjectMissing, BucketMissing) as error:
             raise _Missing(
                 f"There is no {key} in the bucket '{self._bucket}'.",
-                f"Run 'headrace models pull {model.name}'.",
+                bring_again(model.name),
             ) from error
         except PermanentError as error:  # this machine's rights, or its clock
             raise HostUnable(error.message, error.hint) from error
@@ -104,7 +104,7 @@ def _refuse_long_labels(data: bytes) -> None:
     if longest > MAX_LABEL_CHARACTERS:
         raise ModelUnusable(
             f"A label in {LABELS} has {longest:,} characters, at most {MAX_LABEL_CHARACTERS:,}.",
-            "Shorten it in the file of labels, and pull the model again.",
+            "Shorten it in the file of labels, and pull or add the model again.",
         )
 
 

@@ -28,6 +28,8 @@ from workers.inference.user_code import UserCode
 # others less. Measured in float32, two cores: 1,203 MiB for VGG16's 528, 126 for MobileNetV2's 14.
 WEIGHTS_COPIES = 2
 ENGINE_BYTES = 128 * 2**20
+# Slices of a batch are joined once all are there.
+OUTPUT_COPIES = 2
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +72,11 @@ def load_model(
     started = time.monotonic()
     try:
         engine, reason = _chosen(key, partial(_open, key, artefacts, user_code), self_test)
-        memory_bytes = _memory_bytes(engine, key.model, artefacts)
+        memory_bytes = None  # of a user's class, whose process is measured
+        if engine.name != "python":  # a class may count its calls, or refuse black images
+            output_bytes = _warm(engine, key.canvas, batches)
+            memory_bytes = _memory_bytes(engine, key.model, artefacts, output_bytes)
         loaded = LoadedModel(engine, _labels(key.model, artefacts), reason, memory_bytes)
-        if engine.name != "python":  # a user's class may count its calls, or refuse black images
-            _warm(engine, key.canvas, batches)
     except (ModelUnusable, TransientError):
         raise
     except HeadraceError as error:
@@ -88,14 +91,18 @@ def load_model(
     return loaded
 
 
-def _warm(engine: Engine, canvas: Size, batches: Sequence[int]) -> None:
+def _warm(engine: Engine, canvas: Size, batches: Sequence[int]) -> int:
+    """Run a batch of each size. Returns how many bytes the engine gives for the largest."""
     width, height = canvas
+    output_bytes = 0
     for images in batches:
         try:
-            engine.run(np.zeros((images, height, width, 3), np.uint8))
+            given = engine.run(np.zeros((images, height, width, 3), np.uint8))
+            output_bytes = max(output_bytes, sum(array.nbytes for array in given))
         except BaseException as error:
             if images == 1 or not is_out_of_memory(error):  # else batches will be smaller
                 raise
+    return output_bytes
 
 
 def _chosen(key: ModelKey, open_engine: Open, self_test: SelfTest) -> tuple[Engine, str]:
@@ -105,8 +112,11 @@ def _chosen(key: ModelKey, open_engine: Open, self_test: SelfTest) -> tuple[Engi
     left = candidates(key.model, key.engine, key.precision, cuda=cuda)
     if len(left) > 1 and key.precision in ("auto", "float32"):
         results = self_test.results(key, open_engine, cuda=cuda)
-        best, reason = pick([result for result in results if result.candidate in left])
-        return open_engine(best), reason
+        results = [result for result in results if result.candidate in left]
+        if any(result.is_exact for result in results):
+            best, reason = pick(results)
+            return open_engine(best), reason
+        left = left[:1]  # the engine that is asked for answers differently, or says why it cannot
     asked = "the model is a Python class" if key.model.python_class else "the pipeline asks for it"
     for candidate in left[:-1]:
         try:
@@ -120,12 +130,10 @@ def _labels(model: Model, artefacts: Artefacts) -> tuple[str, ...]:
     return () if model.python_class else artefacts.labels(model)
 
 
-def _memory_bytes(engine: Engine, model: Model, artefacts: Artefacts) -> int | None:
-    """What a network takes; None for a user's class, whose process is measured."""
-    if model.python_class is not None:
-        return None
+def _memory_bytes(engine: Engine, model: Model, artefacts: Artefacts, output_bytes: int) -> int:
+    """What a network takes. ``output_bytes``: of the largest batch that it has."""
     file = artefacts.weights(model) if engine.name == "torch" else artefacts.onnx(model)
-    return WEIGHTS_COPIES * file.stat().st_size + ENGINE_BYTES
+    return WEIGHTS_COPIES * file.stat().st_size + ENGINE_BYTES + OUTPUT_COPIES * output_bytes
 
 
 def _open(key: ModelKey, artefacts: Artefacts, user_code: UserCode, candidate: Candidate) -> Engine:

@@ -93,7 +93,7 @@ class AboutImage:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """An engine that is ready, why it, and the names of its classes (none: they have none).
+    """An engine that is ready, why it was chosen, and the names of its classes, if they have any.
 
     ``memory_bytes``: how much memory it takes, by a rough estimate; None: a user's class, which is
     measured where it runs.

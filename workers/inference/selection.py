@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from shared.errors import PermanentError
 from shared.fields import Frozen
-from workers.inference.calibration import calibration_images
+from workers.inference.calibration import IMAGES, calibration_images
 from workers.inference.engines import Engine
 from workers.inference.engines.choose import (
     MIN_AGREEMENT,
@@ -28,7 +28,7 @@ from workers.inference.engines.choose import (
     device_candidates,
 )
 from workers.inference.engines.core_pool import SLICE_IMAGES, groups_and_threads
-from workers.inference.engines.hardware import cores, machine
+from workers.inference.engines.hardware import cores, host_memory_bytes, machine
 from workers.inference.errors import ModelUnusable
 from workers.inference.heads import Head, NetworkOutputs, head_of
 from workers.inference.model_types import ModelKey, network_outputs
@@ -36,8 +36,13 @@ from workers.inference.model_types import ModelKey, network_outputs
 Open = Callable[[Candidate], Engine]
 
 _BATCH_IMAGES = 32
-# What an engine in float32 is tried on: it is not its digits that are in question.
-_EXACT_IMAGES = 2 * _BATCH_IMAGES
+# What the first engine gives is kept for the others, and RetinaNet gives 45 MB for an image of 800
+# pixels. There are fewer images where they and what is kept of them would take more of the
+# machine's memory than this, or the first engine longer: a chunk has 600 s for loading.
+_MEMORY_SHARE = 1 / 8
+_SECONDS = 60.0
+# Of fewer, no single one may differ, and that none does says too little of a lower precision.
+_LEAST_IMAGES = 100
 _LIBRARIES = ("numpy", "onnxruntime", "openvino", "torch")
 
 log = logging.getLogger(__name__)
@@ -91,7 +96,11 @@ class _Test:
         self._key = key
         self._open = open_engine
         self._heads = heads
-        self._images = calibration_images(key.canvas)
+        width, height = key.canvas
+        self._room_bytes = int(_MEMORY_SHARE * host_memory_bytes())
+        most = max(1, self._room_bytes // (3 * width * height))
+        self._images = calibration_images(key.canvas, min(IMAGES, most))
+        self._batch_images = _BATCH_IMAGES
         # Decoders need a CPU's cores too: there an engine's speed is what it leaves of them, and
         # what else runs during the test does not count.
         self._clock = time.perf_counter if cuda else time.process_time
@@ -103,7 +112,10 @@ class _Test:
         first, *others = offered
         yield self._try(first, len(self._images))
         for candidate in others:
-            count = _EXACT_IMAGES if candidate.is_exact else len(self._images)
+            count = len(self._images)
+            if not candidate.is_exact and count < _LEAST_IMAGES:
+                log.info("%s is not tried: %d images were possible", candidate.precision, count)
+                continue
             try:
                 yield self._try(candidate, count)
             except PermanentError as error:
@@ -114,10 +126,13 @@ class _Test:
     def _try(self, candidate: Candidate, count: int) -> SelfTestResult:
         """Ends early once the agreement can no longer be reached."""
         is_first, tried, misses, seconds = not self._expected, 0, 0, float("inf")
+        started = time.monotonic()
         with closing(self._open(candidate)) as engine:
-            engine.run(self._images[:_BATCH_IMAGES])  # compiles, which is not its speed
-            for start in range(0, count, _BATCH_IMAGES):
-                batch = self._images[start : start + _BATCH_IMAGES]
+            if is_first:
+                self._bound(engine)
+            engine.run(self._images[: self._batch_images])  # compiles, which is not its speed
+            for start in range(0, min(count, len(self._images)), self._batch_images):
+                batch = self._images[start : start + self._batch_images]
                 began = self._clock()
                 given = engine.run(batch)
                 seconds = min(seconds, (self._clock() - began) / len(batch))
@@ -126,14 +141,28 @@ class _Test:
                 if is_first:
                     self._expected.append(outputs)
                 tried += len(batch)
-                misses += self._misses(self._expected[start // _BATCH_IMAGES], outputs)
+                misses += self._misses(self._expected[start // self._batch_images], outputs)
+                if is_first and time.monotonic() - started > _SECONDS:
+                    break
                 if misses > (1 - MIN_AGREEMENT) * count:
                     break
+        if is_first:
+            self._images = self._images[:tried]
         return SelfTestResult(
             candidate=candidate,
             images_per_second=self._cores / max(seconds, 1e-9),
             agreement=1 - misses / tried,
         )
+
+    def _bound(self, engine: Engine) -> None:
+        """Take as many images, and as many at once, as there is memory for what it gives."""
+        given = engine.run(self._images[:1])
+        assert isinstance(given, tuple)
+        output_bytes = sum(array.nbytes for array in given)
+        most = max(1, self._room_bytes // (output_bytes + self._images[0].nbytes))
+        self._images = self._images[:most]
+        # An engine may join what it gives for a batch, and so hold it twice.
+        self._batch_images = max(1, min(_BATCH_IMAGES, most // 2))
 
     def _misses(self, expected: NetworkOutputs, found: NetworkOutputs) -> int:
         """How many images some head answers otherwise."""

@@ -9,6 +9,7 @@ from pydantic import Field
 from shared.fields import Frozen
 from shared.model import EngineName, EnginePolicy, Model, Precision, PrecisionPolicy
 from workers.inference.errors import ModelUnusable
+from workers.inference.layouts import layout_of
 
 # Of the self-test's images, how many must be answered as in float32 for a lower precision to be
 # taken; what is alike enough, the head of the kind of analysis says.
@@ -41,19 +42,22 @@ class SelfTestResult(Frozen):
         """Whether its answers are float32's, as far as we ask."""
         return self.agreement >= MIN_AGREEMENT
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether it may be what lower precisions are compared with."""
+        return self.candidate.is_exact and self.agrees
 
+
+# Every graph ran in ONNX Runtime when it was made. OpenVINO may not know all of its operators. Its
+# float16 is no faster than float32 where it was measured, so it is not worth a self-test's time.
 _CPU = (
-    Candidate(engine="openvino", precision="float32"),
     Candidate(engine="onnxruntime", precision="float32"),
+    Candidate(engine="openvino", precision="float32"),
     Candidate(engine="openvino", precision="bfloat16"),
 )
-# No faster than float32 where it was measured, so it is not worth a self-test's time.
-_CPU_IF_ASKED = (Candidate(engine="openvino", precision="float16"),)
 # A network that was not exported.
 _TORCH_ALONE = (Candidate(engine="torch", precision="float32"),)
-# A graph whose network torch does not have. It was tried in ONNX Runtime when it was added, and
-# OpenVINO may not know all of its operators.
-_CPU_GRAPH = (_CPU[1], _CPU[0], _CPU[2])
+# A graph whose network torch does not have.
 _CUDA_GRAPH = (Candidate(engine="onnxruntime", precision="float32"),)
 _CUDA = (
     Candidate(engine="torch", precision="float32"),
@@ -64,11 +68,12 @@ _CUDA = (
 
 def device_candidates(model: Model, *, cuda: bool) -> tuple[Candidate, ...]:
     """All that a self-test of a network on such a device tries; the first is float32."""
+    if cuda:
+        return _CUDA_GRAPH if model.architecture is None else _CUDA
     if not model.has_graph:
-        return _CUDA if cuda else _TORCH_ALONE
-    if model.architecture is None:
-        return _CUDA_GRAPH if cuda else _CPU_GRAPH
-    return _CUDA if cuda else _CPU
+        return _TORCH_ALONE
+    is_decoded = model.layout is not None and layout_of(model.layout).is_decoded
+    return tuple(c for c in _CPU if c.is_exact or not is_decoded)
 
 
 def candidates(
@@ -83,15 +88,17 @@ def candidates(
     if engine == "onnxruntime" and precision not in ("auto", "float32"):
         raise ModelUnusable(
             f"Engine onnxruntime computes in float32, not in {precision}.",
-            "Choose engine: torch, or precision: float32.",
+            "Choose precision: float32.",
         )
-    asked = _CPU_IF_ASKED if model.has_graph and not cuda and precision == "float16" else ()
+    wanted: Precision = "float32" if precision == "auto" else precision
+    offered = device_candidates(model, cuda=cuda)
+    if model.has_graph and not cuda:  # whichever precision is asked for
+        offered = (*offered, Candidate(engine="openvino", precision=wanted))
     left = [
         candidate
-        for candidate in (*device_candidates(model, cuda=cuda), *asked)
+        for candidate in dict.fromkeys(offered)
         if engine in ("auto", candidate.engine) and precision in ("auto", candidate.precision)
     ]
-    wanted: Precision = "float32" if precision == "auto" else precision
     if engine != "auto":
         return left or [_require_possible(model, Candidate(engine=engine, precision=wanted))]
     if model.architecture is None:
@@ -117,11 +124,11 @@ def _require_possible(model: Model, asked: Candidate) -> Candidate:
 
 
 def pick(results: Sequence[SelfTestResult]) -> tuple[Candidate, str]:
-    """The best of results, the first of which is float32's, with the reason in words.
+    """The best of results, some of which are exact, with the reason in words.
 
     A lower precision is taken only where it agrees with float32 and is faster by ``MIN_GAIN``.
     """
-    exact = max((t for t in results if t.candidate.is_exact and t.agrees), key=_speed)
+    exact = max((t for t in results if t.is_exact), key=_speed)
     enough = exact.images_per_second * MIN_GAIN
     faster = [t for t in results if not t.candidate.is_exact and t.images_per_second >= enough]
     best = max([exact, *(t for t in faster if t.agrees)], key=_speed)

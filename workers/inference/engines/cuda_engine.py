@@ -18,7 +18,7 @@ from workers.inference.engines.folding import without_batch_norms
 from workers.inference.engines.port import LAUNCHED_BATCHES, DeviceRun, Images, Outputs
 from workers.inference.engines.torch_engine import DTYPES
 from workers.inference.errors import is_out_of_memory
-from workers.inference.network import build_network
+from workers.inference.networks.build import build_network
 
 log = logging.getLogger(__name__)
 

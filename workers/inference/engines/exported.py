@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from shared.catalog.published import bring_again
 from shared.errors import PermanentError
 from shared.fields import Channels
 from shared.model import Model
@@ -46,9 +47,7 @@ def require_exported_for(
     raise PermanentError(
         "wrong_export",
         f"model.onnx of '{model.name}' {reason}.",
-        f"Run 'headrace models pull {model.name}' again, or choose engine: torch."
-        if model.architecture
-        else f"Run 'headrace models add {model.name} FILE' again.",
+        bring_again(model.name),
     )
 
 

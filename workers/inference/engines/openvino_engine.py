@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from workers.inference.engines.core_pool import (
 )
 from workers.inference.engines.exported import METADATA_KEY, require_exported_for
 from workers.inference.engines.port import Images, Outputs
-from workers.inference.errors import HostUnable
+from workers.inference.errors import HostUnable, load_error
 
 # Importing OpenVINO reports that to its makers, unless this package is not there.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
@@ -40,8 +41,8 @@ _NAMES: dict[Precision, tuple[str, str]] = {
 class OpenVinoEngine:
     """A graph that takes uint8 NHWC images and has the normalisation inside.
 
-    Raises PermanentError where the graph was not exported for this model and image size, or the
-    CPU does not compute in the precision: OpenVINO would then take another.
+    Raises PermanentError where the graph was not exported for this model and image size, OpenVINO
+    cannot compute it, or the CPU not in the precision: OpenVINO would then take another.
     """
 
     name: EngineName = "openvino"
@@ -54,9 +55,10 @@ class OpenVinoEngine:
         if capability not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise HostUnable(
                 f"OpenVINO does not compute in {precision} on this CPU.",
-                "Choose engine: torch, or precision: float32.",
+                "Choose precision: float32.",
             )
-        graph = core.read_model(path)
+        with _said_as_ours(model.name):
+            graph = core.read_model(path)
         where = ["framework", METADATA_KEY]
         found = graph.get_rt_info(where).astype(str) if graph.has_rt_info(where) else None
         batch, *sides = graph.input().partial_shape
@@ -64,18 +66,16 @@ class OpenVinoEngine:
         require_exported_for(model, canvas, found, shape)
         _give(graph, model.outputs, precision)
         groups, threads = groups_and_threads()
-        compiled = core.compile_model(
-            graph,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": hint,
-                "NUM_STREAMS": groups,
-                "INFERENCE_NUM_THREADS": groups * threads,
-                "ENABLE_CPU_PINNING": False,  # decoders need the same cores
-            },
-        )
+        options = {
+            "INFERENCE_PRECISION_HINT": hint,
+            "NUM_STREAMS": groups,
+            "INFERENCE_NUM_THREADS": groups * threads,
+            "ENABLE_CPU_PINNING": False,  # decoders need the same cores
+        }
+        with _said_as_ours(model.name):
+            compiled = core.compile_model(graph, "CPU", options)
+            requests = [compiled.create_infer_request() for _ in range(groups)]
         self.precision = precision
-        requests = [compiled.create_infer_request() for _ in range(groups)]
         runs = [_run_of(request, compiled.outputs) for request in requests]
         self._cores = CorePool(runs, SLICE_IMAGES if batch.is_dynamic else 1)
 
@@ -86,6 +86,15 @@ class OpenVinoEngine:
     def close(self) -> None:
         """Drop the requests, and with them the graph."""
         self._cores.close()
+
+
+@contextmanager
+def _said_as_ours(name: str) -> Iterator[None]:
+    """OpenVINO raises RuntimeError, such as for an operator that it does not know."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise load_error(name, error) from error
 
 
 def _give(graph: Any, names: Sequence[str], precision: Precision) -> None:

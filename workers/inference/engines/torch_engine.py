@@ -10,7 +10,7 @@ import torch
 from shared.model import EngineName, Model, Precision
 from workers.inference.engines.hardware import cores
 from workers.inference.engines.port import Images, Outputs
-from workers.inference.network import build_network
+from workers.inference.networks.build import build_network
 
 DTYPES: dict[Precision, torch.dtype] = {
     "float32": torch.float32,

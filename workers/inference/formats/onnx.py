@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import tempfile
 from dataclasses import dataclass
@@ -68,6 +67,8 @@ _TRIED_IMAGES = 3
 class Onnx:
     """Reads graphs of the ONNX format."""
 
+    options = frozenset({"layout", "channels"})
+
     def is_format_of(self, weights: Path) -> bool:
         """See ``Format``. A graph's file begins with the version of the format."""
         with weights.open("rb") as file:
@@ -79,12 +80,6 @@ class Onnx:
 
     def export(self, request: ExportRequest) -> ExportedModel:
         """See ``Format``."""
-        if request.architecture is not None:
-            raise UsageError(
-                "architecture_of_graph",
-                f"{request.weights.name} has its network inside.",
-                "Leave --architecture out.",
-            )
         model = read_graph(request.weights)
         with tempfile.TemporaryDirectory(dir=request.output.parent) as folder:
             return _Export(request, model, Path(folder)).exported()
@@ -120,9 +115,8 @@ class _Export:
         plain.write_bytes(self._model.SerializeToString())
         graph = Runnable(plain)
         meaning = self._classifier(graph) or self._detector(graph)
-        self._check_labels(meaning)
         pixels, names = meaning.pixels, [output.name for output in meaning.outputs]
-        said = provenance(_sha256(self._request.weights), pixels.mean, pixels.std, names)
+        said = provenance(self._request.sha256, pixels.mean, pixels.std, names)
         images = _images(meaning.canvas)
         plain.write_bytes(self._model.SerializeToString())
         wrapping = Wrapping(self._taken, meaning.canvas, pixels, tuple(meaning.outputs), said)
@@ -279,24 +273,9 @@ class _Export:
             return self._request.labels
         return len(self._metadata.labels) if self._metadata.labels else None
 
-    def _check_labels(self, meaning: _Meaning) -> None:
-        labels = self._labels()
-        if labels is None or meaning.classes in (None, labels - meaning.names_background):
-            return
-        raise refused(
-            f"The network tells {meaning.classes} classes apart, and there are labels for "
-            f"{labels}.",
-            "Give a label for each class, in the network's order.",
-        )
-
 
 def _images(canvas: Size) -> Images:
     return calibration_images(canvas, _TRIED_IMAGES)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 FORMAT = Onnx()

@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from shared.model import MAX_FILE_BYTES
+from shared.model import MAX_WEIGHTS_BYTES
 from workers.inference.graphs.functions import inlined
 from workers.inference.graphs.operators import check_operator
 from workers.inference.graphs.refusals import refused
@@ -67,9 +67,9 @@ def _nested(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
 
 def _parsed(path: Path) -> onnx.ModelProto:
     size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
+    if size > MAX_WEIGHTS_BYTES:
         raise refused(
-            f"{path.name} has {size:,} bytes, and a model's file may have {MAX_FILE_BYTES:,}."
+            f"{path.name} has {size:,} bytes, and a model's file may have {MAX_WEIGHTS_BYTES:,}."
         )
     model = onnx.ModelProto()
     try:

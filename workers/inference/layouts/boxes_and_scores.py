@@ -35,6 +35,7 @@ class BoxesAndScores:
     """See the module. ``is_normalised``: whether corners are shares of the canvas."""
 
     is_final = False
+    is_decoded = True
 
     def __init__(self, *, is_normalised: bool) -> None:
         self._is_normalised = is_normalised

@@ -26,6 +26,7 @@ class FinalBoxes:
     """See the module."""
 
     is_final = True
+    is_decoded = True
 
     def names(self, shapes: Sequence[Sequence[int | None]], canvas: Size) -> list[str] | None:  # noqa: ARG002 - any
         """See ``Layout``. Scores come before labels: their shapes are alike."""

@@ -37,6 +37,9 @@ class Layout(Protocol):
 
     # Whether the network chooses among boxes that overlap itself.
     is_final: bool
+    # Whether the graph works out places on the canvas, and not relative to a cell. Of those, a
+    # precision of three digits loses pixels.
+    is_decoded: bool
 
     def names(self, shapes: Sequence[Sequence[int | None]], canvas: Size) -> list[str] | None:
         """What to call each output of a graph, in their order; None: it has another layout.

@@ -32,6 +32,7 @@ class RowsWithObjectness:
     """See the module."""
 
     is_final = False
+    is_decoded = True
 
     def names(self, shapes: Sequence[Sequence[int | None]], canvas: Size) -> list[str] | None:
         """See ``Layout``."""

@@ -32,6 +32,7 @@ class Yolov8:
     """See the module. ``has_rows``: whether each cell has a row of its own."""
 
     is_final = False
+    is_decoded = True
 
     def __init__(self, *, has_rows: bool) -> None:
         self._has_rows = has_rows

@@ -32,6 +32,7 @@ class Yolox:
     """See the module."""
 
     is_final = False
+    is_decoded = False
 
     def names(self, shapes: Sequence[Sequence[int | None]], canvas: Size) -> list[str] | None:
         """See ``Layout``."""

@@ -35,7 +35,7 @@ def build(architecture: str, options: dict[str, Any]) -> torch.nn.Module:
     if architecture in detectors():
         options["weights_backbone"] = None
     if architecture in _WITH_HELPERS:
-        options["init_weights"] = False  # slow, and without a word it warns
+        options["init_weights"] = False  # slow, and torchvision warns where it is not given
     network: torch.nn.Module = torchvision.models.get_model(architecture, weights=None, **options)
     return with_full_tail(network, options["num_classes"]) if has_full_tail else network
 

@@ -39,8 +39,9 @@ class OneStage(Normalised):
 
     ``boxes`` (images, anchors, 4) are x1, y1, x2, y2 in pixels of the canvas, and ``box_scores``
     (images, anchors, classes) are from 0 to 1. Which of those that overlap are kept is for the head
-    to say. They are worked out in float32 whatever the network computes in: bfloat16 has three
-    digits, and a side has four.
+    to say. torch works them out in float32 whatever the network computes in: bfloat16 has three
+    digits, and a side has four. OpenVINO computes all of a graph in one precision, so there `auto`
+    takes float32 alone (``Layout.is_decoded``).
     """
 
     layout = "boxes_and_scores"

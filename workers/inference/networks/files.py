@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from shared.errors import PermanentError
-from shared.model import MAX_FILE_BYTES
+from shared.model import MAX_WEIGHTS_BYTES
 
 _SAVE_AGAIN = "Save its state dict alone: torch.save(model.state_dict(), FILE)."
 _GET_AGAIN = "Copy or download it again, and compare its size or sha256 with the original's."
@@ -36,10 +36,10 @@ def read_weights(path: Path) -> Any:
     and OSError.
     """
     size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
+    if size > MAX_WEIGHTS_BYTES:
         raise refused(
             path,
-            f"has {size / 2**30:.1f} GiB, more than the {MAX_FILE_BYTES // 2**30} GiB of a model",
+            f"has {size / 2**30:.1f} GiB, more than the {MAX_WEIGHTS_BYTES / 2**30:.1f} of a model",
             "Save the weights alone, in float32 or a smaller type.",
         )
     start = _start(path)

@@ -38,15 +38,16 @@ class Usual:
     def view(self, canvas: Size | None) -> View:
         """How images become what it takes, on that canvas or the usual one.
 
-        SSD is trained on stretched images. Other detectors keep an image's shape and have its
+        A classifier takes a crop, which is a square; for another shape images are stretched. SSD is
+        trained on stretched images. Other detectors keep an image's shape and have its
         shorter side at ``pixels``, 800 for most; here it is the longer side, so that one canvas of
         that side holds images of any shape. A canvas of their longest side, 1,333, would cost 2.8
         times the work. The image lies at the top left, as torchvision pads.
         """
         width, height = canvas or (self.pixels, self.pixels)
-        if not self.is_detector:
-            return usual_crop(min(width, height))
-        if self.is_stretched:
+        if not self.is_detector and width == height:
+            return usual_crop(width)
+        if self.is_stretched or not self.is_detector:
             return Stretch(width=width, height=height)
         return Letterbox(width=width, height=height, align="top_left")
 

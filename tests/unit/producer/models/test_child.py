@@ -62,7 +62,10 @@ def test_what_is_wrong_with_a_file_is_one_line(tmp_path: Path) -> None:
     weights = tmp_path / "mine.pth"
     weights.write_bytes(b"PK\x03\x04 cut off")
     request = ExportRequest(
-        weights=weights, output=tmp_path / "model.onnx", architecture="resnet18"
+        weights=weights,
+        sha256="a" * 64,
+        output=tmp_path / "model.onnx",
+        architecture="resnet18",
     )
     with pytest.raises(HeadraceError) as caught:
         export_model(request)

@@ -11,11 +11,13 @@ import pytest
 
 from shared.errors import PermanentError
 from shared.model import EnginePolicy, Model, PrecisionPolicy
+from workers.inference import selection
 from workers.inference.calibration import IMAGES, calibration_images
 from workers.inference.engines import Engine, Images, Outputs
 from workers.inference.engines.choose import Candidate, SelfTestResult, candidates, pick
 from workers.inference.errors import ModelUnusable
 from workers.inference.heads import NetworkOutputs
+from workers.inference.layouts import LAYOUTS, layout_of
 from workers.inference.model_types import ModelKey
 from workers.inference.selection import SelfTest
 
@@ -33,9 +35,9 @@ CLASSES = 16
 @pytest.mark.parametrize(
     ("engine", "precision", "cuda", "expected"),
     [
-        ("auto", "auto", False, "openvino float32, onnxruntime float32, openvino bfloat16"),
+        ("auto", "auto", False, "onnxruntime float32, openvino float32, openvino bfloat16"),
         ("auto", "auto", True, "torch float32, torch float16, torch bfloat16"),
-        ("auto", "float32", False, "openvino float32, onnxruntime float32"),
+        ("auto", "float32", False, "onnxruntime float32, openvino float32"),
         ("auto", "bfloat16", False, "openvino bfloat16, torch bfloat16"),
         ("auto", "float16", False, "openvino float16, torch float16"),
         ("auto", "bfloat16", True, "torch bfloat16"),
@@ -104,6 +106,31 @@ def test_an_engine_that_does_not_have_the_model_is_refused(
         candidates(model, engine, precision, cuda=cuda)
 
 
+DETECTOR = MODEL.model_copy(update={"layout": "boxes_and_scores", "outputs": ("boxes",)})
+IN_CELLS = GRAPH.model_copy(update={"layout": "yolox", "outputs": ("boxes",)})
+
+
+@pytest.mark.parametrize(
+    ("model", "precision", "expected"),
+    [
+        (DETECTOR, "auto", "onnxruntime float32, openvino float32"),
+        (DETECTOR, "bfloat16", "openvino bfloat16, torch bfloat16"),
+        (DETECTOR, "float16", "openvino float16, torch float16"),
+        (IN_CELLS, "auto", "onnxruntime float32, openvino float32, openvino bfloat16"),
+    ],
+)
+def test_places_that_the_graph_works_out_are_in_float32_unless_asked_otherwise(
+    model: Model, precision: PrecisionPolicy, expected: str
+) -> None:
+    left = candidates(model, "auto", precision, cuda=False)
+    assert ", ".join(f"{c.engine} {c.precision}" for c in left) == expected
+
+
+def test_every_layout_says_where_places_are_worked_out() -> None:
+    in_cells = {name for name in LAYOUTS if not layout_of(name).is_decoded}
+    assert in_cells == {"yolox"}
+
+
 def test_an_engine_that_answers_otherwise_in_float32_is_not_picked() -> None:
     results = [trial(FLOAT32, 100), trial(OTHER32, 400, agreement=0.5), trial(BFLOAT16, 50)]
     assert pick(results)[0] == FLOAT32
@@ -117,8 +144,8 @@ def test_a_precision_that_the_engine_has_not_is_refused() -> None:
 # what is picked
 
 
-FLOAT32 = Candidate(engine="openvino", precision="float32")
-OTHER32 = Candidate(engine="onnxruntime", precision="float32")
+FLOAT32 = Candidate(engine="onnxruntime", precision="float32")
+OTHER32 = Candidate(engine="openvino", precision="float32")
 FLOAT16 = Candidate(engine="openvino", precision="float16")
 BFLOAT16 = Candidate(engine="openvino", precision="bfloat16")
 
@@ -302,6 +329,46 @@ def test_what_cannot_be_opened_is_no_candidate(tmp_path: Path) -> None:
     engines.fails = {FLOAT32: PermanentError("wrong_export", "It is another's.")}
     with pytest.raises(PermanentError, match="another's"):
         agreements(tmp_path / "other", engines)
+
+
+class LargeAnswers(FakeEngines):
+    """Each image's features are ``floats`` numbers."""
+
+    def __init__(self, floats: int, **wrong: int) -> None:
+        super().__init__(**wrong)
+        self._floats = floats
+
+    def open(self, candidate: Candidate) -> Engine:
+        engine = super().open(candidate)
+        assert isinstance(engine, Guesser)
+        run = engine.run
+
+        def run_large(images: Images) -> Outputs:
+            scores, _ = run(images)
+            return scores, np.zeros((len(images), self._floats), np.float32)
+
+        engine.run = run_large  # type: ignore[method-assign]
+        return engine
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"), [(250, [FLOAT32, OTHER32, BFLOAT16]), (20, [FLOAT32, OTHER32])]
+)
+def test_large_answers_have_fewer_images_and_no_precision_is_judged_by_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: int, expected: list[Candidate]
+) -> None:
+    floats = 10_000
+    monkeypatch.setattr(selection, "host_memory_bytes", lambda: images * 4 * floats * 8)
+    engines = LargeAnswers(floats)
+    assert list(agreements(tmp_path, engines)) == expected
+    assert all(engine.images <= images + 33 for engine in engines.opened)
+
+
+def test_a_slow_engine_has_fewer_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "_SECONDS", 0)
+    engines = FakeEngines()
+    assert list(agreements(tmp_path, engines)) == [FLOAT32, OTHER32]
+    assert max(engine.images for engine in engines.opened) == 1 + 32 + 32
 
 
 # the images

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from shared.catalog.exports import ExportedModel, ExportRequest, ModelInput
@@ -24,6 +23,8 @@ _GRAY = 127  # of the bars of Darknet's letterbox: 0.5
 
 class Darknet:
     """Reads networks of convolutions that end in one or more [yolo]."""
+
+    options = frozenset({"config"})
 
     def is_format_of(self, weights: Path) -> bool:
         """See ``Format``."""
@@ -79,7 +80,6 @@ def _export(request: ExportRequest, cfg: Cfg) -> ExportedModel:
     writer = GraphWriter(view.canvas, mean, std)
     boxes, count = _write(cfg, planned, weights, writer, view)
     (number,) = classes
-    sha256 = hashlib.sha256(request.weights.read_bytes()).hexdigest()
     outputs = {"boxes": (boxes, (count, 5 + number))}
     return ExportedModel(
         format="darknet",
@@ -87,7 +87,7 @@ def _export(request: ExportRequest, cfg: Cfg) -> ExportedModel:
         view=view,
         mean=mean,
         std=std,
-        outputs=writer.write(request.output, sha256, outputs),
+        outputs=writer.write(request.output, request.sha256, outputs),
         classes=number,
         inputs=(ModelInput(name="net", dtype="float32", shape=(None, 3, height, width)),),
     )

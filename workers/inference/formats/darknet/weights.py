@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-# YOLOv4-P7 has 287 million of them.
-MAX_BYTES = 2**31
+from shared.model import MAX_WEIGHTS_BYTES
+
 _VERSION_BYTES = 12  # major, minor, revision
 _MAX_VERSION = 1000
 _LONG_COUNT_SINCE = (0, 2)
@@ -25,8 +25,8 @@ class Weights:
 
     def __init__(self, path: Path) -> None:
         size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise BadWeights(f"it has {size:,} bytes, and {MAX_BYTES:,} are the most")
+        if size > MAX_WEIGHTS_BYTES:
+            raise BadWeights(f"it has {size:,} bytes, and {MAX_WEIGHTS_BYTES:,} are the most")
         with path.open("rb") as file:
             head = file.read(_VERSION_BYTES)
             version = struct.unpack("<3i", head) if len(head) == _VERSION_BYTES else (-1,)

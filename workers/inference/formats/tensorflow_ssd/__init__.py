@@ -6,7 +6,6 @@ chooses among the boxes is left out: the head does it.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,8 @@ _USUAL: Channels = (0.5, 0.5, 0.5)
 
 class TensorflowSsd:
     """Reads a ``GraphDef`` whose end is ``TFLite_Detection_PostProcess``."""
+
+    options = frozenset[str]()
 
     def is_format_of(self, weights: Path) -> bool:
         """See ``Format``."""
@@ -64,14 +65,13 @@ def _export(request: ExportRequest) -> ExportedModel:
     writer = GraphWriter(detector.canvas, mean, std)
     with np.errstate(all="ignore"):  # what is not finite is refused when the graph has run
         outputs = write_detector(detector, nodes, writer)
-    sha256 = hashlib.sha256(request.weights.read_bytes()).hexdigest()
     return ExportedModel(
         format="tensorflow_ssd",
         layout="boxes_and_scores",
         view=view,
         mean=mean,
         std=std,
-        outputs=writer.write(request.output, sha256, outputs),
+        outputs=writer.write(request.output, request.sha256, outputs),
         classes=detector.classes,
         inputs=(ModelInput(name="images", dtype="float32", shape=(1, height, width, 3)),),
     )

@@ -27,7 +27,7 @@ def images(count: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
 
 
 def exported(own: onnx.ModelProto, folder: Path, **asked: Any) -> ExportedModel:
-    given = {"weights": save(own, folder), "output": folder / "model.onnx"}
+    given = {"weights": save(own, folder), "sha256": "a" * 64, "output": folder / "model.onnx"}
     return export(ExportRequest(**given | asked))
 
 
@@ -132,11 +132,11 @@ def test_scores_may_have_sides_of_one_pixel(tmp_path: Path) -> None:
 
 def test_labels_are_as_many_as_classes(tmp_path: Path) -> None:
     assert exported(classifier(), tmp_path, labels=CLASSES).classes == CLASSES
-    with pytest.raises(HeadraceError, match="tells 5 classes apart, and there are labels for 4"):
+    with pytest.raises(HeadraceError, match="tells 5 classes apart, and there are 4 labels"):
         exported(classifier(), tmp_path, labels=4)
     named = classifier()
     helper.set_model_props(named, {"task": "classify", "names": "{0: 'cat', 1: 'dog'}"})
-    with pytest.raises(HeadraceError, match="there are labels for 2"):
+    with pytest.raises(HeadraceError, match="there are 2 labels"):
         exported(named, tmp_path)
 
 
@@ -224,7 +224,8 @@ def test_what_torch_exports_runs_in_batches(dynamo: bool, free: bool, tmp_path: 
     )
     if program is not None:
         program.save(path, external_data=False)
-    assert export(ExportRequest(weights=path, output=tmp_path / "model.onnx")).classes == CLASSES
+    request = ExportRequest(weights=path, sha256="a" * 64, output=tmp_path / "model.onnx")
+    assert export(request).classes == CLASSES
     pixels = images(3)
     normal = torch.from_numpy(scaled(pixels)).permute(0, 3, 1, 2)
     with torch.inference_mode():

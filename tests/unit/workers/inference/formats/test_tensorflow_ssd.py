@@ -39,8 +39,8 @@ FORMAT = tensorflow_ssd.FORMAT
 def exported(data: bytes, folder: Path, **more: object) -> tuple[ExportedModel, Path]:
     file, output = folder / "ssd.pb", folder / "model.onnx"
     file.write_bytes(data)
-    request = {"weights": file, "output": output, "format": "tensorflow_ssd", **more}
-    return export(ExportRequest.model_validate(request)), output
+    request = {"weights": file, "sha256": "a" * 64, "output": output, "format": "tensorflow_ssd"}
+    return export(ExportRequest.model_validate(request | more)), output
 
 
 def refused(data: bytes, folder: Path) -> str:
@@ -178,7 +178,7 @@ def test_a_file_of_gigabytes_is_not_read(tmp_path: Path) -> None:
     with file.open("wb") as sparse:
         sparse.truncate(3 * 2**30)
     with pytest.raises(PermanentError, match="3,221,225,472 bytes, and 536,870,912 are the most"):
-        FORMAT.export(ExportRequest(weights=file, output=tmp_path / "model.onnx"))
+        FORMAT.export(ExportRequest(weights=file, sha256="a" * 64, output=tmp_path / "model.onnx"))
 
 
 def test_damage_anywhere_ends_in_a_sentence_or_a_graph(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from tests.support.graphs import (
     detector,
     save,
 )
-from workers.inference.formats import format_of
+from workers.inference.export import export
 from workers.inference.graphs import detectors
 
 Shapes = Sequence[Sequence[int | None]]
@@ -72,14 +72,16 @@ def layouts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Rows]:
     known: dict[str, Rows] = {}
     monkeypatch.setattr(detectors, "LAYOUTS", known)
     monkeypatch.setattr(detectors, "layout_of", known.__getitem__)
+    monkeypatch.setattr("workers.inference.export.LAYOUTS", known)
     return known
 
 
 def exported(own: onnx.ModelProto, folder: Path, **asked: object) -> ExportedModel:
     request = ExportRequest(
-        **{"weights": save(own, folder), "output": folder / "model.onnx"} | asked
+        **{"weights": save(own, folder), "sha256": "a" * 64, "output": folder / "model.onnx"}
+        | asked
     )
-    return format_of("onnx").export(request)
+    return export(request)
 
 
 def ours(folder: Path, count: int) -> list[np.ndarray]:
@@ -159,7 +161,7 @@ def test_labels_are_as_many_as_a_detectors_classes(
     layouts: dict[str, Rows], tmp_path: Path
 ) -> None:
     layouts.update(rows=Rows(), chosen=Chosen())
-    with pytest.raises(HeadraceError, match="tells 4 classes apart, and there are labels for 5"):
+    with pytest.raises(HeadraceError, match="tells 4 classes apart, and there are 5 labels"):
         exported(detector(), tmp_path, labels=CLASSES)
     assert exported(choosing_detector(), tmp_path, labels=CLASSES).classes is None
 

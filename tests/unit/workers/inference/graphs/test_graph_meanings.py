@@ -31,7 +31,11 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, HEIGHT, WIDTH, 3), np.uin
 
 def exported(own: onnx.ModelProto, folder: Path, **asked: Any) -> ExportedModel:
     asked = {"mean": (0, 0, 0), "std": (1, 1, 1)} | asked
-    return export(ExportRequest(weights=save(own, folder), output=folder / "model.onnx", **asked))
+    return export(
+        ExportRequest(
+            sha256="a" * 64, weights=save(own, folder), output=folder / "model.onnx", **asked
+        )
+    )
 
 
 def outputs(path: Path, given: np.ndarray) -> dict[str, np.ndarray]:
@@ -67,7 +71,7 @@ def test_the_background_is_no_class(
 def test_labels_are_as_many_as_the_classes(
     background: int | None, labels: int, tmp_path: Path
 ) -> None:
-    with pytest.raises(HeadraceError, match=f"there are labels for {labels}"):
+    with pytest.raises(HeadraceError, match=f"there are {labels} labels"):
         exported(scoring_detector(background), tmp_path, labels=labels)
 
 
@@ -104,7 +108,7 @@ def test_labels_count_from_zero_in_our_graph(
 @pytest.mark.parametrize(("label", "labels_last"), [(6, False), (7, True), (90, False)])
 def test_a_label_without_a_name_is_refused(label: int, labels_last: bool, tmp_path: Path) -> None:
     own = choosing_detector(label, labels_last=labels_last)
-    with pytest.raises(HeadraceError, match=f"label {label}, and there are labels for 5"):
+    with pytest.raises(HeadraceError, match=f"label {label}, and there are 5"):
         exported(own, tmp_path, labels=5)
 
 

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from shared.errors import PermanentError
-from shared.model import MAX_FILE_BYTES
+from shared.model import MAX_WEIGHTS_BYTES
 from tests.support.graphs import FEATURES, classifier, model, save, trunk
 from workers.inference.graphs import reading
 from workers.inference.graphs.images import image_input
@@ -58,8 +58,8 @@ def test_another_kind_of_file(content: bytes, tmp_path: Path) -> None:
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "own.onnx"
     with path.open("wb") as file:
-        file.truncate(MAX_FILE_BYTES + 1)  # takes no room on the disk
-    with pytest.raises(PermanentError, match="has 2,147,483,649 bytes"):
+        file.truncate(MAX_WEIGHTS_BYTES + 1)  # takes no room on the disk
+    with pytest.raises(PermanentError, match="has 2,080,374,785 bytes"):
         read_graph(path)
 
 

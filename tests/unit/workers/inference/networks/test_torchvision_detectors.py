@@ -9,8 +9,8 @@ import torch
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import batched_nms
 
-from workers.inference.network import normalised
 from workers.inference.networks.architectures import build
+from workers.inference.networks.build import normalised
 from workers.inference.networks.detectors import OneStage, TwoStage
 from workers.inference.networks.fits import Fit
 

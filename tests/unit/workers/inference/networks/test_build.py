@@ -11,7 +11,7 @@ import torch
 import torchvision
 
 from shared.errors import PermanentError
-from workers.inference.network import build_network
+from workers.inference.networks.build import build_network
 from workers.inference.networks.classifiers import give_features
 
 ARCHITECTURE = "mobilenet_v3_small"
