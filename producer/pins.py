@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from producer.connections import Connections
+from shared.catalog.objects import listed
 from shared.catalog.published import MARKER, model_key
 from shared.errors import PermanentError
 from shared.job import JobSpec
 from shared.keys import REMOVALS, code_key, file_key, removal_prefix
 from shared.pipeline import Pipeline
-from shared.storage import BucketMissing, Store
+from shared.storage import Store
 
 CODE, FILES = "_code", "_files"
 
@@ -48,6 +49,11 @@ class Pin:
         return model_key(self.folder, self.sha256, MARKER)
 
     @property
+    def prefix(self) -> str:
+        """Of a version: where all of it lies."""
+        return model_key(self.folder, self.sha256, "")
+
+    @property
     def marks(self) -> str:
         """Where those who remove it leave their marks."""
         return removal_prefix(self.folder, self.sha256)
@@ -67,17 +73,20 @@ def pins_of(pipeline: Pipeline) -> set[Pin]:
 
 def marked(store: Store, bucket: str) -> set[Pin]:
     """What is being removed, or was when its removal was killed."""
-    try:
-        marks = [info.key.removeprefix(REMOVALS) for info in store.list(bucket, REMOVALS)]
-    except BucketMissing:
-        return set()
-    return {Pin(*mark.split("/")[:2]) for mark in marks if mark.count("/") == 2}
+    return set(marks_by_key(store, bucket).values())
+
+
+def marks_by_key(store: Store, bucket: str) -> dict[str, Pin]:
+    """Every mark of a removal, with what it removes."""
+    keys = (info.key for info in listed(store, bucket, REMOVALS))
+    parts = {key: key.removeprefix(REMOVALS).split("/") for key in keys}
+    return {key: Pin(*each[:2]) for key, each in parts.items() if len(each) == 3}
 
 
 def require_pins(connections: Connections, spec: JobSpec) -> None:
     """Raise PermanentError ``model_removed`` unless all that the job needs stands."""
     if problem := next(_problems(connections, spec), None):
-        raise _removed(problem, "Nothing was enqueued.")
+        raise _removed(*problem, "Nothing was enqueued.")
 
 
 def cancel_without_pins(connections: Connections, spec: JobSpec) -> None:
@@ -87,7 +96,7 @@ def cancel_without_pins(connections: Connections, spec: JobSpec) -> None:
     """
     if problem := next(_problems(connections, spec), None):
         connections.jobs.cancel(spec.job_id)
-        raise _removed(problem, f"The job '{spec.job_id}' was cancelled.")
+        raise _removed(*problem, f"The job '{spec.job_id}' was cancelled.")
 
 
 def jobs_needing(connections: Connections, ended_after: datetime | None = None) -> dict[Pin, str]:
@@ -109,8 +118,11 @@ def jobs_needing(connections: Connections, ended_after: datetime | None = None) 
     return needed
 
 
-def _problems(connections: Connections, spec: JobSpec) -> Iterator[str]:
-    """Marks are looked at first, and objects second: see ``producer.models.removal``."""
+def _problems(connections: Connections, spec: JobSpec) -> Iterator[tuple[str, str]]:
+    """What does not stand, and what to do.
+
+    Marks are looked at first, and objects second: see ``producer.models.removal``.
+    """
     bucket, pins = connections.settings.models_bucket, sorted(pins_of(spec.pipeline))
     if not pins:
         return
@@ -118,16 +130,24 @@ def _problems(connections: Connections, spec: JobSpec) -> Iterator[str]:
     being_removed = marked(store, bucket)
     for pin in pins:
         if pin in being_removed:
-            yield f"{pin} is being removed"
+            yield f"{pin} is being removed", _remedy(pin, is_marked=True)
     for pin in pins:
         if not store.exists(bucket, pin.key):
-            yield f"{pin} is not in the bucket '{bucket}' any more"
+            yield f"{pin} is not in the bucket '{bucket}' any more", _remedy(pin, is_marked=False)
 
 
-def _removed(problem: str, outcome: str) -> PermanentError:
-    return PermanentError(
-        "model_removed",
-        f"{problem[0].upper()}{problem[1:]}. {outcome}",
-        "Pull or add the model again, or name another version; then enqueue again, under another "
-        "--job-id if you gave one.",
-    )
+def _remedy(pin: Pin, *, is_marked: bool) -> str:
+    again = "again, under another --job-id if you gave one."
+    if not pin.is_version:
+        return f"Run the command {again}"
+    if is_marked:
+        return (
+            f"Name another version, or wait for the end of the removal. If it was interrupted, "
+            f"'headrace models rm {pin.folder}' removes all of the model, and 'headrace prune' "
+            f"calls it off after an hour. Then enqueue {again}"
+        )
+    return f"Pull or add the model again, or name another version; then enqueue {again}"
+
+
+def _removed(problem: str, remedy: str, outcome: str) -> PermanentError:
+    return PermanentError("model_removed", f"{problem[0].upper()}{problem[1:]}. {outcome}", remedy)

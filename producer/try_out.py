@@ -26,9 +26,10 @@ from shared.catalog import (
     references,
     resolve,
 )
-from shared.catalog.published import MARKER
-from shared.errors import HeadraceError, TransientError
+from shared.catalog.published import MARKER, WEIGHTS
+from shared.errors import HeadraceError, TransientError, UsageError
 from shared.few_images import ImageRows, writing_to
+from shared.model import MAX_FILE_BYTES
 from shared.pipeline import Pipeline
 from shared.storage import Store
 from shared.storage.folder import FolderStore
@@ -117,8 +118,13 @@ def _bring_models(
         name, sha256 = reference.entry.name, reference.sha256
         if published(store, place.models_bucket, name, sha256) is not None:
             continue
-        if _copy_from_stack(place, store, name, sha256):
-            continue
+        try:
+            if _copy_from_stack(place, store, name, sha256):
+                continue
+        except HeadraceError as error:
+            if reference.published is not None or reference.version is not None:
+                raise
+            echo(f"The model '{name}' is not copied from the stack's bucket: {error}")
         if reference.published is not None:
             raise TransientError(
                 "model_not_copied", f"The model '{name}' cannot be copied from the stack's bucket."
@@ -130,22 +136,43 @@ def _bring_models(
 
 
 def _copy_from_stack(place: HomeStore, store: Store, name: str, sha256: str) -> bool:
-    """Copy a version from the stack's bucket; False where no stack is up, or has it."""
+    """Copy a version from the stack's bucket; False where there is no stack, or it has none.
+
+    Weights stay there where torch does not know the network: its graph is all that runs. Raises
+    UsageError for settings that cannot be read, and the stores' errors.
+    """
     from producer.connections import connect_stack
 
     try:
         connections = connect_stack(place.home)
-        bucket = connections.settings.models_bucket
-        there = connections.store_of(bucket)
-        found = published(there, bucket, name, sha256)
-        if found is None:
-            return False
-        for file in (*found.files, MARKER):  # the marker last, as always
-            key = model_key(name, sha256, file)
-            store.put(place.models_bucket, key, there.get(bucket, key))
-    except HeadraceError:
+    except UsageError as error:
+        if error.code != "no_stack":
+            raise
         return False
+    bucket = connections.settings.models_bucket
+    there = connections.store_of(bucket)
+    found = published(there, bucket, name, sha256)
+    if found is None:
+        return False
+    files = dict(found.files)
+    if found.has_graph and found.constants.architecture is None:
+        files.pop(WEIGHTS, None)
+    for file, file_sha256 in files.items():
+        key = model_key(name, sha256, file)
+        _copy(there, bucket, store, place.models_bucket, key, file_sha256)
+    marker = model_key(name, sha256, MARKER)  # the last, as always
+    store.put(place.models_bucket, marker, there.get(bucket, marker))
     return True
+
+
+def _copy(
+    there: Store, bucket: str, store: Store, to_bucket: str, key: str, file_sha256: str
+) -> None:
+    """Copy one object by way of a file, since it may have gigabytes."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.writelines(there.pieces(bucket, key, max_bytes=MAX_FILE_BYTES))
+        file.flush()
+        store.put_file(to_bucket, key, Path(file.name), sha256=file_sha256)
 
 
 def _make(out: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,6 +14,11 @@ Channels = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 MAX_SIDE_PIXELS = 4096
 SidePixels = Annotated[int, Field(ge=1, le=MAX_SIDE_PIXELS)]
 DeadlineSeconds = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
+
+
+def is_sha256(text: str) -> bool:
+    """Is it a whole one, as it stands in keys?"""
+    return re.fullmatch(r"[0-9a-f]{64}", text) is not None
 
 
 class Frozen(BaseModel):

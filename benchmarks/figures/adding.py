@@ -42,7 +42,7 @@ def _first_row(bench: Bench, name: str, file: Path, *options: str) -> float:
 
 
 def _resnet(folder: Path) -> tuple[Any, ...]:
-    """A classifier of five classes, its head trained anew."""
+    """A classifier of five classes, with a head of its own."""
     path = folder / "flowers.pth"
     torch.save(torchvision.models.resnet18(num_classes=5).state_dict(), path)
     return (path,)

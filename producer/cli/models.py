@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from producer.cli.output import AsJson, answer, answer_json, confirm, example, say, table
+from producer.cli.output import AsJson, answer, answer_json, confirm, example, say, table, warn
+
+if TYPE_CHECKING:
+    from producer.models import ModelStatus
 
 app = typer.Typer(help="The models that pipelines name.")
 
 Channels = Literal["rgb", "bgr"]
 ViewKind = Literal["crop", "letterbox", "stretch"]
+LAYOUTS = (
+    "boxes_and_scores",
+    "final_boxes",
+    "normalised_boxes_and_scores",
+    "rows_with_objectness",
+    "yolov8",
+    "yolov8_rows",
+    "yolox",
+)
+_SIZE_HELP = "Width and height of its input in pixels, if the file does not fix them."
+_LAYOUT_HELP = f"How a detector's outputs become boxes, if that is in doubt: {', '.join(LAYOUTS)}."
 
 
 @app.command(
@@ -31,31 +45,32 @@ def add(
         Path | None, typer.Option(metavar="FILE", help="The names of its classes, one a line.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A second file that its format has.")
+        Path | None, typer.Option(metavar="FILE", help="Darknet's .cfg, for .weights.")
     ] = None,
-    size: Annotated[
-        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Of the images that it takes.")
-    ] = None,
+    size: Annotated[str | None, typer.Option(metavar="WIDTHxHEIGHT", help=_SIZE_HELP)] = None,
     mean: Annotated[
-        str | None, typer.Option(metavar="R,G,B", help="Of pixels scaled to 0..1.")
+        str | None,
+        typer.Option(metavar="R,G,B", help="Subtracted from each channel of pixels in 0..1."),
     ] = None,
     std: Annotated[
-        str | None, typer.Option(metavar="R,G,B", help="Of pixels scaled to 0..1.")
+        str | None, typer.Option(metavar="R,G,B", help="What each channel is then divided by.")
     ] = None,
     channels: Annotated[
-        Channels | None, typer.Option(help="The order in which it takes them.")
+        Channels | None, typer.Option(help="The order of channels in its input.")
     ] = None,
-    layout: Annotated[
-        str | None, typer.Option(metavar="L", help="How a detector's outputs become boxes.")
-    ] = None,
-    view: Annotated[ViewKind | None, typer.Option(help="How an image is fitted to it.")] = None,
-    licence: Annotated[str, typer.Option(metavar="TEXT", help="As 'models list' shows it.")] = "",
+    layout: Annotated[str | None, typer.Option(metavar="L", help=_LAYOUT_HELP)] = None,
+    view: Annotated[ViewKind | None, typer.Option(help="How an image becomes its input.")] = None,
+    licence: Annotated[
+        str, typer.Option(metavar="TEXT", help="Its licence, for 'models list'.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Bring a model of your own into the bucket, and print a pipeline that uses it.
 
-    What is not said follows from the file. It is opened and run once in a process of its own, and
-    nothing is in the bucket unless that goes well.
+    FILE is a state dict or checkpoint of torchvision's networks (.pth, .safetensors), ONNX, a
+    Darknet YOLO (.weights with --config) or a frozen TensorFlow SSD (.pb). Options that are left
+    out follow from the file, or are as its format usually is. The file is opened and run once in a
+    process of its own, and nothing is in the bucket unless that goes well.
     """
     from producer.connections import connect_stack
     from producer.models import Given, add_model
@@ -87,7 +102,7 @@ def list_models(as_json: AsJson = False) -> None:
 
     connections = connect_stack()
     settings = connections.settings
-    found = statuses(connections.store_of(settings.models_bucket), settings)
+    found = statuses(connections.store_of(settings.models_bucket), settings, warn=warn)
     if as_json:
         answer_json(found)
         return
@@ -97,12 +112,19 @@ def list_models(as_json: AsJson = False) -> None:
             (
                 *(model.name, (model.sha256 or "")[:12], "yes" if model.is_default else "no"),
                 *("yes" if model.pulled else "no", model.format or ""),
-                ", ".join(f"{name} {count}" for name, count in (model.outputs or {}).items()),
+                _outputs(model),
                 *(", ".join(model.engines), model.licence),
             )
             for model in found
         ],
     )
+
+
+def _outputs(model: ModelStatus) -> str:
+    """Of a detector its layout: how many candidates it has says little."""
+    if model.layout is not None:
+        return f"boxes ({model.layout})"
+    return ", ".join(f"{name} {count}" for name, count in (model.outputs or {}).items())
 
 
 @app.command(epilog=example("models show cats", "models show cats@0123456789ab --json"))
@@ -126,6 +148,8 @@ def show(
 
     fields = shown.model_dump(mode="json", exclude_none=True)
     pipeline = fields.pop("pipeline")
+    fields = {("size" if k == "bytes" else k): v for k, v in fields.items() if v not in ([], "")}
+    fields["size"] = f"{shown.bytes / 2**20:,.1f} MiB"
     answer(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True).rstrip())
     answer("pipeline: |\n" + "\n".join(f"  {line}" for line in pipeline.splitlines()))
 
@@ -167,10 +191,13 @@ def push(
     answer_json(pushed) if as_json else answer(f"{pushed.name}@{pushed.sha256}")
 
 
-@app.command(epilog=example("models rm mobilenet_v2", "models rm mobilenet_v2@7ebf99e0… --yes"))
+@app.command(epilog=example("models rm mobilenet_v2", "models rm mobilenet_v2@7ebf99e0 --yes"))
 def rm(
     model: Annotated[
-        str, typer.Argument(metavar="NAME[@SHA256]", help="All of a model, or one version.")
+        str,
+        typer.Argument(
+            metavar="NAME[@SHA256]", help="All of a model, or a version by its first digits."
+        ),
     ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
@@ -179,8 +206,8 @@ def rm(
     from producer.models import removable, remove_model
 
     connections = connect_stack()
-    count = len(removable(connections, model))
-    versions = "1 version" if count == 1 else f"{count} versions"
+    pins = removable(connections, model)
+    versions = "1 version" if len(pins) == 1 else f"{len(pins)} versions"
     confirm(f"Remove {versions} of the model '{model.partition('@')[0]}'?", yes)
-    remove_model(connections, model)
+    remove_model(connections, model, pins)
     answer(f"{model} was removed.")

@@ -27,16 +27,19 @@ def prune(
     """Remove model versions, and packed classes and their files, that nothing uses any more.
 
     Kept is what an open job needs, or one that ended less than --older-than ago; and of versions
-    the current release of each model, those that config/models names, and younger ones. A job that
-    ended earlier keeps its rows, but cannot be retried without its version.
+    the current release of each model and those that config/models names; and all that is younger.
+    A job that ended earlier keeps its rows, but cannot be retried without its version. A removal
+    that was interrupted an hour ago or more is called off where nothing is missing yet.
     """
     from producer.connections import connect_stack
-    from producer.models import Pruned, parse_age, unused
+    from producer.models import Pruned, call_off_interrupted, parse_age, unused
     from producer.models import prune as remove
 
     age = parse_age(older_than)
     connections = connect_stack()
     found = unused(connections, age)
+    for pin in () if dry_run else sorted(call_off_interrupted(connections, found)):
+        say(f"Jobs may use {pin} again: its removal was interrupted.")
     if found and not dry_run:
         if not as_json:
             _show(found)
@@ -52,7 +55,7 @@ def prune(
         _show(found)
         say(f"{len(found)} would be removed, {_mebibytes(found)} MiB.")
     else:
-        say("Everything is in use.")
+        say("Nothing to remove.")
 
 
 def _show(found: list[Unused]) -> None:

@@ -310,10 +310,13 @@ def _flower(settings: Settings) -> Check:
 
 def _models(settings: Settings) -> Iterator[Check]:
     try:
-        models = list_models(resolve_store(settings, settings.models_bucket), settings)
+        store, unreadable = resolve_store(settings, settings.models_bucket), list[str]()
+        models = list_models(store, settings, warn=unreadable.append)
     except HeadraceError as error:
         yield _failed("models", error.message, error.hint)
         return
+    for problem in unreadable:
+        yield _warning("models", problem, "")
     for model in models:
         name, hint = f"model {model.name}", f"Run 'headrace models pull {model.name}'."
         if model.pulled:

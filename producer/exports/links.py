@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
+from shared.durations import duration
 from shared.errors import UsageError
 from shared.storage import Store
 
 # S3's own bound.
 MAX_LINK_TIME = timedelta(days=7)
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LOCAL = re.compile(r"localhost|127\.[0-9.]+|::1|0\.0\.0\.0")
 
 
@@ -29,9 +29,8 @@ def link_time(is_signed: bool, text: str | None) -> timedelta | None:
         return None
     if text is None:
         return MAX_LINK_TIME
-    found = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
-    time = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else timedelta()
-    if not timedelta() < time <= MAX_LINK_TIME:
+    time = duration(text)
+    if time is None or not timedelta() < time <= MAX_LINK_TIME:
         raise UsageError(
             "bad_link_time",
             f"--expires: {text!r} is no time from 1s to 7d, the longest that S3 allows.",

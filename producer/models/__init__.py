@@ -4,7 +4,14 @@ from producer.models.add import AddedModel, add_model
 from producer.models.details import ModelDetails, show_model
 from producer.models.given import Given
 from producer.models.listing import ModelStatus, list_models
-from producer.models.prune import Pruned, Unused, parse_age, prune, unused
+from producer.models.prune import (
+    Pruned,
+    Unused,
+    call_off_interrupted,
+    parse_age,
+    prune,
+    unused,
+)
 from producer.models.pull import PulledModel, pull_model, push_model
 from producer.models.remove import removable, remove_model
 
@@ -17,6 +24,7 @@ __all__ = [
     "PulledModel",
     "Unused",
     "add_model",
+    "call_off_interrupted",
     "list_models",
     "parse_age",
     "prune",

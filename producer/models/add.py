@@ -11,17 +11,26 @@ from producer import Echo
 from producer.models.export import Export, export_model
 from producer.models.first_run import FirstRun, run_once
 from producer.models.given import Given, require_file, view_of
-from producer.models.labels import labels_of, labels_text, read_labels
+from producer.models.labels import about_labels, labels_of, labels_text, read_labels
+from producer.models.lost import tell_lost
 from producer.models.publish import ModelPublisher, file_sha256, workplace
 from producer.models.pull import ModelsPlace
-from producer.models.removal import require_unmarked
+from producer.models.removal import require_standing
 from producer.models.usual_pipeline import usual_pipeline
 from producer.pins import Pin
-from shared.catalog import Catalog, ModelConstants, PublishedModel, release
+from shared.catalog import (
+    BucketModels,
+    Catalog,
+    ModelConstants,
+    PublishedModel,
+    current_release,
+    release,
+    release_key,
+)
 from shared.catalog.exports import ExportedModel, ExportRequest, ModelInput
 from shared.catalog.files import FORMS
 from shared.catalog.published import CONFIG_FILE, LABELS, ONNX, WEIGHTS
-from shared.errors import UsageError
+from shared.errors import HeadraceError, UsageError
 from shared.fields import Frozen, Name
 from shared.storage import Store
 
@@ -71,12 +80,11 @@ def add_model(
             first_run(version, files, folder, catalog)
             version = publisher.upload(version, files)
         else:
-            _require_same(standing, version)
+            _require_same(standing, version, BucketModels(store, place.models_bucket))
             version = standing
-    made = release(store, place.models_bucket, name, version.sha256)
-    # A removal that had listed the releases before leaves this one behind.
-    require_unmarked(store, place.models_bucket, Pin(name, version.sha256))
-    echo(f"'{name}' is now {version.sha256[:12]}, its release {made.number}")
+    tell_lost(version, given, BucketModels(store, place.models_bucket), echo)
+    number = _released(Pin(name, version.sha256), store, place.models_bucket)
+    echo(f"'{name}' is now {version.sha256[:12]}, its release {number}")
     return AddedModel(
         name=name,
         sha256=version.sha256,
@@ -85,6 +93,18 @@ def add_model(
         outputs=version.outputs,
         pipeline=usual_pipeline(name, version.outputs),
     )
+
+
+def _released(pin: Pin, store: Store, bucket: str) -> int:
+    """The number of its release. Raises PermanentError where the version is being removed."""
+    made, is_new = release(store, bucket, pin.folder, pin.sha256)
+    try:
+        require_standing(store, bucket, pin)
+    except HeadraceError:
+        if is_new:  # a removal that listed the releases before leaves it behind
+            store.delete(bucket, release_key(pin.folder, made.number))
+        raise
+    return made.number
 
 
 def _require_free(name: str, catalog: Catalog) -> None:
@@ -113,12 +133,18 @@ def _made(
     exported = _exported(file, sha256, given, count, publisher.export, folder)
     for sentence in exported.assumed:
         publisher.echo(sentence)
+    if given.view is None:
+        width, height = exported.view.canvas
+        publisher.echo(f"An image becomes {width}x{height} pixels, by {exported.view.kind}.")
     files = {WEIGHTS: file}
     if given.config is not None:
         files[CONFIG_FILE] = given.config
     if exported.has_graph:
         files[ONNX] = folder / ONNX
-    if named := labels_of(exported, labels):
+    named = labels_of(exported, labels)
+    for sentence in about_labels(exported, named):
+        publisher.echo(sentence)
+    if named:
         files[LABELS] = folder / LABELS
         files[LABELS].write_bytes(labels_text(named))
     others = {each: file_sha256(path) for each, path in files.items() if each != WEIGHTS}
@@ -164,10 +190,12 @@ def _exported(
     )
     exported = export(request)
     width, height = exported.view.canvas
-    if given.size not in (None, (width, height)):
+    if given.size is not None and given.size != (width, height):
+        asked_width, asked_height = given.size
         raise UsageError(
             "wrong_size",
-            f"{file.name} takes images of {width}x{height} pixels, and no others.",
+            f"{file.name} does not take images of {asked_width}x{asked_height} pixels, but of "
+            f"{width}x{height}.",
             "Leave --size out.",
         )
     if given.view is None or given.view == exported.view.kind:
@@ -175,15 +203,22 @@ def _exported(
     return exported.model_copy(update={"view": view_of(given.view, (width, height))})
 
 
-def _require_same(standing: PublishedModel, made: PublishedModel) -> None:
-    """Raise UsageError where the bucket has the same file with other constants."""
+def _require_same(standing: PublishedModel, made: PublishedModel, models: BucketModels) -> None:
+    """Raise UsageError where the bucket has the same file with other constants or licence."""
     there, here = (dict(one.constants) | {"layout": one.layout} for one in (standing, made))
     differ = [each.removesuffix("_sha256") for each in there if there[each] != here[each]]
+    if made.licence not in ("", standing.licence):
+        differ.append("licence")
     if differ:
+        name, sha256 = standing.name, standing.sha256
+        current = current_release(models.store, models.bucket, name)
+        is_current = current is not None and current.sha256 == sha256
+        which = f"all of it first: headrace models rm {name}"
+        if not is_current:
+            which = f"that version first: headrace models rm {name}@{sha256}"
         raise UsageError(
             "model_differs",
-            f"'{standing.name}' has this file in the bucket already, with another "
-            f"{' and '.join(differ)}, and a version never changes.",
-            "Take another name, or remove it first: headrace models rm "
-            f"{standing.name}@{standing.sha256}",
+            f"'{name}' has this file in the bucket already, with other values for "
+            f"{' and '.join(differ)}. A version never changes.",
+            f"Take another name, or remove {which}",
         )

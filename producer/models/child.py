@@ -33,10 +33,9 @@ def disposable_child(
     """``python -m module`` with pipes for stdin and stdout, and what it starts, until the end.
 
     It has a session of its own, so Ctrl-C is ours alone. What it says is shown with
-    HEADRACE_DEBUG=1. Its environment has none of our addresses
-    and secrets and no proxy, and ``folder`` for temporary files. Its memory is bounded by the size
-    of the file that it is for, by what it may write to (RLIMIT_DATA): torch reserves far more
-    addresses than it uses, so a bound on those would stop all of it.
+    HEADRACE_DEBUG=1. Its environment has none of our addresses and secrets and no proxy, and
+    ``folder`` for temporary files. Its memory is bounded by the size of the file that it is for:
+    what it may write to (RLIMIT_DATA), since torch reserves far more addresses than it uses.
     """
     environment = {name: os.environ[name] for name in BASICS if name in os.environ}
     with subprocess.Popen(
@@ -64,8 +63,8 @@ def answered(
 ) -> list[str]:
     """The lines that it prints once it has read ``request``.
 
-    ``doing``: what it is for, as in "reading cats.pth". Raises ChildEnded where it does not end in
-    time, or is ended.
+    ``doing``: what it is for, as in "that reads cats.pth". Raises ChildEnded where it does not
+    end in time, or is ended.
     """
     try:
         printed, _ = process.communicate(request, timeout=seconds)

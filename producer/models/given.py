@@ -1,4 +1,4 @@
-"""What a command says of a model's file."""
+"""The options that are given with a model's file."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def channels_of(option: str, text: str) -> Channels:
         raise UsageError(
             "bad_option",
             f"{option} {text[:60]!r} is not R,G,B of pixels scaled to 0..1.",
-            "Divide what is said for pixels of 0..255 by 255, as in 0.485,0.456,0.406.",
+            "Divide numbers for pixels of 0..255 by 255, as in 0.485,0.456,0.406.",
         )
     red, green, blue = numbers * (3 if len(numbers) == 1 else 1)
     return red, green, blue

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from shared.catalog.exports import MAX_LABELS, ExportedModel
@@ -10,6 +11,7 @@ from shared.errors import UsageError
 from shared.limits import MAX_LABEL_CHARACTERS
 
 _MAX_BYTES = 2**26
+_SHOWN_REPEATED = 5
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -45,6 +47,21 @@ def labels_of(exported: ExportedModel, given: Sequence[str] | None) -> list[str]
     own = [" ".join(label.split()) for label in exported.labels or ()]
     are_usable = all(0 < len(label) <= MAX_LABEL_CHARACTERS for label in own)
     return own if are_usable else []
+
+
+def about_labels(exported: ExportedModel, labels: Sequence[str]) -> Iterator[str]:
+    """What a user should know of the names that a model comes with, in sentences."""
+    if not labels:
+        count = exported.classes or exported.outputs.get("scores")
+        if count or exported.layout:
+            classes = f"{count:,} classes" if count else "classes"
+            yield f"It has no names for its {classes}: rows have numbers. Give --labels."
+    repeated = [label for label, count in Counter(labels).items() if count > 1]
+    if repeated:
+        shown = ", ".join(repr(label[:40]) for label in repeated[:_SHOWN_REPEATED])
+        rest = len(repeated) - _SHOWN_REPEATED
+        more = f" and {rest:,} more" if rest > 0 else ""
+        yield f"Several classes have the same name: {shown}{more}. COCO exports make them one."
 
 
 def labels_text(labels: Sequence[str]) -> bytes:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from producer import Echo
 from shared.catalog import (
     BucketModels,
     Catalog,
     ClassModelFile,
     Entry,
+    NotOurs,
     PublishedModel,
     WeightsModelFile,
     current_release,
@@ -31,7 +35,7 @@ class ModelStatus(Frozen):
     ``sha256`` is null for a class that is in none of the folders looked at. ``outputs``: what the
     network gives, with how many numbers for an image; null for a class, and before it is pulled.
     ``format``: of its file; null for a class. ``is_added``: it is in the bucket alone, with no file
-    in config/models.
+    in config/models. ``layout``: how a detector's outputs become boxes.
     """
 
     name: str
@@ -43,13 +47,15 @@ class ModelStatus(Frozen):
     outputs: dict[str, int] | None = None
     format: str | None = None
     is_added: bool = False
+    layout: str | None = None
 
 
 def list_models(
-    store: Store, settings: Settings, catalog: Catalog | None = None
+    store: Store, settings: Settings, catalog: Catalog | None = None, *, warn: Echo
 ) -> list[ModelStatus]:
-    """Every model in ``config/``, then those that were added, with their versions, defaults first.
+    """Every model in ``config/``, then those that were added, with their versions, current first.
 
+    ``warn``: told of models whose objects in the bucket cannot be read; the others are listed.
     Raises UsageError for a file that is wrong, and the store's errors.
     """
     catalog, bucket = catalog or Catalog(), settings.models_bucket
@@ -58,10 +64,10 @@ def list_models(
         if isinstance(entry.content, ClassModelFile):
             found.append(_class_status(entry.name, entry.content))
         else:
-            found.extend(_versions(weights_model(entry), store, bucket))
+            found.extend(_versions(weights_model(entry), store, bucket, warn))
     for name in BucketModels(store, bucket).names():
         if name not in catalog.model_names():
-            found.extend(_added(name, store, bucket))
+            found.extend(_added(name, store, bucket, warn))
     return found
 
 
@@ -81,9 +87,15 @@ def _class_status(name: str, content: ClassModelFile) -> ModelStatus:
     )
 
 
-def _versions(entry: Entry[WeightsModelFile], store: Store, bucket: str) -> list[ModelStatus]:
+def _readable(name: str, store: Store, bucket: str, warn: Echo) -> Iterator[PublishedModel]:
+    return published_versions(store, bucket, name, skipped=lambda error: warn(str(error)))
+
+
+def _versions(
+    entry: Entry[WeightsModelFile], store: Store, bucket: str, warn: Echo
+) -> list[ModelStatus]:
     content, default = entry.content, entry.content.sha256
-    ready = {each.sha256: each for each in published_versions(store, bucket, entry.name)}
+    ready = {each.sha256: each for each in _readable(entry.name, store, bucket, warn)}
     missing = ModelStatus(
         name=entry.name,
         sha256=default,
@@ -97,12 +109,16 @@ def _versions(entry: Entry[WeightsModelFile], store: Store, bucket: str) -> list
     return [first, *others]
 
 
-def _added(name: str, store: Store, bucket: str) -> list[ModelStatus]:
+def _added(name: str, store: Store, bucket: str, warn: Echo) -> list[ModelStatus]:
     """The current version, then the others, the newest first."""
-    release = current_release(store, bucket, name)
+    try:
+        release = current_release(store, bucket, name)
+    except NotOurs as error:
+        warn(str(error))
+        release = None
     current = release.sha256 if release else None
     newest_first = sorted(
-        published_versions(store, bucket, name),
+        _readable(name, store, bucket, warn),
         key=lambda each: (each.sha256 == current, each.created_at),
         reverse=True,
     )
@@ -124,4 +140,5 @@ def _status(version: PublishedModel, *, is_default: bool, is_added: bool = False
         outputs=version.outputs,
         format=constants.format,
         is_added=is_added,
+        layout=version.layout,
     )

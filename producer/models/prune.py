@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -10,20 +9,24 @@ from typing import Literal
 from pydantic import BaseModel
 
 from producer.connections import Connections
-from producer.models.removal import (
-    Removal,
+from producer.models.removal import Removal, needed_by_jobs
+from producer.pins import CODE, FILES, Pin, marked, marks_by_key
+from shared.catalog import (
+    Catalog,
+    NotOurs,
+    WeightsModelFile,
     current_release,
-    folder_of,
+    folders,
     listed,
-    needed_by_jobs,
+    published_versions,
 )
-from producer.pins import CODE, FILES, Pin, marked
-from shared.catalog import Catalog, WeightsModelFile, current
+from shared.durations import duration
 from shared.errors import PermanentError, UsageError
-from shared.storage import BucketMissing, Store
+from shared.storage import ObjectMissing, Store
 
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_LONGEST = timedelta(days=9999)
+# From its first mark to its first deletion a removal reads the open jobs: seconds.
+_INTERRUPTED_AFTER = timedelta(hours=1)
 
 
 class Unused(BaseModel):
@@ -59,14 +62,14 @@ class Pruned(BaseModel):
 
 def parse_age(text: str) -> timedelta:
     """What ``--older-than`` means. Raises UsageError ``bad_age``."""
-    match = re.fullmatch(r"([0-9]{1,4})([mhd])", text)
-    if match is None:
+    age = duration(text)
+    if age is None or age > _LONGEST:
         raise UsageError(
             "bad_age",
             f"--older-than cannot be {text!a}.",
             "Give a number of minutes, hours or days, as in 30m, 12h or 7d.",
         )
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    return age
 
 
 def unused(
@@ -76,16 +79,15 @@ def unused(
 
     No open job pins it, and none that ended within that time. A version is no current release,
     none that ``config/models`` names, and was published before that; or its removal was killed
-    halfway. Raises the store's errors.
+    halfway. Code and files were stored before that. Raises the store's errors.
     """
     since = datetime.now(UTC) - older_than
     bucket = connections.settings.models_bucket
     store = connections.store_of(bucket)
-    found = dict(_classes(store, bucket))
-    for name in _names(store, bucket):
-        found |= _versions(store, bucket, name, since)
-        if (released := current_release(store, bucket, name)) is not None:
-            found.pop(released, None)
+    found = dict(_classes(store, bucket, since))
+    for name in folders(store, bucket):
+        if not name.startswith("_"):
+            found |= _versions(store, bucket, name, since)
     for pin in _defaults(catalog or Catalog()):
         found.pop(pin, None)
     for pin in marked(store, bucket):
@@ -104,13 +106,42 @@ def prune(connections: Connections, found: list[Unused], older_than: timedelta) 
     def keeping() -> dict[Pin, PermanentError]:
         kept = needed_by_jobs(connections, datetime.now(UTC) - older_than)
         for name in {pin.folder for pin in pins if pin.is_version}:
-            released = current_release(store, bucket, name)
-            if released is not None and store.exists(bucket, released.key):
-                kept[released] = PermanentError("model_needed", f"{released} is current.")
+            if (released := current_release(store, bucket, name)) is None:
+                continue
+            pin = Pin(name, released.sha256)
+            if store.exists(bucket, pin.key):
+                kept[pin] = PermanentError("model_needed", f"{pin} is current.")
         return kept
 
     kept = Removal(connections).remove(pins, keeping)
     return [each for each in found if each.pin not in kept]
+
+
+def call_off_interrupted(connections: Connections, removed: list[Unused]) -> set[Pin]:
+    """Take the marks of old removals from what stands and stays. Returns what may be used again.
+
+    A removal that was killed before it deleted anything leaves such marks. ``removed``: what
+    ``prune`` removes, which the marks are needed for.
+    """
+    bucket = connections.settings.models_bucket
+    store = connections.store_of(bucket)
+    before = datetime.now(UTC) - _INTERRUPTED_AFTER
+    going, called_off = {each.pin for each in removed}, set[Pin]()
+    for key, pin in marks_by_key(store, bucket).items():
+        stands = pin not in going and store.exists(bucket, pin.key)
+        if stands and _is_older(store, bucket, key, before):
+            store.delete(bucket, key)
+            called_off.add(pin)
+    return called_off - marked(store, bucket)
+
+
+def _is_older(store: Store, bucket: str, key: str, than: datetime) -> bool:
+    """Was it written before that? Not where it is gone."""
+    try:
+        modified_at = store.head(bucket, key).modified_at
+    except ObjectMissing:
+        return False
+    return modified_at is not None and modified_at <= than
 
 
 def _defaults(catalog: Catalog) -> set[Pin]:
@@ -123,33 +154,33 @@ def _defaults(catalog: Catalog) -> set[Pin]:
     }
 
 
-def _names(store: Store, bucket: str) -> list[str]:
+def _versions(store: Store, bucket: str, name: str, since: datetime) -> dict[Pin, int]:
+    """Those that were published before ``since`` and are not current, with their bytes.
+
+    None where what is current cannot be read.
+    """
+    found = dict[Pin, int]()
     try:
-        return [name for name in store.list_folders(bucket, "") if not name.startswith("_")]
-    except BucketMissing:
-        return []
-
-
-def _versions(store: Store, bucket: str, name: str, since: datetime) -> Iterator[tuple[Pin, int]]:
-    """Complete versions that were published before ``since``, with the bytes that they take."""
-    for sha256 in filter(_SHA256.fullmatch, store.list_folders(bucket, f"{name}/")):
-        try:
-            found = current(store, bucket, name, sha256)
-        except PermanentError:  # a marker that is not ours
-            continue
-        if found is not None and found.created_at < since:
-            pin = Pin(name, sha256)
-            yield pin, _bytes(store, bucket, pin)
+        released = current_release(store, bucket, name)
+    except NotOurs:
+        return found
+    for version in published_versions(store, bucket, name, skipped=lambda _: None):
+        is_current = released is not None and released.sha256 == version.sha256
+        if version.created_at < since and not is_current:
+            pin = Pin(name, version.sha256)
+            found[pin] = _bytes(store, bucket, pin)
+    return found
 
 
 def _bytes(store: Store, bucket: str, pin: Pin) -> int:
     """What is there of a version."""
-    return sum(info.size for info in listed(store, bucket, folder_of(pin)))
+    return sum(info.size for info in listed(store, bucket, pin.prefix))
 
 
-def _classes(store: Store, bucket: str) -> Iterator[tuple[Pin, int]]:
+def _classes(store: Store, bucket: str, since: datetime) -> Iterator[tuple[Pin, int]]:
+    """Code and files of before ``since``: a job may come for what is newer."""
     for folder in (CODE, FILES):
         for info in listed(store, bucket, f"{folder}/"):
             pin = Pin(folder, info.key.split("/")[1].removesuffix(".zip"))
-            if pin.key == info.key:
+            if pin.key == info.key and _is_older(store, bucket, pin.key, since):
                 yield pin, info.size

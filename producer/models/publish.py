@@ -12,7 +12,7 @@ from pathlib import Path
 
 from producer import Echo
 from producer.models.export import Export
-from producer.models.removal import folder_of, require_unmarked
+from producer.models.removal import require_unmarked
 from producer.pins import Pin
 from shared.catalog import (
     Entry,
@@ -115,8 +115,8 @@ class ModelPublisher:
     def _require_whole(self, pin: Pin, version: PublishedModel) -> None:
         """A removal may have begun, or have taken files that were stored before the last."""
         marked = any(self.store.list(self.bucket, pin.marks))
-        found = {info.key for info in self.store.list(self.bucket, folder_of(pin))}
-        is_whole = {folder_of(pin) + file for file in version.files} <= found
+        found = {info.key for info in self.store.list(self.bucket, pin.prefix)}
+        is_whole = {pin.prefix + file for file in version.files} <= found
         if not is_whole:
             self.store.delete(self.bucket, pin.key)
         if marked or not is_whole:

@@ -14,27 +14,18 @@ own, since one that keeps a version must not take away the mark of one that dele
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-
-from pydantic import BaseModel
-from pydantic_core import from_json
 
 from producer.connections import Connections
 from producer.pins import Pin, jobs_needing
-from shared.catalog.published import model_key
+from shared.catalog import listed, release_key, released
 from shared.errors import HeadraceError, PermanentError
 from shared.keys import removal_prefix
-from shared.storage import BucketMissing, ObjectInfo, ObjectMissing, Store
-
-RELEASES = "releases"
+from shared.storage import Store
 
 # What has to stay, each with the error that says why.
 Keeping = Callable[[], dict[Pin, PermanentError]]
-
-
-class _Release(BaseModel):
-    sha256: str
 
 
 class Removal:
@@ -48,15 +39,17 @@ class Removal:
     def remove(self, pins: Sequence[Pin], keeping: Keeping) -> dict[Pin, PermanentError]:
         """Delete the pins in their order, but for those that ``keeping`` names when all are marked.
 
-        Returns what ``keeping`` said of those. Raises the store's errors, with marks left by which
-        another removal finishes it.
+        Returns what ``keeping`` said of those; where it raises, all stay. Raises the store's
+        errors, with marks left by which another removal finishes it.
         """
         for pin in pins:
             self._store.put(self._bucket, self._mark(pin), b"")
-        kept = keeping()
-        for pin in pins:
-            if pin in kept:
-                self._store.delete(self._bucket, self._mark(pin))
+        try:
+            kept = keeping()
+        except HeadraceError:
+            self._unmark(pins)
+            raise
+        self._unmark(kept.keys() & set(pins))
         for pin in pins:
             if pin not in kept:
                 self._delete(pin)
@@ -66,14 +59,18 @@ class Removal:
         self._require_own_mark(pin)
         self._store.delete(self._bucket, pin.key)
         if pin.is_version:
-            rest = [info.key for info in self._store.list(self._bucket, folder_of(pin))]
-            dangling = releases(self._store, self._bucket, pin.folder).items()
-            rest += [key for key, sha256 in dangling if sha256 == pin.sha256]
+            rest = [info.key for info in self._store.list(self._bucket, pin.prefix)]
+            dangling = released(self._store, self._bucket, pin.folder).items()
+            rest += [release_key(pin.folder, n) for n, sha256 in dangling if sha256 == pin.sha256]
             self._store.delete_many(self._bucket, rest)
             self._store.delete(self._bucket, pin.key)  # a pull may have made one of its own
         # Also those of removals that were killed.
         marks = [info.key for info in self._store.list(self._bucket, pin.marks)]
         self._store.delete_many(self._bucket, marks)
+
+    def _unmark(self, pins: Iterable[Pin]) -> None:
+        for pin in pins:
+            self._store.delete(self._bucket, self._mark(pin))
 
     def _mark(self, pin: Pin) -> str:
         return f"{removal_prefix(pin.folder, pin.sha256)}{self._token}"
@@ -102,41 +99,24 @@ def needed_by_jobs(
     }
 
 
+def require_standing(store: Store, bucket: str, pin: Pin) -> None:
+    """Raise PermanentError ``model_removed`` for what is being removed, or is gone.
+
+    Marks are looked at first: who finds none any more finds the object gone.
+    """
+    require_unmarked(store, bucket, pin)
+    if not store.exists(bucket, pin.key):
+        raise PermanentError(
+            "model_removed", f"Another command has removed {pin} meanwhile.", "Run this again."
+        )
+
+
 def require_unmarked(store: Store, bucket: str, pin: Pin) -> None:
     """Raise PermanentError ``model_removed`` for what is being removed."""
     if any(listed(store, bucket, pin.marks)):
         raise PermanentError(
             "model_removed",
             f"A removal of {pin} has not ended.",
-            f"Wait for it, or finish it: 'headrace models rm {pin.folder}@{pin.sha256}'.",
+            f"Wait for it. If it was interrupted, 'headrace models rm {pin.folder}' removes all of "
+            "the model, and 'headrace prune' calls it off after an hour.",
         )
-
-
-def folder_of(pin: Pin) -> str:
-    """Where all of a version lies."""
-    return model_key(pin.folder, pin.sha256, "")
-
-
-def releases(store: Store, bucket: str, name: str) -> dict[str, str]:
-    """The sha256 of each release of a model, by its key, the current one last."""
-    found = dict[str, str]()
-    for key in sorted(info.key for info in listed(store, bucket, f"{name}/{RELEASES}/")):
-        try:
-            found[key] = _Release.model_validate(from_json(store.get(bucket, key))).sha256
-        except (ObjectMissing, ValueError):  # it is gone since, or not ours
-            continue
-    return found
-
-
-def current_release(store: Store, bucket: str, name: str) -> Pin | None:
-    """The version that the name alone means; None where nothing was released."""
-    versions = list(releases(store, bucket, name).values())
-    return Pin(name, versions[-1]) if versions else None
-
-
-def listed(store: Store, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
-    """What lies there; nothing where there is no bucket yet."""
-    try:
-        yield from store.list(bucket, prefix)
-    except BucketMissing:
-        return

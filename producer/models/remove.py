@@ -3,86 +3,95 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from producer.connections import Connections
-from producer.models.removal import Removal, current_release, listed, needed_by_jobs, releases
+from producer.models.removal import Removal, needed_by_jobs
 from producer.pins import Pin, marked
+from shared.catalog import current_release, listed, release_key, released
 from shared.errors import PermanentError, UsageError
+from shared.fields import is_sha256
 
-_REFERENCE = re.compile(r"([a-z0-9][a-z0-9_.-]{0,63})(?:@([0-9a-f]{64}))?")
+_REFERENCE = re.compile(r"([a-z0-9][a-z0-9_.-]{0,63})(?:@([0-9a-f]{1,64}))?")
 
 
 def removable(connections: Connections, reference: str) -> list[Pin]:
     """The versions that ``NAME`` or ``NAME@SHA256`` means, the current release last.
 
-    Complete or not: what a removal that was killed has left counts. Raises UsageError
-    ``bad_model`` or ``no_such_model``, and PermanentError ``model_needed``.
+    Of a version, the first digits will do. Complete or not: what a removal that was killed has
+    left counts. There are none where the name has nothing but releases that cannot be read. Raises
+    UsageError ``bad_model`` or ``no_such_model``, PermanentError ``model_needed``, and NotOurs
+    where one version is meant and nobody can say which is current.
     """
     match = _REFERENCE.fullmatch(reference)
     if match is None:
         raise UsageError(
             "bad_model",
             f"{reference!a} does not name a model.",
-            "Give its name, or NAME@SHA256 with all 64 digits: 'headrace models list --json'.",
+            "Give its name, or NAME@SHA256: 'headrace models list'.",
         )
-    name, sha256 = match.groups()
-    found = {pin for pin in _versions(connections, name) if sha256 in (None, pin.sha256)}
-    if not found:
+    name, digits = match.groups()
+    bucket = connections.settings.models_bucket
+    releases = released(connections.store_of(bucket), bucket, name)
+    versions = _versions(connections, name, filter(None, releases.values()))
+    found = {pin for pin in versions if pin.sha256.startswith(digits or "")}
+    if not found and (digits or not releases):
         raise UsageError(
             "no_such_model",
             f"There is no {reference} in the models bucket.",
             "See 'headrace models list'.",
         )
-    current = _current(connections, name)
-    if error := _refusal(connections, found, current if sha256 else None):
+    if digits and len(found) > 1:
+        raise UsageError(
+            "no_such_model", f"Several versions begin as {reference}.", "Give more digits."
+        )
+    if error := _refusal(connections, found, is_whole=not digits):
         raise error
-    return sorted(found, key=lambda pin: (pin == current, pin))
+    newest = next(reversed(releases.values()), None)
+    return sorted(found, key=lambda pin: (pin.sha256 == newest, pin))
 
 
-def remove_model(connections: Connections, reference: str) -> list[Pin]:
-    """Remove it, and return what was removed. Repeat it if interrupted. Raises as ``removable``."""
-    pins = removable(connections, reference)
-    name, _, sha256 = reference.partition("@")
+def remove_model(connections: Connections, reference: str, pins: Collection[Pin]) -> None:
+    """Remove what ``removable`` found. Repeat both if interrupted. Raises as that does."""
+    name, _, digits = reference.partition("@")
 
     def keeping() -> dict[Pin, PermanentError]:
         """If one version has to stay, all do."""
-        current = _current(connections, name) if sha256 else None
-        error = _refusal(connections, pins, current)
+        error = _refusal(connections, pins, is_whole=not digits)
         return dict.fromkeys(pins, error) if error else {}
 
-    for error in Removal(connections).remove(pins, keeping).values():
+    for error in Removal(connections).remove(list(pins), keeping).values():
         raise error
-    return pins
+    if not digits:
+        bucket = connections.settings.models_bucket
+        store = connections.store_of(bucket)
+        for number, sha256 in released(store, bucket, name).items():
+            if sha256 is None:
+                store.delete(bucket, release_key(name, number))
 
 
-def _versions(connections: Connections, name: str) -> set[Pin]:
+def _versions(connections: Connections, name: str, shas: Iterable[str]) -> set[Pin]:
+    """Those that something is left of, and ``shas``."""
     bucket = connections.settings.models_bucket
     store = connections.store_of(bucket)
-    parts = (info.key.split("/") for info in listed(store, bucket, f"{name}/"))
-    shas = {part[1] for part in parts if re.fullmatch(r"[0-9a-f]{64}", part[1])}
-    shas.update(releases(store, bucket, name).values())
-    return {Pin(name, sha) for sha in shas} | {
-        pin for pin in marked(store, bucket) if pin.folder == name
-    }
-
-
-def _current(connections: Connections, name: str) -> Pin | None:
-    bucket = connections.settings.models_bucket
-    return current_release(connections.store_of(bucket), bucket, name)
+    folders = (info.key.split("/")[1] for info in listed(store, bucket, f"{name}/"))
+    there = {Pin(name, sha) for sha in (*shas, *filter(is_sha256, folders))}
+    return there | {pin for pin in marked(store, bucket) if pin.folder == name}
 
 
 def _refusal(
-    connections: Connections, pins: Collection[Pin], current: Pin | None
+    connections: Connections, pins: Collection[Pin], *, is_whole: bool
 ) -> PermanentError | None:
-    """Why these may not be removed. ``current``: the release that may not be among them."""
-    if current in pins:
-        assert current is not None
-        return PermanentError(
-            "model_needed",
-            f"{current.sha256[:12]}… is the current release of the model '{current.folder}'.",
-            "Make another one current first, or remove all of its versions: "
-            f"'headrace models rm {current.folder}'.",
-        )
+    """Why these may not be removed. ``is_whole``: all of a model, with the current release."""
+    bucket = connections.settings.models_bucket
+    for pin in () if is_whole else pins:
+        current = current_release(connections.store_of(bucket), bucket, pin.folder)
+        if current is not None and current.sha256 == pin.sha256:
+            return PermanentError(
+                "model_needed",
+                f"{pin.sha256[:12]}… is the current release of the model '{pin.folder}'.",
+                "Make another one current first, or remove all of its versions: "
+                f"'headrace models rm {pin.folder}'.",
+            )
     needed = needed_by_jobs(connections)
     return next((needed[pin] for pin in sorted(pins) if pin in needed), None)

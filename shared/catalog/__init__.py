@@ -11,6 +11,7 @@ from shared.catalog.inspect import (
     validate_file,
 )
 from shared.catalog.model_files import ClassModelFile, ModelFile, WeightsModelFile
+from shared.catalog.objects import NotOurs, folders, listed
 from shared.catalog.published import (
     ModelConstants,
     PublishedModel,
@@ -21,7 +22,15 @@ from shared.catalog.published import (
     published_versions,
 )
 from shared.catalog.references import references
-from shared.catalog.releases import BucketModels, Models, current_release, release, releases
+from shared.catalog.releases import (
+    BucketModels,
+    Models,
+    current_release,
+    release,
+    release_key,
+    released,
+    releases,
+)
 from shared.catalog.resolve import Resolved, require_unchanged, resolve
 
 __all__ = [
@@ -32,6 +41,7 @@ __all__ = [
     "ModelConstants",
     "ModelFile",
     "Models",
+    "NotOurs",
     "PackedClass",
     "PipelineFile",
     "PipelineSummary",
@@ -42,14 +52,18 @@ __all__ = [
     "constants",
     "current",
     "current_release",
+    "folders",
     "labels",
     "list_pipelines",
+    "listed",
     "model_key",
     "publish",
     "published",
     "published_versions",
     "references",
     "release",
+    "release_key",
+    "released",
     "releases",
     "require_unchanged",
     "resolve",

@@ -33,7 +33,8 @@ from shared.pipeline import MAX_ANALYSES, PipelineFields
 # What an error says of a field whose text does not fit its pattern.
 FORMS = {
     "name": "lower-case letters, digits, '_', '.' and '-', 64 at most",
-    "model": "NAME, NAME@SHA256 or {python: module:Class}",
+    "model": "NAME, NAME@SHA256 with all 64 digits (see 'headrace models show NAME') or "
+    "{python: module:Class}",
     "python": "module:Class",
     "pypi": "PACKAGE==VERSION",
     "url": "https://...",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from pydantic import AwareDatetime, ValidationError
 from pydantic_core import from_json
 
 from shared.catalog.exports import ChannelOrder, ModelInput
-from shared.errors import HeadraceError, PermanentError, UsageError
-from shared.fields import Channels, Frozen, Name, Sha256
+from shared.catalog.objects import NotOurs, folders
+from shared.errors import HeadraceError, UsageError
+from shared.fields import Channels, Frozen, Name, Sha256, is_sha256
 from shared.model import FormatName, LayoutName, OutputName
 from shared.storage import BucketMissing, ObjectMissing, Store
 from shared.views import AnyView
@@ -22,7 +22,6 @@ ONNX = "model.onnx"
 LABELS = "labels.txt"
 MARKER = "model.json"
 _OUTDATED = "model_outdated"
-_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class ModelConstants(Frozen):
@@ -88,7 +87,7 @@ def bring_again(name: str) -> str:
 def published(store: Store, bucket: str, name: str, sha256: str) -> PublishedModel | None:
     """The version, or None unless it is complete.
 
-    Raises UsageError ``model_outdated`` for one that an older Headrace published, PermanentError
+    Raises UsageError ``model_outdated`` for one that an older Headrace published, NotOurs
     ``bad_model_marker``, and the store's other errors.
     """
     key = model_key(name, sha256, MARKER)
@@ -108,14 +107,22 @@ def current(store: Store, bucket: str, name: str, sha256: str) -> PublishedModel
         return None
 
 
-def published_versions(store: Store, bucket: str, name: str) -> Iterator[PublishedModel]:
-    """Every complete version of a model, in no promised order."""
-    try:
-        folders = list(store.list_folders(bucket, f"{name}/"))
-    except BucketMissing:
-        return
-    for sha256 in filter(_SHA256.fullmatch, folders):
-        if found := current(store, bucket, name, sha256):
+def published_versions(
+    store: Store, bucket: str, name: str, *, skipped: Callable[[NotOurs], object] | None = None
+) -> Iterator[PublishedModel]:
+    """Every complete version of a model, in no promised order. Raises as ``published`` does.
+
+    ``skipped``: told of a version whose marker is not ours, which is an error otherwise.
+    """
+    for sha256 in filter(is_sha256, folders(store, bucket, f"{name}/")):
+        try:
+            found = current(store, bucket, name, sha256)
+        except NotOurs as error:
+            if skipped is None:
+                raise
+            skipped(error)
+            continue
+        if found is not None:
             yield found
 
 
@@ -141,10 +148,10 @@ def _read(text: bytes, bucket: str, key: str) -> PublishedModel:
                 f"An older Headrace published the version {sha256[:12]}… of the model '{name}'.",
                 bring_again(name),
             ) from error
-        raise PermanentError(
+        raise NotOurs(
             "bad_model_marker",
             f"The bucket '{bucket}' has a {key} that is not ours.",
-            "Remove what is in its folder, then pull or add the model again.",
+            f"Run 'headrace models rm {name}', then pull or add the model again.",
         ) from error
 
 

@@ -6,7 +6,8 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from shared.errors import TransientError
@@ -55,7 +56,9 @@ class FolderStore(Store):
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
         """See ``Store``."""
-        return self.get_object(bucket, key)[0]
+        info = self.get_object(bucket, key)[0]
+        seconds = self._existing(bucket, key).stat().st_mtime
+        return replace(info, modified_at=datetime.fromtimestamp(seconds, UTC))
 
     def exists(self, bucket: str, key: str) -> bool:
         """See ``Store``."""
@@ -63,12 +66,12 @@ class FolderStore(Store):
 
     def put(self, bucket: str, key: str, data: bytes) -> None:
         """See ``Store``."""
-        self._write(bucket, key, data, os.replace)
+        self._write(bucket, key, [data], os.replace)
 
     def create(self, bucket: str, key: str, data: bytes) -> bool:
         """See ``Store``."""
         try:
-            self._write(bucket, key, data, os.link)
+            self._write(bucket, key, [data], os.link)
         except FileExistsError:
             return False
         return True
@@ -93,11 +96,10 @@ class FolderStore(Store):
     ) -> None:
         """See ``Store``."""
         with path.open("rb") as file:
-            if sha256 is None:
-                data = file.read()
-            else:
-                data = CheckedFile(file, path, sha256, path.stat().st_size, sent).read()
-        self.put(bucket, key, data)
+            size = path.stat().st_size
+            source = file if sha256 is None else CheckedFile(file, path, sha256, size, sent)
+            pieces = iter(lambda: source.read(_PIECE_BYTES), b"")
+            self._write(bucket, key, pieces, os.replace)
 
     def signed_url(self, bucket: str, key: str, time: timedelta) -> str:  # noqa: ARG002
         """The file's address, good for ever."""
@@ -169,7 +171,7 @@ class FolderStore(Store):
         return self._folder / bucket
 
     def _write(
-        self, bucket: str, key: str, data: bytes, place: Callable[[Path, Path], None]
+        self, bucket: str, key: str, pieces: Iterable[bytes], place: Callable[[Path, Path], None]
     ) -> None:
         """All of it or nothing. Raises FileExistsError where ``place`` does."""
         self._existing_bucket(bucket)
@@ -178,7 +180,8 @@ class FolderStore(Store):
             _make_parent(path)
             with tempfile.TemporaryDirectory(dir=self._folder, prefix=".") as folder:
                 made = Path(folder) / "object"
-                made.write_bytes(data)
+                with made.open("wb") as file:
+                    file.writelines(pieces)
                 place(made, path)
         except FileExistsError:
             raise

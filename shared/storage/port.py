@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -14,12 +14,14 @@ class ObjectInfo:
     """One object as listed: its whole key, its ETag without quotes, its size in bytes as stored.
 
     ``encoding`` is its Content-Encoding, known of a fetched object alone. Nothing is unpacked.
+    ``modified_at``: when it was last written, by the store's clock; known from ``head`` alone.
     """
 
     key: str
     etag: str
     size: int
     encoding: str = ""
+    modified_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,9 +153,11 @@ class S3ObjectStore:
         with self._asking(bucket, key):
             if _for_obstore(key):
                 meta = obstore.head(self._bucket(bucket), key)
-                return ObjectInfo(key, _bare(meta["e_tag"]), meta["size"])
+                etag, modified_at = _bare(meta["e_tag"]), meta["last_modified"]
+                return ObjectInfo(key, etag, meta["size"], modified_at=modified_at)
             stat = self._minio.stat_object(bucket, key)
-            return ObjectInfo(key, _bare(stat.etag), stat.size or 0)
+            etag, modified_at = _bare(stat.etag), stat.last_modified
+            return ObjectInfo(key, etag, stat.size or 0, modified_at=modified_at)
 
     def put(self, bucket: str, key: str, data: bytes) -> None:
         with self._asking(bucket, key):

@@ -8,6 +8,7 @@ import random
 import unicodedata
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,14 @@ def test_overwrites_uploads_and_deletes_an_odd_key(
         store.get(bucket, key)
     with pytest.raises(ObjectMissing):
         store.head(bucket, key)
+
+
+@pytest.mark.parametrize("key", ["a", "line\nbreak"], ids=ascii)
+def test_says_when_an_object_was_written(store: Store, bucket: str, key: str) -> None:
+    store.put(bucket, key, b"data")
+    modified_at = store.head(bucket, key).modified_at
+    assert modified_at is not None
+    assert abs(datetime.now(UTC) - modified_at) < timedelta(minutes=10)
 
 
 def test_deletes_many_odd_keys_at_once(store: Store, bucket: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -27,7 +27,8 @@ _T = TypeVar("_T")
 class MemoryStore(Store):
     """``shared.storage.Store`` over dictionaries, one a bucket; ``buckets`` is all it has.
 
-    ``encodings``: the Content-Encoding of those keys that have one.
+    ``encodings``: the Content-Encoding of those keys that have one. ``modified_at``: when each key
+    was written, or as a test sets it.
 
     A test that wants to know of every request, or to spoil some, overrides ``request``.
     """
@@ -37,6 +38,7 @@ class MemoryStore(Store):
     def __init__(self, *buckets: str) -> None:
         self.buckets: dict[str, dict[str, bytes]] = {bucket: {} for bucket in buckets}
         self.encodings: dict[str, str] = {}
+        self.modified_at: dict[str, datetime] = {}
 
     def request(self, name: str, key: str, action: Callable[[], _T]) -> _T:
         """Every request passes here: the method's ``name``, its key or prefix, what it does."""
@@ -62,20 +64,21 @@ class MemoryStore(Store):
         return self.request("get", key, get)
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
-        return self.get_object(bucket, key)[0]
+        info = self.get_object(bucket, key)[0]
+        return replace(info, modified_at=self.modified_at.get(key, datetime.now(UTC)))
 
     def exists(self, bucket: str, key: str) -> bool:
         return self.request("exists", key, lambda: key in self.buckets.get(bucket, {}))
 
     def put(self, bucket: str, key: str, data: bytes) -> None:
-        self.request("put", key, lambda: self._objects(bucket).update({key: data}))
+        self.request("put", key, lambda: self._write(bucket, key, data))
 
     def create(self, bucket: str, key: str, data: bytes) -> bool:
         def create() -> bool:
             objects = self._objects(bucket)
             if key in objects:
                 return False
-            objects[key] = data
+            self._write(bucket, key, data)
             return True
 
         return self.request("create", key, create)
@@ -136,6 +139,10 @@ class MemoryStore(Store):
 
     def make_bucket(self, bucket: str) -> None:
         self.buckets.setdefault(bucket, {})
+
+    def _write(self, bucket: str, key: str, data: bytes) -> None:
+        self._objects(bucket)[key] = data
+        self.modified_at[key] = datetime.now(UTC)
 
     def _objects(self, bucket: str) -> dict[str, bytes]:
         if bucket not in self.buckets:

@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 
 from shared.catalog.exports import ExportedModel, ExportRequest
+from shared.fields import Channels
 from shared.placement import Size
 from workers.inference.engines.exported import provenance
 from workers.inference.errors import is_out_of_memory
@@ -66,7 +67,7 @@ class Torchvision:
             has_graph=has_graph,
             classes=classes,
             names_background=names_background,
-            assumed=assumed,
+            assumed=(*assumed, *_assumed(request, found.architecture, mean, std)),
         )
 
 
@@ -80,6 +81,18 @@ def _is_written(module: Normalised, provenance: str, canvas: Size, output: Path)
         traceback.print_exception(error)  # seen with HEADRACE_DEBUG=1
         return False
     return True
+
+
+def _assumed(
+    request: ExportRequest, architecture: str, mean: Channels, std: Channels
+) -> tuple[str, ...]:
+    said = [] if request.architecture else [f"By its weights it is torchvision's {architecture}."]
+    if request.mean is None or request.std is None:
+        numbers = [", ".join(f"{n:.4g}" for n in each) for each in (mean, std)]
+        said.append(
+            f"It takes RGB with mean {numbers[0]} and std {numbers[1]}, of pixels scaled to 0..1."
+        )
+    return tuple(said)
 
 
 FORMAT = Torchvision()

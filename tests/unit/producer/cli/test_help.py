@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import typer.main
 
+from producer.cli import models
 from producer.cli.answers import ANSWERS
 from producer.cli.app import app
 from producer.cli.exits import run
 from tools import schemas
+from workers.inference.layouts import LAYOUTS
 
 
 def leaves(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -46,6 +48,13 @@ def test_the_commands_are_those_of_the_contract() -> None:
         *("models add", "models list", "models pull", "models push", "models rm", "models show"),
         *("pipelines list", "pipelines new", "pipelines show", "pipelines validate"),
     }
+
+
+def test_the_help_of_layout_names_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert models.LAYOUTS == LAYOUTS
+    assert run(["models", "add", "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(layout in printed for layout in LAYOUTS)
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

@@ -295,7 +295,7 @@ def test_an_upload_that_ends_early_is_taken_up_again(bench: Bench, wheel: Path) 
     with pytest.raises(KeyboardInterrupt):
         bench.pull()
     assert not any(key.endswith("model.json") for key in bench.objects())
-    assert not list_models(bench.store, bench.settings, bench.catalog)[0].pulled
+    assert not list_models(bench.store, bench.settings, bench.catalog, warn=print)[0].pulled
     bench.store.put_file = whole  # type: ignore[method-assign]
     assert bench.pull().is_new
     assert _is_complete(bench)
@@ -324,7 +324,7 @@ def test_a_version_of_an_older_headrace_has_to_be_brought_again(
     with pytest.raises(UsageError, match="An older Headrace published the version") as caught:
         resolve(str(pipeline), "models", bench.store, bench.catalog)
     assert caught.value.hint.startswith("Run 'headrace models pull pets' again")
-    assert not list_models(bench.store, bench.settings, bench.catalog)[0].pulled
+    assert not list_models(bench.store, bench.settings, bench.catalog, warn=print)[0].pulled
     assert bench.pull().is_new
     assert resolve(str(pipeline), "models", bench.store, bench.catalog).pipeline
 
@@ -344,7 +344,7 @@ def test_own_weights_are_a_version_that_a_pipeline_can_name(bench: Bench, tmp_pa
     assert (model.name, model.sha256) == ("pets", own)
     assert not bench.push(file).is_new
     assert bench.exports == 1
-    versions = list_models(bench.store, bench.settings, bench.catalog)
+    versions = list_models(bench.store, bench.settings, bench.catalog, warn=print)
     assert [(v.sha256, v.pulled, v.is_default) for v in versions] == [
         (SHA256, False, True),
         (own, True, False),
@@ -378,11 +378,11 @@ def test_classes_are_listed_with_the_version_that_they_have(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (bench.models / "light.yaml").write_text("python: light:Light\n")
-    light = list_models(bench.store, bench.settings, bench.catalog)[0]
+    light = list_models(bench.store, bench.settings, bench.catalog, warn=print)[0]
     assert (light.name, light.sha256, light.pulled) == ("light", None, False)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "light.py").write_text("class Light: ...\n")
     monkeypatch.setenv("HEADRACE_PLUGINS", str(tmp_path / "mine"))
-    light = list_models(bench.store, bench.settings, bench.catalog)[0]
+    light = list_models(bench.store, bench.settings, bench.catalog, warn=print)[0]
     assert light.sha256 == packed("light:Light", "class Light: ...\n")[0].sha256
     assert (light.pulled, light.engines) == (True, ("python",))

@@ -56,7 +56,7 @@ def _refusal(tmp_path: Path, text: str, catalog: Catalog | None = None) -> str:
             ":3: preprocess.crop_pixels: input should be a valid integer.",
         ),
         ("model: pets\npreprocess:\n", ":2: preprocess: fields are expected here"),
-        ("model: 3\n", ":1: model: '3' must be NAME, NAME@SHA256 or {python: module:Class}, in"),
+        ("model: 3\n", ":1: model: '3' must be NAME, NAME@SHA256 with all 64 digits (see "),
         ("model: pets@12\n", ":1: model: 'pets@12' must be NAME, NAME@SHA256"),
         ("\nmodel:\n  python: a.py\n", ":3: model.python: 'a.py' must be module:Class."),
         ("model: {python: 'a:B', nam: c}\n", ":1: model.nam: unknown field; did you mean name?"),

@@ -92,7 +92,7 @@ def test_a_bare_name_is_the_current_release_and_a_version_stays(bench: Bench) ->
 
 
 def test_the_same_version_again_makes_no_release(bench: Bench) -> None:
-    assert release(bench.store, "models", "birds", SECOND).number == 2
+    assert release(bench.store, "models", "birds", SECOND)[0].number == 2
     assert len(releases(bench.store, "models", "birds")) == 2
 
 
@@ -113,7 +113,7 @@ def test_a_lost_race_takes_the_next_number(bench: Bench) -> None:
         return create(bucket, key, data)
 
     bench.store.create = race  # type: ignore[method-assign]
-    assert release(bench.store, "models", "birds", FIRST).number == 4
+    assert release(bench.store, "models", "birds", FIRST)[0].number == 4
     assert raced == ["birds/releases/00000003.json"]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import errno
+import resource
 import secrets
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,9 @@ from tests.contract.test_store_listing import (
 from tests.contract.test_store_listing import (
     test_a_listing_shows_a_delete_at_once as test_a_listing_shows_a_delete_at_once,
 )
+
+# In bytes; a file cannot grow beyond it.
+LARGEST = 2**20
 
 
 @pytest.fixture
@@ -97,17 +101,34 @@ def test_two_stores_of_a_folder_see_the_same(store: Store, bucket: str, tmp_path
     assert list(other.bucket_names()) == [bucket]
 
 
-@pytest.mark.parametrize("write", ["put", "create"])
+@pytest.mark.parametrize("write", ["put", "create", "put_file"])
 def test_an_object_that_cannot_be_written_leaves_nothing(
-    store: Store, bucket: str, write: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, bucket: str, write: str, tmp_path: Path
 ) -> None:
-    def write_half(path: Path, data: bytes) -> int:
-        with path.open("wb") as file:
-            file.write(data[:1])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", write_half)
-    with pytest.raises(TransientError, match="No space left"):
-        getattr(store, write)(bucket, "a/b", b"xy")
+    data: bytes | Path = bytes(2 * LARGEST)
+    if write == "put_file":
+        (path := tmp_path / "file").write_bytes(bytes(2 * LARGEST))
+        data = path
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST, before[1]))
+    try:
+        with pytest.raises(TransientError, match="File too large"):
+            getattr(store, write)(bucket, "a/b", data)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(store.list(bucket)) == []
     assert [path.name for path in (tmp_path / "store").iterdir()] == [bucket]
+
+
+def test_a_large_file_is_stored_without_being_held_in_memory(
+    store: Store, bucket: str, tmp_path: Path
+) -> None:
+    with (path := tmp_path / "file").open("wb") as file:
+        file.truncate(32 * 2**20)
+    tracemalloc.start()
+    try:
+        store.put_file(bucket, "a", path)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert store.head(bucket, "a").size == 32 * 2**20

@@ -108,7 +108,7 @@ def test_labels_count_from_zero_in_our_graph(
 @pytest.mark.parametrize(("label", "labels_last"), [(6, False), (7, True), (90, False)])
 def test_a_label_without_a_name_is_refused(label: int, labels_last: bool, tmp_path: Path) -> None:
     own = choosing_detector(label, labels_last=labels_last)
-    with pytest.raises(HeadraceError, match=f"label {label}, and there are 5"):
+    with pytest.raises(HeadraceError, match=f"label {label}, and there are labels for 5"):
         exported(own, tmp_path, labels=5)
 
 
