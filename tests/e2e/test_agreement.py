@@ -11,6 +11,7 @@ import torchvision
 from PIL import Image
 from torchvision.transforms import v2 as transforms
 
+from shared.catalog import Catalog, weights_model
 from tests.support.stack import Stack
 
 MIN_AGREEMENT = 0.99
@@ -21,7 +22,8 @@ SOME = "*[05].jpg"
 @pytest.fixture(scope="module")
 def reference(photos: list[Path], stack: Stack) -> dict[str, str]:
     """Labels by file name, as torchvision's documentation would compute them."""
-    (weights,) = (stack.home / "cache" / "downloads").glob("*.pth")
+    sha256 = weights_model(Catalog().model("mobilenet_v2")).content.sha256
+    weights = stack.home / "cache" / "downloads" / f"{sha256}.pth"
     names = torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1.meta["categories"]
     model = torchvision.models.mobilenet_v2()
     model.load_state_dict(torch.load(weights, weights_only=True))

@@ -218,7 +218,7 @@ def test_every_engine_answers_through_the_real_worker(
                 assert len(found) == 5
                 assert found[0].startswith("class ")
     cached = harness.settings.home / "cache" / "models" / "small" / small.sha256
-    assert {path.name for path in cached.iterdir()} == {"weights.pth", "model.onnx", "labels.txt"}
+    assert {path.name for path in cached.iterdir()} == {"weights", "model.onnx", "labels.txt"}
 
 
 def test_a_users_class_answers_through_the_real_worker(harness: InferenceHarness) -> None:
