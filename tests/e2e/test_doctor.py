@@ -59,7 +59,9 @@ def test_on_a_healthy_stack_the_probe_passes_every_step_and_leaves_nothing(stack
     passed = [checks[f"probe {step}"] for step in STEPS]
     assert all(check["ok"] and not check["hint"] for check in passed)
     assert 0 < sum(check["seconds"] for check in passed) < 30
-    assert all(check["ok"] for check in checks.values())
+    # Of the models that there are, one may not be pulled: that is a warning, and no fault.
+    assert checks["model mobilenet_v2"]["ok"]
+    assert all(check["ok"] for name, check in checks.items() if not name.startswith("model "))
     wait_for(lambda: leftovers(stack) == [], what="an end of the probe")
 
 
