@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared import ledger as ledgers
+from shared.errors import UsageError
 from shared.job_store import JobStore
 from shared.ledger import Ledger
 from shared.settings import Settings, load_settings
@@ -36,3 +37,13 @@ def connect_stack(home: Path | None = None) -> Connections:
         ledger=ledgers.connect_ledger(settings),
         store_of=lambda bucket: resolve_store(settings, bucket),
     )
+
+
+def connect_stack_if_set_up(home: Path | None = None) -> Connections | None:
+    """The same for commands that may run without a stack: None where none is set up."""
+    try:
+        return connect_stack(home)
+    except UsageError as error:
+        if error.code != "no_stack":
+            raise
+        return None

@@ -27,7 +27,7 @@ from shared.catalog import (
     resolve,
 )
 from shared.catalog.published import MARKER, WEIGHTS
-from shared.errors import HeadraceError, TransientError, UsageError
+from shared.errors import HeadraceError, TransientError
 from shared.few_images import ImageRows, writing_to
 from shared.model import MAX_FILE_BYTES
 from shared.pipeline import Pipeline
@@ -141,13 +141,10 @@ def _copy_from_stack(place: HomeStore, store: Store, name: str, sha256: str) -> 
     Weights stay there where torch does not know the network: its graph is all that runs. Raises
     UsageError for settings that cannot be read, and the stores' errors.
     """
-    from producer.connections import connect_stack
+    from producer.connections import connect_stack_if_set_up
 
-    try:
-        connections = connect_stack(place.home)
-    except UsageError as error:
-        if error.code != "no_stack":
-            raise
+    connections = connect_stack_if_set_up(place.home)
+    if connections is None:
         return False
     bucket = connections.settings.models_bucket
     there = connections.store_of(bucket)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from shared.catalog.published import PublishedModel
 from shared.catalog.releases import BucketModels, Models
-from shared.errors import UsageError
 
 
 class StackModels(Models):
@@ -29,13 +28,10 @@ class StackModels(Models):
         return None if there is None else there.names()
 
     def _there(self) -> BucketModels | None:
-        from producer.connections import connect_stack
+        from producer.connections import connect_stack_if_set_up
 
-        try:
-            connections = connect_stack(self._home)
-        except UsageError as error:
-            if error.code != "no_stack":
-                raise
+        connections = connect_stack_if_set_up(self._home)
+        if connections is None:
             return None
         bucket = connections.settings.models_bucket
         return BucketModels(connections.store_of(bucket), bucket)
