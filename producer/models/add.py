@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,7 +12,13 @@ from producer.models.first_run import FirstRun, run_once
 from producer.models.given import Given, require_file, view_of
 from producer.models.labels import about_labels, labels_of, labels_text, read_labels
 from producer.models.lost import tell_lost
-from producer.models.publish import ModelPublisher, file_sha256, workplace
+from producer.models.publish import (
+    ModelPublisher,
+    file_sha256,
+    hashes_of,
+    version_of,
+    workplace,
+)
 from producer.models.pull import ModelsPlace
 from producer.models.removal import require_standing
 from producer.models.usual_pipeline import usual_pipeline
@@ -147,27 +152,15 @@ def _made(
     if named:
         files[LABELS] = folder / LABELS
         files[LABELS].write_bytes(labels_text(named))
-    others = {each: file_sha256(path) for each, path in files.items() if each != WEIGHTS}
-    hashes = {WEIGHTS: sha256, **others}
+    hashes = hashes_of(files, sha256)
     constants = ModelConstants(
         **exported.model_dump(include={"format", "architecture", "mean", "std", "channels"}),
         view=exported.view,
         labels_sha256=hashes.get(LABELS),
         config_sha256=hashes.get(CONFIG_FILE),
     )
-    version = PublishedModel(
-        name=name,
-        sha256=sha256,
-        constants=constants,
-        outputs=exported.outputs,
-        layout=exported.layout,
-        inputs=exported.inputs,
-        created_at=datetime.now(UTC),
-        files=hashes,
-        licence=given.licence,
-        source=file.name,
-    )
-    return version, files
+    licence, source = given.licence, file.name
+    return version_of(name, constants, exported, hashes, licence=licence, source=source), files
 
 
 def _exported(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from producer.models.removal import require_unmarked
 from producer.pins import Pin
 from shared.catalog import (
     Entry,
+    ModelConstants,
     PublishedModel,
     WeightsModelFile,
     constants,
@@ -24,7 +25,7 @@ from shared.catalog import (
     model_key,
     publish,
 )
-from shared.catalog.exports import ExportRequest
+from shared.catalog.exports import ExportedModel, ExportRequest
 from shared.catalog.published import LABELS, ONNX, WEIGHTS
 from shared.errors import HeadraceError, PermanentError
 from shared.storage import Store, ensure_bucket
@@ -77,21 +78,9 @@ class ModelPublisher:
             files[LABELS].write_bytes(
                 named.partition(b"\n")[2] if exported.names_background else named
             )
-        version = PublishedModel(
-            name=name,
-            sha256=sha256,
-            constants=baked,
-            outputs=exported.outputs,
-            layout=exported.layout,
-            inputs=exported.inputs,
-            created_at=datetime.now(UTC),
-            files={
-                file: sha256 if file == WEIGHTS else file_sha256(path)
-                for file, path in files.items()
-            },
-            licence=entry.content.licence,
-            source=source,
-        )
+        hashes = hashes_of(files, sha256)
+        licence = entry.content.licence
+        version = version_of(name, baked, exported, hashes, licence=licence, source=source)
         return self.upload(version, files)
 
     def upload(self, version: PublishedModel, files: dict[str, Path]) -> PublishedModel:
@@ -125,6 +114,38 @@ class ModelPublisher:
                 f"Another command removes {pin} while it is stored.",
                 "Run this again when that has ended.",
             )
+
+
+def hashes_of(files: Mapping[str, Path], weights_sha256: str) -> dict[str, str]:
+    """The sha256 of each file, of which that of the weights is known already."""
+    return {
+        file: weights_sha256 if file == WEIGHTS else file_sha256(path)
+        for file, path in files.items()
+    }
+
+
+def version_of(
+    name: str,
+    constants: ModelConstants,
+    exported: ExportedModel,
+    hashes: dict[str, str],
+    *,
+    licence: str,
+    source: str,
+) -> PublishedModel:
+    """The version that these files make. ``hashes``: theirs, by their names in the bucket."""
+    return PublishedModel(
+        name=name,
+        sha256=hashes[WEIGHTS],
+        constants=constants,
+        outputs=exported.outputs,
+        layout=exported.layout,
+        inputs=exported.inputs,
+        created_at=datetime.now(UTC),
+        files=hashes,
+        licence=licence,
+        source=source,
+    )
 
 
 @contextmanager
