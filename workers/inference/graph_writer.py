@@ -102,8 +102,7 @@ class GraphWriter:
 def _require_works(path: Path, canvas: Size, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Raise PermanentError unless each image of a batch gives what it gives alone."""
     graph, images = Runnable(path), calibration_images(canvas, _TRIED_IMAGES)
-    alone = [graph.run(images[n : n + 1]) for n in range(len(images))]
-    expected = {name: np.concatenate([run[name] for run in alone]) for name in shapes}
+    expected = graph.run_singly(images)
     for name, shape in shapes.items():
         found = expected[name]
         if found.shape != (len(images), *shape) or not np.isfinite(found).all():

@@ -31,11 +31,7 @@ def answers_alike(
 
     ``expected``: by the names of the outputs, each with one entry for each image.
     """
-    if together:
-        found = graph.run(images)
-    else:
-        runs = [graph.run(images[n : n + 1]) for n in range(len(images))]
-        found = {name: np.concatenate([run[name] for run in runs]) for name in expected}
+    found = graph.run(images) if together else graph.run_singly(images)
     return all(
         worst_difference(found[name], wanted) < tolerance
         and not (together and are_mixed(found[name], wanted))

@@ -41,6 +41,11 @@ class Runnable:
             raise not_runnable(error) from error
         return dict(zip(self.names, map(np.asarray, arrays), strict=True))
 
+    def run_singly(self, images: Images) -> dict[str, npt.NDArray[Any]]:
+        """The outputs of one of our graphs for each image alone, joined."""
+        runs = [self.run(images[number : number + 1]) for number in range(len(images))]
+        return {name: np.concatenate([run[name] for run in runs]) for name in self.names}
+
 
 def one_by_one(
     graph: Runnable, images: Images, taken: ImageInput, pixels: Pixels
