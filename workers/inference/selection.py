@@ -110,20 +110,20 @@ class _Test:
     def of(self, offered: Sequence[Candidate]) -> Iterator[SelfTestResult]:
         """How those that work did; the first has to, and is what others are compared with."""
         first, *others = offered
-        yield self._try(first, len(self._images))
+        yield self._try(first)
         for candidate in others:
-            count = len(self._images)
-            if not candidate.is_exact and count < _LEAST_IMAGES:
-                log.info("%s is not tried: %d images were possible", candidate.precision, count)
+            possible = len(self._images)
+            if not candidate.is_exact and possible < _LEAST_IMAGES:
+                log.info("%s is not tried: %d images were possible", candidate.precision, possible)
                 continue
             try:
-                yield self._try(candidate, count)
+                yield self._try(candidate)
             except PermanentError as error:
                 log.info("%s %s is not tried: %s", candidate.engine, candidate.precision, error)
             except Exception:  # such as too little device memory; the first one works all the same
                 log.warning("%s %s failed", candidate.engine, candidate.precision, exc_info=True)
 
-    def _try(self, candidate: Candidate, count: int) -> SelfTestResult:
+    def _try(self, candidate: Candidate) -> SelfTestResult:
         """Ends early once the agreement can no longer be reached."""
         is_first, tried, misses, seconds = not self._expected, 0, 0, float("inf")
         started = time.monotonic()
@@ -131,7 +131,7 @@ class _Test:
             if is_first:
                 self._bound(engine)
             engine.run(self._images[: self._batch_images])  # compiles, which is not its speed
-            for start in range(0, min(count, len(self._images)), self._batch_images):
+            for start in range(0, len(self._images), self._batch_images):
                 batch = self._images[start : start + self._batch_images]
                 began = self._clock()
                 given = engine.run(batch)
@@ -144,7 +144,7 @@ class _Test:
                 misses += self._misses(self._expected[start // self._batch_images], outputs)
                 if is_first and time.monotonic() - started > _SECONDS:
                     break
-                if misses > (1 - MIN_AGREEMENT) * count:
+                if misses > (1 - MIN_AGREEMENT) * len(self._images):
                     break
         if is_first:
             self._images = self._images[:tried]
