@@ -22,7 +22,7 @@ Found = list[tuple[float, float, float, float, float, int]]
 
 
 class PlainScript:
-    """YOLOX by the weights file as it was published: BGR, 0 to 255, raw grid outputs."""
+    """YOLOX with its published weights. It takes BGR pixels of 0 to 255 and gives raw grid rows."""
 
     def __init__(self, weights: Path, *, min_score: float, overlap: float, most: int) -> None:
         self._session = onnxruntime.InferenceSession(weights, providers=["CPUExecutionProvider"])

@@ -89,7 +89,7 @@ def find_field(name: str, schema: pa.Schema, option: str) -> Field:
 
 
 def _hint(wrong: str, known: list[str]) -> str:
-    # Of columns with fields the column alone: whoever names it is told its fields.
+    # A column with fields is listed alone: an error that names it lists its fields.
     columns = list(dict.fromkeys(name.split(".")[0] for name in known))
     hint = suggestion(wrong, [*columns, *known])
     if not hint.endswith("?"):

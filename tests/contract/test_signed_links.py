@@ -1,4 +1,4 @@
-"""A signed link gives an object to whoever has it, for a while, and nothing else."""
+"""A signed link opens one object for a while, without credentials, and nothing else."""
 
 from __future__ import annotations
 
